@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+# On a fresh Debian or Ubuntu with Python >= 3.10 and g++:
+#   make demo    set up .venv, make a drive with known ground truth, convert, check, show and upload it, all in demo-output/
+#   make test    set up a ROS 2 from wheels as well, and run the linters and the whole test suite
+#   make lint    the linters alone
+#   make clean   remove everything that the others made
+# Another Python: make test PYTHON=python3.12. Arguments for pytest: make test PYTEST_ARGS='-k deskew'.
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+BIN := .venv/bin
+SETUP := $(PYTHON) tools/environment.py
+
+# A sourced ROS 2 must not mix with the one from wheels.
+unexport PYTHONPATH PYTHONHOME AMENT_PREFIX_PATH COLCON_PREFIX_PATH ROS_DISTRO _ROS_WHEELS_BOOTSTRAP_COMPLETE
+ifdef ROS_DISTRO
+unexport LD_LIBRARY_PATH
+endif
+export ROS_LOG_DIR := $(CURDIR)/.venv/ros-log
+
+.PHONY: demo test lint clean core dev
+
+demo: core
+	@tools/demo.sh $(BIN) demo-output
+
+test: dev
+	@$(SETUP) ros client
+	$(MAKE) --no-print-directory check
+	@if [ -e .venv-client/.done-client ]; then export NUCLEUS_BRIDGE_CLIENT_PYTHON="$(CURDIR)/.venv-client/bin/python"; fi; \
+	export AMENT_PREFIX_PATH="$(CURDIR)/.venv"; \
+	set -x; $(BIN)/python -m pytest $(PYTEST_ARGS)
+	@cat .venv/not-run.txt 2>/dev/null || true
+
+lint: dev check
+
+check:
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+core dev:
+	@$(SETUP) $@
+
+clean:
+	rm -rf .venv .venv-client demo-output build *.egg-info
+	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

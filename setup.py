@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Package for both worlds: ament_python for colcon, an ordinary distribution for pip.
+
+Everything stands here and nothing in pyproject.toml, because the setuptools of ROS 2 Humble
+does not read it from there.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+NAME = "nucleus_bridge"
+VERSION = re.search(r'^__version__ = "(.+)"$', Path(NAME, "__init__.py").read_text(encoding="utf-8"), re.MULTILINE)[1]
+
+# The lower bounds are what Ubuntu 22.04 ships, so that a ROS 2 Humble machine needs only rosbags from outside.
+REQUIREMENTS = [
+    'backports.zstd>=1; python_version < "3.14"',
+    "lz4>=4",
+    "numpy>=1.21",
+    "opencv-python-headless>=4.5.4",
+    "PyYAML>=5.4",
+    "requests>=2.25",
+    "rich>=11",
+    "rosbags>=0.11.7",
+]
+
+EXTRAS = {
+    "cloud": ["obstore>=0.8"],
+    "completion": ["argcomplete>=2"],
+    "cluster": ["distributed>=2022.2"],
+    "protobuf": ["protobuf>=3.20"],
+    "rerun": ["rerun-sdk>=0.22"],
+    # A ROS 2 without a ROS installation; the rosidl adapter does not declare that it needs catkin_pkg.
+    "ros": [
+        "catkin_pkg",
+        "ros-diagnostic-msgs",
+        "ros-geometry-msgs",
+        "ros-lifecycle-msgs",
+        "ros-rclpy[fastrtps]>=7.1,<10",
+        "ros-sensor-msgs",
+        "ros-std-msgs",
+        "ros-std-srvs",
+    ],
+    "test": [
+        "argcomplete>=2",
+        "flask",
+        "flask-cors",
+        "hypothesis",
+        "mcap",
+        "moto[s3]>=5",
+        "mypy==2.4.1",
+        "numpy<2.5",  # the types of later ones are not for Python 3.10, which mypy checks for
+        "playwright",
+        "pytest>=7",
+        "ruff==0.17.5",
+        "setuptools>=70.1",
+        "types-PyYAML",
+        "types-protobuf",
+        "types-requests",
+        "zstandard",
+    ],
+}
+
+
+def files(folder: str, pattern: str) -> list[str]:
+    """Return the files of ``folder`` that match, as setuptools wants them."""
+    return sorted(path.as_posix() for path in Path(folder).glob(pattern))
+
+
+setup(
+    name=NAME,
+    version=VERSION,
+    description="Lidar and camera data from ROS 2, live or recorded, to Scale Nucleus lidar scenes",
+    long_description=Path("README.md").read_text(encoding="utf-8") if Path("README.md").exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    maintainer="nucleus_bridge maintainers",
+    maintainer_email="maintainers@nucleus-bridge.invalid",
+    keywords=["ROS 2", "rosbag2", "lidar", "Scale Nucleus"],
+    python_requires=">=3.10",
+    packages=find_packages(include=[NAME, f"{NAME}.*"]),
+    package_data={
+        NAME: [path.relative_to(NAME).as_posix() for path in Path(NAME).rglob("*.*") if ".py" not in path.suffix]
+    },
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+        (f"share/{NAME}", ["package.xml"]),
+        (f"share/{NAME}/launch", files("launch", "*.launch.py")),
+        (f"share/{NAME}/config", files("config", "*.yaml")),
+    ],
+    zip_safe=False,
+    install_requires=REQUIREMENTS,
+    extras_require=EXTRAS,
+    entry_points={
+        "console_scripts": [
+            "nucleus-bridge = nucleus_bridge.cli.main:main",
+            "nucleus_recorder = nucleus_bridge.ros.recorder:main",
+            "nucleus_uploader = nucleus_bridge.ros.uploader:main",
+        ],
+    },
+)
