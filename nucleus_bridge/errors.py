@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every exception that leaves this package on purpose.
+
+::
+
+    BridgeError
+    ├── InputError                  bad arguments or input files            (exit status 2)
+    │   ├── ConfigError             a parameter file or override is wrong
+    │   ├── BagError                not a bag, missing or unreadable
+    │   └── OutputError             the place to write to cannot take it
+    │       └── SceneExistsError    a scene of that id is there with other content
+    ├── DecodeError                 one message cannot be used              (dropped and counted)
+    │   ├── CloudError              a PointCloud2 contradicts itself
+    │   ├── ImageError              an Image or CompressedImage cannot be read
+    │   └── CalibrationError        a CameraInfo or camera model cannot be used
+    ├── TransformError              a pose cannot be had
+    │   ├── UnknownFrameError       a frame was never heard of
+    │   ├── ConnectivityError       two frames are not in one tree, or the tree has a loop
+    │   ├── ExtrapolationError      the stamp is outside what was recorded
+    │   └── InvalidTransformError   zero, NaN or otherwise unusable values
+    ├── CoordinateRangeError        coordinates too large for 32-bit floats
+    ├── SceneError                  a sealed scene breaks a rule or a checksum
+    └── UploadError                 an upload cannot go on
+        ├── AuthError               the key or the store's credentials are refused     (everything stops)
+        ├── RejectedError           a request was understood and refused               (that scene is set aside)
+        ├── UnavailableError        no usable answer for as long as one may wait       (tried again later)
+        ├── StoppedError            it was told to stop                                (goes on at the next start)
+        └── StoreError              the object store cannot take or give an object
+            └── StoreConflictError  other content is under the scene's key already     (that scene is set aside)
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+
+class BridgeError(Exception):
+    """Base of all errors of this package; its text is meant for a person."""
+
+
+class InputError(BridgeError):
+    """Arguments or input files cannot be used."""
+
+
+class ConfigError(InputError):
+    """A parameter file, an override or a combination of parameters is wrong."""
+
+
+class BagError(InputError):
+    """A recording is missing, is no rosbag2, or cannot be read."""
+
+
+class OutputError(InputError):
+    """The output folder cannot be written to."""
+
+
+class SceneExistsError(OutputError):
+    """A sealed scene of the same reference id but other content is in the way."""
+
+
+class DecodeError(BridgeError):
+    """One message cannot be used; ``cause`` is the short name it is counted under."""
+
+    def __init__(self, message: str, *, cause: str = "damaged") -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
+class CloudError(DecodeError):
+    """A PointCloud2 contradicts itself or lacks what is needed."""
+
+
+class ImageError(DecodeError):
+    """An Image or CompressedImage cannot be read or written."""
+
+
+class CalibrationError(DecodeError):
+    """A CameraInfo cannot be used for the image at hand."""
+
+
+class TransformError(BridgeError):
+    """A pose cannot be had from the transforms at hand."""
+
+
+class UnknownFrameError(TransformError):
+    """A frame id was never heard of."""
+
+
+class ConnectivityError(TransformError):
+    """Two frames are not connected, or the tree has a loop."""
+
+
+class ExtrapolationError(TransformError):
+    """The stamp lies outside the recorded history; ``direction`` says on which side."""
+
+    def __init__(self, message: str, *, direction: Literal["past", "future"]) -> None:
+        super().__init__(message)
+        self.direction = direction
+
+
+class InvalidTransformError(TransformError):
+    """A transform has a zero or NaN quaternion, a NaN translation, or unusable frame ids."""
+
+
+class CoordinateRangeError(BridgeError):
+    """Coordinates are so large that 32-bit floats would round them visibly."""
+
+
+class SceneError(BridgeError):
+    """A scene on disk breaks a format rule or does not match its manifest."""
+
+
+class UploadError(BridgeError):
+    """An upload cannot go on."""
+
+
+class AuthError(UploadError):
+    """The API key or the object store's credentials are refused; nothing can be sent until that is mended."""
+
+
+class RejectedError(UploadError):
+    """The service understood a request and refused it; ``status`` is the HTTP status."""
+
+    def __init__(self, message: str, *, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class UnavailableError(UploadError):
+    """There was no usable answer for as long as one may wait."""
+
+
+class StoppedError(UploadError):
+    """The upload was told to stop."""
+
+
+class StoreError(UploadError):
+    """The object store cannot take or give an object."""
+
+
+class StoreConflictError(StoreError):
+    """Other content is in the object store under the scene's key; it is never overwritten."""
