@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parameter table as a page: ``python -m nucleus_bridge.config.docs > docs/parameters.md``."""
+
+from __future__ import annotations
+
+import math
+import sys
+
+from nucleus_bridge.config.table import PARAMETERS, Parameter
+
+_HEAD = """# Parameters
+
+One table serves the node, the command line and this page. A file is a ROS 2 parameter file; `*` stands for a name
+listed in `lidar_names`, `camera_names` or `radar_names`, and for any key under `metadata`. On the command line
+`--set name=value` overrides one of them. *live*: a running recorder takes a new value at once; the others need it to
+be configured again.
+
+| name | type | default | allowed | meaning |
+|---|---|---|---|---|
+"""
+
+
+def page() -> str:
+    """Return the page as Markdown."""
+    return _HEAD + "".join(_row(parameter) for parameter in PARAMETERS)
+
+
+def _row(parameter: Parameter) -> str:
+    live = " *live*" if parameter.live else ""
+    cells = (f"`{parameter.name}`", parameter.type_name, _default(parameter), _allowed(parameter))
+    return f"| {' | '.join(cells)} | {parameter.description}{live} |\n"
+
+
+def _default(parameter: Parameter) -> str:
+    value = parameter.default
+    if value is None:
+        return "must be set"
+    if isinstance(value, tuple):
+        return f"`[{', '.join(str(item) for item in value)}]`"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, float) and math.isinf(value):
+        return "`.inf`"
+    return f"`{value}`" if value != "" else '`""`'
+
+
+def _allowed(parameter: Parameter) -> str:
+    if parameter.choices:
+        return ", ".join(f"`{choice}`" for choice in parameter.choices)
+    low, high = parameter.minimum, parameter.maximum
+    if math.isfinite(low) and math.isfinite(high):
+        return f"{low:g} to {high:g}"
+    return f"at least {low:g}" if math.isfinite(low) else ""
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
