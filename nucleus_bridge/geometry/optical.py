@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a camera's frame is an optical one: z forward, x right, y down (REP 103)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from nucleus_bridge.geometry import quaternion
+from nucleus_bridge.model import FloatArray
+
+STEEPEST_DEG = 60.0
+"""A camera that looks higher or lower, or whose picture is tilted by more, is worth a word."""
+
+
+def optical_warning(device_from_camera_xyzw: FloatArray) -> str:
+    """Say what is unlikely about a camera's orientation in the device frame, whose z axis points up; '' if nothing.
+
+    Args:
+        device_from_camera_xyzw: Shape (4,), unit quaternion.
+    """
+    _, _, right_up = quaternion.rotate(device_from_camera_xyzw, np.array([1.0, 0.0, 0.0]))
+    _, _, below_up = quaternion.rotate(device_from_camera_xyzw, np.array([0.0, 1.0, 0.0]))
+    _, _, axis_up = quaternion.rotate(device_from_camera_xyzw, np.array([0.0, 0.0, 1.0]))
+    elevation, tilt = _degrees_up(axis_up), 90.0 + _degrees_up(below_up)
+    remedy = "an optical frame has z forward, x right and y down (REP 103)"
+    if elevation > STEEPEST_DEG and abs(_degrees_up(right_up)) < 90.0 - STEEPEST_DEG:
+        return f"its z axis points up: this looks like a body frame, with x forward; {remedy}"
+    if abs(elevation) > STEEPEST_DEG:
+        way = "up" if elevation > 0.0 else "down"
+        return f"its z axis, the optical axis, points {abs(elevation):.0f} degrees {way}; {remedy}"
+    if tilt > STEEPEST_DEG:
+        return f"its y axis, down in the picture, is {tilt:.0f} degrees away from down; {remedy}"
+    return ""
+
+
+def _degrees_up(component: float) -> float:
+    """Return the angle above the horizon of a unit vector from its upward component."""
+    return math.degrees(math.asin(max(-1.0, min(1.0, float(component)))))

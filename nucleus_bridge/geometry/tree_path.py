@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which edges lie between two frames at a stamp, or why there is no way, as tf2's BufferCore walks its tree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Mapping, Sequence
+from typing import NamedTuple, TypeVar
+
+from nucleus_bridge.geometry import tree_text
+from nucleus_bridge.geometry.edge import NOT_COVERED, DynamicEdge, Edge
+
+T = TypeVar("T")
+
+
+class Crossing(NamedTuple):
+    """An edge on the way, by its child frame, with the index of its sample that holds at the stamp."""
+
+    child: str
+    edge: Edge
+    sample: int
+
+
+class Path(NamedTuple):
+    """The edges from source and from target up to the frame where both meet."""
+
+    up: list[Crossing]
+    down: list[Crossing]
+
+    def crosses_the_same_as(self, later: Path) -> bool:
+        """Say whether the way is the same at every stamp from this path's to the later one's."""
+        ways = [([c.child for c in path.up], [c.child for c in path.down]) for path in (self, later)]
+        return ways[0] == ways[1] and not any(crossing.edge.reparented for crossing in self.up + self.down)
+
+    def joined(self, pose_of: Callable[[Crossing], T], compose: Callable[[T, T], T], inverse: Callable[[T], T]) -> T:
+        """Return target_from_source from the poses of the edges; at least one edge is crossed."""
+        if not self.down:
+            return _accumulated([pose_of(crossing) for crossing in self.up], compose)
+        target_from_meeting = inverse(_accumulated([pose_of(crossing) for crossing in self.down], compose))
+        if not self.up:
+            return target_from_meeting
+        return compose(target_from_meeting, _accumulated([pose_of(crossing) for crossing in self.up], compose))
+
+
+def find_path(edges: Mapping[str, Edge], target: str, source: str, stamp_ns: int) -> Path:
+    """Return the way between two different frames; stamp 0 takes the newest sample of each edge.
+
+    As in tf2 an edge that does not cover the stamp is no obstacle above the frame where both ways meet, and of two
+    obstacles the one on target's side is reported. Other than in tf2 a loop is always an error.
+
+    Raises:
+        ConnectivityError: The frames are not in one tree, or the tree has a loop.
+        ExtrapolationError: The stamp is outside the history of an edge between them.
+    """
+    up, top = _climb(edges, source, stamp_ns, ())
+    heights = {crossing.child: height for height, crossing in enumerate(up)}
+    heights[top] = len(up)
+    down, meeting = _climb(edges, target, stamp_ns, heights)
+    if meeting in heights:
+        return Path(up[: heights[meeting]], down)
+    for obstacle in (meeting, top):
+        edge = edges.get(obstacle)
+        if isinstance(edge, DynamicEdge):
+            raise tree_text.not_covered(target, source, stamp_ns, obstacle, edge)
+    raise tree_text.not_connected(target, source, stamp_ns, (meeting, top), edges)
+
+
+def _climb(edges: Mapping[str, Edge], frame: str, stamp_ns: int, until: Container[str]) -> tuple[list[Crossing], str]:
+    """Cross edges towards the root until a wanted frame, the root, or an edge that does not cover the stamp."""
+    crossings: list[Crossing] = []
+    while frame not in until:
+        edge = edges.get(frame)
+        if edge is None:
+            break
+        sample = edge.find(stamp_ns)
+        if sample == NOT_COVERED:
+            break
+        crossings.append(Crossing(frame, edge, sample))
+        if len(crossings) > len(edges):
+            raise tree_text.loop([crossing.child for crossing in crossings])
+        frame = edge.parent_at(sample)
+    return crossings, frame
+
+
+def _accumulated(steps: Sequence[T], compose: Callable[[T, T], T]) -> T:
+    pose = steps[0]
+    for step in steps[1:]:
+        pose = compose(step, pose)
+    return pose
