@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CDR bytes to message objects, with every kind of damage turned into one exception."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+from nucleus_bridge.errors import DecodeError
+from nucleus_bridge.model import Message
+
+# The messages read here have not changed since Humble, and every version of rosbags knows that one.
+_STORE = get_typestore(Stores.ROS2_HUMBLE)
+_ENCAPSULATIONS = {b"\x00\x00": ">", b"\x00\x01": "<"}
+_HEADER_BYTES = 4 + 4 + 4 + 4
+_NS_PER_S = 1_000_000_000
+
+
+def register(type_name: str, definition: str) -> None:
+    """Make a message type known that is not among the standard ones.
+
+    Types are known to this process only. Registering the same definition again changes nothing.
+
+    Args:
+        type_name: Interface name such as ``radar_msgs/msg/RadarScan``.
+        definition: Text of the .msg file; the definitions it needs may follow as bags embed them
+            (a line of ``=``, then ``MSG: package/Name``).
+
+    Raises:
+        DecodeError: The text cannot be read, or contradicts what is known; cause ``bad_definition``.
+    """
+    try:
+        _STORE.register(get_types_from_msg(definition, type_name))
+    except Exception as error:  # the parser has no common base class for what it raises
+        msg = f"the definition of {type_name} cannot be used: {error}"
+        raise DecodeError(msg, cause="bad_definition") from error
+
+
+def deserialise(message: Message, *expected: str) -> Any:
+    """Read a message; arrays are views of ``message.data`` wherever the byte order allows.
+
+    Args:
+        message: The serialised message.
+        expected: Acceptable types; any known type when none is given.
+
+    Returns:
+        An object with the fields of the interface as attributes.
+
+    Raises:
+        DecodeError: Damaged bytes (cause ``damaged``), a type nobody registered (``unknown_type``), or one that was not
+            expected (``wrong_type``).
+    """
+    if expected and message.type_name not in expected:
+        msg = f"{message.topic} carries {message.type_name}, expected {' or '.join(expected)}"
+        raise DecodeError(msg, cause="wrong_type")
+    if message.type_name not in _STORE.types:
+        msg = f"{message.topic} carries {message.type_name}, whose definition is not known"
+        raise DecodeError(msg, cause="unknown_type")
+    try:
+        _byte_order(message.data)
+        return _STORE.deserialize_cdr(memoryview(message.data), message.type_name)
+    except Exception as error:  # damage surfaces as many types, by library version
+        msg = f"{message.type_name} on {message.topic}, {_moment(message)}, is damaged: {error}"
+        raise DecodeError(msg) from error
+
+
+def peek_header(data: bytes) -> tuple[int, str]:
+    """Read the stamp and the frame id of a message that begins with ``std_msgs/msg/Header``.
+
+    Returns:
+        ``header.stamp`` in nanoseconds, and ``header.frame_id`` without leading slashes.
+
+    Raises:
+        DecodeError: The bytes are too short or are no CDR.
+    """
+    order = _byte_order(data)
+    if len(data) < _HEADER_BYTES:
+        msg = f"too short for a header: {len(data)} of at least {_HEADER_BYTES} bytes"
+        raise DecodeError(msg)
+    sec, nanosec, length = struct.unpack_from(f"{order}iII", data, 4)
+    if length > len(data) - _HEADER_BYTES:
+        msg = f"too short for a header: a frame id of {length} bytes in a message of {len(data)}"
+        raise DecodeError(msg)
+    name = bytes(data[_HEADER_BYTES : _HEADER_BYTES + max(length - 1, 0)])
+    try:
+        return sec * _NS_PER_S + nanosec, strip_slashes(name.decode())
+    except UnicodeDecodeError as error:
+        msg = f"the frame id {name[:40]!r} is not UTF-8"
+        raise DecodeError(msg) from error
+
+
+def _byte_order(data: bytes) -> str:
+    order = _ENCAPSULATIONS.get(bytes(data[:2]))
+    if order is None:
+        msg = f"no plain CDR: the {len(data)} bytes begin with {bytes(data[:4]).hex() or 'nothing'}"
+        raise DecodeError(msg)
+    return order
+
+
+def strip_slashes(frame_id: str) -> str:
+    """Remove leading slashes, which tf2 frame ids never have."""
+    return frame_id.lstrip("/")
+
+
+def to_ns(stamp: Any) -> int:
+    """Turn ``builtin_interfaces/msg/Time`` into nanoseconds."""
+    return int(stamp.sec) * _NS_PER_S + int(stamp.nanosec)
+
+
+def require_stamp(stamp_ns: int, error: type[DecodeError] = DecodeError) -> None:
+    """Refuse a stamp that was never set.
+
+    Raises:
+        DecodeError: Of the class ``error``, when the stamp is zero or negative; cause ``zero_stamp``.
+    """
+    if stamp_ns <= 0:
+        msg = f"header.stamp is {seconds(stamp_ns)}: the driver did not set it"
+        raise error(msg, cause="zero_stamp")
+
+
+def seconds(stamp_ns: int) -> str:
+    """Format nanoseconds as seconds without rounding."""
+    return f"{'-' if stamp_ns < 0 else ''}{abs(stamp_ns) // _NS_PER_S}.{abs(stamp_ns) % _NS_PER_S:09d}"
+
+
+@contextmanager
+def naming(message: Message) -> Iterator[None]:
+    """Put topic, type and time of a message in front of the text of each DecodeError."""
+    try:
+        yield
+    except DecodeError as error:
+        text = f"{message.type_name} on {message.topic}, {_moment(message)}: {error}"
+        raise type(error)(text, cause=error.cause) from error.__cause__
+
+
+def _moment(message: Message) -> str:
+    if message.type_name.startswith("sensor_msgs/"):
+        try:
+            return f"stamped {seconds(peek_header(message.data)[0])}"
+        except DecodeError:
+            pass
+    return f"logged at {seconds(message.log_ns)}"

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Image and CompressedImage to a checked image, to its pixels, and to a file."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from nucleus_bridge.decode.cdr import deserialise, naming, require_stamp, strip_slashes, to_ns
+from nucleus_bridge.decode.image_header import read_file_header
+from nucleus_bridge.decode.raw_image import RAW_LAYOUTS, Pixels, raw_pixels
+from nucleus_bridge.errors import ImageError
+from nucleus_bridge.model import Image, Message
+
+IMAGE = "sensor_msgs/msg/Image"
+COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
+#: Encoding of a file that is neither JPEG nor PNG and has to be decoded.
+OTHER_FILE = "compressed"
+SUFFIXES = {"jpeg": ".jpg", "png": ".png"}
+
+_PNG_COMPRESSION = 3
+_MAX_SIDE = 65_535
+_MAX_PIXELS = 2**28
+
+
+def decode_image(message: Message) -> Image:
+    """Check an Image or a CompressedImage and read how large it is.
+
+    What kind of file a CompressedImage holds is told from its bytes, not from its ``format``. An empty frame id is left
+    to the caller, who may know the camera's optical frame.
+
+    Returns:
+        An image with its own copy of the payload; ``encoding`` is ``jpeg``, ``png``, ``compressed`` (a file of another
+        kind) or one of ``RAW_LAYOUTS``.
+
+    Raises:
+        ImageError: ``cause`` is ``zero_stamp``, ``unknown_encoding``, ``too_large`` or ``damaged``.
+        DecodeError: The bytes are no such message.
+    """
+    content = deserialise(message, IMAGE, COMPRESSED_IMAGE)
+    with naming(message):
+        stamp_ns = to_ns(content.header.stamp)
+        require_stamp(stamp_ns, ImageError)
+        frame_id = strip_slashes(content.header.frame_id)
+        read = _compressed if message.type_name == COMPRESSED_IMAGE else _raw
+        return read(content, stamp_ns, frame_id)
+
+
+def pixels(image: Image) -> Pixels:
+    """Decode an image to 8 bits a channel.
+
+    16-bit values keep their upper byte (value >> 8), whatever the encoding; 16UC1 too, so that depth images come out
+    dark but in the same scale everywhere. YUV is ITU-R BT.601 in limited range. Alpha is dropped.
+
+    Returns:
+        Shape (height, width, 3) in the order B, G, R, or (height, width) for gray images; perhaps a read-only view of
+        ``image.data``.
+
+    Raises:
+        ImageError: The payload cannot be decoded.
+    """
+    try:
+        if image.encoding in (*SUFFIXES, OTHER_FILE):
+            return _file_pixels(image)
+        return raw_pixels(image)
+    except cv2.error as error:
+        msg = f"an image of {image.width} x {image.height} in {image.encoding} cannot be decoded: {error}"
+        raise ImageError(msg) from error
+
+
+def encode_pixels(picture: Pixels, fmt: str, quality: int) -> bytes:
+    """Write pixels as a file.
+
+    Args:
+        picture: Shape (height, width, 3) in the order B, G, R, or (height, width).
+        fmt: ``jpeg`` or ``png``.
+        quality: JPEG quality, 1 to 100.
+
+    Raises:
+        ImageError: The encoder cannot take it, for instance a JPEG of more than 65,500 pixels a side; cause ``encode``.
+    """
+    options = {"jpeg": [cv2.IMWRITE_JPEG_QUALITY, quality], "png": [cv2.IMWRITE_PNG_COMPRESSION, _PNG_COMPRESSION]}
+    try:
+        done, encoded = cv2.imencode(SUFFIXES[fmt], picture, options[fmt])
+    except cv2.error as error:
+        done, reason = False, str(error)
+    else:
+        reason = "the encoder gave no reason"
+    if not done:
+        msg = f"an image of shape {picture.shape} cannot be written as {fmt}: {reason}"
+        raise ImageError(msg, cause="encode")
+    return encoded.tobytes()
+
+
+def image_file(image: Image, fmt: str, quality: int) -> tuple[bytes | memoryview, str]:
+    """Return an image as a file and the suffix of its name.
+
+    JPEG and PNG files stay as they are, byte for byte; everything else is decoded and written in ``fmt``.
+
+    Raises:
+        ImageError: It cannot be decoded or encoded.
+    """
+    if image.encoding in SUFFIXES:
+        return image.data.data, SUFFIXES[image.encoding]
+    return encode_pixels(pixels(image), fmt, quality), SUFFIXES[fmt]
+
+
+def _compressed(content: Any, stamp_ns: int, frame_id: str) -> Image:
+    if "compressedDepth" in content.format:
+        msg = f"format {content.format!r} is a depth image of compressed_depth_image_transport, not a picture"
+        raise ImageError(msg, cause="unknown_encoding")
+    data = content.data.tobytes()
+    header = read_file_header(data)
+    if header is None:
+        begin = data[:8].hex(" ") or "nothing"
+        msg = f"format {content.format!r}, beginning with {begin}, is no JPEG, PNG, TIFF, WebP or BMP file"
+        raise ImageError(msg, cause="unknown_encoding")
+    _check_size(header.width, header.height)
+    encoding = header.kind if header.kind in ("jpeg", "png") else OTHER_FILE
+    return Image(stamp_ns, frame_id, header.width, header.height, encoding, content.data)
+
+
+def _raw(content: Any, stamp_ns: int, frame_id: str) -> Image:
+    layout = RAW_LAYOUTS.get(content.encoding)
+    if layout is None:
+        msg = f"encoding {content.encoding!r} is not one of {', '.join(RAW_LAYOUTS)}"
+        raise ImageError(msg, cause="unknown_encoding")
+    width, height = content.width, content.height
+    _check_size(width, height)
+    if (layout.even_width and width % 2) or (layout.even_height and height % 2):
+        msg = f"an image of {width} x {height} cannot be {content.encoding}, whose pixels share colours in pairs"
+        raise ImageError(msg)
+    if content.step < width * layout.pixel_bytes:
+        msg = f"step {content.step} holds less than {width} pixels of {content.encoding}"
+        raise ImageError(msg)
+    rows = height * layout.half_rows // 2
+    if len(content.data) != rows * content.step:
+        msg = f"data has {len(content.data)} bytes, expected {rows} rows of step {content.step} = {rows * content.step}"
+        raise ImageError(msg)
+    big = bool(content.is_bigendian)
+    return Image(stamp_ns, frame_id, width, height, content.encoding, content.data, content.step, big)
+
+
+def _check_size(width: int, height: int) -> None:
+    if width < 1 or height < 1:
+        msg = f"the image has no pixels ({width} x {height})"
+        raise ImageError(msg)
+    if max(width, height) > _MAX_SIDE or width * height > _MAX_PIXELS:
+        msg = f"the image claims {width} x {height} pixels, more than {_MAX_SIDE} a side or {_MAX_PIXELS} in all"
+        raise ImageError(msg, cause="too_large")
+
+
+def _file_pixels(image: Image) -> Pixels:
+    picture = cast("NDArray[Any] | None", cv2.imdecode(image.data, cv2.IMREAD_UNCHANGED))
+    if picture is None or picture.shape[:2] != (image.height, image.width):
+        size = f"{image.width} x {image.height}"
+        msg = f"the {image.encoding} file of {len(image.data)} bytes cannot be decoded to {size}"
+        raise ImageError(msg)
+    if picture.dtype == np.uint16:
+        picture = (picture >> 8).astype(np.uint8)
+    if picture.dtype != np.uint8:
+        msg = f"the image file holds {picture.dtype.name} values, expected 8 or 16 bits without sign"
+        raise ImageError(msg, cause="unknown_encoding")
+    return np.ascontiguousarray(picture[:, :, :3]) if picture.ndim == 3 else picture

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""PointCloud2 to a checked sweep: layout, sizes, stamps and the times of its first and last point."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nucleus_bridge.config.settings import LidarConfig
+from nucleus_bridge.decode.cdr import deserialise, naming, require_stamp, strip_slashes, to_ns
+from nucleus_bridge.decode.point_time import Convention, find_convention, find_time_field, times_to_ns
+from nucleus_bridge.decode.points import any_value, coordinates, passes, usable
+from nucleus_bridge.errors import CloudError
+from nucleus_bridge.model import Message, Sweep
+
+POINTCLOUD2 = "sensor_msgs/msg/PointCloud2"
+_FORMATS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
+# No lidar comes near these; they bound what a damaged message can make of its fields.
+_MAX_POINT_STEP = 65_535
+_MAX_COLUMNS = 1_024
+_BLOCK = 8_192
+_SAMPLE = 256
+
+
+@dataclass(frozen=True)
+class PointField:
+    """``sensor_msgs/msg/PointField`` as a value that can be compared."""
+
+    name: str
+    offset: int
+    datatype: int
+    count: int
+
+
+class _Layout(NamedTuple):
+    dtype: np.dtype[np.void]
+    time_field: str | None
+
+
+def dtype_from_fields(
+    fields: Iterable[Any],
+    point_step: int,
+    is_bigendian: bool,  # noqa: FBT001 - in the order of the message
+) -> np.dtype[np.void]:
+    """Describe a point as numpy does, by the rule of ``sensor_msgs_py.point_cloud2.dtype_from_fields``.
+
+    A field without a name becomes ``unnamed_field_<i>``; one of several elements ``<name>_0``, ``<name>_1``, ...
+
+    Args:
+        fields: Objects with ``name``, ``offset``, ``datatype`` and ``count``.
+        point_step: Bytes a point takes.
+        is_bigendian: Byte order of the points.
+
+    Raises:
+        CloudError: A field has an unknown type, no elements or a name twice, or ends behind ``point_step``.
+    """
+    if point_step > _MAX_POINT_STEP:
+        msg = f"point_step is {point_step}, more than {_MAX_POINT_STEP} bytes"
+        raise CloudError(msg)
+    order = ">" if is_bigendian else "<"
+    columns: dict[str, tuple[str, int]] = {}
+    for index, field in enumerate(fields):
+        name = field.name or f"unnamed_field_{index}"
+        if field.datatype not in _FORMATS:
+            msg = f"field {name!r} has the unknown datatype {field.datatype}"
+            raise CloudError(msg)
+        kind = np.dtype(order + _FORMATS[field.datatype])
+        end = field.offset + field.count * kind.itemsize
+        if field.count < 1 or end > point_step:
+            what = f"{field.count} x {kind.name} at byte {field.offset}"
+            msg = f"field {name!r} ({what}) is not inside point_step {point_step}"
+            raise CloudError(msg)
+        if len(columns) + field.count > _MAX_COLUMNS:
+            msg = f"more than {_MAX_COLUMNS} columns at field {name!r}"
+            raise CloudError(msg)
+        for element in range(field.count):
+            column = name if field.count == 1 else f"{name}_{element}"
+            if column in columns:
+                msg = f"two fields are named {column!r}"
+                raise CloudError(msg)
+            columns[column] = (kind.str, field.offset + element * kind.itemsize)
+    return np.dtype(
+        {
+            "names": list(columns),
+            "formats": [kind for kind, _ in columns.values()],
+            "offsets": [offset for _, offset in columns.values()],
+            "itemsize": point_step,
+        }
+    )
+
+
+def decode_sweep(message: Message, config: LidarConfig) -> Sweep:
+    """Check a PointCloud2 and find out when its first and last usable points were taken.
+
+    Points that are not finite or at exactly (0, 0, 0) are not usable and their times are ignored. With ``stamp: start``
+    relative times count from ``header.stamp``. With ``stamp: end`` the stamp is the end of the sweep: relative times
+    that are all >= 0 count from the sweep's start and are shifted so that the largest falls on the stamp; when there
+    are negative ones they count from the stamp already. Absolute times are what they are, whatever ``stamp`` says.
+
+    Returns:
+        A sweep whose points are a view of ``message.data`` (a copy where rows are padded).
+
+    Raises:
+        CloudError: ``cause`` is ``zero_stamp``, ``empty_frame_id``, ``empty_cloud``, ``missing_field`` (x, y, z,
+            intensity or the time field), ``point_time`` (times of no known convention) or ``damaged`` (sizes that
+            contradict).
+        DecodeError: The bytes are no PointCloud2.
+    """
+    cloud = deserialise(message, POINTCLOUD2)
+    with naming(message), any_value():
+        stamp_ns, frame_id = to_ns(cloud.header.stamp), strip_slashes(cloud.header.frame_id)
+        require_stamp(stamp_ns, CloudError)
+        if not frame_id:
+            msg = "header.frame_id is empty"
+            raise CloudError(msg, cause="empty_frame_id")
+        _check_sizes(cloud)
+        fields = _fields(cloud)
+        wanted = (config.intensity_field, config.time_field)
+        layout = _layout(fields, cloud.point_step, *wanted, is_bigendian=cloud.is_bigendian)
+        points = _points(cloud, layout.dtype)
+        span = _time_span(points, layout.time_field, stamp_ns, stamp_is_end=config.stamp == "end")
+    return Sweep(
+        stamp_ns=stamp_ns,
+        frame_id=frame_id,
+        points=points,
+        time_field=layout.time_field if span else None,
+        first_ns=span.first_ns if span else stamp_ns,
+        last_ns=span.last_ns if span else stamp_ns,
+        time_unit_ns=span.convention.unit_ns if span else 1.0,
+        time_is_relative=span.convention.is_relative if span else True,
+    )
+
+
+def has_points(sweep: Sweep, config: LidarConfig) -> bool:
+    """Tell whether any point passes the lidar's filters, looking no farther than needed."""
+    blocks = (sweep.points[start : start + _BLOCK] for start in range(0, len(sweep.points), _BLOCK))
+    with any_value():
+        return any(bool(passes(coordinates(block), config).any()) for block in blocks)
+
+
+def read_points(cloud: Any) -> NDArray[np.void]:
+    """Return the points of a deserialised PointCloud2 of any fields, shape (n,).
+
+    Raises:
+        CloudError: Sizes or fields contradict each other, or there are no points.
+    """
+    _check_sizes(cloud)
+    return _points(cloud, dtype_from_fields(_fields(cloud), cloud.point_step, cloud.is_bigendian))
+
+
+def _fields(cloud: Any) -> tuple[PointField, ...]:
+    return tuple(PointField(f.name, f.offset, f.datatype, f.count) for f in cloud.fields)
+
+
+def _check_sizes(cloud: Any) -> None:
+    if cloud.width * cloud.height == 0:
+        msg = f"there are no points ({cloud.width} x {cloud.height})"
+        raise CloudError(msg, cause="empty_cloud")
+    if cloud.row_step < cloud.width * cloud.point_step or cloud.point_step == 0:
+        msg = f"row_step {cloud.row_step} holds less than {cloud.width} points of point_step {cloud.point_step}"
+        raise CloudError(msg)
+    if len(cloud.data) != cloud.height * cloud.row_step:
+        msg = f"data has {len(cloud.data)} bytes, but height {cloud.height} x row_step {cloud.row_step} = "
+        msg += str(cloud.height * cloud.row_step)
+        raise CloudError(msg)
+
+
+@lru_cache(maxsize=64)
+def _layout(
+    fields: tuple[PointField, ...], point_step: int, intensity_field: str, time_field: str, *, is_bigendian: bool
+) -> _Layout:
+    """Check the fields once for all messages that have the same ones."""
+    dtype = dtype_from_fields(fields, point_step, is_bigendian)
+    names = dtype.names or ()
+    wanted = ["x", "y", "z", *([intensity_field] if intensity_field else [])]
+    for name in wanted:
+        if name not in names:
+            remedy = "; set intensity_field to one of them or to ''" if name == intensity_field else ""
+            msg = f"there is no field {name!r}; fields are {', '.join(names) or 'none'}{remedy}"
+            raise CloudError(msg, cause="missing_field")
+    for name in ("x", "y", "z"):
+        if dtype[name].kind != "f":
+            msg = f"field {name!r} is {dtype[name].name}, expected float32 or float64"
+            raise CloudError(msg)
+    return _Layout(dtype, find_time_field(names, time_field))
+
+
+def _points(cloud: Any, dtype: np.dtype[np.void]) -> NDArray[np.void]:
+    data: NDArray[np.uint8] = cloud.data
+    used = cloud.width * cloud.point_step
+    if cloud.row_step > used:
+        data = np.ascontiguousarray(data.reshape(cloud.height, cloud.row_step)[:, :used]).reshape(-1)
+    return data.view(dtype)
+
+
+class _TimeSpan(NamedTuple):
+    first_ns: int
+    last_ns: int
+    convention: Convention
+
+
+def _time_span(
+    points: NDArray[np.void], time_field: str | None, stamp_ns: int, *, stamp_is_end: bool
+) -> _TimeSpan | None:
+    """Return the times of the first and last usable point; None without times or usable points."""
+    if time_field is None:
+        return None
+    extremes = _extremes(np.ascontiguousarray(points[time_field]), points)
+    if extremes is None:
+        return None
+    convention = find_convention(time_field, extremes[0], extremes[1], stamp_ns)
+    low, high = (int(t) for t in times_to_ns(extremes, convention.unit_ns))
+    if not convention.is_relative:
+        return _TimeSpan(low, high, convention)
+    base_ns = stamp_ns - high if stamp_is_end and low >= 0 else stamp_ns
+    return _TimeSpan(base_ns + low, base_ns + high, convention)
+
+
+def _extremes(times: NDArray[Any], points: NDArray[np.void]) -> NDArray[Any] | None:
+    """Return the smallest and the largest time of usable points, shape (2,), or None when there are none.
+
+    Mostly a usable point is among those that have the smallest time of all, and the same goes for the largest; only
+    where this is not so every point has to be looked at.
+    """
+    ends = np.stack([times.min(), times.max()])
+    if all(_any_usable(points, np.flatnonzero(times == end)[:_SAMPLE]) for end in ends):
+        return ends
+    times = times.take(np.flatnonzero(usable(coordinates(points))))
+    return np.stack([times.min(), times.max()]) if len(times) else None
+
+
+def _any_usable(points: NDArray[np.void], rows: NDArray[np.int64]) -> bool:
+    return bool(usable(coordinates(points[rows])).any())
