@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the pipeline says when something is decided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from nucleus_bridge.model import Frame, Scene
+
+
+@dataclass(frozen=True)
+class SceneStarted:
+    """A scene begins; its first frame follows."""
+
+    scene: Scene
+
+
+@dataclass(frozen=True)
+class FrameReady:
+    """The next frame of the scene that was started last."""
+
+    index: int
+    frame: Frame
+
+
+@dataclass(frozen=True)
+class Residual:
+    """How far a sensor's stamps were from the wanted ones, over the frames that have it."""
+
+    frames: int
+    mean_ms: float
+    max_ms: float
+
+
+@dataclass(frozen=True)
+class SceneEnded:
+    """The scene that was started last is complete.
+
+    Attributes:
+        reason: Why it ended: ``max_items``, ``max_frames``, ``max_duration``, ``gap``, ``pose_jump``,
+            ``clock_jump``, ``requested`` or ``end_of_data``.
+        losses: What was lost during it, by topic and cause.
+        residuals: Synchronisation residuals by sensor.
+        missing: Frames without an item of a sensor, by sensor.
+    """
+
+    reason: str
+    losses: Mapping[str, Mapping[str, int]]
+    residuals: Mapping[str, Residual]
+    missing: Mapping[str, int]
+
+
+Event = SceneStarted | FrameReady | SceneEnded

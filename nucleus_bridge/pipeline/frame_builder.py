@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From matched messages to a posed frame: waits for transforms, calibrations and fixes, never guesses.
+
+Frames leave in order. A frame whose poses are not there yet waits; once message time has passed its deadline the
+frame, or the image concerned, is given up and counted with the reason.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from nucleus_bridge.config import Config
+from nucleus_bridge.errors import TransformError
+from nucleus_bridge.geometry import TransformTree
+from nucleus_bridge.model import Frame
+from nucleus_bridge.pipeline.calibrations import Calibrations
+from nucleus_bridge.pipeline.gps import GpsTrack
+from nucleus_bridge.pipeline.posing import LossReport, Need, Obstacle, Payload, Poser
+from nucleus_bridge.pipeline.synchroniser import Match
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A posed frame with what the scene splitter needs to know of the time before it."""
+
+    frame: Frame
+    residuals_ns: dict[str, int]
+    hole_ns: int
+    jump_m: float
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A match in the queue with the frames and stamps its poses are asked for."""
+
+    match: Match[Payload]
+    needs: tuple[Need, ...]
+
+
+class FrameBuilder:
+    """Gives matches their poses, calibrations and GPS pose."""
+
+    def __init__(
+        self, config: Config, tree: TransformTree, calibrations: Calibrations, gps: GpsTrack, lost: LossReport
+    ) -> None:
+        self._config = config
+        self._tree = tree
+        self._poser = Poser(config, tree, calibrations, gps, lost)
+        self._queue: deque[Waiting] = deque()
+        self._blocker: Obstacle | None = None
+        self._previous_ns: int | None = None
+        self._dropped = False
+        self._hole_ns = 0
+        self.bytes_held = 0
+
+    def restart(self) -> None:
+        """Forget what came before; the queue must be empty."""
+        self._previous_ns = None
+        self._dropped = False
+        self._hole_ns = 0
+
+    def push(self, match: Match[Payload]) -> None:
+        """Queue a match."""
+        self._queue.append(Waiting(match, self._poser.needs(match)))
+        self.bytes_held += match.size
+
+    def ready(self, message_time_ns: int, *, everything: bool = False) -> Iterator[Candidate]:
+        """Yield the frames that are complete, or whose time is over, in order."""
+        while self._queue:
+            waiting = self._queue[0]
+            over = everything or message_time_ns >= waiting.match.deadline_ns
+            if not over and self._is_blocked():
+                return
+            candidate = self.pop_oldest()
+            if candidate is not None:
+                yield candidate
+
+    def pop_oldest(self) -> Candidate | None:
+        """Build the oldest frame with what is there; None when it had to be dropped."""
+        waiting = self._queue.popleft()
+        self._blocker = None
+        self.bytes_held -= waiting.match.size
+        match = waiting.match
+        stamp_ns = match.anchor.stamp_ns
+        self._hole_ns = max(self._hole_ns, match.hole_ns)
+        frame, residuals = self._poser.build(match)
+        if frame is None:
+            self._dropped = True
+            return None
+        hole_ns = self._hole_ns
+        if self._dropped and self._previous_ns is not None:
+            hole_ns = max(hole_ns, stamp_ns - self._previous_ns)
+        previous_ns = self._previous_ns
+        self._previous_ns, self._dropped, self._hole_ns = stamp_ns, False, 0
+        return Candidate(frame, residuals, hole_ns, self._jump(previous_ns, stamp_ns))
+
+    @property
+    def has_frames(self) -> bool:
+        """Whether a frame waits."""
+        return bool(self._queue)
+
+    @property
+    def oldest_ns(self) -> int | None:
+        """Stamp of the oldest frame that waits for its poses, or None."""
+        return self._queue[0].match.anchor.stamp_ns if self._queue else None
+
+    def obstacle(self) -> str:
+        """Say what the oldest frame waits for; empty when no frame waits."""
+        found = (obstacle() for obstacle in self._obstacles()) if self._queue else iter(())
+        missing = next((answer for answer in found if answer), None)
+        if missing is None:
+            return ""
+        return str(missing) if isinstance(missing, TransformError) else "a CameraInfo, a fix or a heading"
+
+    def _obstacles(self) -> Iterator[Obstacle]:
+        return self._poser.obstacles(self._queue[0].match, self._queue[0].needs)
+
+    def _is_blocked(self) -> bool:
+        """Whether something is missing that may still come; the last obstacle is looked at first."""
+        if self._blocker is not None and self._blocker():
+            return True
+        for obstacle in self._obstacles():
+            if obstacle():
+                self._blocker = obstacle
+                return True
+        return False
+
+    def _jump(self, previous_ns: int | None, stamp_ns: int) -> float:
+        if previous_ns is None:
+            return 0.0
+        return self._tree.largest_jump(self._config.world_frame, self._config.device_frame, previous_ns, stamp_ns)

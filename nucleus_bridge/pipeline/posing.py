@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The poses and intrinsics of one match: the device at the sweep's stamp, each sensor at its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+
+from nucleus_bridge.config import CameraConfig, Config
+from nucleus_bridge.decode.camera_info import (
+    CameraInfo,
+    camera_model,
+    is_rectified_topic,
+    rectified_from_optical,
+)
+from nucleus_bridge.decode.image import SUFFIXES, pixels
+from nucleus_bridge.decode.rectify import expressible
+from nucleus_bridge.errors import (
+    CalibrationError,
+    ConnectivityError,
+    DecodeError,
+    ExtrapolationError,
+    TransformError,
+    UnknownFrameError,
+)
+from nucleus_bridge.geometry import TransformTree, knot_stamps, quaternion, transforms
+from nucleus_bridge.model import (
+    CameraModel,
+    Frame,
+    Image,
+    PosedImage,
+    PosedSweep,
+    RadarPoints,
+    RadarScan,
+    Sweep,
+    Trajectory,
+    Transform,
+)
+from nucleus_bridge.pipeline.calibrations import Calibrations
+from nucleus_bridge.pipeline.globe import Globe
+from nucleus_bridge.pipeline.gps import GpsTrack
+from nucleus_bridge.pipeline.radars import radar_points, radar_span
+from nucleus_bridge.pipeline.synchroniser import Match
+
+Payload = Sweep | Image | RadarScan
+
+Obstacle = Callable[[], object]
+"""Called again and again until its answer is false or None: what was missing is there."""
+
+LossReport = Callable[[str, str, int, str], None]
+"""Takes sensor name, cause, stamp and the text that explains it."""
+
+Need = tuple[str, int, int]
+"""A frame id and the first and last stamp at which its pose is asked for."""
+
+
+class GivenUp(Exception):  # noqa: N818 - control flow between two modules, not an error of the package
+    """A frame or an image cannot be had."""
+
+    def __init__(self, cause: str, reason: str) -> None:
+        super().__init__(reason)
+        self.cause = cause
+        self.reason = reason
+
+
+class Poser:
+    """Gives a match its poses, calibrations and GPS pose."""
+
+    def __init__(
+        self, config: Config, tree: TransformTree, calibrations: Calibrations, gps: GpsTrack, lost: LossReport
+    ) -> None:
+        self._config = config
+        self._tree = tree
+        self._calibrations = calibrations
+        self._globe = Globe(config, tree, gps)
+        self._lost = lost
+        self._cameras = {camera.name: (index, camera) for index, camera in enumerate(config.cameras)}
+        self._lidars = {lidar.name: lidar for lidar in config.lidars}
+        self._radars = {radar.name: radar for radar in config.radars}
+        self._reference = config.lidars[0].name
+
+    def needs(self, match: Match[Payload]) -> tuple[Need, ...]:
+        """List the poses that the match asks for."""
+        stamp_ns = match.anchor.stamp_ns
+        needs = [(self._config.device_frame, stamp_ns, stamp_ns)]
+        for _, sweep in self._sweeps(match):
+            first, last = self._span(sweep)
+            needs.append((sweep.frame_id, first, last))
+        for name, image in self._images(match):
+            needs.append((self._optical_frame(name, image), image.stamp_ns, image.stamp_ns))
+        for _, scan in self._scans(match):
+            needs.append((scan.frame_id, *radar_span(scan)))
+        return tuple(needs)
+
+    def obstacles(self, match: Match[Payload], needs: tuple[Need, ...]) -> Iterator[Obstacle]:
+        """List what may still be missing."""
+        world = self._config.world_frame
+        for frame_id, first, last in needs:
+            yield partial(self._tree.availability, world, frame_id, first, last)
+        for name, image in self._images(match):
+            yield partial(self._calibrations.unsettled, name, image.stamp_ns)
+        yield partial(self._globe.unsettled, match.anchor.stamp_ns)
+
+    def build(self, match: Match[Payload]) -> tuple[Frame | None, dict[str, int]]:
+        """Build the frame and count what cannot be in it.
+
+        Returns:
+            The frame, or None when it cannot be had, and the residuals of what is in it.
+        """
+        failures: dict[str, GivenUp] = {}
+        frame = None
+        try:
+            frame = self._frame(match, failures)
+        except GivenUp as given_up:
+            failures[self._reference] = given_up
+            for name in match.samples:
+                failures.setdefault(name, GivenUp("frame_dropped", ""))
+        for name, failure in failures.items():
+            sample = match.samples.get(name, match.anchor)
+            self._lost(name, failure.cause, sample.stamp_ns, failure.reason)
+        return frame, {name: ns for name, ns in match.residuals_ns.items() if name not in failures}
+
+    def _frame(self, match: Match[Payload], failures: dict[str, GivenUp]) -> Frame:
+        """Pose everything; what fails alone goes to ``failures``, what takes the frame with it is raised."""
+        stamp_ns = match.anchor.stamp_ns
+        device = self._lookup(self._config.device_frame, stamp_ns)
+        sweeps, images, radars = [], [], []
+        for name, sweep in self._sweeps(match):
+            try:
+                sweeps.append(PosedSweep(name, sweep, self._sweep_poses(sweep), self._mounting(name, sweep)))
+            except GivenUp as given_up:
+                if name == self._reference:
+                    raise
+                failures[name] = given_up
+        for name, image in self._images(match):
+            try:
+                images.append(self._posed_image(name, image))
+            except GivenUp as given_up:
+                failures[name] = given_up
+        for name, scan in self._scans(match):
+            try:
+                radars.append(self._radar_points(name, scan))
+            except GivenUp as given_up:
+                failures[name] = given_up
+        for sensor in self._config.matched:
+            if sensor.required and (sensor.name in failures or sensor.name not in match.samples):
+                lost = "cannot be used" if sensor.name in failures else "has nothing within its tolerance"
+                raise GivenUp("required_missing", f"required sensor {sensor.name!r} {lost}")
+        gps = self._globe.pose_at(stamp_ns, device)
+        return Frame(stamp_ns, device, gps, tuple(sweeps), tuple(images), tuple(radars))
+
+    def _radar_points(self, name: str, scan: RadarScan) -> RadarPoints:
+        pose = self._lookup(scan.frame_id, scan.stamp_ns)
+        return radar_points(scan, self._radars[name], self._tree, self._config.world_frame, pose)
+
+    def _posed_image(self, name: str, image: Image) -> PosedImage:
+        index, camera = self._cameras[name]
+        frame_id = self._optical_frame(name, image)
+        if not frame_id:
+            raise GivenUp(
+                "empty_frame_id",
+                f"images of camera {name!r} on {camera.image_topic} have an empty header.frame_id; "
+                f"set cameras.{name}.optical_frame",
+            )
+        info = self._calibration(camera, image)
+        model = self._camera_model(camera, info, image)
+        if camera.required:
+            self._check_pixels(camera, image, model)
+        pose = self._lookup(frame_id, image.stamp_ns)
+        if is_rectified_topic(camera.image_topic):
+            pose = _rectified(pose, camera, info)
+        return PosedImage(name, index, image, model, pose)
+
+    def _check_pixels(self, camera: CameraConfig, image: Image, model: CameraModel) -> None:
+        """Decode now what must be decoded later: whether the frame lives depends on it."""
+        if image.encoding in SUFFIXES and expressible(model) and camera.rectify != "always":
+            return
+        try:
+            pixels(image)
+        except DecodeError as error:
+            raise GivenUp(error.cause, f"camera {camera.name!r}: {error}") from None
+
+    def _calibration(self, camera: CameraConfig, image: Image) -> CameraInfo:
+        info = self._calibrations.at(camera.name, image.stamp_ns)
+        if info is None:
+            raise GivenUp(
+                "no_calibration",
+                f"no CameraInfo for camera {camera.name!r} on {camera.info_topic or '(no topic)'}; "
+                f"record it or set cameras.{camera.name}.calibration_file",
+            )
+        return info
+
+    def _camera_model(self, camera: CameraConfig, info: CameraInfo, image: Image) -> CameraModel:
+        try:
+            model = camera_model(
+                info,
+                image_width=image.width,
+                image_height=image.height,
+                rectified=is_rectified_topic(camera.image_topic),
+            )
+            if camera.rectify == "never" and not expressible(model):
+                raise CalibrationError(
+                    f"camera {camera.name!r}: distortion {info.distortion_model!r} cannot be expressed in a scene; "
+                    f"set cameras.{camera.name}.rectify to auto",
+                    cause="not_expressible",
+                )
+        except DecodeError as error:
+            raise GivenUp(error.cause, f"camera {camera.name!r}: {error}") from None
+        return model
+
+    def _sweep_poses(self, sweep: Sweep) -> Transform | Trajectory:
+        first, last = self._span(sweep)
+        if first == last:
+            return self._lookup(sweep.frame_id, first)
+        try:
+            return self._tree.lookup_many(self._config.world_frame, sweep.frame_id, knot_stamps(first, last))
+        except TransformError as error:
+            raise GivenUp(_cause(error), str(error)) from None
+
+    def _mounting(self, name: str, sweep: Sweep) -> Transform | None:
+        """Where a lidar with a crop box sits on the device."""
+        if not self._lidars[name].crop_box:
+            return None
+        try:
+            return self._tree.lookup(self._config.device_frame, sweep.frame_id, sweep.stamp_ns)
+        except TransformError as error:
+            raise GivenUp(_cause(error), str(error)) from None
+
+    def _lookup(self, frame_id: str, stamp_ns: int) -> Transform:
+        try:
+            return self._tree.lookup(self._config.world_frame, frame_id, stamp_ns)
+        except TransformError as error:
+            raise GivenUp(_cause(error), str(error)) from None
+
+    def _span(self, sweep: Sweep) -> tuple[int, int]:
+        if self._config.deskew and sweep.time_field is not None:
+            return sweep.first_ns, sweep.last_ns
+        return sweep.stamp_ns, sweep.stamp_ns
+
+    def _optical_frame(self, name: str, image: Image) -> str:
+        return self._cameras[name][1].optical_frame.lstrip("/") or image.frame_id
+
+    def _sweeps(self, match: Match[Payload]) -> Iterator[tuple[str, Sweep]]:
+        if isinstance(match.anchor.item, Sweep):
+            yield self._reference, match.anchor.item
+        for name in self._lidars:
+            sample = match.samples.get(name)
+            if sample is not None and isinstance(sample.item, Sweep):
+                yield name, sample.item
+
+    def _images(self, match: Match[Payload]) -> Iterator[tuple[str, Image]]:
+        for name in self._cameras:
+            sample = match.samples.get(name)
+            if sample is not None and isinstance(sample.item, Image):
+                yield name, sample.item
+
+    def _scans(self, match: Match[Payload]) -> Iterator[tuple[str, RadarScan]]:
+        for name in self._radars:
+            sample = match.samples.get(name)
+            if sample is not None and isinstance(sample.item, RadarScan):
+                yield name, sample.item
+
+
+def _rectified(world_from_optical: Transform, camera: CameraConfig, info: CameraInfo) -> Transform:
+    """Turn a camera's pose into that of its rectified images: R of the calibration turns the optical frame."""
+    try:
+        turn = rectified_from_optical(info)
+    except DecodeError as error:
+        raise GivenUp(error.cause, f"camera {camera.name!r}: {error}") from None
+    if turn is None:
+        return world_from_optical
+    optical_from_rectified = quaternion.from_matrix(np.array(turn).reshape(3, 3).T)
+    return transforms.compose(world_from_optical, Transform(np.zeros(3), optical_from_rectified))
+
+
+def _cause(error: TransformError) -> str:
+    if isinstance(error, UnknownFrameError):
+        return "unknown_frame"
+    if isinstance(error, ConnectivityError):
+        return "unconnected_frames"
+    if isinstance(error, ExtrapolationError):
+        return "before_first_transform" if error.direction == "past" else "after_last_transform"
+    return "no_transform"

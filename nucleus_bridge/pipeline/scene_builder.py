@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frames to scenes: which frames are kept, where a scene ends and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+
+import numpy as np
+
+from nucleus_bridge.config import Config
+from nucleus_bridge.errors import CoordinateRangeError
+from nucleus_bridge.model import Frame, Scene
+from nucleus_bridge.pipeline.events import Event, FrameReady, Residual, SceneEnded, SceneStarted
+from nucleus_bridge.pipeline.frame_builder import Candidate
+from nucleus_bridge.pipeline.losses import LossLedger
+from nucleus_bridge.pipeline.posing import LossReport
+
+MAX_COORDINATE_M = 1e5
+"""Beyond it a 32-bit float, which the service computes with, is coarser than a centimetre."""
+
+
+def reference_id(prefix: str, stamp_ns: int) -> str:
+    """Name a scene after its first frame's stamp in UTC, to the nanosecond."""
+    seconds, nanoseconds = divmod(stamp_ns, 1_000_000_000)
+    moment = datetime.fromtimestamp(seconds, tz=timezone.utc)
+    return f"{prefix}-{moment:%Y%m%dT%H%M%S}.{nanoseconds:09d}Z"
+
+
+@dataclass
+class _Sums:
+    frames: int = 0
+    total_ns: int = 0
+    max_ns: int = 0
+
+    def add(self, residual_ns: int) -> None:
+        self.frames += 1
+        self.total_ns += residual_ns
+        self.max_ns = max(self.max_ns, residual_ns)
+
+    def residual(self) -> Residual:
+        return Residual(self.frames, round(self.total_ns / self.frames / 1e6, 6), round(self.max_ns / 1e6, 6))
+
+
+@dataclass
+class _Open:
+    scene: Scene
+    frames: int = 0
+    items: int = 0
+    sums: dict[str, _Sums] = field(default_factory=dict)
+    missing: dict[str, int] = field(default_factory=dict)
+
+
+class SceneBuilder:
+    """Cuts the sequence of frames into scenes."""
+
+    def __init__(self, config: Config, ledger: LossLedger, lost: LossReport) -> None:
+        self._config = config
+        self._rules = config.scene
+        self._ledger = ledger
+        self._lost = lost
+        self._open: _Open | None = None
+        self._kept: Frame | None = None
+        self._hole_ns = 0
+        self._jump_m = 0.0
+
+    def add(self, candidate: Candidate) -> Iterator[Event]:
+        """Take the next frame; yield what is decided by it."""
+        frame = candidate.frame
+        self._hole_ns = max(self._hole_ns, candidate.hole_ns)
+        self._jump_m = max(self._jump_m, candidate.jump_m)
+        if self._is_too_near(frame):
+            self._lose(frame, "min_distance", "")
+            return
+        reason = self._end_reason(frame)
+        if reason:
+            yield from self.end(reason, before_ns=frame.stamp_ns)
+        try:
+            scene = self._open.scene if self._open else self._scene(frame)
+            _check_range(frame, scene)
+        except CoordinateRangeError as error:
+            self._lose(frame, "coordinate_range", str(error))
+            return
+        if self._open is None:
+            self._open = _Open(scene)
+            yield SceneStarted(scene)
+        yield FrameReady(self._open.frames, frame)
+        self._count(self._open, candidate)
+        self._kept, self._hole_ns, self._jump_m = frame, 0, 0.0
+
+    def end(self, reason: str, before_ns: int | None = None) -> Iterator[Event]:
+        """End the open scene, if any; it takes the losses from before a stamp with it."""
+        if self._open is None:
+            return
+        opened, self._open = self._open, None
+        self._kept = None
+        yield SceneEnded(
+            reason,
+            self._ledger.take_before(before_ns),
+            {name: sums.residual() for name, sums in sorted(opened.sums.items())},
+            dict(sorted(opened.missing.items())),
+        )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a scene is open."""
+        return self._open is not None
+
+    def _scene(self, frame: Frame) -> Scene:
+        origin = frame.world_from_device.translation if self._rules.origin == "first_frame" else np.zeros(3)
+        return Scene(
+            reference_id(self._rules.prefix, frame.stamp_ns),
+            frame.stamp_ns,
+            self._config.world_frame,
+            self._config.device_frame,
+            (float(origin[0]), float(origin[1]), float(origin[2])),
+        )
+
+    def _is_too_near(self, frame: Frame) -> bool:
+        if self._kept is None or self._rules.min_distance_m <= 0.0:
+            return False
+        step = frame.world_from_device.translation - self._kept.world_from_device.translation
+        return float(np.sqrt((step * step).sum())) < self._rules.min_distance_m
+
+    def _end_reason(self, frame: Frame) -> str:
+        """Say why a frame cannot join the open scene; empty when it can."""
+        opened, rules = self._open, self._rules
+        if opened is None:
+            return ""
+        duration_ns = frame.stamp_ns - opened.scene.first_stamp_ns
+        reached = {
+            "gap": 0 < rules.max_gap_s * 1e9 < self._hole_ns,
+            "pose_jump": 0 < rules.max_jump_m < self._jump_m,
+            "max_items": opened.items + 1 + len(frame.images) > rules.max_items,
+            "max_frames": 0 < rules.max_frames <= opened.frames,
+            "max_duration": 0 < rules.max_duration_s * 1e9 < duration_ns,
+        }
+        return next((reason for reason, yes in reached.items() if yes), "")
+
+    def _count(self, opened: _Open, candidate: Candidate) -> None:
+        frame = candidate.frame
+        opened.frames += 1
+        opened.items += 1 + len(frame.images)
+        for name, residual_ns in candidate.residuals_ns.items():
+            opened.sums.setdefault(name, _Sums()).add(residual_ns)
+        there = {posed.camera for posed in frame.images} | {posed.lidar for posed in frame.sweeps}
+        there |= {points.radar for points in frame.radars}
+        for sensor in self._config.matched:
+            if sensor.name not in there:
+                opened.missing[sensor.name] = opened.missing.get(sensor.name, 0) + 1
+
+    def _lose(self, frame: Frame, cause: str, reason: str) -> None:
+        for posed in frame.sweeps:
+            self._lost(posed.lidar, cause, posed.sweep.stamp_ns, reason)
+        for image in frame.images:
+            self._lost(image.camera, cause, image.image.stamp_ns, reason)
+        for points in frame.radars:
+            self._lost(points.radar, cause, points.stamp_ns, reason)
+
+
+def _check_range(frame: Frame, scene: Scene) -> None:
+    position = frame.world_from_device.translation - np.asarray(scene.world_offset)
+    if not float(np.abs(position).max()) < MAX_COORDINATE_M:
+        x, y, z = (f"{value:.1f}" for value in position)
+        raise CoordinateRangeError(
+            f"the device is at ({x}, {y}, {z}) m in the scene at stamp {frame.stamp_ns}, beyond "
+            f"{MAX_COORDINATE_M:.0f} m, where 32-bit floats are coarser than a centimetre; "
+            "set scene.origin to first_frame, or look for a wrong pose in the recording"
+        )
