@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The durable store of scenes on disk."""
+
+from __future__ import annotations
+
+from nucleus_bridge.spool.manifest import FileRecord, Manifest, SealedScene
+from nucleus_bridge.spool.spool import OpenScene, Spool
+
+__all__ = ["FileRecord", "Manifest", "OpenScene", "SealedScene", "Spool"]

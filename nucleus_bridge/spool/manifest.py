@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The manifest: what a sealed scene holds, how it came about and what was lost on the way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from nucleus_bridge.errors import SceneError
+
+FORMAT_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+SCENE_NAME = "scene.json"
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """One file of a scene; ``path`` is relative to the scene's folder."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Content of ``manifest.json``.
+
+    Attributes:
+        reference_id: Id of the scene.
+        format: ``nucleus``, ``sensor_fusion_json`` or ``sensor_fusion_protobuf``.
+        frames: Number of frames.
+        items: Number of clouds and images.
+        points: Number of lidar points written.
+        first_stamp_ns: Stamp of the first frame.
+        last_stamp_ns: Stamp of the last frame.
+        world_frame: Frame that positions are expressed in.
+        device_frame: Frame of the device.
+        world_offset: Subtracted from every position, metres.
+        sensors: What is known of each sensor, by name.
+        sync: Mean and largest |stamp - wanted stamp| by sensor.
+        missing: Frames without an item of a sensor, by sensor.
+        losses: What did not reach the scene, by topic and cause.
+        end_reason: Why the scene ended.
+        config_digest: sha256 over the parameters that shape the output.
+        software: Name and version of the writer.
+        files: Every other file of the scene, sorted by path.
+    """
+
+    reference_id: str
+    format: str
+    frames: int
+    items: int
+    points: int
+    first_stamp_ns: int
+    last_stamp_ns: int
+    world_frame: str
+    device_frame: str
+    world_offset: Mapping[str, float]
+    sensors: Mapping[str, Mapping[str, Any]]
+    sync: Mapping[str, Mapping[str, float]]
+    missing: Mapping[str, int]
+    losses: Mapping[str, Mapping[str, int]]
+    end_reason: str
+    config_digest: str
+    software: str
+    files: tuple[FileRecord, ...] = field(default_factory=tuple)
+    format_version: int = FORMAT_VERSION
+
+    def to_json(self) -> bytes:
+        """Serialise, the same content always to the same bytes."""
+        record = {"format_version": self.format_version, **asdict(self)}
+        return (json.dumps(record, indent=1, allow_nan=False) + "\n").encode()
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """Read the manifest of a scene's folder.
+
+        Raises:
+            SceneError: There is none, or it is not one.
+        """
+        path = folder / MANIFEST_NAME
+        try:
+            record = json.loads(path.read_bytes())
+            version = record.pop("format_version")
+            if version != FORMAT_VERSION:
+                message = f"{path}: format_version {version!r} is not {FORMAT_VERSION}; use a matching release"
+                raise SceneError(message)
+            files = tuple(
+                FileRecord(**{key: entry[key] for key in ("path", "bytes", "sha256")}) for entry in record.pop("files")
+            )
+            known = {item.name for item in fields(cls)}
+            return cls(**{key: value for key, value in record.items() if key in known}, files=files)
+        except OSError as error:
+            message = f"{path}: cannot be read: {error.strerror}"
+            raise SceneError(message) from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            message = f"{path}: is no manifest ({type(error).__name__}: {error})"
+            raise SceneError(message) from None
+
+
+@dataclass(frozen=True)
+class SealedScene:
+    """A scene that is safely on disk.
+
+    Attributes:
+        folder: Where it is.
+        manifest: What is in it.
+        existed: Whether the very same scene was there before.
+    """
+
+    folder: Path
+    manifest: Manifest
+    existed: bool
+
+    @property
+    def bytes(self) -> int:
+        """Size of all its files but the manifest."""
+        return sum(record.bytes for record in self.manifest.files)

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The spool: unfinished scenes under ``open/``, sealed ones under ``scenes/``.
+
+A scene becomes sealed in this order: its files are written and synced, then the manifest, then the folder is
+renamed from ``open/`` to ``scenes/`` and both parents are synced. A crash at any point leaves either no scene or a
+whole one. Each folder under ``open/`` is locked by its writer; one without a living writer is removed at the next
+start, since its input still exists or is lost with the writer.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from nucleus_bridge.errors import OutputError, SceneError, SceneExistsError
+from nucleus_bridge.spool import durable
+from nucleus_bridge.spool.manifest import MANIFEST_NAME, SCENE_NAME, FileRecord, Manifest
+
+SCENES = "scenes"
+OPEN = "open"
+QUARANTINE = "quarantine"
+_LOCK = ".lock"
+_UNNAMED = ".unnamed-"  # a folder that is not locked yet
+_REPLACED = ".replaced-"  # a sealed scene that makes room for another one of its id
+
+
+class OpenScene:
+    """A scene that is being written, in a locked folder of its own."""
+
+    def __init__(self, folder: Path, lock: int) -> None:
+        self.folder = folder
+        self._lock: int | None = lock
+
+    def write(self, path: str, buffers: Iterable[durable.Buffer]) -> FileRecord:
+        """Write one file; its folder is created when needed."""
+        return write_scene_file(self.folder, path, buffers)
+
+    def release(self) -> None:
+        """Give up the lock, after the folder was moved or removed."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def discard(self) -> None:
+        """Remove everything that was written."""
+        durable.remove_folder(self.folder)
+        self.release()
+
+
+def write_scene_file(folder: Path, path: str, buffers: Iterable[durable.Buffer]) -> FileRecord:
+    """Write one file below a scene's folder and describe it."""
+    target = folder / path
+    target.parent.mkdir(exist_ok=True)
+    length, digest = durable.write_file(target, buffers)
+    return FileRecord(path, length, digest)
+
+
+class Spool:
+    """A folder of scenes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.scenes_dir = path / SCENES
+        self.open_dir = path / OPEN
+        self.quarantine_dir = path / QUARANTINE
+
+    def create(self) -> None:
+        """Make the folders and clear away what dead writers left.
+
+        Raises:
+            OutputError: The place cannot be written to.
+        """
+        try:
+            for folder in (self.scenes_dir, self.open_dir):
+                folder.mkdir(parents=True, exist_ok=True)
+            probe = self.open_dir / f".probe-{os.getpid()}"
+            probe.write_bytes(b"")
+            probe.unlink()
+            self._sweep()
+        except OSError as error:
+            message = f"spool {self.path}: cannot be written to: {error.strerror}"
+            raise OutputError(message) from None
+
+    def scene_folder(self, reference_id: str) -> Path:
+        """Return where the sealed scene is or would be."""
+        return self.scenes_dir / reference_id
+
+    def scenes(self) -> list[Path]:
+        """Return the folders of all sealed scenes, sorted by name."""
+        if not self.scenes_dir.is_dir():
+            return []
+        return sorted(entry for entry in self.scenes_dir.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+    def open_references(self) -> list[str]:
+        """Return the ids of the scenes that are being written, sorted."""
+        if not self.open_dir.is_dir():
+            return []
+        folders = [entry for entry in self.open_dir.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+        return sorted(folder.name.rpartition(".")[0] for folder in folders)
+
+    def open_scene(self, reference_id: str) -> OpenScene:
+        """Start writing a scene, in a folder named after it and something unique behind a dot."""
+        unnamed = Path(tempfile.mkdtemp(prefix=_UNNAMED, dir=self.open_dir))
+        unnamed.chmod(0o755)
+        lock = durable.lock_file(unnamed / _LOCK)
+        if lock is None:
+            message = f"{unnamed}: is locked by another process"
+            raise OutputError(message)
+        folder = unnamed.with_name(f"{reference_id}.{unnamed.name.removeprefix(_UNNAMED)}")
+        unnamed.rename(folder)
+        return OpenScene(folder, lock)
+
+    def seal(
+        self, scene: OpenScene, manifest: Manifest, scene_json: bytes | None, *, replace_existing: bool
+    ) -> Path | None:
+        """Make an open scene durable and visible; returns None when the very same scene is there already.
+
+        Raises:
+            SceneExistsError: A scene of that id with other content is there and may not be replaced.
+        """
+        files = list(manifest.files)
+        if scene_json is not None:
+            files.append(scene.write(SCENE_NAME, [scene_json]))
+        manifest = replace(manifest, files=tuple(sorted(files, key=lambda record: record.path)))
+        target = self.scene_folder(manifest.reference_id)
+        if target.exists():
+            existing = _manifest_or_none(target)
+            if existing is not None and replace(existing, software=manifest.software) == manifest:
+                scene.discard()
+                return None
+            if not replace_existing:
+                scene.discard()
+                raise SceneExistsError(_conflict(target, existing, manifest))
+        self._sync(scene.folder, [record.path for record in manifest.files])
+        scene.write(MANIFEST_NAME, [manifest.to_json()])
+        self._sync(scene.folder, [MANIFEST_NAME])
+        (scene.folder / _LOCK).unlink()
+        durable.sync_folder(scene.folder)
+        if target.exists():
+            doomed = self.open_dir / f"{_REPLACED}{manifest.reference_id}"
+            durable.remove_folder(doomed)
+            durable.move_folder(target, doomed)
+            durable.move_folder(scene.folder, target)
+            durable.remove_folder(doomed)
+        else:
+            durable.move_folder(scene.folder, target)
+        scene.release()
+        return target
+
+    def remove_scene(self, reference_id: str) -> None:
+        """Remove a sealed scene, at once as far as others can see."""
+        self.open_dir.mkdir(exist_ok=True)
+        doomed = self.open_dir / f".removed-{reference_id}.{os.getpid()}"
+        durable.remove_folder(doomed)
+        durable.move_folder(self.scene_folder(reference_id), doomed)
+        durable.remove_folder(doomed)
+
+    def _sync(self, folder: Path, paths: list[str]) -> None:
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            for _ in pool.map(lambda path: durable.sync_file(folder / path), paths):
+                pass
+        for parent in {(folder / path).parent for path in paths}:
+            durable.sync_folder(parent)
+
+    def _sweep(self) -> None:
+        """Put back what a crash left while it was being replaced, and clear away what has no living writer."""
+        for replaced in sorted(self.open_dir.glob(f"{_REPLACED}*")):
+            home = self.scene_folder(replaced.name.removeprefix(_REPLACED))
+            if home.exists():
+                durable.remove_folder(replaced)
+            else:
+                durable.move_folder(replaced, home)
+        for folder in self._abandoned():
+            durable.remove_folder(folder)
+
+    def _abandoned(self) -> Iterator[Path]:
+        for folder in sorted(self.open_dir.iterdir()):
+            if folder.name.startswith(".") or not folder.is_dir():
+                continue
+            with durable.try_lock(folder / _LOCK) as free:
+                if free:
+                    yield folder
+
+
+def _manifest_or_none(folder: Path) -> Manifest | None:
+    try:
+        return Manifest.read(folder)
+    except SceneError:
+        return None
+
+
+def _conflict(target: Path, existing: Manifest | None, manifest: Manifest) -> str:
+    if existing is None:
+        why = "has a damaged manifest"
+    elif existing.config_digest != manifest.config_digest:
+        why = "was made with another configuration"
+    elif existing.software != manifest.software:
+        why = f"was made by {existing.software}"
+    else:
+        why = "was made from other input"
+    return f"{target}: a scene of this id exists and {why}; use --force to replace it or another scene.prefix"
