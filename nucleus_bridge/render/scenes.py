@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Events to sealed scenes: hands frames to workers, keeps their order, seals what is complete."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from concurrent.futures import BrokenExecutor, Executor, Future
+from dataclasses import dataclass, field
+from typing import Any
+
+import nucleus_bridge
+from nucleus_bridge.config import Config
+from nucleus_bridge.errors import BridgeError
+from nucleus_bridge.formats.nucleus import encode_payload, scene_payload
+from nucleus_bridge.model import Scene
+from nucleus_bridge.pipeline.events import Event, FrameReady, SceneEnded, SceneStarted
+from nucleus_bridge.pipeline.losses import Table, merge, ordered
+from nucleus_bridge.render.frame import FrameJob, RenderedFrame, render_frame
+from nucleus_bridge.render.sensors import sensors_of
+from nucleus_bridge.spool import FileRecord, Manifest, OpenScene, SealedScene, Spool
+
+SOFTWARE = f"nucleus_bridge {nucleus_bridge.__version__}"
+
+
+@dataclass
+class _Writing:
+    """A scene on its way to the disk."""
+
+    scene: Scene
+    target: OpenScene
+    jobs: deque[tuple[int, Future[RenderedFrame]]] = field(default_factory=deque)
+    frames: list[Mapping[str, Mapping[str, Any]]] = field(default_factory=list)
+    files: list[FileRecord] = field(default_factory=list)
+    stamps_ns: list[int] = field(default_factory=list)
+    sensors: dict[str, dict[str, Any]] = field(default_factory=dict)
+    losses: Table = field(default_factory=dict)
+    unusable: dict[str, int] = field(default_factory=dict)
+    items: int = 0
+    points: int = 0
+    ended: SceneEnded | None = None
+
+
+class SceneRecorder:
+    """Writes scenes to a spool as the pipeline decides them."""
+
+    def __init__(
+        self, config: Config, spool: Spool, executor: Executor, *, in_flight: int = 1, force: bool = False
+    ) -> None:
+        """Set up.
+
+        Args:
+            config: The configuration.
+            spool: Where scenes go; must have been created.
+            executor: Renders the frames.
+            in_flight: Frames given to the executor before the oldest is waited for.
+            force: Replace a scene of the same id that has other content.
+        """
+        self._config = config
+        self._spool = spool
+        self._executor = executor
+        self._in_flight = in_flight
+        self._force = force
+        self._scenes: deque[_Writing] = deque()
+        self._flying = 0
+        self.render_losses: Table = {}
+        self.reasons: dict[str, str] = {}
+
+    def handle(self, events: Iterable[Event]) -> list[SealedScene]:
+        """Take events; return the scenes that were sealed meanwhile.
+
+        Raises:
+            BridgeError: A scene cannot be written or a worker died.
+        """
+        sealed: list[SealedScene] = []
+        for event in events:
+            if isinstance(event, SceneStarted):
+                self._scenes.append(_Writing(event.scene, self._spool.open_scene(event.scene.reference_id)))
+            elif isinstance(event, FrameReady):
+                self._submit(self._scenes[-1], event)
+            elif isinstance(event, SceneEnded):
+                self._scenes[-1].ended = event
+            sealed += self._collect(self._in_flight)
+        return sealed
+
+    def finish(self) -> list[SealedScene]:
+        """Wait for every frame and seal every scene that has ended."""
+        return self._collect(0)
+
+    def discard(self) -> None:
+        """Remove what is unfinished."""
+        for writing in self._scenes:
+            for _, job in writing.jobs:
+                job.cancel()
+        for writing in self._scenes:
+            for _, job in writing.jobs:
+                if not job.cancelled():
+                    job.exception()
+            writing.target.discard()
+        self._scenes.clear()
+
+    def _submit(self, writing: _Writing, event: FrameReady) -> None:
+        job = FrameJob(writing.target.folder, writing.scene, event.index, event.frame)
+        for name, record in sensors_of(event.frame, self._config):
+            writing.sensors.setdefault(name, record)
+        writing.jobs.append((event.frame.stamp_ns, self._executor.submit(render_frame, job, self._config)))
+        self._flying += 1
+
+    def _collect(self, in_flight: int) -> list[SealedScene]:
+        """Take finished frames in order until at most ``in_flight`` are left, and seal what is complete."""
+        sealed: list[SealedScene] = []
+        while self._scenes:
+            writing = self._scenes[0]
+            while writing.jobs and (self._flying > in_flight or writing.jobs[0][1].done()):
+                stamp_ns, future = writing.jobs.popleft()
+                self._flying -= 1
+                self._take(writing, stamp_ns, _result(future))
+            if writing.jobs or writing.ended is None:
+                break
+            self._scenes.popleft()
+            if writing.frames:
+                sealed.append(self._seal(writing, writing.ended))
+            else:
+                writing.target.discard()
+        return sealed
+
+    def _take(self, writing: _Writing, stamp_ns: int, rendered: RenderedFrame) -> None:
+        merge(writing.losses, rendered.losses)
+        merge(self.render_losses, rendered.losses)
+        for cause, reason in rendered.reasons.items():
+            self.reasons.setdefault(cause, reason)
+        if not rendered.points:
+            loss = {self._config.lidars[0].topic: {"empty_cloud": 1}}
+            merge(writing.losses, loss)
+            merge(self.render_losses, loss)
+            for record in rendered.files:
+                (writing.target.folder / record.path).unlink()
+            return
+        for name in rendered.unusable_images:
+            writing.unusable[name] = writing.unusable.get(name, 0) + 1
+        writing.frames.append(rendered.items)
+        writing.files.extend(rendered.files)
+        writing.stamps_ns.append(stamp_ns)
+        writing.items += len(rendered.items)
+        writing.points += rendered.points
+        for name, count in rendered.radar_points.items():
+            writing.sensors[name]["points"] += count
+
+    def _seal(self, writing: _Writing, ended: SceneEnded) -> SealedScene:
+        scene = writing.scene
+        losses = writing.losses
+        merge(losses, ended.losses)
+        missing: Table = {"": dict(ended.missing)}
+        merge(missing, {"": writing.unusable})
+        manifest = Manifest(
+            reference_id=scene.reference_id,
+            format="nucleus",
+            frames=len(writing.frames),
+            items=writing.items,
+            points=writing.points,
+            first_stamp_ns=writing.stamps_ns[0],
+            last_stamp_ns=writing.stamps_ns[-1],
+            world_frame=scene.world_frame,
+            device_frame=scene.device_frame,
+            world_offset=dict(zip("xyz", scene.world_offset, strict=True)),
+            sensors={name: writing.sensors[name] for name in sorted(writing.sensors)},
+            sync={name: {"mean_ms": sums.mean_ms, "max_ms": sums.max_ms} for name, sums in ended.residuals.items()},
+            missing=dict(sorted(missing[""].items())),
+            losses=ordered(losses),
+            end_reason=ended.reason,
+            config_digest=self._config.digest,
+            software=SOFTWARE,
+            files=tuple(writing.files),
+        )
+        payload = encode_payload(scene_payload(scene.reference_id, writing.frames, dict(self._config.metadata)))
+        folder = self._spool.seal(writing.target, manifest, payload, replace_existing=self._force)
+        there = folder or self._spool.scene_folder(scene.reference_id)
+        return SealedScene(there, Manifest.read(there), existed=folder is None)
+
+
+def _result(future: Future[RenderedFrame]) -> RenderedFrame:
+    try:
+        return future.result()
+    except BrokenExecutor:
+        raise BridgeError(
+            "a worker process ended unexpectedly, perhaps for lack of memory; try fewer --workers"
+        ) from None
+    except OSError as error:
+        raise BridgeError(f"cannot write {error.filename or 'the scene'}: {error.strerror}") from None

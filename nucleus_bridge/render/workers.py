@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where frames are rendered: in this process, or in a few others that read the sensors' bytes from shared memory."""
+
+from __future__ import annotations
+
+import mmap
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+
+class InlineExecutor(Executor):
+    """Runs each call at once, in this process."""
+
+    def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:  # noqa: ANN401
+        """Run the call and return its finished future."""
+        future: Future[Result] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001 - handed to whoever asks for the result
+            future.set_exception(error)
+        return future
+
+
+class SharedMemoryExecutor(Executor):
+    """A process pool whose calls carry arrays in shared memory instead of through a pipe.
+
+    The memory is anonymous: it is gone with the processes, however they end. What a call returns must not refer to
+    its arguments.
+    """
+
+    def __init__(self, workers: int) -> None:
+        """Start the processes when they are first needed."""
+        self._pool = ProcessPoolExecutor(
+            workers, mp_context=multiprocessing.get_context("spawn"), initializer=_follow_parent
+        )
+        self._idle: list[_Arena] = []
+
+    def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:  # noqa: ANN401
+        """Run the call in another process."""
+        buffers: list[pickle.PickleBuffer] = []
+        call = pickle.dumps((fn, args, kwargs), protocol=5, buffer_callback=buffers.append)
+        arena = self._idle.pop() if self._idle else _Arena()
+        spans = arena.fill([buffer.raw() for buffer in buffers])
+        future = self._pool.submit(_call, arena.path, arena.size, spans, call)
+        future.add_done_callback(partial(self._recycle, arena))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as its base
+        """End the processes and give the memory back."""
+        self._pool.shutdown(wait, cancel_futures=cancel_futures)
+        while self._idle:
+            self._idle.pop().close()
+
+    def _recycle(self, arena: _Arena, _done: Future[Any]) -> None:
+        self._idle.append(arena)
+
+
+class _Arena:
+    """A piece of memory that other processes of this user can map."""
+
+    def __init__(self) -> None:
+        self._descriptor = os.memfd_create("nucleus_bridge")
+        self._map: mmap.mmap | None = None
+        self.size = 0
+        self.path = f"/proc/{os.getpid()}/fd/{self._descriptor}"
+
+    def fill(self, buffers: list[memoryview]) -> list[tuple[int, int]]:
+        """Copy buffers in, one behind the other, and return where they lie."""
+        spans, end = [], 0
+        for buffer in buffers:
+            start = (end + 63) & ~63
+            end = start + buffer.nbytes
+            spans.append((start, end))
+        if end > self.size:
+            self._grow(end)
+        if self._map is not None:
+            for buffer, (start, stop) in zip(buffers, spans, strict=True):
+                self._map[start:stop] = buffer
+        return spans
+
+    def close(self) -> None:
+        """Give the memory back."""
+        if self._map is not None:
+            self._map.close()
+        os.close(self._descriptor)
+
+    def _grow(self, size: int) -> None:
+        if self._map is not None:
+            self._map.close()
+        self.size = size + size // 4
+        os.ftruncate(self._descriptor, self.size)
+        self._map = mmap.mmap(self._descriptor, self.size)
+
+
+def executor_for(workers: int) -> Executor:
+    """Return an executor: this process for one worker, that many processes for more."""
+    if workers <= 1:
+        return InlineExecutor()
+    return processes(workers)
+
+
+def processes(workers: int) -> Executor:
+    """Return an executor of worker processes."""
+    if hasattr(os, "memfd_create"):
+        return SharedMemoryExecutor(workers)
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_follow_parent)
+
+
+_mapped: dict[str, mmap.mmap] = {}
+
+
+def _call(path: str, size: int, spans: list[tuple[int, int]], call: bytes) -> Any:  # noqa: ANN401
+    """Carry out a call in a worker."""
+    view = memoryview(_map(path, size)) if size else memoryview(b"")
+    function, args, kwargs = pickle.loads(call, buffers=[view[start:stop] for start, stop in spans])  # noqa: S301 - from our own parent
+    return function(*args, **kwargs)
+
+
+def _map(path: str, size: int) -> mmap.mmap:
+    mapped = _mapped.get(path)
+    if mapped is None or len(mapped) != size:
+        descriptor = os.open(path, os.O_RDWR)
+        try:
+            mapped = _mapped[path] = mmap.mmap(descriptor, size)
+        finally:
+            os.close(descriptor)
+    return mapped
+
+
+def _follow_parent() -> None:
+    """Leave signals to the parent, which lets the workers finish their frames, and end when it is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a service manager sends it to every process of the service
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pose on the globe through the whole converter: of the device and not of the antenna, between fixes, in curves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bags import TYPES
+from moments import FAST_S, FAST_TURN_S, Moments, clouds_of, record
+from rosbags.rosbag2 import Reader
+
+from nucleus_bridge.config import load_config
+from nucleus_bridge.convert import ConversionReport
+from nucleus_bridge.demo import DriveOptions, Pose, true_pose
+from nucleus_bridge.demo.gnss import geodetic
+from nucleus_bridge.demo.rigid import from_roll_pitch_yaw
+from nucleus_bridge.model import GpsPose, Message
+from nucleus_bridge.pipeline import FrameReady, Pipeline
+
+OPTIONS = DriveOptions(seconds=12.0, points=400, cameras=0, standing_s=0.0)
+LEVER = Pose(np.array([-0.8, 0.45, 1.5]), from_roll_pitch_yaw(0.0, 0.0, np.radians(75.0)))
+"""An antenna (and its heading's x axis) far from the device's origin, turned to the left."""
+BY_MOVEMENT = "gps.heading_topic=''"
+
+
+def with_antenna(mount: Pose, known: bool = True) -> Callable[[str, int, bytes], bytes]:
+    """Move the antenna: its fixes, its headings and, where it is known, its static transform."""
+
+    def change(topic: str, stamp_ns: int, data: bytes) -> bytes:
+        if topic == "/tf_static":
+            message = TYPES.deserialize_cdr(data, "tf2_msgs/msg/TFMessage")
+            message.transforms = [t for t in message.transforms if known or t.child_frame_id != "gnss"]
+            for stamped in message.transforms:
+                if stamped.child_frame_id == "gnss":
+                    _fill(stamped.transform.translation, "xyz", mount.translation)
+                    _fill(stamped.transform.rotation, "xyzw", mount.rotation_xyzw)
+            return bytes(TYPES.serialize_cdr(message, "tf2_msgs/msg/TFMessage"))
+        pose = true_pose(OPTIONS, stamp_ns) @ mount
+        if topic == "/gnss/fix":
+            message = TYPES.deserialize_cdr(data, "sensor_msgs/msg/NavSatFix")
+            message.latitude, message.longitude, message.altitude = geodetic(pose.translation[None])[0].tolist()
+            return bytes(TYPES.serialize_cdr(message, "sensor_msgs/msg/NavSatFix"))
+        if topic == "/gnss/heading":
+            message = TYPES.deserialize_cdr(data, "sensor_msgs/msg/Imu")
+            _fill(message.orientation, "xyzw", pose.rotation_xyzw)
+            return bytes(TYPES.serialize_cdr(message, "sensor_msgs/msg/Imu"))
+        return data
+
+    return change
+
+
+def _fill(target: Any, names: str, values: np.ndarray) -> None:
+    for name, value in zip(names, values, strict=True):
+        setattr(target, name, float(value))
+
+
+@dataclass(frozen=True)
+class Errors:
+    metres: np.ndarray
+    degrees: np.ndarray
+
+
+def errors_of(report: ConversionReport) -> Errors:
+    """Compare every cloud's device_gps_pose with where the device frame's origin truly was."""
+    metres, degrees = [], []
+    for cloud in clouds_of(report):
+        truth = true_pose(OPTIONS, cloud.document["timestamp"])
+        latitude, longitude, _ = geodetic(truth.translation[None])[0]
+        pose = cloud.document["device_gps_pose"]
+        north, east = (pose["lat"] - latitude) * 111_200, (pose["lon"] - longitude) * 111_320 * np.cos(np.radians(48))
+        metres.append(np.hypot(north, east))
+        bearing = 90.0 - np.degrees(np.arctan2(truth.matrix[1, 0], truth.matrix[0, 0]))
+        degrees.append(abs((pose["bearing"] - bearing + 180) % 360 - 180))
+    return Errors(np.array(metres), np.array(degrees))
+
+
+@pytest.fixture(scope="module")
+def levered(tmp_path_factory: pytest.TempPathFactory) -> Moments:
+    return record(tmp_path_factory.mktemp("levered"), OPTIONS, (FAST_TURN_S, FAST_S), with_antenna(LEVER))
+
+
+@pytest.mark.parametrize("bearing_from", ["heading", "map", "movement"])
+def test_the_pose_is_that_of_the_device_frame_to_a_centimetre_and_a_tenth_of_a_degree(
+    levered: Moments, bearing_from: str
+) -> None:
+    overrides = {"heading": [], "map": [BY_MOVEMENT, "gps.map_is_enu=true"], "movement": [BY_MOVEMENT]}
+    errors = errors_of(levered.convert(bearing_from, *overrides[bearing_from]))
+    assert len(errors.metres) >= 13
+    assert errors.metres.max() < 0.01
+    assert errors.degrees.max() < 0.1
+
+
+def test_an_antenna_whose_place_is_unknown_stands_for_the_device(tmp_path: Path) -> None:
+    drive = record(tmp_path, OPTIONS, (FAST_TURN_S,), with_antenna(Pose(LEVER.translation, np.eye(4)[3]), known=False))
+    errors = errors_of(drive.convert("unknown"))
+    lever_m = np.hypot(*LEVER.translation[:2])
+    assert errors.degrees.max() < 0.1
+    assert np.abs(errors.metres - lever_m).max() < 0.1
+
+
+def test_a_vehicle_that_reverses_faces_the_other_way_than_it_moves(tmp_path: Path) -> None:
+    """The device frame is turned about in the transforms: then the vehicle moves backwards."""
+    turned = Pose(np.zeros(3), from_roll_pitch_yaw(0.0, 0.0, np.pi))
+
+    def change(topic: str, stamp_ns: int, data: bytes) -> bytes:
+        if topic != "/tf_static":
+            return data
+        message = TYPES.deserialize_cdr(data, "tf2_msgs/msg/TFMessage")
+        about = TYPES.deserialize_cdr(data, "tf2_msgs/msg/TFMessage").transforms[0]
+        about.header.frame_id, about.child_frame_id = "base_link", "reversed"
+        _fill(about.transform.translation, "xyz", turned.translation)
+        _fill(about.transform.rotation, "xyzw", turned.rotation_xyzw)
+        message.transforms.append(about)
+        return bytes(TYPES.serialize_cdr(message, "tf2_msgs/msg/TFMessage"))
+
+    drive = record(tmp_path, OPTIONS, (FAST_TURN_S,), change)
+    errors = errors_of(drive.convert("reverse", BY_MOVEMENT, "device_frame=reversed"))
+    assert np.abs(errors.degrees - 180.0).max() < 0.1
+
+
+@pytest.mark.parametrize("broken", ["no_fix", "gap"])
+def test_without_a_fix_on_both_sides_there_is_no_pose(tmp_path: Path, broken: str) -> None:
+    last_ns = OPTIONS.start_ns + 6_000_000_000
+
+    def change(topic: str, stamp_ns: int, data: bytes) -> bytes | None:
+        if topic != "/gnss/fix" or stamp_ns < last_ns:
+            return data
+        if broken == "gap":
+            return None
+        message = TYPES.deserialize_cdr(data, "sensor_msgs/msg/NavSatFix")
+        message.status.status = -1
+        return bytes(TYPES.serialize_cdr(message, "sensor_msgs/msg/NavSatFix"))
+
+    drive = record(tmp_path, OPTIONS, (FAST_TURN_S,), change)
+    for cloud in clouds_of(drive.convert(broken)):
+        has_pose = "device_gps_pose" in cloud.document
+        assert has_pose == (cloud.document["timestamp"] <= last_ns - 200_000_000 + 33_000_000)
+
+
+def test_standing_still_without_a_heading_there_is_no_bearing_and_no_pose(tmp_path: Path) -> None:
+    standing = DriveOptions(seconds=2.0, points=400, cameras=0, standing_s=10.0)
+    drive = record(tmp_path, standing, ((0.0, 2.0),))
+    assert not any("device_gps_pose" in cloud.document for cloud in clouds_of(drive.convert("still", BY_MOVEMENT)))
+    with_map = clouds_of(drive.convert("enu", BY_MOVEMENT, "gps.map_is_enu=true"))
+    assert any("device_gps_pose" in cloud.document for cloud in with_map)
+
+
+def test_a_map_that_jumps_between_two_fixes_does_not_bend_the_way_on_the_globe(tmp_path: Path) -> None:
+    """From one stamp on the map is 4 m off, within half a second of transforms."""
+    jump_ns = OPTIONS.start_ns + 6_150_000_000
+
+    def change(topic: str, stamp_ns: int, data: bytes) -> bytes:
+        if topic != "/tf":
+            return data
+        message = TYPES.deserialize_cdr(data, "tf2_msgs/msg/TFMessage")
+        for stamped in message.transforms:
+            if stamped.child_frame_id == "odom" and stamp_ns >= jump_ns:
+                stamped.transform.translation.x += 4.0
+        return bytes(TYPES.serialize_cdr(message, "tf2_msgs/msg/TFMessage"))
+
+    drive = record(tmp_path, OPTIONS, (FAST_TURN_S,), change)
+    errors = errors_of(drive.convert("jump"))
+    assert errors.metres.max() < 0.06  # the straight line between two fixes, nothing worse
+    assert errors.degrees.max() < 0.1
+
+
+@pytest.mark.parametrize("late", ["/tf", "/gnss/fix", "/gnss/heading"])
+def test_the_pose_does_not_depend_on_what_comes_late(levered: Moments, late: str) -> None:
+    """A frame waits for fixes, headings and transforms around them, as far as they may still come."""
+    with Reader(levered.bag) as reader:
+        logged = [Message(c.topic, c.msgtype, log_ns, bytes(data)) for c, log_ns, data in reader.messages()]
+    delayed = sorted(logged, key=lambda message: message.log_ns + 400_000_000 * (message.topic == late))
+
+    def poses(messages: list[Message]) -> list[tuple[int, GpsPose | None]]:
+        pipeline = Pipeline(levered_config)
+        events = [event for message in messages for event in pipeline.add(message)] + pipeline.finish()
+        return [(event.frame.stamp_ns, event.frame.gps) for event in events if isinstance(event, FrameReady)]
+
+    levered_config = load_config(levered.config_path)
+    assert poses(delayed) == poses(logged)
+    assert all(pose is not None for _, pose in poses(logged))
