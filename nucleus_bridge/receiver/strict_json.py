@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""JSON as the receiver accepts it: UTF-8, finite numbers, bounded depth."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any, NoReturn, TypeGuard
+
+MAX_DEPTH = 64
+_LARGEST = sys.float_info.max
+
+
+def parse_json(data: bytes) -> Any:  # noqa: ANN401 - what it is, is for the caller to find out
+    """Parse a JSON document.
+
+    Raises:
+        ValueError: It is not UTF-8, no JSON, holds NaN or Infinity literals, or is nested too deep.
+    """
+    try:
+        return json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"is not UTF-8 (byte {error.start})") from None
+    except RecursionError:
+        raise ValueError("is nested too deep") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"is no JSON: {error}") from None
+
+
+def check_tree(value: object) -> None:
+    """Check every number and the depth of a parsed document.
+
+    Raises:
+        ValueError: A number is beyond the range of a double, or the nesting exceeds MAX_DEPTH.
+    """
+    waiting: list[tuple[object, int]] = [(value, 1)]
+    while waiting:
+        node, depth = waiting.pop()
+        if depth > MAX_DEPTH:
+            raise ValueError(f"is nested deeper than {MAX_DEPTH} levels")
+        if isinstance(node, dict):
+            waiting.extend((child, depth + 1) for child in node.values())
+        elif isinstance(node, list):
+            waiting.extend((child, depth + 1) for child in node)
+        elif isinstance(node, (int, float)) and not -_LARGEST <= node <= _LARGEST:
+            raise ValueError("holds a number that is not finite")
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Say whether a value is a finite JSON number; booleans are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -_LARGEST <= value <= _LARGEST
+
+
+def is_text(value: object) -> TypeGuard[str]:
+    """Say whether a value is a string with something in it."""
+    return isinstance(value, str) and bool(value)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"holds {name}, which is no JSON")
