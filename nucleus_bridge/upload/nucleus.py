@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Nucleus REST calls that an upload needs, each tried again as long as that makes sense."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from nucleus_bridge.errors import ConfigError, RejectedError, UnavailableError
+from nucleus_bridge.upload.http import HttpChannel, check_endpoint, expect
+from nucleus_bridge.upload.retry import Retry, TransientError
+
+PUBLIC_ENDPOINT = "https://api.scale.com/v1/nucleus"
+MAX_UPLOAD_BYTES = 0x1FFFFFE8
+KEY_VARIABLE = "NUCLEUS_API_KEY"
+ENDPOINT_VARIABLE = "NUCLEUS_ENDPOINT"
+_SIGNED_URLS = 8
+
+COMPLETED = "Completed"
+_UNFINISHED = frozenset({"Queued", "Running", "Retried"})
+_FAILED = frozenset({"Cancelled"})
+
+
+def api_key_from_environment(environment: Mapping[str, str] = os.environ) -> str:
+    """Return the API key.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    key = environment.get(KEY_VARIABLE, "").strip()
+    if not key:
+        raise ConfigError(f"{KEY_VARIABLE} is not set; the API key is taken from the environment only")
+    return key
+
+
+def endpoint_from(configured: str, environment: Mapping[str, str] = os.environ) -> str:
+    """Return the endpoint: the environment's, the configured one, or the public one.
+
+    Raises:
+        ConfigError: It cannot be used.
+    """
+    return check_endpoint(environment.get(ENDPOINT_VARIABLE, "").strip() or configured or PUBLIC_ENDPOINT)
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """How a job stands."""
+
+    job_id: str
+    status: str
+
+    @property
+    def ended(self) -> bool:
+        """Whether the status is final; one that is not known is not."""
+        return self.status == COMPLETED or self.failed
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended in another way than well."""
+        return self.status.startswith("Errored") or self.status in _FAILED
+
+    @property
+    def known(self) -> bool:
+        """Whether the status is one that is documented."""
+        return self.ended or self.status in _UNFINISHED
+
+
+class NucleusClient:
+    """A client of one endpoint; one thread at a time."""
+
+    def __init__(self, endpoint: str, key: str, *, timeout_s: float = 120.0, retry: Retry | None = None) -> None:
+        self.endpoint = check_endpoint(endpoint)
+        self.retry = retry or Retry()
+        self._http = HttpChannel(key, timeout_s)
+
+    def __repr__(self) -> str:
+        return f"NucleusClient({self.endpoint!r}, key=***)"
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def find_dataset(self, name_or_id: str) -> str | None:
+        """Return the id of the dataset of that id or name, or None.
+
+        Raises:
+            ConfigError: Several have that name.
+        """
+
+        def details() -> list[dict[str, Any]]:
+            answer = self._http.call("GET", self._url("dataset/details"))
+            shown: list[dict[str, Any]] = expect(
+                "dataset/details", answer, lambda rows: all(isinstance(row["id"], str) for row in rows) or not rows
+            )
+            return [dict(row) for row in shown]
+
+        rows = self.retry.again(details)
+        if any(row["id"] == name_or_id for row in rows):
+            return name_or_id
+        found = [row["id"] for row in rows if row.get("name") == name_or_id]
+        if len(found) > 1:
+            message = f"upload.dataset_name: {len(found)} datasets are called {name_or_id!r} ({', '.join(found)})"
+            raise ConfigError(f"{message}; set upload.dataset_id to one of them")
+        return found[0] if found else None
+
+    def create_dataset(self, name: str, *, privacy_mode: bool) -> str:
+        """Create a dataset for scenes and return its id; after an unclear answer it is looked for first."""
+        document = {
+            "name": name,
+            "is_scene": True,
+            "use_privacy_mode": privacy_mode,
+            "annotation_metadata_schema": None,
+            "item_metadata_schema": None,
+        }
+
+        def create() -> str:
+            answer = self._http.call("POST", self._url("dataset/create"), document)
+            return str(expect("dataset/create", answer, lambda a: isinstance(a["dataset_id"], str))["dataset_id"])
+
+        return self.retry.call(create, lambda error: self.find_dataset(name) if error.unclear else None)
+
+    def check_dataset(self, dataset_id: str) -> None:
+        """Make sure that a dataset exists and takes scenes.
+
+        Raises:
+            ConfigError: It does not.
+        """
+        try:
+            answer = self._get(f"dataset/{_quoted(dataset_id)}/is_scene", lambda a: isinstance(a["is_scene"], bool))
+        except RejectedError as error:
+            raise ConfigError(f"upload.dataset_id: there is no dataset {dataset_id!r} ({error})") from None
+        if not answer["is_scene"]:
+            message = f"dataset {dataset_id} was created for single images, which cannot be changed"
+            raise ConfigError(f"{message}; use another one, or a new name and it is created for scenes")
+
+    def uses_privacy_mode(self, dataset_id: str) -> bool:
+        """Whether the dataset's items are read by people's browsers only, never copied by the service."""
+        route = f"dataset/{_quoted(dataset_id)}/use_privacy_mode"
+        return bool(self._get(route, lambda a: isinstance(a["use_privacy_mode"], bool))["use_privacy_mode"])
+
+    def scene_references(self, dataset_id: str) -> set[str]:
+        """Return the reference ids of all scenes of a dataset."""
+        route = f"dataset/{_quoted(dataset_id)}/scenes_list"
+        rows = self._get(route, lambda a: all(isinstance(row["reference_id"], str) for row in a["scenes"]))
+        return {row["reference_id"] for row in rows["scenes"]}
+
+    def get_scene(self, dataset_id: str, reference_id: str) -> dict[str, Any]:
+        """Return a scene as the service holds it.
+
+        Raises:
+            RejectedError: There is none, for one.
+        """
+        route = f"dataset/{_quoted(dataset_id)}/scene/{_quoted(reference_id)}"
+        scene: dict[str, Any] = self._get(route, lambda a: isinstance(a["frames"], list) and a["reference_id"])
+        return scene
+
+    def delete_scene(self, dataset_id: str, reference_id: str) -> None:
+        """Delete a scene; one that is gone already is fine."""
+        url = self._url(f"dataset/{_quoted(dataset_id)}/scene/{_quoted(reference_id)}")
+        try:
+            self.retry.again(lambda: self._http.call("DELETE", url, {}))
+        except RejectedError as error:
+            if error.status != 404:
+                raise
+
+    def put_scenes(self, dataset_id: str, body: bytes) -> str:
+        """Put newline-delimited scenes and return the request id to start the job with.
+
+        Raises:
+            RejectedError: The dataset or the body is refused, also under fresh signed URLs.
+        """
+        if not 0 < len(body) <= MAX_UPLOAD_BYTES:
+            raise RejectedError(f"{len(body)} bytes of scenes; 1 to {MAX_UPLOAD_BYTES} are taken", status=413)
+        refused = 0
+
+        def sign_and_put() -> str:
+            nonlocal refused
+            request_id = uuid.uuid4().hex
+            route = self._url(f"dataset/{_quoted(dataset_id)}/signedUrl/{request_id}")
+            answer = expect("signedUrl", self._http.call("GET", route), lambda a: a["signed_url"].startswith("http"))
+            try:
+                self._http.put(answer["signed_url"], body)
+            except RejectedError as error:
+                refused += 1
+                if error.status == 413 or refused == _SIGNED_URLS:
+                    raise
+                raise TransientError(f"{error} (a new signed URL may be taken)") from None
+            return request_id
+
+        return self.retry.again(sign_and_put)
+
+    def start_job(self, dataset_id: str, request_id: str, *, update: bool) -> str:
+        """Start the job on what was put and return its id, after one attempt.
+
+        Raises:
+            TransientError: It may or may not have started; see ``unclear``.
+        """
+        url = self._url(f"{_quoted(dataset_id)}/upload_scenes?async=1")
+        answer = self._http.call("POST", url, {"requestId": request_id, "update": update})
+        return str(expect("upload_scenes", answer, lambda a: isinstance(a["job_id"], str))["job_id"])
+
+    def job_status(self, job_id: str) -> JobStatus:
+        """Return how a job stands, after one attempt.
+
+        Raises:
+            TransientError: There was no usable answer this time.
+            RejectedError: The service does not know the job, for one.
+        """
+        answer = self._http.call("GET", self._url(f"job/{_quoted(job_id)}"))
+        return JobStatus(job_id, expect("job", answer, lambda a: isinstance(a["status"], str))["status"])
+
+    def job_errors(self, job_id: str) -> list[str]:
+        """Return what a job found wrong; empty when the service does not tell."""
+        try:
+            answer = self._get(f"job/{_quoted(job_id)}/errors", lambda a: isinstance(a, list))
+        except (RejectedError, UnavailableError):
+            return []
+        return [_unescaped(str(text)) for text in answer]
+
+    def _get(self, route: str, shape: Any) -> Any:  # noqa: ANN401 - JSON
+        return self.retry.again(lambda: expect(route, self._http.call("GET", self._url(route)), shape))
+
+    def _url(self, route: str) -> str:
+        return f"{self.endpoint}/{route}"
+
+
+def _quoted(name: str) -> str:
+    return quote(name, safe="")
+
+
+def _unescaped(text: str) -> str:
+    return text.replace("\\n", " ").replace("\\t", " ").replace('\\"', '"').strip()

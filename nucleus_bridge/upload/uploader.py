@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The uploader: scenes of a spool go to the object store and to Nucleus, through crashes, faults and company."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from nucleus_bridge.config import UploadConfig
+from nucleus_bridge.errors import (
+    ConfigError,
+    OutputError,
+    SceneError,
+    StoppedError,
+    StoreConflictError,
+    UnavailableError,
+)
+from nucleus_bridge.spool import Spool
+from nucleus_bridge.spool.leases import LEASE_S, Lease, Leases
+from nucleus_bridge.spool.manifest import Manifest
+from nucleus_bridge.spool.state import ENDED, SceneState, StateBook, StateRecord
+from nucleus_bridge.upload.board import RETRY_FAILED_S, Board, Summary, folder_stamp
+from nucleus_bridge.upload.nucleus import NucleusClient, endpoint_from
+from nucleus_bridge.upload.observer import UploadObserver
+from nucleus_bridge.upload.plan import check_settings
+from nucleus_bridge.upload.pool import DaemonPool
+from nucleus_bridge.upload.retry import Retry
+from nucleus_bridge.upload.scene_files import SceneSender
+from nucleus_bridge.upload.store import open_store
+from nucleus_bridge.upload.submission import Submitter
+
+SCENES_AT_ONCE = 4
+STOP_S = 4.0
+_LOOK_S = 0.25
+
+
+class Uploader:
+    """Uploads the scenes of one spool; make one for each run.
+
+    Args:
+        spool: Folder of the spool.
+        settings: The ``upload`` group of the configuration.
+        key: Nucleus API key.
+        observer: Is told what happens.
+        retry: How to try again; its ``stop`` event stops the upload.
+        lease_s: How long a process on another machine may be silent before its scenes are taken over.
+
+    Raises:
+        ConfigError: The settings cannot be used together.
+    """
+
+    def __init__(
+        self,
+        spool: Path,
+        settings: UploadConfig,
+        *,
+        key: str,
+        observer: UploadObserver | None = None,
+        retry: Retry | None = None,
+        lease_s: float = LEASE_S,
+    ) -> None:
+        endpoint = endpoint_from(settings.endpoint)
+        check_settings(settings, endpoint)
+        self._settings = settings
+        self._retry = retry or Retry(give_up_after_s=settings.give_up_after_s)
+        self._stop = self._retry.stop
+        self._board = Board(observer or UploadObserver(), self._stop)
+        self._retry.told = self._board.waiting
+        self._book = StateBook(Spool(spool))
+        self._leases = Leases(self._book.spool, lease_s=lease_s)
+        self._client = NucleusClient(endpoint, key, timeout_s=settings.timeout_s, retry=self._retry)
+        self._store = open_store(settings.store, timeout_s=settings.timeout_s, retry=self._retry)
+        self._files = DaemonPool(settings.max_concurrency, "upload-file")
+        self._scenes = DaemonPool(SCENES_AT_ONCE, "upload-scene")
+        self._sender = SceneSender(self._store, self._files, self._board.count)
+        self._held = 0
+
+    def stop(self) -> None:
+        """Ask a running upload to end; it does within seconds, and the next one goes on where it was.
+
+        To be called from another thread, not from a signal handler, which may interrupt a lock that is needed here.
+        """
+        self._stop.set()
+        self._board.changed.set()
+
+    def run(self, *, watch: bool = False) -> Summary:
+        """Upload what is sealed, and with ``watch`` what will be, until told to stop.
+
+        Raises:
+            AuthError: The key or the store's credentials are refused.
+            ConfigError: The dataset cannot be used.
+            OutputError: The spool cannot be written to.
+            UploadError: Nothing can go on.
+        """
+        ended = False
+        try:
+            self._book.create()
+            self._leases.start(self._board.progress)
+            submitter = self._submitter(self._dataset())
+            submitting = threading.Thread(target=self._guarded(submitter.run), name="upload-submit", daemon=True)
+            submitting.start()
+            self._feed(submitter, watch=watch)
+            submitter.close()
+            ended = self._wait_for_the_end(submitting)
+        except StoppedError:
+            self._stop.set()
+        finally:
+            self._files.close()
+            self._scenes.close()
+            if ended or not self._stop.is_set():
+                self._leases.close()  # else threads may still write: the leases end with the process
+            self._client.close()
+        if self._board.fatal is not None and not isinstance(self._board.fatal, StoppedError):
+            raise self._board.fatal
+        return self._board.summary(self._held)
+
+    def _dataset(self) -> str:
+        """Find or create the dataset, before anything is sent."""
+        settings = self._settings
+        dataset_id = settings.dataset_id or self._client.find_dataset(settings.dataset_name)
+        if dataset_id is None:
+            return self._client.create_dataset(settings.dataset_name, privacy_mode=settings.privacy_mode)
+        self._client.check_dataset(dataset_id)
+        if settings.privacy_mode and not self._client.uses_privacy_mode(dataset_id):
+            message = f"upload.privacy_mode: dataset {dataset_id} was created without it, which cannot be changed"
+            raise ConfigError(f"{message}; use another dataset, or a new name and it is created")
+        return dataset_id
+
+    def _submitter(self, dataset_id: str) -> Submitter:
+        return Submitter(
+            self._client,
+            self._store,
+            self._book,
+            self._settings,
+            dataset_id,
+            changed=self._moved,
+            idle=lambda: self._board.storing == 0,
+        )
+
+    def _wait_for_the_end(self, submitting: threading.Thread) -> bool:
+        """Wait for the threads, not for long when told to stop; returns whether all ended."""
+        deadline = None
+        while submitting.is_alive():
+            if self._stop.is_set():
+                deadline = deadline or time.monotonic() + STOP_S
+                if time.monotonic() > deadline:
+                    return False
+            submitting.join(_LOOK_S)
+        self._files.close()
+        self._scenes.close()
+        return self._scenes.join(0.1) and self._files.join(0.02)
+
+    def _feed(self, submitter: Submitter, *, watch: bool) -> None:
+        """Begin with scenes as long as there are any, or until told to stop."""
+        folder_seen, looked = None, 0.0
+        while not self._stop.is_set():
+            folder, now = folder_stamp(self._book.spool.scenes_dir), time.monotonic()
+            due = not watch or folder != folder_seen or now - looked > RETRY_FAILED_S
+            self._board.changed.clear()
+            unsure = self._begin_with_what_there_is(submitter) if due else False
+            if due and not unsure:
+                folder_seen, looked = folder, now
+            if not watch and not unsure and not self._board.busy:
+                return
+            self._board.changed.wait(self._settings.watch_interval_s if watch and not unsure else _LOOK_S)
+
+    def _begin_with_what_there_is(self, submitter: Submitter) -> bool:
+        """Begin with every scene that is free; returns whether a lease may yet turn out to be a dead process's."""
+        unsure, held = False, 0
+        for reference_id, stamp in self._board.untouched(self._book.spool.scenes()):
+            if not self._settings.delete_after and self._is_done(reference_id):
+                self._board.note_done(reference_id, stamp)
+                continue
+            while self._board.storing >= 2 * SCENES_AT_ONCE and not self._stop.is_set():
+                self._board.changed.wait(_LOOK_S)
+                self._board.changed.clear()
+            if self._stop.is_set():
+                break
+            lease = self._leases.take(reference_id)
+            unsure |= lease is Lease.UNSURE
+            held += lease is Lease.HELD
+            if lease is Lease.TAKEN:
+                self._begin(reference_id, submitter)
+        self._held = held
+        return unsure
+
+    def _is_done(self, reference_id: str) -> bool:
+        try:
+            return self._book.get(reference_id).state is SceneState.DONE
+        except SceneError:
+            return False
+
+    def _begin(self, reference_id: str, submitter: Submitter) -> None:
+        """Go on with a scene from the state that it is in, now that it cannot change under our hands."""
+        try:
+            record = self._book.get(reference_id)
+        except SceneError as error:
+            if self._book.spool.scene_folder(reference_id).is_dir():
+                record = StateRecord(reference_id, SceneState.SEALED, "")
+                self._moved(self._book.quarantine(record, str(error)))
+            else:
+                self._leases.release(reference_id)  # another process finished it meanwhile
+            return
+        if record.state in ENDED:  # by another process, or only its deletion is left to do
+            if record.state is SceneState.DONE and self._settings.delete_after:
+                self._delete(record)
+            self._leave(reference_id, None)
+            return
+        if record.state is SceneState.STORED and record.store != self._store.url.text:
+            record = self._book.write(record, SceneState.SEALED)
+        to_store = record.state not in (SceneState.STORED, SceneState.SUBMITTED)
+        self._board.begin(record, to_store=to_store)
+        if to_store:
+            self._scenes.submit(self._guarded(partial(self._store_scene, record, submitter)))
+        else:
+            self._board.moved(record)
+            submitter.add(record)
+
+    def _store_scene(self, record: StateRecord, submitter: Submitter) -> None:
+        """Send the files of one scene and hand it on to be submitted."""
+        try:
+            self._retry.check()
+            if record.state is not SceneState.STORING:
+                record = self._book.write(record, SceneState.STORING, store=self._store.url.text)
+            self._board.moved(record)
+            folder = self._book.spool.scene_folder(record.reference_id)
+            self._sender.send(folder, Manifest.read(folder))
+            if self._leases.keeps(record.reference_id):
+                record = self._book.write(record, SceneState.STORED, store=self._store.url.text)
+                self._board.moved(record)
+                submitter.add(record)
+            else:
+                self._leave(record.reference_id, None)
+        except (SceneError, StoreConflictError) as error:
+            self._moved(self._book.quarantine(record, str(error)))
+        except UnavailableError as error:
+            self._moved(self._book.write(record, SceneState.FAILED, error=str(error)))
+        finally:
+            self._board.stored(record.reference_id)
+
+    def _guarded(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Return work whose errors stop everything."""
+
+        def run() -> None:
+            try:
+                work()
+            except BaseException as error:  # noqa: BLE001 - run() raises it
+                self._board.end(error)
+
+        return run
+
+    def _moved(self, record: StateRecord) -> None:
+        """Take note of a scene's new state; one that has ended makes room for others."""
+        if record.state is SceneState.DONE and self._settings.delete_after:
+            self._delete(record)
+        self._board.moved(record)
+        if record.state in ENDED or record.state is SceneState.FAILED:
+            self._leave(record.reference_id, record.state)
+
+    def _leave(self, reference_id: str, state: SceneState | None) -> None:
+        with suppress(OSError):
+            self._leases.release(reference_id)
+        self._board.leave(reference_id, state, folder_stamp(self._book.spool.scene_folder(reference_id)))
+
+    def _delete(self, record: StateRecord) -> None:
+        """Delete a scene from the spool, after one more look at what the store holds."""
+        folder = self._book.spool.scene_folder(record.reference_id)
+        try:
+            if folder.is_dir() and self._sender.verify(Manifest.read(folder)):
+                self._book.spool.remove_scene(record.reference_id)
+        except OSError as error:
+            raise OutputError(f"{folder}: cannot be deleted: {error.strerror}") from None
