@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether sensors are mounted the way their names and REP 103 say: optical axes, swapped names, inverted poses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+
+from nucleus_bridge.geometry import quaternion
+from nucleus_bridge.model import FloatArray
+
+_DOWN_COSINE = 0.64  # cos(50 deg): a picture tilted by more than this is not upright
+_WRONG_WAY_DEG = 100.0
+_MIN_TRAVEL_M = 1.0
+_UPRIGHT_COSINE = math.cos(math.radians(60.0))
+_BEARINGS = {
+    "front": 0.0, "forward": 0.0, "fwd": 0.0, "rear": 180.0, "back": 180.0, "backward": 180.0, "left": 90.0,
+    "right": -90.0, "front_left": 45.0, "front_right": -45.0, "rear_left": 135.0, "rear_right": -135.0,
+    "back_left": 135.0, "back_right": -135.0,
+}  # fmt: skip
+
+
+class View(NamedTuple):
+    """Where a camera looks, in the device frame.
+
+    Attributes:
+        azimuth_deg: Of the optical axis; 0 is ahead (x), 90 left (y).
+        elevation_deg: Of the optical axis above the horizon.
+        upright: Cosine between the picture's downward axis and the device's, 1 when upright.
+    """
+
+    azimuth_deg: float
+    elevation_deg: float
+    upright: float
+
+
+def view_of(device_from_camera_xyzw: FloatArray) -> View:
+    """Say where a camera of this orientation looks."""
+    axis = quaternion.rotate(device_from_camera_xyzw, np.array([0.0, 0.0, 1.0]))
+    down = quaternion.rotate(device_from_camera_xyzw, np.array([0.0, 1.0, 0.0]))
+    return View(
+        math.degrees(math.atan2(axis[1], axis[0])),
+        math.degrees(math.asin(max(-1.0, min(1.0, float(axis[2]))))),
+        float(-down[2]),
+    )
+
+
+def camera_warnings(rotations: Mapping[str, FloatArray], forward_deg: float = 0.0) -> dict[str, list[str]]:
+    """Name what is unlikely about how cameras are mounted.
+
+    Args:
+        rotations: ``device_from_camera`` of each optical frame, x y z w, by the camera's name.
+        forward_deg: Azimuth in the device frame that is ahead.
+    """
+    found = {name: _upright_warning(name, rotation) for name, rotation in rotations.items()}
+    views = {name: _turned(view_of(rotation), -forward_deg) for name, rotation in rotations.items()}
+    for name, text in _swapped(views).items():
+        found[name].append(text)
+    for name, view in views.items():
+        wanted = bearing_in_name(name)
+        if wanted is None or found[name]:
+            continue
+        off = _between(view.azimuth_deg, wanted)
+        if off > _WRONG_WAY_DEG:
+            found[name].append(
+                f"its name says it looks {_side(wanted)}, its pose says {_side(view.azimuth_deg)} "
+                f"({off:.0f} degrees apart): the extrinsic or the name is wrong"
+            )
+    return found
+
+
+def forward_deg(translations: FloatArray, rotations_xyzw: FloatArray) -> float:
+    """Say which axis of the device is ahead by how it moves: 0 (x), 90 (y) or -90; 0 where it hardly moves.
+
+    A device that drives backwards counts as one that drives forwards. Shapes (n, 3) and (n, 4), world from device.
+    """
+    steps = np.diff(translations, axis=0)
+    if not len(steps) or float(np.linalg.norm(translations[-1] - translations[0])) < _MIN_TRAVEL_M:
+        return 0.0
+    local = quaternion.rotate(quaternion.conjugate(rotations_xyzw[:-1]), steps).sum(axis=0)
+    quarter = round(math.atan2(local[1], local[0]) / (math.pi / 2))
+    return 90.0 * quarter if abs(quarter) == 1 else 0.0
+
+
+def tilt_warning(world_from_device_xyzw: FloatArray) -> str:
+    """Say what is wrong with a device whose z axis does not point up; '' when it does. Shape (n, 4)."""
+    up = quaternion.rotate(world_from_device_xyzw, np.array([0.0, 0.0, 1.0]))[..., 2]
+    if float(np.median(up)) > _UPRIGHT_COSINE:
+        return ""
+    tilt = math.degrees(math.acos(max(-1.0, min(1.0, float(np.median(up))))))
+    text = f"the device's z axis is {tilt:.0f} degrees away from up"
+    moved = quaternion.rotate(_as_w_first(world_from_device_xyzw), np.array([0.0, 0.0, 1.0]))[..., 2]
+    if float(np.median(moved)) > _UPRIGHT_COSINE:
+        text += ": its quaternions seem to be written w first; ROS wants x y z w"
+    return text
+
+
+def bearing_in_name(name: str) -> float | None:
+    """Return the azimuth in degrees that words such as ``front_left`` in a name stand for."""
+    words = "_".join(part for part in name.lower().replace("-", "_").split("_") if part)
+    fits = [key for key in _BEARINGS if f"_{key}_" in f"_{words}_"]
+    return _BEARINGS[max(fits, key=len)] if fits else None
+
+
+def _upright_warning(name: str, rotation: FloatArray) -> list[str]:
+    view = view_of(rotation)
+    may_look_down = bearing_in_name(name) is None and view.elevation_deg < -60
+    if view.upright > _DOWN_COSINE or may_look_down:
+        return []
+    text = (
+        f"its optical frame is unlikely: the picture's downward axis points {_vertical(rotation)} and it looks "
+        f"{_side(view.azimuth_deg)}, {view.elevation_deg:+.0f} degrees of elevation"
+    )
+    z_up = quaternion.rotate(rotation, np.array([0.0, 0.0, 1.0]))[2]
+    if z_up > 0.8:
+        text += "; z points up: this is a body frame (x forward), not an optical one (z forward, x right, y down)"
+    elif view_of(quaternion.conjugate(rotation)).upright > _DOWN_COSINE:
+        text += "; the inverse would be upright: the extrinsic seems to be inverted (parent and child exchanged)"
+    elif view_of(_as_w_first(rotation)).upright > _DOWN_COSINE:
+        text += "; read w first it would be upright: the quaternion seems to be written w x y z"
+    return [text]
+
+
+def _swapped(views: Mapping[str, View]) -> dict[str, str]:
+    """Find pairs of cameras of which each looks where the other one's name says."""
+    found: dict[str, str] = {}
+    for one, other in combinations(views, 2):
+        wanted_one, wanted_other = bearing_in_name(one), bearing_in_name(other)
+        if wanted_one is None or wanted_other is None or _between(wanted_one, wanted_other) < 60:
+            continue
+        straight = _between(views[one].azimuth_deg, wanted_one) + _between(views[other].azimuth_deg, wanted_other)
+        crossed = _between(views[one].azimuth_deg, wanted_other) + _between(views[other].azimuth_deg, wanted_one)
+        if crossed + 60 < straight and crossed < 80:
+            found[one] = f"it looks where {other!r} should: the two cameras' poses seem to be swapped"
+            found[other] = f"it looks where {one!r} should: the two cameras' poses seem to be swapped"
+    return found
+
+
+def _as_w_first(rotation: FloatArray) -> FloatArray:
+    """Return the rotation that was meant when w, x, y, z was written where x, y, z, w belongs."""
+    return np.roll(rotation, -1, axis=-1)
+
+
+def _turned(view: View, by_deg: float) -> View:
+    return view._replace(azimuth_deg=(view.azimuth_deg + by_deg + 180.0) % 360.0 - 180.0)
+
+
+def _between(one_deg: float, other_deg: float) -> float:
+    return abs((one_deg - other_deg + 180.0) % 360.0 - 180.0)
+
+
+def _side(azimuth_deg: float) -> str:
+    names = ("ahead", "left", "back", "right")
+    return f"{names[round(azimuth_deg / 90.0) % 4]} ({azimuth_deg:.0f} degrees)"
+
+
+def _vertical(rotation: FloatArray) -> str:
+    down = quaternion.rotate(rotation, np.array([0.0, 1.0, 0.0]))[2]
+    return "down" if down < -_DOWN_COSINE else ("up" if down > _DOWN_COSINE else "sideways")
