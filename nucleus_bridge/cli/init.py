@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``nucleus-bridge init``: write a working configuration for a recording."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from nucleus_bridge.cli.progress import progress_bar
+from nucleus_bridge.errors import InputError, OutputError
+from nucleus_bridge.review.init import config_text
+from nucleus_bridge.review.inspect import study
+
+
+def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse keeps its type private
+    """Add the command."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "init",
+        help="write a working configuration for a recording",
+        description="Write a configuration that converts a recording as it is; every choice says why, and what else "
+        "there is. What is missing for a full scene is said on stderr and at the top of the file.",
+        epilog="example: nucleus-bridge init /data/drive_0412 -o drive.yaml",
+    )
+    parser.add_argument("bag", metavar="BAG", type=Path, help="rosbag2 folder, or a bare .mcap or .db3 file")
+    parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="where to write it (default: stdout)")
+    parser.add_argument("--full", action="store_true", help="read everything, however large it is")
+    parser.add_argument("--force", action="store_true", help="replace FILE")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the configuration."""
+    if options.output is not None and options.output.exists() and not options.force:
+        raise OutputError(f"{options.output} exists; use --force to replace it")
+    with progress_bar(f"init {options.bag.name}") as bar:
+        report, suggestion = study(options.bag, full=options.full, progress=bar)
+    for text in report.missing:
+        print(f"missing: {text}", file=sys.stderr)
+    if not suggestion.lidar_names:
+        raise InputError(f"{options.bag}: no configuration can be made without a lidar")
+    text = config_text(report, suggestion)
+    if options.output is None:
+        print(text, end="")
+        return 0
+    try:
+        options.output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{options.output} cannot be written: {error.strerror}") from None
+    print(options.output)
+    return 0

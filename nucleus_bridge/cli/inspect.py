@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``nucleus-bridge inspect``: what is in a recording and what it is good for."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from nucleus_bridge.cli.progress import progress_bar
+from nucleus_bridge.review.inspect import inspect_bag
+from nucleus_bridge.review.inspect_text import Section, plain, sections
+
+
+def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse keeps its type private
+    """Add the command."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "inspect",
+        help="say what is in a recording and what it is good for",
+        description="Say what is in a recording: topics, rates, gaps, clocks, transforms, lidars and cameras, whether "
+        "each can be used or what is missing, and a health score. Large recordings are judged by their beginning.",
+        epilog="example: nucleus-bridge inspect /data/drive_0412",
+    )
+    parser.add_argument("bag", metavar="BAG", type=Path, help="rosbag2 folder, or a bare .mcap or .db3 file")
+    parser.add_argument("--full", action="store_true", help="read everything, however large it is")
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def run(options: argparse.Namespace) -> int:
+    """Inspect the recording."""
+    with progress_bar(f"inspect {options.bag.name}") as bar:
+        report = inspect_bag(options.bag, full=options.full, progress=bar)
+    if options.json:
+        document = {**asdict(report), "score": report.score, "usable": report.usable}
+        print(json.dumps(document, indent=1, allow_nan=False))
+        return 0
+    shown = list(sections(report))
+    if sys.stdout.isatty():
+        _print_rich(shown)
+    else:
+        print("\n\n".join(plain(section) for section in shown))
+    return 0
+
+
+def _print_rich(shown: list[Section]) -> None:
+    from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - only for people
+    from rich.console import Console  # noqa: PLC0415 - only for people
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    console = Console()
+    for section in shown:
+        console.print(Text(section.title, style="bold"))
+        if section.text:
+            console.print(Text(section.text))
+        if section.rows:
+            table = Table(show_header=any(section.header), header_style="dim", box=SIMPLE_HEAD, pad_edge=False)
+            for number, title in enumerate(section.header):
+                table.add_column(title, overflow="fold", min_width=_narrowest(section, number))
+            for row in section.rows:
+                table.add_row(*(Text(cell, style=_style(row)) for cell in row))
+            console.print(table)
+        console.print()
+
+
+def _narrowest(section: Section, column: int) -> int:
+    """Keep names readable where the terminal is narrow."""
+    return min(max(len(row[column]) for row in section.rows), 24 if column == 0 else 10)
+
+
+def _style(row: tuple[str, ...]) -> str:
+    if row[0] == "verdict":
+        return "green" if row[1].startswith("usable") else "red"
+    return "yellow" if row[0] == "warning" else ""

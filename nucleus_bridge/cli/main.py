@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Entry point of ``nucleus-bridge``: picks the command, turns errors into one line and an exit status."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+import nucleus_bridge
+from nucleus_bridge.cli import convert, demo_drive, init, inspect, preview, reconcile, serve, status, upload, validate
+from nucleus_bridge.errors import BridgeError, InputError
+
+COMMANDS = (demo_drive, inspect, init, convert, validate, preview, upload, status, reconcile, serve)
+
+DONE, FAILED, BAD_INPUT = 0, 1, 2
+LOG_LEVELS = ("debug", "info", "warn", "error")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    parser = build_parser()
+    if "_ARGCOMPLETE" in os.environ:
+        import argcomplete  # noqa: PLC0415 - only while a shell completes a command line
+
+        argcomplete.autocomplete(parser)
+    options = parser.parse_args(arguments)
+    logging.basicConfig(
+        level={"warn": "WARNING"}.get(options.log_level, options.log_level.upper()),
+        format="%(levelname)s: %(message)s",
+        stream=sys.stderr,
+        force=True,
+    )
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        status = options.run(options)
+        sys.stdout.flush()
+    except InputError as error:
+        return _complain(error, BAD_INPUT)
+    except BridgeError as error:
+        return _complain(error, FAILED)
+    except KeyboardInterrupt:
+        return _complain("interrupted; scenes that were sealed are kept", FAILED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    return int(status)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser with every command."""
+    parser = argparse.ArgumentParser(prog="nucleus-bridge", description=nucleus_bridge.__doc__)
+    parser.add_argument("--version", action="version", version=f"nucleus-bridge {nucleus_bridge.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        sub = command.add_parser(commands)
+        sub.add_argument(
+            "--log-level", choices=LOG_LEVELS, default="warn", help="how much is told on stderr (default: %(default)s)"
+        )
+    return parser
+
+
+def _complain(error: object, status: int) -> int:
+    print(f"nucleus-bridge: error: {error}", file=sys.stderr)
+    return status
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``nucleus-bridge preview``: scenes to look at, as one HTML page each or for the Rerun viewer."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from nucleus_bridge.cli.progress import progress_bar
+from nucleus_bridge.errors import InputError
+from nucleus_bridge.review.preview import index_page, write_page, write_preview
+from nucleus_bridge.review.preview_rerun import write_rerun
+from nucleus_bridge.review.preview_scene import SceneFolder
+from nucleus_bridge.spool import Spool
+
+
+def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse keeps its type private
+    """Add the command."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "preview",
+        help="show a scene as one HTML page",
+        description="Show a scene as one HTML page that needs no server and no network: its clouds in 3D and from "
+        "above, the trajectory, and each image with the lidar points on it, projected with what will be uploaded. "
+        "For a spool, a folder with an index and a page a scene.",
+        epilog="example: nucleus-bridge preview /data/spool/scenes/drive-20260101T120000.000000000Z -o scene.html",
+    )
+    parser.add_argument("scene", metavar="SCENE", type=Path, help="scene folder, or spool")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        type=Path,
+        help="page; for a spool, folder (default: <id>.html, preview)",
+    )
+    parser.add_argument("--rerun", metavar="FILE.rrd", type=Path, help="write a recording for the Rerun viewer instead")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the pages."""
+    spool = Spool(options.scene)
+    if spool.scenes_dir.is_dir() and not (options.scene / "scene.json").exists():
+        if options.rerun:
+            raise InputError(f"{options.scene} is a spool; --rerun takes one scene, one of {spool.scenes_dir}")
+        return _spool(spool, options.output or Path("preview"))
+    scene = SceneFolder(options.scene)
+    with progress_bar(f"preview {scene.manifest.reference_id}") as bar:
+        if options.rerun:
+            write_rerun(scene, options.rerun, bar)
+            print(options.rerun)
+        if options.output or not options.rerun:
+            path = options.output or Path(f"{scene.manifest.reference_id}.html")
+            if path.is_dir():
+                path /= f"{scene.manifest.reference_id}.html"
+            write_preview(scene, path, bar)
+            print(path)
+    return 0
+
+
+def _spool(spool: Spool, folder: Path) -> int:
+    scenes = [(SceneFolder(path), f"{path.name}.html") for path in spool.scenes()]
+    if not scenes:
+        raise InputError(f"{spool.path} holds no sealed scene")
+    for scene, name in scenes:
+        with progress_bar(f"preview {scene.manifest.reference_id}") as bar:
+            write_preview(scene, folder / name, bar)
+        print(folder / name)
+    write_page(folder / "index.html", index_page(scenes))
+    print(folder / "index.html")
+    return 0

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``nucleus-bridge reconcile``: compare spool, object store and Nucleus."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from nucleus_bridge.cli.progress import progress_bar
+from nucleus_bridge.cli.upload import add_settings, need_spool, upload_settings
+from nucleus_bridge.errors import ConfigError
+from nucleus_bridge.upload import NucleusClient, api_key_from_environment, open_store, reconcile
+from nucleus_bridge.upload.nucleus import endpoint_from
+from nucleus_bridge.upload.plan import check_settings
+from nucleus_bridge.upload.retry import Retry
+
+_HARMLESS = frozenset({"orphaned object", "orphaned scene"})
+
+
+def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse keeps its type private
+    """Add the command."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "reconcile",
+        help="compare spool, object store and Nucleus, and mend what differs",
+        description="Compare what spool, object store and Nucleus say of each scene. Prints a line a difference. "
+        "With --repair the states in the spool are set right; the next upload does what is missing. "
+        "Nothing is ever deleted or overwritten.",
+        epilog="example: nucleus-bridge reconcile /data/spool --config drive.yaml --repair",
+    )
+    parser.add_argument("spool", metavar="SPOOL", type=Path, help="folder with the scenes")
+    add_settings(parser)
+    parser.add_argument("--repair", action="store_true", help="set the states in the spool right")
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead of lines")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def run(options: argparse.Namespace) -> int:
+    """Compare, and mend if asked to."""
+    settings = upload_settings(options)
+    endpoint = endpoint_from(settings.endpoint)
+    check_settings(settings, endpoint)
+    need_spool(options.spool)
+    retry = Retry(give_up_after_s=settings.give_up_after_s)
+    client = NucleusClient(endpoint, api_key_from_environment(), timeout_s=settings.timeout_s, retry=retry)
+    store = open_store(settings.store, timeout_s=settings.timeout_s, retry=retry)
+    dataset_id = settings.dataset_id or client.find_dataset(settings.dataset_name)
+    if dataset_id is None:
+        raise ConfigError(f"upload.dataset_name: there is no dataset called {settings.dataset_name!r}; upload first")
+    client.check_dataset(dataset_id)
+    with progress_bar("reconcile") as bar:
+        findings = reconcile(
+            options.spool,
+            store,
+            client,
+            dataset_id,
+            repair=options.repair,
+            progress=lambda done, total: bar(done / total if total else 1.0),
+        )
+    if options.json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=1))
+    else:
+        for finding in findings:
+            print(
+                f"{finding.reference_id}  {finding.kind}  {finding.text}{'  (set right)' if finding.repaired else ''}"
+            )
+        mended = sum(finding.repaired for finding in findings)
+        after = "; run upload to do what is missing" if mended else ""
+        print(f"{len(findings)} differences, {mended} set right{after}")
+    return 0 if all(finding.repaired or finding.kind in _HARMLESS for finding in findings) else 1

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``nucleus-bridge upload``: sealed scenes to the object store and to Nucleus."""
+
+from __future__ import annotations
+
+import argparse
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from nucleus_bridge.config import UploadConfig, load_config
+from nucleus_bridge.config.loader import check_values, parse_override
+from nucleus_bridge.errors import ConfigError
+from nucleus_bridge.spool.state import SceneState, StateRecord
+from nucleus_bridge.upload import Summary, Uploader, UploadObserver, api_key_from_environment
+from nucleus_bridge.upload.nucleus import endpoint_from
+from nucleus_bridge.upload.plan import check_settings, plan
+
+_TOLD = (SceneState.DONE, SceneState.FAILED, SceneState.QUARANTINED)
+
+
+def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse keeps its type private
+    """Add the command."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "upload",
+        help="upload sealed scenes and follow each job to its end",
+        description="Send sealed scenes to the object store, submit them to Nucleus and follow each job to its end. "
+        "May be interrupted at any time and goes on where it was. The API key is taken from NUCLEUS_API_KEY.",
+        epilog="example: nucleus-bridge upload /data/spool --store s3://bucket/drives --dataset my_drives",
+    )
+    parser.add_argument("spool", metavar="SPOOL", type=Path, help="folder with the scenes")
+    add_settings(parser)
+    parser.add_argument("--watch", action="store_true", help="keep going and take up new scenes until interrupted")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where scenes go."""
+    parser.add_argument("--config", metavar="FILE", type=Path, help="ROS 2 parameter file; its upload section counts")
+    parser.add_argument("--dataset", metavar="NAME_OR_ID", help="Nucleus dataset; made when there is none of the name")
+    parser.add_argument("--store", metavar="URL", help="s3://bucket/prefix, gs://..., az://... or file:///folder")
+    parser.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides", help="override a parameter"
+    )
+
+
+def upload_settings(options: argparse.Namespace) -> UploadConfig:
+    """Return the upload settings from file and options.
+
+    Raises:
+        ConfigError: They cannot be used.
+    """
+    overrides: Sequence[str] = options.overrides
+    if options.config is not None:
+        settings = load_config(options.config, overrides).upload
+    else:
+        values = check_values(dict(parse_override(text) for text in overrides))
+        settings = UploadConfig(**{item.name: values[f"upload.{item.name}"] for item in fields(UploadConfig)})  # type: ignore[arg-type]
+    if options.store is not None:
+        settings = replace(settings, store=options.store)
+    if options.dataset is not None:
+        by_id = options.dataset.startswith("ds_")
+        settings = replace(
+            settings,
+            dataset_id=options.dataset if by_id else "",
+            dataset_name="" if by_id else options.dataset,
+        )
+    return settings
+
+
+def run(options: argparse.Namespace) -> int:
+    """Upload the spool."""
+    settings = upload_settings(options)
+    if options.dry_run:
+        return _dry_run(options.spool, settings)
+    with _observer() as observer:
+        uploader = Uploader(options.spool, settings, key=api_key_from_environment(), observer=observer)
+        with _stopped_by_signals(uploader):
+            summary = uploader.run(watch=options.watch)
+    print(totals(summary))
+    return 0 if summary.complete or (options.watch and not _bad(summary)) else 1
+
+
+@contextmanager
+def _stopped_by_signals(uploader: Uploader) -> Iterator[None]:
+    """Let SIGINT and SIGTERM end the upload well.
+
+    A handler may interrupt the very lock that stop() needs, so it only leaves a note, which another thread reads.
+    """
+    notes: queue.SimpleQueue[bool] = queue.SimpleQueue()
+
+    def stop_when_noted() -> None:
+        if notes.get():
+            uploader.stop()
+
+    threading.Thread(target=stop_when_noted, name="upload-stop", daemon=True).start()
+    before = {number: signal.signal(number, lambda *_: notes.put(True)) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        notes.put(False)
+
+
+def totals(summary: Summary) -> str:
+    """Describe what was done in one line."""
+    parts = [f"{summary.ended[state]} {state.value}" for state in _TOLD if summary.ended[state]]
+    text = f"{', '.join(parts) or 'nothing to do'}; {summary.sent / 1e6:.1f} MB sent"
+    if summary.skipped:
+        text += f", {summary.skipped / 1e6:.1f} MB were there"
+    if summary.held:
+        text += f"; {summary.held} scenes are another process's"
+    return text + ("; stopped, the next upload goes on from here" if summary.stopped else "")
+
+
+def _bad(summary: Summary) -> int:
+    return summary.ended[SceneState.FAILED] + summary.ended[SceneState.QUARANTINED]
+
+
+def _dry_run(spool: Path, settings: UploadConfig) -> int:
+    check_settings(settings, endpoint_from(settings.endpoint))
+    count = size = 0
+    for record, action in plan(spool):
+        print(f"{record.reference_id}  {action}  {record.items} items  {record.bytes / 1e6:.1f} MB")
+        count += 1
+        size += record.bytes
+    where = settings.dataset_id or settings.dataset_name
+    print(f"{count} scenes, {size / 1e6:.1f} MB to {settings.store.partition('?')[0]} and dataset {where}; not done")
+    return 0
+
+
+class _Lines(UploadObserver):
+    """Prints a line a scene that has come to an end."""
+
+    def changed(self, record: StateRecord) -> None:
+        if record.state in _TOLD:
+            note = f"  {record.error}" if record.error else ""
+            print(f"{record.reference_id}  {record.state.value}  {record.bytes / 1e6:.1f} MB{note}", flush=True)
+
+    def waiting(self, reason: str, seconds: float) -> None:
+        if seconds >= 1.0:
+            print(f"waiting {seconds:.0f} s: {reason}", file=sys.stderr, flush=True)
+
+
+class _Bar(_Lines):
+    """Shows bytes and the time that is left besides."""
+
+    def __init__(self, progress: Any) -> None:  # noqa: ANN401 - rich's Progress
+        self._progress = progress
+        self._total = 0
+        self._task = progress.add_task("upload", total=None)
+
+    def planned(self, scenes: int, size: int) -> None:  # noqa: ARG002 - as inherited
+        self._total += size
+        self._progress.update(self._task, total=self._total)
+
+    def sent(self, size: int, *, skipped: bool) -> None:  # noqa: ARG002 - as inherited
+        self._progress.advance(self._task, size)
+
+    def waiting(self, reason: str, seconds: float) -> None:
+        self._progress.update(self._task, description=f"waiting: {reason[:60]}" if seconds >= 1.0 else "upload")
+
+
+@contextmanager
+def _observer() -> Iterator[UploadObserver]:
+    if not sys.stderr.isatty():
+        yield _Lines()
+        return
+    from rich.console import Console  # noqa: PLC0415 - only for people
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield _Bar(progress)
+
+
+def need_spool(path: Path) -> Path:
+    """Return the spool's folder.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    if not path.is_dir():
+        raise ConfigError(f"spool {path}: there is no such folder; convert or record into it first")
+    return path
