@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Upload a spool and keep at it, however often the uploader ends."""
+
+from __future__ import annotations
+
+from launch.actions import DeclareLaunchArgument
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+
+from launch import LaunchDescription
+
+RESPAWN_DELAY_S = 5.0
+
+
+def generate_launch_description() -> LaunchDescription:
+    uploader = Node(
+        package="nucleus_bridge",
+        executable="nucleus_uploader",
+        name="nucleus_uploader",
+        namespace=LaunchConfiguration("namespace"),
+        parameters=[
+            LaunchConfiguration("config"),
+            {"spool.path": ParameterValue(LaunchConfiguration("spool"), value_type=str)},
+        ],
+        arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
+        output="screen",
+        respawn=True,
+        respawn_delay=RESPAWN_DELAY_S,
+    )
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument("config", description="ROS 2 parameter file, the recorder's own will do"),
+            DeclareLaunchArgument("spool", description="Folder that holds the scenes"),
+            DeclareLaunchArgument(
+                "log_level",
+                default_value="info",
+                choices=["debug", "info", "warn", "error", "fatal"],
+                description="How much the node tells",
+            ),
+            DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node"),
+            uploader,
+        ]
+    )

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The state of the recorder as diagnostic statuses: sensors, synchronisation, TF, scenes, spool and upload."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+
+from nucleus_bridge.config import Config
+from nucleus_bridge.pipeline.losses import Table, faults, is_expected
+from nucleus_bridge.ros.progress import Progress
+from nucleus_bridge.ros.qos import TRANSFORMS
+from nucleus_bridge.ros.subscriptions import Subscriptions, Topic
+from nucleus_bridge.spool import Spool
+from nucleus_bridge.spool.quota import read_drops
+
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+_NEARLY_FULL = 0.5
+_TF_CAUSES = frozenset(
+    {
+        "unknown_frame",
+        "unconnected_frames",
+        "before_first_transform",
+        "after_last_transform",
+        "no_transform",
+        "bad_transform",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a report is made from.
+
+    Attributes:
+        state: ``active``, ``paused`` or ``inactive``.
+        progress: Of the recording.
+        queued_bytes: Received and not looked at yet.
+        failure: Why the recording stopped, or "".
+    """
+
+    state: str
+    progress: Progress
+    queued_bytes: int
+    failure: str = ""
+
+
+@dataclass
+class _Window:
+    """What was counted at the previous report, to tell rates and recent losses."""
+
+    at_s: float = field(default_factory=time.monotonic)
+    received: dict[str, int] = field(default_factory=dict)
+    transport_lost: dict[str, int] = field(default_factory=dict)
+    losses: dict[tuple[str, str], int] = field(default_factory=dict)
+
+
+class Reporter:
+    """Makes the diagnostic statuses; remembers the previous report for rates and recent losses."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._started_s = time.monotonic()
+        self._window = _Window()
+        self._lost_at_s: dict[tuple[str, str], float] = {}
+
+    def report(self, config: Config, subscriptions: Subscriptions | None, snapshot: Snapshot) -> DiagnosticArray:
+        """Make the statuses; the caller adds the stamp."""
+        now = time.monotonic()
+        topics = subscriptions.topics if subscriptions else {}
+        self._note_losses(snapshot.progress.losses, now)
+        statuses = [
+            *(self._topic(config, topic, snapshot, now) for topic in topics.values() if topic.allowed != (TRANSFORMS,)),
+            self._tf(config, [topic for topic in topics.values() if topic.allowed == (TRANSFORMS,)], snapshot, now),
+            self._synchronisation(config, snapshot, now),
+            self._scenes(config, subscriptions, snapshot, now),
+            self._spool(config, snapshot),
+            self._upload(config),
+        ]
+        self._window.at_s = now
+        self._window.received = {topic.name: topic.received for topic in topics.values()}
+        self._window.transport_lost = {topic.name: topic.transport_lost for topic in topics.values()}
+        return DiagnosticArray(status=statuses)
+
+    def _note_losses(self, losses: Table, now: float) -> None:
+        for topic, causes in losses.items():
+            for cause, count in causes.items():
+                key = (topic, cause)
+                if count > self._window.losses.get(key, 0):
+                    self._lost_at_s[key] = now
+                self._window.losses[key] = count
+
+    def _recent(self, config: Config, now: float) -> Iterator[tuple[str, str]]:
+        for key, at_s in self._lost_at_s.items():
+            if now - at_s <= config.diagnostics.recent_s and not is_expected(key[1]):
+                yield key
+
+    def _topic(self, config: Config, topic: Topic, snapshot: Snapshot, now: float) -> DiagnosticStatus:
+        level, text = _liveness(config, topic, now, self._started_s)
+        causes = [cause for name, cause in self._recent(config, now) if name == topic.name]
+        if not text and causes:
+            level, text = WARN, f"messages are lost: {', '.join(sorted(causes))}"
+        values = {**self._counts(topic, now), **_losses_of(snapshot.progress.losses, topic.name)}
+        return self._status(f"sensor {topic.name}", level, text or "receiving", values)
+
+    def _counts(self, topic: Topic, now: float) -> dict[str, object]:
+        elapsed = max(1e-3, now - self._window.at_s)
+        return {
+            "rate_hz": f"{(topic.received - self._window.received.get(topic.name, 0)) / elapsed:.1f}",
+            "received": topic.received,
+            "received_bytes": topic.received_bytes,
+            "age_s": "" if topic.last_s is None else f"{now - topic.last_s:.2f}",
+            "publishers": topic.publishers,
+            "qos": topic.match or "not subscribed",
+            "lost_in_transport": topic.transport_lost,
+        }
+
+    def _tf(self, config: Config, topics: list[Topic], snapshot: Snapshot, now: float) -> DiagnosticStatus:
+        progress = snapshot.progress
+        heard = sorted((topic for topic in topics if topic.name == "/tf" or topic.problem), key=lambda t: not t.problem)
+        level, text = _liveness(config, heard[0], now, self._started_s) if heard else (OK, "")
+        if progress.obstacle and progress.waited_s > config.diagnostics.max_wait_s:
+            level, text = WARN, f"frames wait for {progress.waited_s:.1f} s: {progress.obstacle}"
+        lost = sorted({cause for _, cause in self._recent(config, now) if cause in _TF_CAUSES})
+        if lost:
+            level, text = ERROR, f"frames are lost: {', '.join(progress.reasons.get(cause, cause) for cause in lost)}"
+        values: dict[str, object] = {f"{topic.name} received": topic.received for topic in topics}
+        values |= {"waited_s": f"{progress.waited_s:.2f}", "waiting_for": progress.obstacle}
+        return self._status("tf", level, text or "receiving", values)
+
+    def _synchronisation(self, config: Config, snapshot: Snapshot, now: float) -> DiagnosticStatus:
+        progress = snapshot.progress
+        values: dict[str, object] = {"waited_s": f"{progress.waited_s:.2f}", "held_bytes": progress.pipeline_bytes}
+        level, text = OK, ""
+        for name, residual in progress.residuals.items():
+            values[f"{name} mean_ms"], values[f"{name} max_ms"] = residual.mean_ms, residual.max_ms
+            if residual.max_ms > config.diagnostics.max_residual_ms:
+                level, text = WARN, f"{name} is up to {residual.max_ms:.1f} ms from the wanted stamp"
+        missing = sorted(cause for _, cause in self._recent(config, now) if cause in ("required_missing", "late"))
+        if missing:
+            level, text = WARN, f"frames are lost: {', '.join(missing)}"
+        return self._status("synchronisation", level, text or "matching", values)
+
+    def _scenes(
+        self, config: Config, subscriptions: Subscriptions | None, snapshot: Snapshot, now: float
+    ) -> DiagnosticStatus:
+        progress = snapshot.progress
+        fill = snapshot.queued_bytes / config.queue.max_bytes
+        recent = sorted({cause for _, cause in self._recent(config, now)})
+        level, text = OK, snapshot.state
+        if snapshot.failure:
+            level, text = ERROR, snapshot.failure
+        elif "queue_full" in recent:
+            level, text = ERROR, "messages are dropped: the queue is full; raise queue.workers or record less"
+        elif fill > _NEARLY_FULL:
+            level, text = WARN, f"the queue is {fill:.0%} full: processing does not keep up"
+        elif recent:
+            level, text = WARN, f"losses: {', '.join(recent)}"
+        values: dict[str, object] = {
+            "state": snapshot.state,
+            "frames": progress.frames,
+            "scenes": progress.scenes,
+            "open_scene": progress.open_scene,
+            "open_frames": progress.open_frames,
+            "queued_bytes": snapshot.queued_bytes,
+            "lost": faults(progress.losses),
+        }
+        if subscriptions:
+            values["callback_p99_ms"] = subscriptions.callback_percentile_ms(0.99)
+        for topic, causes in progress.losses.items():
+            values |= {f"{topic} {cause}": count for cause, count in causes.items()}
+        return self._status("scenes", level, text, values)
+
+    def _spool(self, config: Config, snapshot: Snapshot) -> DiagnosticStatus:
+        try:
+            free = shutil.disk_usage(config.spool.path).free
+        except OSError as error:
+            return self._status("spool", ERROR, f"{config.spool.path}: {error.strerror}", {})
+        drops = read_drops(Spool(Path(config.spool.path)))
+        values: dict[str, object] = {"path": config.spool.path, "free_bytes": free, **drops}
+        level, text = OK, "space left"
+        if snapshot.progress.spool_full:
+            level, text = ERROR, f"{snapshot.progress.spool_full}; spool.when_full is {config.spool.when_full}"
+        elif free < 2 * config.spool.min_free_bytes:
+            level, text = WARN, f"{free} bytes are free, near spool.min_free_bytes"
+        return self._status("spool", level, text, values)
+
+    def _upload(self, config: Config) -> DiagnosticStatus:
+        """Count the sealed scenes; what becomes of them is reported by the uploader itself."""
+        scenes = Path(config.spool.path) / "scenes"
+        there = sum(1 for entry in scenes.iterdir() if entry.is_dir()) if scenes.is_dir() else 0
+        return self._status("upload", OK, "reported by nucleus_uploader", {"scenes_in_spool": there})
+
+    def _status(self, name: str, level: bytes, text: str, values: Mapping[str, object]) -> DiagnosticStatus:
+        return make_status(f"{self._name}: {name}", level, text, values)
+
+
+def make_status(name: str, level: bytes, text: str, values: Mapping[str, object]) -> DiagnosticStatus:
+    """Make one status."""
+    pairs = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
+    return DiagnosticStatus(name=name, level=level, message=text, hardware_id="nucleus_bridge", values=pairs)
+
+
+def _liveness(config: Config, topic: Topic, now: float, started_s: float) -> tuple[bytes, str]:
+    bad = ERROR if topic.needed else WARN
+    if topic.problem:
+        return bad, topic.problem
+    since = topic.last_s if topic.last_s is not None else started_s
+    if now - since <= config.diagnostics.silent_s or topic.allowed == ("sensor_msgs/msg/CameraInfo",):
+        return (OK, "") if topic.received else (WARN, "nothing has come yet")
+    if topic.last_s is None:
+        return bad, "nothing has come yet"
+    return bad, f"silent for {now - since:.1f} s"
+
+
+def _losses_of(losses: Table, topic: str) -> dict[str, object]:
+    return {f"lost {cause}": count for cause, count in losses.get(topic, {}).items()}

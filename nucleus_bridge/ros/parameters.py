@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parameter table as parameters of a ROS 2 node: declared with descriptors, checked, applied live."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.node import Node
+from rclpy.parameter import Parameter as RosParameter
+
+from nucleus_bridge.config import Config, config_from_values
+from nucleus_bridge.config.loader import check_value, check_values, is_ros_own
+from nucleus_bridge.config.table import PARAMETERS, Parameter, Value
+from nucleus_bridge.errors import ConfigError
+
+_ROWS = {row.name: row for row in PARAMETERS}
+_LARGEST = 2**63 - 1
+
+
+class NodeParameters:
+    """The parameters of one node.
+
+    Attributes:
+        given: What the node was given in files and on its command line, by name.
+        config: All of them, checked; a new object after each change.
+    """
+
+    def __init__(self, node: Node, changed: Callable[[Config], None]) -> None:
+        """Check what the node was given and declare every parameter of the table.
+
+        Args:
+            node: The node.
+            changed: Told the new configuration after a live parameter was set.
+
+        Raises:
+            ConfigError: Naming the parameter, the value and what is allowed.
+        """
+        # rclpy has no other way to see them all, and an empty list in a file ends its own automatic declaration.
+        self.given = {name: parameter.value for name, parameter in node._parameter_overrides.items()}  # noqa: SLF001
+        raw = {name: _given_value(name, value) for name, value in self.given.items() if not is_ros_own(name)}
+        self._changed = changed
+        self._values = check_values(raw)
+        self.config = self._checked(self._values)
+        for name, value in self._values.items():
+            node.declare_parameter(name, _ros_value(value), descriptor(row_of(name)), ignore_override=True)
+        node.add_on_set_parameters_callback(self._set)
+
+    def _set(self, parameters: list[RosParameter[Any]]) -> SetParametersResult:
+        values = dict(self._values)
+        try:
+            for parameter in parameters:
+                if parameter.name in values:
+                    values[parameter.name] = check_value(row_of(parameter.name), parameter.name, parameter.value)
+            config = self._checked(values)
+        except ConfigError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        self._values, self.config = values, config
+        self._changed(config)
+        return SetParametersResult(successful=True)
+
+    def _checked(self, values: dict[str, Value]) -> Config:
+        return config_from_values(values, base_dir=Path.cwd())
+
+
+def row_of(name: str) -> Parameter:
+    """Return the row of the table that describes a parameter."""
+    if name in _ROWS:
+        return _ROWS[name]
+    head, _, rest = name.partition(".")
+    tail = rest.partition(".")[2]
+    return _ROWS[f"{head}.*.{tail}"] if tail and head != "metadata" else _ROWS[f"{head}.*"]
+
+
+def descriptor(row: Parameter) -> ParameterDescriptor:
+    """Describe a parameter to ROS 2."""
+    made = ParameterDescriptor(description=row.description, read_only=not row.live)
+    if row.choices:
+        made.additional_constraints = f"one of: {', '.join(row.choices)}"
+    if row.type_name == "integer" and (math.isfinite(row.minimum) or math.isfinite(row.maximum)):
+        low = int(row.minimum) if math.isfinite(row.minimum) else -_LARGEST
+        high = int(row.maximum) if math.isfinite(row.maximum) else _LARGEST
+        made.integer_range = [IntegerRange(from_value=low, to_value=high, step=0 if high == _LARGEST else 1)]
+    if row.type_name == "double" and (math.isfinite(row.minimum) or math.isfinite(row.maximum)):
+        made.floating_point_range = [FloatingPointRange(from_value=row.minimum, to_value=row.maximum, step=0.0)]
+    return made
+
+
+def _given_value(name: str, value: object) -> object:
+    """An empty list comes without a value."""
+    return () if value is None and name in _ROWS and _ROWS[name].type_name == "string_array" else value
+
+
+def _ros_value(value: Value) -> object:
+    """A list cannot be empty in a parameter file: [''] stands for it there and here."""
+    return (list(value) or [""]) if isinstance(value, tuple) else value

@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The lifecycle node ``nucleus_recorder``: records scenes from the live graph while it is active."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import Clock, ClockType, JumpThreshold
+from rclpy.duration import Duration
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.task import Future
+from std_srvs.srv import Trigger
+
+from nucleus_bridge.config import Config
+from nucleus_bridge.errors import BridgeError, ConfigError
+from nucleus_bridge.pipeline import Pipeline
+from nucleus_bridge.render.workers import executor_for
+from nucleus_bridge.ros.diagnostics import Reporter, Snapshot
+from nucleus_bridge.ros.parameters import NodeParameters
+from nucleus_bridge.ros.progress import Progress
+from nucleus_bridge.ros.qos import SAMPLE_TYPES
+from nucleus_bridge.ros.recording import Recording
+from nucleus_bridge.ros.running import FAILED, Stop, run
+from nucleus_bridge.ros.subscriptions import Subscriptions
+from nucleus_bridge.spool import SealedScene, Spool
+
+NAME = "nucleus_recorder"
+SEAL_WITHIN_S = 4.5
+GRAPH_PERIOD_S = 0.25
+REPORT_PERIOD_S = 1.0
+CLOCK_STEP_BACK = Duration(nanoseconds=-1)
+
+_DONE = TransitionCallbackReturn.SUCCESS
+
+
+class RecorderNode(LifecycleNode):
+    """Hands what it receives to a recording; everything slow happens there."""
+
+    def __init__(self, stop: Stop, **arguments: Any) -> None:
+        """Declare the parameters.
+
+        Raises:
+            ConfigError: A parameter is unknown, of the wrong type or out of range.
+        """
+        super().__init__(NAME, **arguments)
+        self._stop = stop
+        self._settings = NodeParameters(self, self._apply)
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._workers: Executor | None = None
+        self._spool: Spool | None = None
+        self._recording: Recording | None = None
+        self._listening: Subscriptions | None = None
+        self._paused = False
+        self._last = Progress()
+        self._failure = ""
+        self._reporter = Reporter(NAME)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        alone = MutuallyExclusiveCallbackGroup()  # it waits for its answer, and nothing may wait for it
+        self.create_service(Trigger, "~/finish_scene", self._on_finish_scene, callback_group=alone)
+        self.create_service(Trigger, "~/pause", self._on_pause)
+        self.create_service(Trigger, "~/resume", self._on_resume)
+        self._jumps = self.get_clock().create_jump_callback(
+            JumpThreshold(min_forward=None, min_backward=CLOCK_STEP_BACK, on_clock_change=False),
+            post_callback=self._on_clock_jump,
+        )
+        self.create_timer(REPORT_PERIOD_S, self._on_report, clock=self._steady)
+        self.create_timer(GRAPH_PERIOD_S, self._on_graph, clock=self._steady)
+        if self._settings.config.autostart:
+            self._start_timer = self.create_timer(0.0, self._on_start, clock=self._steady)
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self._settings.config
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Check everything and start the workers."""
+        del state
+        try:
+            if not self.config.spool.path:
+                raise ConfigError("spool.path: set it to the folder that takes the scenes")
+            Pipeline(self.config)
+            self._spool = Spool(Path(self.config.spool.path))
+            self._spool.create()
+        except BridgeError as error:
+            self.get_logger().error(f"cannot be configured: {error}")
+            self._failure = str(error)
+            return TransitionCallbackReturn.FAILURE
+        self._failure = ""
+        count = self.config.queue.workers
+        self._workers = executor_for(count)
+        for started in [self._workers.submit(os.getpid) for _ in range(count)]:
+            started.result()
+        return _DONE
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribe and record."""
+        if self._spool is None or self._workers is None:
+            return TransitionCallbackReturn.ERROR
+        self._paused = False
+        self._recording = Recording(self.config, self._spool, self._workers, self._on_sealed)
+        self._recording.start()
+        given = self._settings.given
+        self._listening = Subscriptions(self, self.config, self._receive, self._on_transport_loss, given)
+        self.get_logger().info(f"recording to {self._spool.path}")
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Seal the open scene and stop listening."""
+        failure = self._seal()
+        super().on_deactivate(state)
+        return TransitionCallbackReturn.ERROR if failure else _DONE
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free everything."""
+        del state
+        self._free()
+        return _DONE
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Seal the open scene and free everything."""
+        del state
+        self._seal()
+        self._free()
+        return _DONE
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Say why, seal what can be sealed, and be ready to be configured again."""
+        del state
+        self._seal()
+        self._free()
+        self.get_logger().error(f"recording stopped: {self._failure or 'a transition failed'}")
+        if self.config.autostart:
+            self._stop.request(FAILED)
+        return _DONE
+
+    def close(self) -> None:
+        """Seal and free, whatever the state is; the executor has ended."""
+        if self._seal():
+            self._stop.request(FAILED)
+        self._free()
+
+    def _seal(self) -> str:
+        """End the recording; return what went wrong with it."""
+        recording, subscriptions = self._recording, self._listening
+        if recording is None:
+            return ""
+        if subscriptions is not None:
+            subscriptions.drain()
+            subscriptions.destroy()
+            self._listening = None
+        if not recording.stop(SEAL_WITHIN_S):
+            self._failure = f"the open scene could not be sealed within {SEAL_WITHIN_S} s"
+        self._failure = recording.failure or self._failure
+        self._last, self._recording = recording.progress, None
+        return self._failure
+
+    def _free(self) -> None:
+        if self._workers is not None:
+            self._workers.shutdown(wait=True, cancel_futures=True)
+        self._workers = self._spool = None
+
+    def _receive(self, topic: str, type_name: str, data: bytes) -> None:
+        recording = self._recording
+        if recording is None:
+            return
+        if type_name in SAMPLE_TYPES and self._paused:
+            recording.lose(topic, "paused", data)
+        elif type_name in SAMPLE_TYPES and self._waits_for_clock():
+            recording.lose(topic, "no_clock", data)
+        else:
+            recording.offer(topic, type_name, time.time_ns(), data)
+
+    def _waits_for_clock(self) -> bool:
+        clock = self.get_clock()
+        return clock.ros_time_is_active and not clock.now().nanoseconds
+
+    def _on_transport_loss(self, topic: str) -> None:
+        if self._recording is not None:
+            self._recording.lose(topic, "lost_in_transport")
+
+    def _on_clock_jump(self, jump: Any) -> None:
+        if self._recording is not None:
+            step_ns = abs(jump.delta.nanoseconds)
+            self.get_logger().warning(f"the clock went back by {step_ns / 1e9:.3f} s: the open scene ends")
+            self._recording.clock_jumped(self.get_clock().now().nanoseconds, step_ns)
+
+    def _on_sealed(self, scene: SealedScene) -> None:
+        manifest = scene.manifest
+        note = " (was there already)" if scene.existed else ""
+        self.get_logger().info(
+            f"sealed {manifest.reference_id}: {manifest.frames} frames, {manifest.items} items, "
+            f"{manifest.end_reason}{note}"
+        )
+
+    async def _on_finish_scene(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        recording = self._recording
+        if recording is None:
+            response.message = "not active: nothing is being recorded"
+            return response
+        sealed: Future = Future(executor=self.executor)
+        recording.finish_scene(sealed.set_result)
+        response.message = str(await sealed)
+        response.success = True
+        return response
+
+    def _on_pause(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        return self._set_paused(response, paused=True)
+
+    def _on_resume(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        return self._set_paused(response, paused=False)
+
+    def _set_paused(self, response: Trigger.Response, *, paused: bool) -> Trigger.Response:
+        response.success = self._recording is not None
+        response.message = "not active: nothing is being recorded"
+        if response.success:
+            was, self._paused = self._paused, paused
+            now = "paused" if paused else "recording"
+            response.message = f"was {now} already" if was == paused else now
+        return response
+
+    def _apply(self, config: Config) -> None:
+        if self._recording is not None:
+            self._recording.apply(config)
+
+    def _on_start(self) -> None:
+        self._start_timer.cancel()
+        if self.trigger_configure() != _DONE or self.trigger_activate() != _DONE:
+            self._stop.request(FAILED)
+
+    def _on_graph(self) -> None:
+        if self._listening is not None:
+            self._listening.update()
+
+    def _on_report(self) -> None:
+        recording = self._recording
+        if recording is not None and recording.failure:
+            self.trigger_deactivate()
+            recording = None
+        state = "inactive" if recording is None else "paused" if self._paused else "active"
+        progress = recording.progress if recording else self._last
+        queued = recording.queued_bytes if recording else 0
+        array = self._reporter.report(self.config, self._listening, Snapshot(state, progress, queued, self._failure))
+        array.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(array)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the node; return the exit status."""
+    return run(RecorderNode, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From received bytes to sealed scenes: a queue bounded in bytes, and one thread that feeds pipeline and spool."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from queue import Empty, SimpleQueue
+
+from nucleus_bridge.config import Config
+from nucleus_bridge.decode.cdr import peek_header
+from nucleus_bridge.errors import BridgeError, DecodeError, SceneExistsError
+from nucleus_bridge.model import Message
+from nucleus_bridge.pipeline import Pipeline
+from nucleus_bridge.pipeline.events import Event, FrameReady, Residual, SceneEnded, SceneStarted
+from nucleus_bridge.pipeline.losses import Table, merge
+from nucleus_bridge.render import SceneRecorder
+from nucleus_bridge.ros.progress import Progress
+from nucleus_bridge.spool import SealedScene, Spool
+from nucleus_bridge.spool.quota import Quota, Room
+
+SMALL_BYTES = 64_000
+SMALL_RESERVE = 16_000_000
+"""Transforms, calibrations and fixes are small and cannot be done without: they may exceed the limit by this much."""
+FRAMES_IN_FLIGHT_PER_WORKER = 3
+_HEAD_BYTES = 512
+_REPORT_PERIOD_S = 0.1
+_ASK_AGAIN_S = 0.5
+
+
+@dataclass(frozen=True)
+class _Lost:
+    topic: str
+    cause: str
+    head: bytes
+
+
+@dataclass(frozen=True)
+class _ClockStep:
+    now_ns: int
+    step_ns: int
+
+
+@dataclass(frozen=True)
+class _FinishScene:
+    done: Callable[[str], None]
+
+
+class _End:
+    """Nothing comes after it."""
+
+
+_Item = Message | _Lost | _ClockStep | _FinishScene | _End
+
+
+class Recording:
+    """Takes messages from one thread and makes scenes of them in another.
+
+    Attributes:
+        progress: The latest snapshot.
+        failure: Why the recording cannot go on, or "".
+    """
+
+    def __init__(self, config: Config, spool: Spool, executor: Executor, sealed: Callable[[SealedScene], None]) -> None:
+        """Set up.
+
+        Args:
+            config: The configuration.
+            spool: Where scenes go; must have been created.
+            executor: Renders the frames.
+            sealed: Told of each scene when it is safe, in the recording's thread.
+
+        Raises:
+            ConfigError: A calibration file cannot be used.
+        """
+        self.progress = Progress()
+        self.failure = ""
+        self.max_bytes = config.queue.max_bytes
+        self._sealed = sealed
+        self._spool = spool
+        self._quota = Quota(spool, config.spool)
+        self._pipeline = Pipeline(config)
+        in_flight = FRAMES_IN_FLIGHT_PER_WORKER * config.queue.workers
+        self._scenes = SceneRecorder(config, spool, executor, in_flight=in_flight)
+        self._queue: SimpleQueue[_Item] = SimpleQueue()
+        self._put_bytes = 0  # written by the callbacks' thread alone
+        self._taken_bytes = 0  # written by the recording's thread alone
+        self._deadline: float | None = None
+        self._stopping = threading.Event()
+        self._ended = False
+        self._frames = 0
+        self._sealed_scenes = 0
+        self._open = ""
+        self._open_frames = 0
+        self._residuals: dict[str, Residual] = {}
+        self._next_report = 0.0
+        self._scene_bytes = 0
+        self._spool_full = ""
+        self._thread = threading.Thread(target=self._run, name="recording", daemon=True)
+
+    @property
+    def topics(self) -> Iterable[str]:
+        """Every topic that is wanted."""
+        return self._pipeline.topics
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes received and not looked at yet."""
+        return self._put_bytes - self._taken_bytes
+
+    def apply(self, config: Config) -> None:
+        """Take the values of live parameters."""
+        self.max_bytes = config.queue.max_bytes
+        self._quota = Quota(self._spool, config.spool)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def offer(self, topic: str, type_name: str, log_ns: int, data: bytes) -> None:
+        """Hand over a message; it is dropped and counted when the queue is full. Never waits."""
+        size = len(data)
+        limit = self.max_bytes + (SMALL_RESERVE if size <= SMALL_BYTES else 0)
+        if self._put_bytes - self._taken_bytes + size > limit:
+            self.lose(topic, "queue_full", data)
+            return
+        self._put_bytes += size
+        self._queue.put(Message(topic, type_name, log_ns, data))
+
+    def lose(self, topic: str, cause: str, data: bytes = b"") -> None:
+        """Count a message that is not handed over."""
+        self._queue.put(_Lost(topic, cause, data[:_HEAD_BYTES]))
+
+    def clock_jumped(self, now_ns: int, step_ns: int) -> None:
+        """Start over after what was handed over before: the clock went back by ``step_ns`` to ``now_ns``."""
+        self._queue.put(_ClockStep(now_ns, step_ns))
+
+    def finish_scene(self, done: Callable[[str], None]) -> None:
+        """End the open scene; ``done`` is told what came of it, in the recording's thread."""
+        self._queue.put(_FinishScene(done))
+        if self._ended:
+            self._answer_rest()
+
+    def stop(self, within_s: float) -> bool:
+        """Seal the open scene and end; return whether all was over in time.
+
+        What is still in the queue when half the time is over is dropped and counted as ``stopping``.
+        """
+        self._deadline = time.monotonic() + within_s / 2
+        self._stopping.set()
+        self._queue.put(_End())
+        self._thread.join(within_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            while True:
+                item = self._next()
+                if isinstance(item, _End):
+                    break
+                self._take(item)
+            self._handle(self._pipeline.finish())
+            self._seal_rest()
+        except BridgeError as error:
+            self.failure = str(error)
+        except OSError as error:
+            self.failure = f"cannot write {error.filename or 'the scene'}: {error.strerror}"
+        except Exception as error:  # noqa: BLE001 - whatever it is, the node has to say so and stop
+            self.failure = f"{type(error).__name__}: {error}"
+        finally:
+            self._scenes.discard()
+            self._report()
+            self._ended = True
+            self._answer_rest()
+
+    def _answer_rest(self) -> None:
+        """Answer requests that came after the end."""
+        with suppress(Empty):
+            while True:
+                item = self._queue.get_nowait()
+                if isinstance(item, _FinishScene):
+                    item.done("the recording has ended")
+
+    def _next(self) -> _Item:
+        now = time.monotonic()
+        if now >= self._next_report:
+            self._report()
+            self._next_report = now + _REPORT_PERIOD_S
+        try:
+            return self._queue.get_nowait()
+        except Empty:
+            self._report()
+            return self._queue.get()
+
+    def _take(self, item: _Item) -> None:
+        if isinstance(item, Message):
+            if self._deadline is not None and time.monotonic() > self._deadline:
+                self._count(item.topic, "stopping", item.data)
+            else:
+                self._handle(self._pipeline.add(item))
+            self._taken_bytes += len(item.data)
+        elif isinstance(item, _Lost):
+            self._count(item.topic, item.cause, item.head)
+        elif isinstance(item, _ClockStep):
+            # The pipeline may have noticed by itself: then its time is past the step already.
+            if self._pipeline.message_time_ns > item.now_ns + item.step_ns // 2:
+                self._handle(self._pipeline.restart())
+        elif isinstance(item, _FinishScene):
+            self._finish_scene(item)
+
+    def _finish_scene(self, item: _FinishScene) -> None:
+        before = self._sealed_scenes
+        last: list[SealedScene] = []
+        self._handle(self._pipeline.finish_scene(), last)
+        self._seal_rest(last)
+        if self._sealed_scenes > before:
+            manifest = last[-1].manifest
+            item.done(f"{manifest.reference_id} is sealed: {manifest.frames} frames, {manifest.items} items")
+        else:
+            item.done("no scene was open")
+
+    def _count(self, topic: str, cause: str, head: bytes) -> None:
+        try:
+            stamp_ns = peek_header(head)[0]
+        except DecodeError:
+            stamp_ns = max(0, self._pipeline.message_time_ns)
+        self._pipeline.ledger.count(topic, cause, stamp_ns)
+
+    def _handle(self, events: Iterable[Event], sealed: list[SealedScene] | None = None) -> None:
+        for event in events:
+            if isinstance(event, SceneStarted):
+                self._wait_for_room()
+                self._open, self._open_frames = event.scene.reference_id, 0
+            if self._spool_full:
+                self._leave_out(event)
+                continue
+            if isinstance(event, FrameReady):
+                self._frames += 1
+                self._open_frames += 1
+            elif isinstance(event, SceneEnded):
+                self._open = ""
+                self._residuals = dict(event.residuals)
+            self._tell(self._keeping_existing(partial(self._scenes.handle, [event])), sealed)
+
+    def _wait_for_room(self) -> None:
+        """Ask for room for a scene as large as the last one; wait where the policy is to block."""
+        while True:
+            admission = self._quota.admit(self._scene_bytes)
+            self._spool_full = admission.reason if admission.room is not Room.ADMITTED else ""
+            if admission.room is not Room.BLOCKED or self._deadline is not None:
+                return
+            self._report()
+            self._stopping.wait(_ASK_AGAIN_S)
+
+    def _leave_out(self, event: Event) -> None:
+        """Count the frames of a scene that has no room."""
+        if isinstance(event, FrameReady):
+            topics = {camera.name: camera.image_topic for camera in self._pipeline.config.cameras}
+            topics.update({lidar.name: lidar.topic for lidar in self._pipeline.config.lidars})
+            names = [posed.lidar for posed in event.frame.sweeps] + [posed.camera for posed in event.frame.images]
+            for name in names:
+                self._pipeline.ledger.count(topics[name], "spool_full", event.frame.stamp_ns, self._spool_full)
+        elif isinstance(event, SceneEnded):
+            self._open = ""
+
+    def _seal_rest(self, sealed: list[SealedScene] | None = None) -> None:
+        self._tell(self._keeping_existing(self._scenes.finish), sealed)
+
+    def _keeping_existing(self, step: Callable[[], list[SealedScene]]) -> list[SealedScene]:
+        """Leave a scene that is there already as it is: stamps that come a second time, as from a looped bag."""
+        try:
+            return step()
+        except SceneExistsError as error:
+            self._pipeline.ledger.count(self._pipeline.config.lidars[0].topic, "scene_exists", 0, str(error))
+            return []
+
+    def _tell(self, scenes: list[SealedScene], sealed: list[SealedScene] | None) -> None:
+        for scene in scenes:
+            self._sealed_scenes += 1
+            self._scene_bytes = scene.bytes
+            self._sealed(scene)
+            if sealed is not None:
+                sealed.append(scene)
+
+    def _report(self) -> None:
+        pipeline = self._pipeline
+        losses: Table = {}
+        merge(losses, pipeline.ledger.totals)
+        merge(losses, self._scenes.render_losses)
+        oldest = pipeline.oldest_waiting_ns
+        self.progress = Progress(
+            frames=self._frames,
+            scenes=self._sealed_scenes,
+            open_scene=self._open,
+            open_frames=self._open_frames,
+            losses=losses,
+            reasons={**self._scenes.reasons, **pipeline.ledger.reasons},
+            residuals=self._residuals,
+            waited_s=max(0, pipeline.message_time_ns - oldest) / 1e9 if oldest is not None else 0.0,
+            obstacle=pipeline.obstacle(),
+            pipeline_bytes=pipeline.bytes_held,
+            spool_full=self._spool_full,
+        )

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a node's program runs: one executor in a thread, signals in the main thread, a clean end on each way out."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+from nucleus_bridge.errors import BridgeError, InputError
+
+DONE, FAILED, BAD_INPUT = 0, 1, 2
+SHUTDOWN_S = 4.0
+
+
+class Stop:
+    """Asks the program to end; any thread may."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self.status = DONE
+
+    def request(self, status: int = DONE) -> None:
+        """Ask for the end with an exit status; the worst one counts."""
+        self.status = max(self.status, status)
+        self._event.set()
+
+    def wait(self) -> None:
+        """Wait until someone asks."""
+        self._event.wait()
+
+
+class Closable(Protocol):
+    """What a node's program needs of its node."""
+
+    def close(self) -> None:
+        """Bring everything to safety; the executor has ended."""
+
+
+def run(make_node: Callable[[Stop], Any], arguments: Sequence[str] | None = None) -> int:
+    """Run a node until a signal, its own wish or the end of its executor; return the exit status."""
+    try:
+        rclpy.init(args=None if arguments is None else list(arguments), signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:  # ROS 2 could not read the arguments or the parameter file
+        print(f"error: {str(error).strip()}{_hint(str(error))}", file=sys.stderr)
+        return BAD_INPUT
+    stop = Stop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: stop.request())
+    try:
+        node = make_node(stop)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        rclpy.try_shutdown()
+        return BAD_INPUT
+    try:
+        _spin_until(stop, node)
+        node.close()
+    except BridgeError as error:
+        node.get_logger().error(str(error))
+        stop.request(FAILED)
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return stop.status
+
+
+def _hint(problem: str) -> str:
+    """Say what the parser of ROS 2 does not say itself."""
+    if "params file" not in problem:
+        return ""
+    return "; ROS 2 cannot read an empty mapping ({}): leave the key out"
+
+
+def _spin_until(stop: Stop, node: Node) -> None:
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    thread = threading.Thread(target=_spin, args=(executor, node, stop), name="executor", daemon=True)
+    thread.start()
+    stop.wait()
+    executor.shutdown(timeout_sec=SHUTDOWN_S)
+    thread.join(SHUTDOWN_S)
+
+
+def _spin(executor: SingleThreadedExecutor, node: Node, stop: Stop) -> None:
+    status = FAILED
+    try:
+        executor.spin()
+        status = DONE
+    except ExternalShutdownException:
+        status = DONE
+    except Exception as error:  # noqa: BLE001 - whatever ends the executor, the open scene is to be sealed
+        node.get_logger().fatal(f"the executor ended: {type(error).__name__}: {error}")
+    finally:
+        stop.request(status)

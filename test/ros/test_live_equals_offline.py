@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A recording that is played into the running recorder gives the scenes that converting it gives, byte for byte."""
+
+from __future__ import annotations
+
+import filecmp
+from pathlib import Path
+
+import pytest
+from drives import Drive, make_drive
+
+from nucleus_bridge.convert import convert_bag
+from nucleus_bridge.demo import DriveOptions
+
+pytest.importorskip("rclpy", reason="needs ROS 2")
+pytest.importorskip("tf2_msgs", reason="needs tf2_msgs: python -m nucleus_bridge.ros.build_interfaces tf2_msgs")
+from live_graph import new_domain, recorder, replay
+
+pytestmark = pytest.mark.live
+
+SAMPLE = """
+/**:
+  ros__parameters:
+    lidar_names: [lidar]
+    lidars:
+      lidar: {topic: /lidar/points}
+    camera_names: [front, front_left, back]
+    cameras:
+      front: {image_topic: /camera/front/image_raw/compressed, info_topic: /camera/front/camera_info}
+      front_left: {image_topic: /camera/front_left/image_raw/compressed, info_topic: /camera/front_left/camera_info}
+      back: {image_topic: /camera/back/image_raw/compressed, info_topic: /camera/back/camera_info}
+"""
+
+
+def assert_same_tree(one: Path, other: Path) -> None:
+    files = sorted(path.relative_to(one) for path in one.rglob("*") if path.is_file())
+    assert files == sorted(path.relative_to(other) for path in other.rglob("*") if path.is_file())
+    assert files
+    different = [path for path in files if not filecmp.cmp(one / path, other / path, shallow=False)]
+    assert not different, different
+
+
+def assert_live_equals_offline(bag: Path, config: Path, folder: Path, *flags: str) -> None:
+    convert_bag(bag, config, folder / "offline")
+    new_domain()
+    with recorder(config, folder / "live", workers=2) as node, replay(bag, flags=flags) as player:
+        player.wait_for("done")
+        assert node.end() == 0, node.output
+        assert "WARN" not in node.output
+    assert_same_tree(folder / "offline" / "scenes", folder / "live" / "scenes")
+
+
+def test_in_real_time(drive: Drive, tmp_path: Path) -> None:
+    assert_live_equals_offline(drive.bag, drive.config_path, tmp_path)
+
+
+def test_at_half_speed_with_topics_reordered(drive: Drive, tmp_path: Path) -> None:
+    assert_live_equals_offline(
+        drive.bag, drive.config_path, tmp_path, "--rate", "0.5", "--delay-ms", "300", "--seed", "1"
+    )
+
+
+def test_several_lidars_raw_images_and_scenes(tmp_path: Path) -> None:
+    options = DriveOptions(
+        seconds=2.0, points=3000, cameras=2, lidars=3, image="raw", image_width=320, image_height=200
+    )
+    drive = make_drive(tmp_path, options)
+    drive.config_path.write_text(drive.config_path.read_text().replace("prefix: demo", "prefix: demo, max_items: 18"))
+    assert_live_equals_offline(drive.bag, drive.config_path, tmp_path, "--delay-ms", "300", "--seed", "4")
+    assert len(list((tmp_path / "live" / "scenes").iterdir())) == 4
+
+
+@pytest.mark.parametrize(("rate", "delay_ms"), [("1", "0"), ("0.5", "300")])
+def test_a_real_recording(real_data: Path, tmp_path: Path, rate: str, delay_ms: str) -> None:
+    config = tmp_path / "sample.yaml"
+    config.write_text(SAMPLE)
+    assert_live_equals_offline(real_data / "scale_sample", config, tmp_path, "--rate", rate, "--delay-ms", delay_ms)

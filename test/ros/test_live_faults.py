@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What comes out, and what the diagnostics say, when sensors, transforms or the clock misbehave."""
+
+from __future__ import annotations
+
+import filecmp
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from bags import Recording
+from drives import SHORT, Drive, make_drive
+
+from nucleus_bridge.bag import open_bag
+from nucleus_bridge.convert import convert_bag
+from nucleus_bridge.model import Message
+from nucleus_bridge.review.validate import validate_path
+
+pytest.importorskip("rclpy", reason="needs ROS 2")
+pytest.importorskip("tf2_msgs", reason="needs tf2_msgs: python -m nucleus_bridge.ros.build_interfaces tf2_msgs")
+from diagnostic_msgs.msg import DiagnosticStatus
+from live_graph import Observer, observing, recorder, replay, values
+
+pytestmark = pytest.mark.live
+
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+SMALL = replace(SHORT, points=2000, image_width=320, image_height=200)
+START_NS = SMALL.start_ns
+SECOND = 10**9
+LIDAR, REAR = "/lidar/top/points", "/camera/rear/image_raw/compressed"
+
+
+@pytest.fixture
+def observer() -> Iterator[Observer]:
+    with observing() as made:
+        yield made
+
+
+def with_messages(drive: Drive, path: Path, keep: Callable[[Message], bool]) -> Path:
+    """Write the drive again without the messages that are not to be kept."""
+    made = Recording()
+    with open_bag(drive.bag) as bag:
+        for message in bag.messages([topic.name for topic in bag.topics]):
+            if keep(message):
+                made.add_raw(message.topic, message.type_name, message.data, message.log_ns)
+    return made.write(path)
+
+
+def silent(topic: str, from_s: float, to_s: float = 1e9) -> Callable[[Message], bool]:
+    return lambda message: (
+        message.topic != topic or not START_NS + from_s * SECOND <= message.log_ns < START_NS + min(to_s, 1e6) * SECOND
+    )
+
+
+def optional_cameras(drive: Drive, path: Path) -> Path:
+    path.write_text(drive.config_path.read_text().replace("required: true", "required: false"))
+    return path
+
+
+def scenes(spool: Path) -> list[Path]:
+    return sorted((spool / "scenes").iterdir())
+
+
+def manifest(scene: Path) -> dict:
+    return json.loads((scene / "manifest.json").read_text())
+
+
+def cloud(scene: Path, index: int) -> dict:
+    """Read a cloud without its GPS pose: the fix after the last sweeps may not have come."""
+    document = json.loads((scene / f"top/{index:06d}.json").read_text())
+    document.pop("device_gps_pose", None)
+    return document
+
+
+def assert_same_scenes(spool: Path, other: Path, *, but: tuple[str, ...] = ()) -> None:
+    assert [scene.name for scene in scenes(spool)] == [scene.name for scene in scenes(other)]
+    for one, two in zip(scenes(spool), scenes(other), strict=True):
+        assert {**manifest(one), **dict.fromkeys(but)} == {**manifest(two), **dict.fromkeys(but)}
+    assert_valid(spool)
+
+
+def assert_valid(spool: Path) -> None:
+    reports = validate_path(spool)
+    assert reports
+    assert all(report.ok for report in reports), reports
+
+
+def test_a_lidar_that_stops(drive: Drive, tmp_path: Path, observer: Observer) -> None:
+    bag = with_messages(drive, tmp_path / "bag", silent(LIDAR, 2.0))
+    convert_bag(bag, drive.config, tmp_path / "offline")
+    with recorder(drive.config_path, tmp_path / "live") as node, replay(bag) as player:
+        player.wait_for("done")
+        status = observer.status(f"sensor {LIDAR}", lambda status: status.message.startswith("silent"))
+        assert status.level == ERROR
+        assert node.end() == 0
+    assert_same_scenes(tmp_path / "live", tmp_path / "offline")
+    [scene] = scenes(tmp_path / "live")
+    assert 18 <= manifest(scene)["frames"] <= 20
+
+
+def test_a_camera_that_stops_and_comes_back(drive: Drive, tmp_path: Path, observer: Observer) -> None:
+    config = optional_cameras(drive, tmp_path / "config.yaml")
+    bag = with_messages(drive, tmp_path / "bag", silent(REAR, 0.5, 3.0))
+    convert_bag(bag, config, tmp_path / "offline")
+    with recorder(config, tmp_path / "live") as node, replay(bag) as player:
+        status = observer.status(f"sensor {REAR}", lambda status: status.message.startswith("silent"))
+        assert status.level == WARN
+        player.wait_for("done")
+        assert node.end() == 0
+    assert_same_scenes(tmp_path / "live", tmp_path / "offline")
+    [scene] = scenes(tmp_path / "live")
+    assert manifest(scene)["frames"] == 40
+    assert manifest(scene)["missing"] == {"rear": 25}
+
+
+def test_transforms_that_stop_for_three_seconds(drive: Drive, tmp_path: Path, observer: Observer) -> None:
+    bag = with_messages(drive, tmp_path / "bag", silent("/tf", 0.5, 3.46))
+    convert_bag(bag, drive.config, tmp_path / "offline")
+    with recorder(drive.config_path, tmp_path / "live") as node, replay(bag) as player:
+        waiting = observer.status("tf", lambda status: status.message.startswith("frames wait"))
+        assert waiting.level == WARN
+        player.wait_for("done")
+        lost = observer.status("tf", lambda status: status.message.startswith("frames are lost"))
+        assert lost.level == ERROR
+        assert node.end() == 0
+    assert_same_scenes(tmp_path / "live", tmp_path / "offline")
+    losses = [manifest(scene)["losses"] for scene in scenes(tmp_path / "live")]
+    assert sum(loss.get(LIDAR, {}).get("after_last_transform", 0) for loss in losses) > 5
+
+
+def test_a_publisher_that_comes_late(drive: Drive, tmp_path: Path, observer: Observer) -> None:
+    convert_bag(drive.bag, drive.config, tmp_path / "offline")
+    with recorder(drive.config_path, tmp_path / "live") as node:
+        status = observer.status(f"sensor {LIDAR}", lambda status: "nobody publishes" in status.message)
+        assert status.level == ERROR
+        assert "lidars.top.topic: nobody publishes" in node.wait_for("nobody publishes /lidar")
+        observer.forget()
+        with replay(drive.bag) as player:
+            player.wait_for("done")
+            observer.status(f"sensor {LIDAR}", lambda status: status.level == OK)
+            assert node.end() == 0
+    assert_same_scenes(tmp_path / "live", tmp_path / "offline")
+
+
+@pytest.mark.parametrize(("late_s", "lost"), [(1.0, False), (2.5, True)])
+def test_static_transforms_that_come_late(tmp_path: Path, observer: Observer, late_s: float, lost: bool) -> None:
+    """Later than ``sync.wait_s`` the frames from before are lost live; a recording is looked through beforehand."""
+    drive = make_drive(tmp_path, replace(SMALL, late_static_s=late_s, seconds=3.5))
+    convert_bag(drive.bag, drive.config, tmp_path / "offline")
+    with recorder(drive.config_path, tmp_path / "live") as node, replay(drive.bag) as player:
+        player.wait_for("done")
+        observer.value("tf", "/tf_static received", lambda count: count not in ("", "0"))
+        assert node.end() == 0
+    if not lost:
+        assert_same_scenes(tmp_path / "live", tmp_path / "offline")
+        return
+    [scene] = scenes(tmp_path / "live")
+    causes = manifest(scene)["losses"][LIDAR]
+    assert set(causes) <= {"unknown_frame", "unconnected_frames"}
+    assert manifest(scene)["frames"] == 35 - sum(causes.values())
+    assert 1 <= sum(causes.values()) <= 7
+    assert_valid(tmp_path / "live")
+
+
+def test_a_clock_that_goes_back(tmp_path: Path, observer: Observer) -> None:
+    folders = [tmp_path / "later", tmp_path / "earlier"]
+    options = replace(SMALL, seconds=2.0, cameras=1)
+    drives = []
+    for folder, shift_s in zip(folders, (10, 0), strict=True):
+        folder.mkdir()
+        drives.append(make_drive(folder, replace(options, start_ns=START_NS + shift_s * SECOND)))
+        convert_bag(drives[-1].bag, drives[-1].config, tmp_path / "offline")
+    config = drives[0].config_path
+    later, earlier = drives[0].bag, drives[1].bag
+    with (
+        recorder(config, tmp_path / "live", "use_sim_time:=true") as node,
+        replay(later, earlier, earlier, flags=("--clock",)) as player,
+    ):
+        player.wait_for("done")
+        assert "the open scene ends" in node.wait_for("clock went back by")
+        observer.value("scenes", f"{LIDAR} scene_exists", lambda count: count == "")
+        assert node.end() == 0
+        assert node.output.count("clock went back by") == 2
+    assert_same_scenes(tmp_path / "live", tmp_path / "offline", but=("end_reason", "losses"))
+    assert [manifest(scene)["end_reason"] for scene in scenes(tmp_path / "live")] == ["clock_jump", "clock_jump"]
+
+
+def test_nothing_is_recorded_before_the_first_clock(drive: Drive, tmp_path: Path, observer: Observer) -> None:
+    with recorder(drive.config_path, tmp_path / "live", "use_sim_time:=true") as node, replay(drive.bag) as player:
+        player.wait_for("done")
+        observer.value("scenes", f"{LIDAR} no_clock", lambda count: count == "40")
+        assert node.end() == 0
+    assert not scenes(tmp_path / "live")
+
+
+def test_sigterm_in_mid_scene_keeps_every_whole_frame(drive: Drive, tmp_path: Path, observer: Observer) -> None:
+    convert_bag(drive.bag, drive.config, tmp_path / "offline")
+    with recorder(drive.config_path, tmp_path / "live") as node, replay(drive.bag) as player:
+        observer.value("scenes", "open_frames", lambda count: count not in ("", "0"))
+        assert node.end() == 0
+        assert "done" not in player.output
+    assert_valid(tmp_path / "live")
+    [scene], [whole] = scenes(tmp_path / "live"), scenes(tmp_path / "offline")
+    frames = manifest(scene)["frames"]
+    assert 0 < frames < 40
+    assert manifest(scene)["end_reason"] == "end_of_data"
+    for index in range(frames):
+        for path in (f"front/{index:06d}.jpg", f"rear/{index:06d}.jpg"):
+            assert filecmp.cmp(scene / path, whole / path, shallow=False), path
+        assert cloud(scene, index) == cloud(whole, index)
+    assert not list((tmp_path / "live" / "open").iterdir())
+
+
+def test_static_transforms_published_as_volatile_are_explained(
+    drive: Drive, tmp_path: Path, observer: Observer
+) -> None:
+    flags = ("--volatile-static", "--eager", "--hold")
+    with recorder(drive.config_path, tmp_path / "live") as node, replay(drive.bag, flags=flags):
+        line = node.wait_for("/tf_static: a publisher offers another durability")
+        assert "publish /tf_static as transient local" in line
+        status = observer.status("tf", lambda status: "durability" in status.message)
+        assert status.level in (WARN, ERROR)
+        assert node.end() == 0
+
+
+def test_quality_of_service_follows_the_publishers(drive: Drive, tmp_path: Path, observer: Observer) -> None:
+    everything_reliable = replay(drive.bag, flags=("--hold",))
+    with recorder(drive.config_path, tmp_path / "live") as node, everything_reliable:
+        observer.value(f"sensor {LIDAR}", "qos", lambda qos: qos.startswith("reliable"))
+        with replay(drive.bag, flags=("--best-effort", "--hold")):
+            observer.value(f"sensor {LIDAR}", "qos", lambda qos: qos.startswith("best effort"))
+        assert "subscribed again as best effort" in node.wait_for(f"{LIDAR}: subscribed again")
+        assert node.end() == 0
+
+
+def test_overridden_quality_of_service_wins(drive: Drive, tmp_path: Path, observer: Observer) -> None:
+    override = f"qos_overrides.{LIDAR}.subscription.reliability:=reliable"
+    with recorder(drive.config_path, tmp_path / "live", override) as node:
+        with replay(drive.bag, flags=("--best-effort", "--eager", "--hold")):
+            line = node.wait_for(f"{LIDAR}: a publisher offers another reliability")
+        assert f"remove qos_overrides.{LIDAR}.subscription.reliability" in line
+        status = observer.status(f"sensor {LIDAR}", lambda status: status.level == ERROR)
+        assert values(status)["received"] == "0"
+        assert node.end() == 0

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The recorder from outside: lifecycle, services, parameters, and the ends it can come to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from drives import Drive
+
+pytest.importorskip("rclpy", reason="needs ROS 2")
+pytest.importorskip("tf2_msgs", reason="needs tf2_msgs: python -m nucleus_bridge.ros.build_interfaces tf2_msgs")
+from diagnostic_msgs.msg import DiagnosticStatus
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import GetState
+from live_graph import HERE, RECORDER, Observer, Program, new_domain, observing, recorder, replay, values
+from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters
+from rclpy.parameter import Parameter
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture
+def observer() -> Iterator[Observer]:
+    with observing() as made:
+        yield made
+
+
+def manifests(spool: Path) -> list[dict]:
+    return [json.loads(path.read_text()) for path in sorted(spool.glob("scenes/*/manifest.json"))]
+
+
+def state(observer: Observer) -> str:
+    return str(observer.call(GetState, f"{RECORDER}/get_state", GetState.Request()).current_state.label)
+
+
+def test_the_lifecycle_seals_and_starts_anew(drive: Drive, tmp_path: Path, observer: Observer) -> None:
+    with recorder(drive.config_path, tmp_path / "live", autostart=False) as node:
+        assert state(observer) == "unconfigured"
+        assert observer.change_state(Transition.TRANSITION_CONFIGURE)
+        assert not observer.trigger("pause").success
+        assert observer.change_state(Transition.TRANSITION_ACTIVATE)
+        with replay(drive.bag) as player:
+            observer.value("scenes", "open_frames", lambda count: count not in ("", "0"))
+            assert observer.change_state(Transition.TRANSITION_DEACTIVATE)
+            assert state(observer) == "inactive"
+            [sealed] = manifests(tmp_path / "live")
+            assert sealed["end_reason"] == "end_of_data"
+            assert 0 < sealed["frames"] < 40
+            player.wait_for("done")
+        assert observer.change_state(Transition.TRANSITION_ACTIVATE)
+        assert observer.change_state(Transition.TRANSITION_DEACTIVATE)
+        assert observer.change_state(Transition.TRANSITION_CLEANUP)
+        assert state(observer) == "unconfigured"
+        assert observer.change_state(Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
+        assert node.end() == 0
+
+
+def test_what_cannot_be_configured_says_why(drive: Drive, tmp_path: Path, observer: Observer) -> None:
+    (tmp_path / "file").write_text("")
+    with recorder(drive.config_path, tmp_path / "file" / "spool", autostart=False) as node:
+        assert not observer.change_state(Transition.TRANSITION_CONFIGURE)
+        assert state(observer) == "unconfigured"
+        assert str(tmp_path / "file" / "spool") in node.wait_for("cannot be configured")
+        observer.status("scenes", lambda status: "cannot be written to" in status.message)
+        assert node.end() == 0
+
+
+def test_services_finish_pause_and_resume(drive: Drive, tmp_path: Path, observer: Observer) -> None:
+    with recorder(drive.config_path, tmp_path / "live") as node, replay(drive.bag) as player:
+        observer.value("scenes", "open_frames", lambda count: count not in ("", "0"))
+        answer = observer.trigger("finish_scene")
+        assert answer.success
+        assert "is sealed" in answer.message
+        assert observer.trigger("pause").success
+        assert observer.trigger("pause").message == "was paused already"
+        player.wait_for("done")
+        observer.value("scenes", "state", lambda text: text == "paused")
+        assert observer.trigger("resume").message == "recording"
+        assert observer.trigger("finish_scene").success
+        counted = observer.status("scenes", all_is_accounted_for)
+        assert int(values(counted)["/lidar/top/points paused"]) > 0
+        assert node.end() == 0
+    finished = manifests(tmp_path / "live")
+    assert {manifest["end_reason"] for manifest in finished} == {"requested"}
+    assert sum(manifest["frames"] for manifest in finished) == int(values(counted)["frames"])
+
+
+def all_is_accounted_for(status: DiagnosticStatus) -> bool:
+    """Whether frames and losses of the lidar add up to the drive's forty sweeps."""
+    counts = values(status)
+    lost = sum(int(count) for key, count in counts.items() if key.startswith("/lidar/top/points "))
+    return int(counts["frames"]) + lost == 40 and "/lidar/top/points paused" in counts
+
+
+def test_parameters_are_described_checked_and_applied(drive: Drive, tmp_path: Path, observer: Observer) -> None:
+    given = ("lidars.top.intensity_max:=255", "sync.wait_s:=2")
+    with recorder(drive.config_path, tmp_path / "live", *given) as node:
+        names = ["lidars.top.intensity_max", "sync.wait_s", "diagnostics.silent_s", "cameras.rear.rectify"]
+        request = DescribeParameters.Request(names=names)
+        described = observer.call(DescribeParameters, f"{RECORDER}/describe_parameters", request).descriptors
+        assert [item.name for item in described] == names
+        assert all(item.description for item in described)
+        assert [item.read_only for item in described] == [True, True, False, True]
+        assert described[1].floating_point_range[0].to_value == 60.0
+        assert "never" in described[3].additional_constraints
+        request = GetParameters.Request(names=["lidars.top.intensity_max", "lidars.top.max_range_m"])
+        got = observer.call(GetParameters, f"{RECORDER}/get_parameters", request).values
+        assert [item.double_value for item in got] == [255.0, float("inf")]
+        assert set_parameter(observer, "diagnostics.silent_s", 0.2) == ""
+        assert set_parameter(observer, "sync.wait_s", 3.0) != ""
+        assert "must be one of" in set_parameter(observer, "spool.when_full", "explode")
+        with replay(drive.bag) as player:
+            player.wait_for("done")
+            observer.status("sensor /lidar/top/points", lambda status: status.message.startswith("silent for 0."))
+        assert node.end() == 0
+
+
+def set_parameter(observer: Observer, name: str, value: object) -> str:
+    request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
+    [result] = observer.call(SetParameters, f"{RECORDER}/set_parameters", request).results
+    return "" if result.successful else result.reason or "refused"
+
+
+@pytest.mark.parametrize(
+    ("parameter", "words"),
+    [
+        ("scene.max_item:=3", ["scene.max_item: no such parameter", "'scene.max_items'"]),
+        ("scene.max_items:=301", ["scene.max_items", "1 to 300", "301"]),
+        ("image.quality:=high", ["image.quality", "'high'"]),
+        ("cameras.roof.image_topic:=/x", ["'roof' is not in camera_names"]),
+    ],
+)
+def test_wrong_parameters_end_the_program_with_a_line(
+    drive: Drive, tmp_path: Path, parameter: str, words: list[str]
+) -> None:
+    new_domain()
+    with recorder(drive.config_path, tmp_path / "live", parameter) as node:
+        assert node.wait() == 2
+        assert "Traceback" not in node.output
+        assert all(word in node.output for word in words), node.output
+
+
+def test_an_empty_list_in_the_file_is_a_list(drive: Drive, tmp_path: Path, observer: Observer) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(drive.config_path.read_text().replace("deskew: true", "radar_names: []"))
+    with recorder(config, tmp_path / "live", "point_fields:=['']") as node:
+        node.wait_for("recording to")
+        request = GetParameters.Request(names=["radar_names", "point_fields"])
+        got = observer.call(GetParameters, f"{RECORDER}/get_parameters", request).values
+        assert [list(item.string_array_value) for item in got] == [[""], [""]]
+        assert node.end() == 0
+
+
+def test_a_parameter_file_that_ros_cannot_read_ends_the_program_with_a_line(drive: Drive, tmp_path: Path) -> None:
+    new_domain()
+    config = tmp_path / "config.yaml"
+    config.write_text(drive.config_path.read_text().replace("deskew: true", "radars: {}"))
+    with recorder(config, tmp_path / "live") as node:
+        assert node.wait() == 2
+        assert "empty mapping" in node.output
+        assert "Traceback" not in node.output
+
+
+def test_an_executor_that_dies_leaves_a_sealed_scene(drive: Drive, tmp_path: Path) -> None:
+    new_domain()
+    spool = tmp_path / "live"
+    arguments = ("--ros-args", "--params-file", str(drive.config_path), "-p", f"spool.path:={spool}")
+    with Program(str(HERE / "dying_recorder.py"), *arguments, "-p", "autostart:=true") as node, replay(drive.bag):
+        assert node.wait() == 1
+        assert "the executor ended: RuntimeError: as the test wants" in node.output
+    [sealed] = manifests(spool)
+    assert sealed["frames"] > 3
+
+
+def test_a_disk_that_cannot_be_written_stops_the_recording_with_the_reason(
+    drive: Drive, tmp_path: Path, observer: Observer
+) -> None:
+    """The folder of open scenes is taken away, so that the scene cannot even be begun."""
+    spool = tmp_path / "live"
+    with recorder(drive.config_path, spool, autostart=False) as node:
+        assert observer.change_state(Transition.TRANSITION_CONFIGURE)
+        assert observer.change_state(Transition.TRANSITION_ACTIVATE)
+        (spool / "open").rmdir()
+        (spool / "open").write_text("")
+        with replay(drive.bag):
+            assert "cannot write" in node.wait_for("recording stopped:")
+        assert state(observer) == "unconfigured"
+        observer.status("scenes", lambda status: "cannot write" in status.message)
+        assert node.end() == 0
