@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measure the running recorder: one lidar and several cameras at 10 Hz over DDS, from another process.
+
+    python benchmarks/live.py --seconds 60                       # 130,000 points, six JPEG cameras
+    python benchmarks/live.py --seconds 60 --cameras 2 --image raw
+
+Prints frames published and recorded, every loss, the duration of callbacks, memory over time and CPU time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import TransformStamped
+from rclpy.duration import Duration
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.serialization import serialize_message
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
+from tf2_msgs.msg import TFMessage
+
+WIDTH, HEIGHT = 1920, 1080
+RATE_HZ, TF_HZ = 10, 100
+CLOUD = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("intensity", "<f4"), ("ring", "<u2"), ("time", "<f4")])
+SETTLE_S = 10.0
+Publishing = list[tuple[Any, bytes]]
+
+
+def stamped(message: bytes, stamp_ns: int) -> bytes:
+    """Put another stamp into a serialised message that begins with a header."""
+    return message[:4] + struct.pack("<iI", *divmod(stamp_ns, 10**9)) + message[12:]
+
+
+def cloud(points: int) -> bytes:
+    """Return a sweep of this many points, 0.1 s long."""
+    chance = np.random.default_rng(1)
+    rows = np.zeros(points, CLOUD)
+    for axis, reach in (("x", 60.0), ("y", 60.0), ("z", 3.0)):
+        rows[axis] = chance.uniform(-reach, reach, points)
+    rows["intensity"] = chance.uniform(0, 255, points)
+    rows["time"] = np.linspace(0, 0.0999, points)
+    kinds = {"<f4": PointField.FLOAT32, "<u2": PointField.UINT16}
+    message = PointCloud2(height=1, width=points, point_step=CLOUD.itemsize, row_step=CLOUD.itemsize * points)
+    message.header.frame_id = "lidar"
+    message.fields = [
+        PointField(name=name, offset=CLOUD.fields[name][1], datatype=kinds[CLOUD[name].str], count=1)
+        for name in CLOUD.names
+    ]
+    message.data.frombytes(rows.tobytes())
+    return bytes(serialize_message(message))
+
+
+def image(kind: str) -> bytes:
+    """Return a picture with about as much detail as a street."""
+    chance = np.random.default_rng(2)
+    coarse = chance.integers(0, 256, (HEIGHT // 8, WIDTH // 8, 3), dtype=np.uint8)
+    picture = cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+    if kind == "raw":
+        message: Any = Image(height=HEIGHT, width=WIDTH, encoding="rgb8", step=3 * WIDTH)
+        message.data.frombytes(picture.tobytes())
+    else:
+        message = CompressedImage(format="jpeg")
+        message.data.frombytes(cv2.imencode(".jpg", picture)[1].tobytes())
+    message.header.frame_id = "camera"
+    return bytes(serialize_message(message))
+
+
+def camera_info() -> bytes:
+    """Return a calibration without distortion."""
+    message = CameraInfo(height=HEIGHT, width=WIDTH, distortion_model="plumb_bob", d=[0.0] * 5)
+    message.k = [1000.0, 0.0, WIDTH / 2, 0.0, 1000.0, HEIGHT / 2, 0.0, 0.0, 1.0]
+    message.header.frame_id = "camera"
+    return bytes(serialize_message(message))
+
+
+def transform(parent: str, child: str, stamp_ns: int, x: float) -> TFMessage:
+    """Return one transform along x."""
+    made = TransformStamped(child_frame_id=child)
+    made.header.frame_id = parent
+    made.header.stamp.sec, made.header.stamp.nanosec = divmod(stamp_ns, 10**9)
+    made.transform.translation.x, made.transform.rotation.w = x, 1.0
+    return TFMessage(transforms=[made])
+
+
+def publish(given: argparse.Namespace) -> None:
+    """Publish until the time is over; runs in a process of its own."""
+    rclpy.init()
+    node = rclpy.create_node("load")
+    latched = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    static, tf = node.create_publisher(TFMessage, "/tf_static", latched), node.create_publisher(TFMessage, "/tf", 100)
+    static.publish(TFMessage(transforms=[transform("base_link", c, 0, 1.0).transforms[0] for c in ("lidar", "camera")]))
+    picture, info = image(given.image), camera_info()
+    sensors: Publishing = [(node.create_publisher(PointCloud2, "/lidar", 20), cloud(given.points))]
+    for index in range(given.cameras):
+        kind = Image if given.image == "raw" else CompressedImage
+        sensors.append((node.create_publisher(CameraInfo, f"/camera{index}/info", 20), info))
+        sensors.append((node.create_publisher(kind, f"/camera{index}/image", 20), picture))
+    while not all(sensor.get_subscription_count() for sensor, _ in sensors) or not tf.get_subscription_count():
+        time.sleep(0.05)
+    start_ns, begin = time.time_ns(), time.monotonic()
+    size = sum(len(message) for _, message in sensors)
+    print(f"{size * RATE_HZ / 1e6:.0f} MB/s", flush=True)
+    ticks = TF_HZ // RATE_HZ
+    for tick in range(given.seconds * TF_HZ + 5 * ticks):
+        time.sleep(max(0.0, begin + tick / TF_HZ - time.monotonic()))
+        stamp_ns = start_ns + tick * 10**9 // TF_HZ
+        tf.publish(transform("map", "base_link", stamp_ns, 0.1 * tick / ticks))
+        frame, slot = divmod(tick - ticks, ticks)  # a sweep is published when it is over
+        if 0 <= frame < given.seconds * RATE_HZ:
+            for sensor, message in sensors[slot::ticks]:
+                sensor.publish(stamped(message, start_ns + frame * 10**9 // RATE_HZ))
+    for sensor, _ in sensors:
+        sensor.wait_for_all_acked(Duration(seconds=20))
+    rclpy.shutdown()
+
+
+def configuration(given: argparse.Namespace) -> str:
+    """Return the recorder's parameter file."""
+    names = [f"camera{index}" for index in range(given.cameras)]
+    cameras = [f"      {n}: {{image_topic: /{n}/image, info_topic: /{n}/info, required: true}}" for n in names]
+    lines = ["/**:", "  ros__parameters:", "    lidar_names: [top]", "    lidars:", "      top: {topic: /lidar}"]
+    return "\n".join([*lines, f"    camera_names: [{', '.join(names)}]", "    cameras:", *cameras]) + "\n"
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the memory of a process without its libraries; what it shares with others counts for each."""
+    fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return sum(int(fields.get(name, "0 kB").split()[0]) for name in ("RssAnon", "RssShmem")) * 1024
+
+
+def family(pid: int) -> list[int]:
+    """Return a process and its children, whichever of its threads started them."""
+    lists = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    return [pid, *(int(child) for text in lists for child in text.split())]
+
+
+class Watch:
+    """Reads diagnostics and memory while the recorder runs."""
+
+    def __init__(self, pid: int) -> None:
+        rclpy.init()
+        self._pid = pid
+        self._node = rclpy.create_node("watch")
+        self._node.create_subscription(DiagnosticArray, "/diagnostics", self._take, 10)
+        self.values: dict[str, str] = {}
+        self.memory: list[int] = []
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self._node)
+        threading.Thread(target=self._executor.spin, daemon=True).start()
+
+    def _take(self, array: DiagnosticArray) -> None:
+        for status in array.status:
+            if status.name.endswith(": scenes"):
+                self.values = {pair.key: pair.value for pair in status.values}
+        self.memory.append(sum(map(resident_bytes, family(self._pid))))
+
+
+def report(given: argparse.Namespace, spool: Path, watch: Watch, cpu_s: float, sealing_s: float) -> int:
+    """Print the figures; return the exit status."""
+    manifests = [json.loads(path.read_text()) for path in sorted(spool.glob("scenes/*/manifest.json"))]
+    frames, wanted = sum(m["frames"] for m in manifests), given.seconds * RATE_HZ
+    losses = {k: v for k, v in watch.values.items() if k.startswith("/") and v != "0"}
+    memory = [size / 1e6 for size in watch.memory[5:] or watch.memory]
+    third = max(1, len(memory) // 3)
+    print(f"frames            {frames} of {wanted}, in {len(manifests)} scenes")
+    print(f"losses            {losses or 'none'}")
+    print(f"callback p99      under {watch.values.get('callback_p99_ms', '?')} ms")
+    first, last = sum(memory[:third]) / third, sum(memory[-third:]) / third
+    print(f"memory, own MB    {first:.0f} first third, {last:.0f} last third, {max(memory):.0f} most")
+    print(f"CPU               {cpu_s / given.seconds:.2f} cores (recorder and its workers)")
+    print(f"sealing at SIGTERM {sealing_s:.1f} s")
+    return 0 if frames == wanted else 1
+
+
+def main() -> int:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--points", type=int, default=130_000)
+    parser.add_argument("--cameras", type=int, default=6)
+    parser.add_argument("--image", choices=("jpeg", "raw"), default="jpeg")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--publish", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.publish:
+        publish(given)
+        return 0
+    os.environ.setdefault("FASTDDS_BUILTIN_TRANSPORTS", "LARGE_DATA")  # as docs/vehicle.md advises
+    os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+    with tempfile.TemporaryDirectory() as scratch:
+        config, spool = Path(scratch, "config.yaml"), Path(scratch, "spool")
+        config.write_text(configuration(given))
+        parameters = [f"spool.path:={spool}", "autostart:=true", f"queue.workers:={given.workers}"]
+        flags = [flag for parameter in parameters for flag in ("-p", parameter)]
+        program = [sys.executable, "-m", "nucleus_bridge.ros.recorder", "--ros-args", "--params-file", str(config)]
+        recorder = subprocess.Popen([*program, *flags])
+        watch = Watch(recorder.pid)
+        try:
+            subprocess.run([sys.executable, __file__, "--publish", *sys.argv[1:]], check=True)
+            last, settled = "", time.monotonic() + SETTLE_S
+            while time.monotonic() < settled and (last != watch.values.get("frames") or not last):
+                last = watch.values.get("frames", "")
+                time.sleep(2.0)
+            cpu_s = sum(cpu_seconds(pid) for pid in family(recorder.pid))
+            begin = time.monotonic()
+        finally:
+            recorder.send_signal(signal.SIGTERM)
+            recorder.wait(30)
+        return report(given, spool, watch, cpu_s, time.monotonic() - begin)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
