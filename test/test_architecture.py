@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The arrows between the rooms point one way, and heavy libraries stay where they are used."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import nucleus_bridge
+
+PACKAGE = Path(nucleus_bridge.__file__).parent
+ROOT = PACKAGE.parent
+
+MAY_USE = {
+    "errors": set(),
+    "model": set(),
+    "config": {"errors"},
+    "geometry": {"errors", "model"},
+    "decode": {"errors", "model", "config"},
+    "bag": {"errors", "model"},
+    "demo": {"errors"},
+    "pipeline": {"errors", "model", "config", "geometry", "decode"},
+    "formats": {"errors", "model"},
+    "spool": {"errors", "model", "config"},
+    "render": {"errors", "model", "config", "geometry", "decode", "pipeline", "formats", "spool"},
+    "convert": {"errors", "model", "config", "bag", "pipeline", "render", "spool"},
+    "upload": {"errors", "model", "config", "formats", "spool"},
+    "receiver": {"errors", "spool"},
+}
+"""Rooms that may use anything below them (``ros``, ``cli``, ``review``) are not listed."""
+
+ONLY_IN = {
+    "rclpy": {"ros"},
+    "cv2": {"decode", "demo", "review"},
+    "requests": {"upload", "receiver"},
+    "rich": {"cli"},
+    "yaml": {"config", "decode", "bag", "demo", "review"},
+    "rosbags": {"bag", "decode", "demo"},
+    "obstore": {"upload", "receiver", "bag"},
+}
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def rooms_used(path: Path) -> set[str]:
+    used = set()
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] == "nucleus_bridge" and len(parts) > 1 and parts[1] != "__version__":
+            used.add(parts[1])
+    return used - {room_of(path)}
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_arrows_point_one_way(path: Path) -> None:
+    room = room_of(path)
+    if room in MAY_USE:
+        assert rooms_used(path) <= MAY_USE[room]
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_libraries_stay_in_their_rooms(path: Path) -> None:
+    for name in imports(path):
+        library = name.split(".")[0]
+        if library in ONLY_IN:
+            assert room_of(path) in ONLY_IN[library], f"{path} imports {library}"
+
+
+def test_nothing_is_used_before_it_is_below() -> None:
+    for room, below in MAY_USE.items():
+        for other in below & set(MAY_USE):
+            assert room not in MAY_USE[other], f"{room} and {other} use each other"
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_modules_fit_the_mind(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 330
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_every_module_says_what_it_is_for_and_its_licence(path: Path) -> None:
+    text = path.read_text()
+    assert text.startswith("# SPDX-License-Identifier: Apache-2.0\n")
+    assert ast.get_docstring(ast.parse(text))
+
+
+def test_printing_and_leaving_are_for_the_command_line() -> None:
+    for path in modules():
+        if room_of(path) in ("cli", "ros") or path.name in ("docs.py", "__main__.py"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                assert called not in ("print", "sys.exit", "exit"), f"{path} calls {called}"
+
+
+def test_the_public_names_are_what_the_documentation_says() -> None:
+    assert sorted(nucleus_bridge.__all__) == ["Frame", "Scene", "TransformTree", "convert_bag", "load_config"]
+    for name in nucleus_bridge.__all__:
+        assert getattr(nucleus_bridge, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = nucleus_bridge.nothing
