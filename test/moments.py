@@ -21,6 +21,8 @@ FAST_TURN_S = (5.75, 6.45)
 """30 degrees a second, with a correction of the map from 6.20 s to 6.30 s."""
 FAST_S = (11.15, 11.75)
 """15 m/s, with a correction of the map from 11.30 s to 11.40 s."""
+RING_S = (5.95, 6.55)
+"""15 m/s and 30 degrees a second on the ring, with a correction of the map from 6.20 s to 6.30 s."""
 MARGIN_NS = 350_000_000
 
 Change = Callable[[str, int, bytes], "bytes | None"]

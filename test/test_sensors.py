@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from bags import TYPES
-from moments import FAST_S, FAST_TURN_S, Cloud, Moments, clouds_of, record
+from moments import FAST_S, FAST_TURN_S, RING_S, Cloud, Moments, clouds_of, record
 
 from nucleus_bridge.convert import ConversionReport
 from nucleus_bridge.demo import DriveOptions
@@ -73,10 +73,23 @@ def map_corrections(drive: Moments) -> list[tuple[float, float]]:
     return [(b[0], float(np.linalg.norm(b[1] - a[1]))) for a, b in itertools.pairwise(rows) if b[0] - a[0] < 0.15]
 
 
+def speed_and_turn(drive: Moments, moment: tuple[float, float]) -> tuple[float, float]:
+    """Return the least speed (m/s) and the least turn (degrees a second) of the device within a moment."""
+    sweeps = drive.truth["lidars"]["top"]["sweeps"][int(10 * moment[0]) : int(10 * moment[1]) + 1]
+    poses = [(s["stamp_ns"] / 1e9, s["map_from_base_link"]["translation"], s["bearing"]) for s in sweeps]
+    pairs = list(itertools.pairwise(poses))
+    speed = min(np.hypot(*np.subtract(b[1], a[1])[:2]) / (b[0] - a[0]) for a, b in pairs)
+    return speed, min(abs((b[2] - a[2] + 180) % 360 - 180) / (b[0] - a[0]) for a, b in pairs)
+
+
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_every_drivers_points_stand_where_the_poles_stand(driver: str, tmp_path: Path) -> None:
-    """At 15 m/s and at 30 degrees a second; without deskewing the same points are off by more than half a metre."""
-    drive = record(tmp_path, options(driver=driver), (FAST_TURN_S, FAST_S))
+    """At 15 m/s and 30 degrees a second; without deskewing the same points are off by more than half a metre."""
+    drive = record(tmp_path, options(driver=driver, course="ring"), (RING_S,))
+    speed, turn = speed_and_turn(drive, RING_S)
+    assert speed > 14.9
+    assert turn > 29.5
+    assert max(step for seconds, step in map_corrections(drive) if RING_S[0] < seconds < RING_S[1]) > 0.02
     report = drive.convert("deskewed")
     assert report.complete
     errors = pole_errors(drive.truth, clouds_of(report))
@@ -89,7 +102,7 @@ def test_every_drivers_points_stand_where_the_poles_stand(driver: str, tmp_path:
 
 
 def test_three_lidars_agree_on_where_the_poles_stand(tmp_path: Path) -> None:
-    drive = record(tmp_path, options(lidars=3, points=8_000), (FAST_TURN_S, FAST_S))
+    drive = record(tmp_path, options(lidars=3, points=8_000, course="ring"), (RING_S,))
     report = drive.convert("deskewed", "point_fields=[intensity, device]")
     assert report.complete
     clouds = clouds_of(report)

@@ -33,6 +33,9 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
         "--driver", default=default.driver, help="lidar driver whose layout is written (default: %(default)s)"
     )
     parser.add_argument("--camera-model", default=default.camera_model, help="distortion model (default: %(default)s)")
+    parser.add_argument(
+        "--course", choices=("town", "ring"), default=default.course, help="ring: always 15 m/s, 30 deg/s"
+    )
     parser.add_argument("--seed", type=int, default=default.seed)
     parser.add_argument("--force", action="store_true", help="replace OUT_BAG")
     parser.set_defaults(run=run)
@@ -51,6 +54,7 @@ def run(options: argparse.Namespace) -> int:
         camera_model=options.camera_model,
         lidars=options.lidars,
         radars=options.radars,
+        course=options.course,
         seed=options.seed,
     )
     with progress_bar("demo drive") as bar:

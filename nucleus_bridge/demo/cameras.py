@@ -93,7 +93,7 @@ class CameraImages:
 
     def __init__(self, camera: Camera) -> None:
         self._camera = camera
-        self._renderer = Renderer(camera.lens)
+        self._renderer = Renderer(camera.lens, camera.options.course)
 
     def pixels(self, index: int) -> NDArray[np.uint8]:
         """Return image ``index`` as (height, width, 3), RGB."""

@@ -50,10 +50,10 @@ class Ground:
         return values.astype(np.uint8)
 
 
-@lru_cache(maxsize=1)
-def build_ground() -> Ground:
-    """Return the ground under the demo drive."""
-    line, heading = sample_road(0.25)
+@lru_cache(maxsize=2)
+def build_ground(course: str) -> Ground:
+    """Return the ground along a course."""
+    line, heading = sample_road(0.25, course)
     origin = np.floor(line.min(axis=0) - _MARGIN_M)
     columns, rows = np.ceil((line.max(axis=0) + _MARGIN_M - origin) / CELL_M).astype(int)
     middle = line + ROAD_CENTRE_M * np.stack([-np.sin(heading), np.cos(heading)], axis=-1)
@@ -70,7 +70,7 @@ def build_ground() -> Ground:
     for texture, value in ((color, _PAINT), (intensity, (_REFLECTIVITY["paint"],))):
         _draw(texture, dashes, 0.15, value, closed=False)
 
-    light = _grain((rows, columns)) * _sunlight(build_world(), origin, (rows, columns))
+    light = _grain((rows, columns)) * _sunlight(build_world(course), origin, (rows, columns))
     channels = [cv2.multiply(color[..., channel], light, dtype=cv2.CV_8U) for channel in range(3)]
     return Ground(origin, np.stack(channels, axis=-1).astype(np.uint8, copy=False), intensity)
 

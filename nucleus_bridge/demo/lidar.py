@@ -84,9 +84,10 @@ class SpinningLidar:
         stored = self.layout.time.store(self._fired_ns, stamp_ns)
         since_s = self.layout.time.since_stamp_s(stored, stamp_ns)
         since_start_s = (stamp_ns - self._options.start_ns) * 1e-9 + since_s
-        map_from_lidar = map_from_base_at(since_start_s, self._options.standing_s) @ self.mount.base_from_lidar
+        map_from_lidar = map_from_base_at(since_start_s, self._options) @ self.mount.base_from_lidar
         directions: FloatArray = self._rays @ map_from_lidar.matrix.swapaxes(-1, -2)
-        distance, intensity = first_hits(map_from_lidar.translation, directions, build_world(), build_ground())
+        world, ground = build_world(self._options.course), build_ground(self._options.course)
+        distance, intensity = first_hits(map_from_lidar.translation, directions, world, ground)
         if self._options.range_noise_m > 0.0:
             noise = np.random.default_rng([self._options.seed, self._index, index])
             distance = distance + noise.normal(0.0, self._options.range_noise_m, distance.shape)

@@ -14,6 +14,7 @@ DRIVERS = ("velodyne", "ouster", "hesai", "robosense", "livox", "autoware")
 CAMERA_MODELS = ("plumb_bob", "rational_polynomial", "equidistant", "omnidirectional")
 CAMERA_NAMES = ("front", "rear", "left", "right", "front_left", "front_right")
 LIDAR_NAMES = ("top", "left", "right")
+COURSE_NAMES = ("town", "ring")
 TICK_HZ = 10
 
 
@@ -27,6 +28,7 @@ class DriveOptions:
         cameras: How many of front, rear, left, right, front_left, front_right.
         lidars: How many of top, left, right.
         radars: 1 for the radar ``front``.
+        course: ``town``, bends of every kind; or ``ring``, at 15 m/s and 30 degrees a second all the time.
         image: ``jpeg`` (CompressedImage) or ``raw`` (Image, rgb8).
         storage: ``mcap`` or ``sqlite3``.
         driver: Whose PointCloud2 layout the lidars use.
@@ -63,6 +65,7 @@ class DriveOptions:
     shuffle: bool = False
     seed: int = 0
     radars: int = 0
+    course: str = "town"
 
     def __post_init__(self) -> None:
         _check_range("seconds", self.seconds, 0.1, 36_000.0)
@@ -72,6 +75,7 @@ class DriveOptions:
         _check_count("radars", self.radars, 0, 1)
         _check_name("image", self.image, IMAGE_KINDS)
         _check_name("storage", self.storage, STORAGES)
+        _check_name("course", self.course, COURSE_NAMES)
         _check_name("driver", self.driver, DRIVERS)
         _check_count("image_width", self.image_width, 64, 8_192)
         _check_count("image_height", self.image_height, 64, 8_192)

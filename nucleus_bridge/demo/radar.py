@@ -42,7 +42,7 @@ def stamps_ns(options: DriveOptions) -> NDArray[np.int64]:
 
 def map_from_radar(options: DriveOptions, seconds: float) -> Pose:
     """Return the radar's pose ``seconds`` after the start."""
-    poses = map_from_base_at(np.array([seconds]), options.standing_s) @ BASE_FROM_RADAR
+    poses = map_from_base_at(np.array([seconds]), options) @ BASE_FROM_RADAR
     return Pose(poses.translation[0], poses.rotation_xyzw[0])
 
 
@@ -50,7 +50,7 @@ def detections(options: DriveOptions, index: int) -> Detections:
     """Return what scan ``index`` sees; the ghost is always 20 m ahead and moves at 5 m/s, its direction turning."""
     seconds = (PHASE_NS + index * PERIOD_NS) * 1e-9
     pose = map_from_radar(options, seconds)
-    places = np.array([[pole.x, pole.y, 0.6] for pole in build_world().poles])
+    places = np.array([[pole.x, pole.y, 0.6] for pole in build_world(options.course).poles])
     local = pose.inverse().apply(places)
     away, bearing = np.hypot(local[:, 0], local[:, 1]), np.arctan2(local[:, 1], local[:, 0])
     seen = places[(away < _RANGE_M) & (np.abs(bearing) < _HALF_VIEW)]

@@ -46,18 +46,18 @@ class _Hits:
 
 
 class Renderer:
-    """Renders the demo world through one lens."""
+    """Renders the world along a course through one lens."""
 
-    def __init__(self, lens: Lens) -> None:
+    def __init__(self, lens: Lens, course: str) -> None:
         self._lens = lens
         rays = lens.rays()
         self._rays = rays.astype(np.float32)
         self._shape = (lens.height, lens.width)
         self._widest = float(np.arctan(np.hypot(rays[0], rays[1]).max())) + 0.01
-        world = build_world()
+        world = build_world(course)
         self._primitives: tuple[Pole | Box, ...] = (*world.boxes, *world.poles)
         self._corners = np.stack([_corners(primitive) for primitive in self._primitives])
-        self._backdrop = _build_backdrop()
+        self._backdrop = _build_backdrop(course)
 
     def render(self, map_from_camera: Pose) -> NDArray[np.uint8]:
         """Return what the camera sees from a pose of its optical frame: (height, width, 3), RGB."""
@@ -120,8 +120,8 @@ class Renderer:
 class _Backdrop:
     """Ground and sky as one atlas of textures, so that a single look-up a pixel draws both."""
 
-    def __init__(self) -> None:
-        ground = build_ground()
+    def __init__(self, course: str) -> None:
+        ground = build_ground(course)
         fine = ground.color
         rows, columns = fine.shape[0] // _COARSE, fine.shape[1] // _COARSE
         coarse = cv2.resize(fine[: rows * _COARSE, : columns * _COARSE], (columns, rows), interpolation=cv2.INTER_AREA)
@@ -161,10 +161,10 @@ class _Backdrop:
         return np.asarray(picture, np.uint8)
 
 
-@lru_cache(maxsize=1)
-def _build_backdrop() -> _Backdrop:
-    """Return the one backdrop that all cameras share."""
-    return _Backdrop()
+@lru_cache(maxsize=2)
+def _build_backdrop(course: str) -> _Backdrop:
+    """Return the one backdrop that all cameras on a course share."""
+    return _Backdrop(course)
 
 
 def _pieces(window: Window) -> list[Window]:

@@ -24,7 +24,7 @@ def truth_of(options: DriveOptions) -> dict[str, Any]:
 
     Metres, radians, nanoseconds; quaternions x y z w; colours RGB; ``a_from_b`` maps coordinates in b to a.
     """
-    world = build_world()
+    world = build_world(options.course)
     radars = {"radars": {"front": _radar(options)}} if options.radars else {}
     return {
         "format_version": FORMAT_VERSION,

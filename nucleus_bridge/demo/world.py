@@ -99,21 +99,21 @@ class _Road:
         return bool(distance >= LANE_M + margin)
 
 
-def sample_road(step: float) -> tuple[FloatArray, FloatArray]:
-    """Return places (k, 2) about ``step`` metres apart along one lap of the driven line and their headings (k,)."""
+def sample_road(step: float, course: str) -> tuple[FloatArray, FloatArray]:
+    """Return places (k, 2) about ``step`` metres apart along one lap of a course and their headings (k,)."""
     dense = np.linspace(0.0, 2 * np.pi, 20_000, dtype=np.float64)
-    speed = np.abs(centre(dense)[1])
+    speed = np.abs(centre(dense, course)[1])
     length = np.concatenate([[0.0], np.cumsum((speed[1:] + speed[:-1]) / 2 * np.diff(dense))])
     count = round(length[-1] / step)
     phase = np.asarray(np.interp(np.arange(count) * length[-1] / count, length, dense), dtype=np.float64)
-    position, tangent = centre(phase)
+    position, tangent = centre(phase, course)
     return np.stack([position.real, position.imag], axis=-1), np.arctan2(tangent.imag, tangent.real)
 
 
-@lru_cache(maxsize=1)
-def build_world() -> World:
-    """Return the world of the demo drive."""
-    road = _Road(1.0, *sample_road(1.0))
+@lru_cache(maxsize=2)
+def build_world(course: str) -> World:
+    """Return what stands along a course."""
+    road = _Road(1.0, *sample_road(1.0, course))
     boxes = _place_boxes(road)
     return World(_place_poles(road, boxes), boxes)
 

@@ -42,6 +42,16 @@ def test_speed_and_yaw_rate_reach_but_do_not_pass_their_limits(poses):
     assert 29.0 < yaw_rate.max() <= 30.0
 
 
+def test_on_the_ring_both_limits_are_reached_at_once():
+    options = DriveOptions(seconds=30.0, standing_s=0.0, course="ring")
+    stamps = options.start_ns + np.arange(4_000, 30_000, dtype=np.int64) * STEP_NS
+    poses = true_poses(options, stamps)
+    speed = np.linalg.norm(derivative(poses.translation[:, :2]), axis=1)
+    yaw = np.unwrap(np.arctan2(poses.matrix[:, 1, 0], poses.matrix[:, 0, 0]))
+    np.testing.assert_allclose(speed, 15.0, atol=0.001)
+    np.testing.assert_allclose(np.degrees(derivative(yaw)), 30.0, atol=0.001)
+
+
 def test_bends_go_both_ways(poses):
     yaw_rate = derivative(np.unwrap(np.arctan2(poses.matrix[:, 1, 0], poses.matrix[:, 0, 0])))
     assert np.degrees(yaw_rate.min()) < -8.0 < 8.0 < np.degrees(yaw_rate.max())
