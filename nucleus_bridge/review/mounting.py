@@ -6,14 +6,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from itertools import combinations
-from typing import NamedTuple
 
 import numpy as np
 
 from nucleus_bridge.geometry import quaternion
+from nucleus_bridge.geometry.optical import View, view_of
 from nucleus_bridge.model import FloatArray
 
-_DOWN_COSINE = 0.64  # cos(50 deg): a picture tilted by more than this is not upright
+_DOWN_COSINE = 0.64
 _WRONG_WAY_DEG = 100.0
 _MIN_TRAVEL_M = 1.0
 _UPRIGHT_COSINE = math.cos(math.radians(60.0))
@@ -22,31 +22,6 @@ _BEARINGS = {
     "right": -90.0, "front_left": 45.0, "front_right": -45.0, "rear_left": 135.0, "rear_right": -135.0,
     "back_left": 135.0, "back_right": -135.0,
 }  # fmt: skip
-
-
-class View(NamedTuple):
-    """Where a camera looks, in the device frame.
-
-    Attributes:
-        azimuth_deg: Of the optical axis; 0 is ahead (x), 90 left (y).
-        elevation_deg: Of the optical axis above the horizon.
-        upright: Cosine between the picture's downward axis and the device's, 1 when upright.
-    """
-
-    azimuth_deg: float
-    elevation_deg: float
-    upright: float
-
-
-def view_of(device_from_camera_xyzw: FloatArray) -> View:
-    """Say where a camera of this orientation looks."""
-    axis = quaternion.rotate(device_from_camera_xyzw, np.array([0.0, 0.0, 1.0]))
-    down = quaternion.rotate(device_from_camera_xyzw, np.array([0.0, 1.0, 0.0]))
-    return View(
-        math.degrees(math.atan2(axis[1], axis[0])),
-        math.degrees(math.asin(max(-1.0, min(1.0, float(axis[2]))))),
-        float(-down[2]),
-    )
 
 
 def camera_warnings(rotations: Mapping[str, FloatArray], forward_deg: float = 0.0) -> dict[str, list[str]]:
@@ -109,7 +84,7 @@ def bearing_in_name(name: str) -> float | None:
 def _upright_warning(name: str, rotation: FloatArray) -> list[str]:
     view = view_of(rotation)
     may_look_down = bearing_in_name(name) is None and view.elevation_deg < -60
-    if view.upright > _DOWN_COSINE or may_look_down:
+    if view.is_upright or may_look_down:
         return []
     text = (
         f"its optical frame is unlikely: the picture's downward axis points {_vertical(rotation)} and it looks "
@@ -118,9 +93,9 @@ def _upright_warning(name: str, rotation: FloatArray) -> list[str]:
     z_up = quaternion.rotate(rotation, np.array([0.0, 0.0, 1.0]))[2]
     if z_up > 0.8:
         text += "; z points up: this is a body frame (x forward), not an optical one (z forward, x right, y down)"
-    elif view_of(quaternion.conjugate(rotation)).upright > _DOWN_COSINE:
+    elif view_of(quaternion.conjugate(rotation)).is_upright:
         text += "; the inverse would be upright: the extrinsic seems to be inverted (parent and child exchanged)"
-    elif view_of(_as_w_first(rotation)).upright > _DOWN_COSINE:
+    elif view_of(_as_w_first(rotation)).is_upright:
         text += "; read w first it would be upright: the quaternion seems to be written w x y z"
     return [text]
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from nucleus_bridge.geometry import quaternion
+from nucleus_bridge.geometry.optical import view_of
 from nucleus_bridge.pipeline.losses import is_expected
-from nucleus_bridge.review.mounting import camera_warnings, forward_deg, tilt_warning, view_of
+from nucleus_bridge.review.mounting import camera_warnings, forward_deg, tilt_warning
 from nucleus_bridge.review.preview_edges import SHIFTS_MS, edge_curves, shift_warning
 from nucleus_bridge.review.preview_scene import Cloud, SceneFolder
 
