@@ -4,10 +4,12 @@
 #   make test    set up a ROS 2 from wheels as well, and run the linters and the whole test suite
 #   make lint    the linters alone
 #   make clean   remove everything that the others made
+# The live tests, which drive in real time, have the machine to themselves; all others share it (WORKERS at a time).
 # Another Python: make test PYTHON=python3.12. Arguments for pytest: make test PYTEST_ARGS='-k deskew'.
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
+WORKERS ?= $(shell nproc)
 BIN := .venv/bin
 SETUP := $(PYTHON) tools/environment.py
 
@@ -28,7 +30,10 @@ test: dev
 	$(MAKE) --no-print-directory check
 	@if [ -e .venv-client/.done-client ]; then export NUCLEUS_BRIDGE_CLIENT_PYTHON="$(CURDIR)/.venv-client/bin/python"; fi; \
 	export AMENT_PREFIX_PATH="$(CURDIR)/.venv"; \
-	set -x; $(BIN)/python -m pytest $(PYTEST_ARGS)
+	failed=0; set -x; \
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not live and not slow" $(PYTEST_ARGS) || [ $$? = 5 ] || failed=1; \
+	$(BIN)/python -m pytest -m "live and not slow" $(PYTEST_ARGS) || [ $$? = 5 ] || failed=1; \
+	exit $$failed
 	@cat .venv/not-run.txt 2>/dev/null || true
 
 lint: dev check
