@@ -15,6 +15,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from nucleus_bridge.errors import BridgeError, InputError
+from nucleus_bridge.ros.parameter_files import readable_arguments
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
 SHUTDOWN_S = 4.0
@@ -47,9 +48,10 @@ class Closable(Protocol):
 def run(make_node: Callable[[Stop], Any], arguments: Sequence[str] | None = None) -> int:
     """Run a node until a signal, its own wish or the end of its executor; return the exit status."""
     try:
-        rclpy.init(args=None if arguments is None else list(arguments), signal_handler_options=SignalHandlerOptions.NO)
+        with readable_arguments(sys.argv if arguments is None else arguments) as readable:
+            rclpy.init(args=readable, signal_handler_options=SignalHandlerOptions.NO)
     except RuntimeError as error:  # ROS 2 could not read the arguments or the parameter file
-        print(f"error: {str(error).strip()}{_hint(str(error))}", file=sys.stderr)
+        print(f"error: {str(error).strip()}", file=sys.stderr)
         return BAD_INPUT
     stop = Stop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -70,13 +72,6 @@ def run(make_node: Callable[[Stop], Any], arguments: Sequence[str] | None = None
         node.destroy_node()
         rclpy.try_shutdown()
     return stop.status
-
-
-def _hint(problem: str) -> str:
-    """Say what the parser of ROS 2 does not say itself."""
-    if "params file" not in problem:
-        return ""
-    return "; ROS 2 cannot read an empty mapping ({}): leave the key out"
 
 
 def _spin_until(stop: Stop, node: Node) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from drives import Drive
 
+from nucleus_bridge.config import load_config
+
 pytest.importorskip("rclpy", reason="needs ROS 2")
 pytest.importorskip("tf2_msgs", reason="needs tf2_msgs: python -m nucleus_bridge.ros.build_interfaces tf2_msgs")
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -157,11 +159,26 @@ def test_an_empty_list_in_the_file_is_a_list(drive: Drive, tmp_path: Path, obser
 def test_a_parameter_file_that_ros_cannot_read_ends_the_program_with_a_line(drive: Drive, tmp_path: Path) -> None:
     new_domain()
     config = tmp_path / "config.yaml"
-    config.write_text(drive.config_path.read_text().replace("deskew: true", "radars: {}"))
+    config.write_text(drive.config_path.read_text().replace("deskew: true", "deskew: [true"))
     with recorder(config, tmp_path / "live") as node:
         assert node.wait() == 2
-        assert "empty mapping" in node.output
+        assert str(config) in node.output
         assert "Traceback" not in node.output
+
+
+def test_empty_mappings_may_stand_in_the_file_that_the_command_line_reads(
+    drive: Drive, tmp_path: Path, observer: Observer
+) -> None:
+    """The parser of ROS 2 knows none."""
+    config = tmp_path / "config.yaml"
+    config.write_text(drive.config_path.read_text().replace("deskew: true", "radars: {}\n    metadata: {}"))
+    load_config(config)
+    with recorder(config, tmp_path / "live") as node:
+        node.wait_for("recording to")
+        request = GetParameters.Request(names=["world_frame", "deskew"])
+        got = observer.call(GetParameters, f"{RECORDER}/get_parameters", request).values
+        assert [got[0].string_value, got[1].bool_value] == ["map", True]
+        assert node.end() == 0
 
 
 def test_an_executor_that_dies_leaves_a_sealed_scene(drive: Drive, tmp_path: Path) -> None:
