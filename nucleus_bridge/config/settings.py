@@ -125,6 +125,8 @@ class UploadConfig:
     dataset_name: str = ""
     store: str = ""
     endpoint: str = ""
+    task_template: str = ""
+    task_endpoint: str = ""
     update: bool = False
     privacy_mode: bool = False
     url: str = "native"

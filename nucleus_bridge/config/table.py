@@ -107,6 +107,19 @@ PARAMETERS: tuple[Parameter, ...] = (
         shapes_output=False,
     ),
     Parameter("upload.endpoint", "", "Base URL of the Nucleus API; empty: the public one.", shapes_output=False),
+    Parameter(
+        "upload.task_template",
+        "",
+        "File with the labels and other free fields of annotation tasks; with it sensor-fusion scenes become tasks "
+        "and no dataset is needed.",
+        shapes_output=False,
+    ),
+    Parameter(
+        "upload.task_endpoint",
+        "",
+        "Base URL of the API that takes annotation tasks; empty: the public one.",
+        shapes_output=False,
+    ),
     Parameter("upload.update", False, "Overwrite metadata of scenes that exist.", shapes_output=False),
     Parameter("upload.privacy_mode", False, "Create the dataset in privacy mode.", shapes_output=False),
     Parameter(

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The task template: a YAML or JSON file with what annotation tasks say besides the scenes themselves."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from nucleus_bridge.config.loader import parse_yaml
+from nucleus_bridge.errors import ConfigError
+
+MAX_BYTES = 1_000_000
+EXTRA = "extra"
+SCENE_ID_KEY = "scene_reference_id"
+CONTENT_KEY = "scene_content"
+
+_FROM_THE_SCENE = ("attachments", "attachment_type", "unique_id")
+_SECRET_NAME = re.compile(r"api_?key|secret|passw|credential|access_?token|auth_?token|authorization", re.IGNORECASE)
+_SECRET_VALUE = re.compile(r"(live|test)_[0-9A-Za-z]{16,}")
+
+
+@dataclass(frozen=True)
+class TaskTemplate:
+    """What every task of an upload has in common.
+
+    Attributes:
+        path: The file it was read from.
+        fields: Fields of the request, checked; shared, not to be changed.
+    """
+
+    path: Path
+    fields: Mapping[str, Any]
+
+    def request(self, reference_id: str, attachments: list[str], attachment_type: str, content: str) -> dict[str, Any]:
+        """Return the body of the request that makes the task of one scene.
+
+        Args:
+            reference_id: The scene, whose task no other may share.
+            attachments: URLs of its frames in order of time.
+            attachment_type: ``json`` or ``protobuf``.
+            content: Digest of the scene's sealed files.
+        """
+        metadata = {**self.fields.get("metadata", {}), SCENE_ID_KEY: reference_id, CONTENT_KEY: content}
+        return {
+            **self.fields,
+            "unique_id": reference_id,
+            "attachment_type": attachment_type,
+            "attachments": attachments,
+            "metadata": metadata,
+        }
+
+
+def load_task_template(path: Path) -> TaskTemplate:
+    """Read a task template; ``.json`` files as JSON, all others as YAML.
+
+    Raises:
+        ConfigError: Naming the file, the key, the value and what is expected.
+    """
+    name = f"task template {path}"
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ConfigError(f"{name}: is larger than {MAX_BYTES} bytes; it holds labels and other settings only")
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    document = _parse_json(text, name) if path.suffix == ".json" else parse_yaml(text, name)
+    if not isinstance(document, Mapping):
+        raise ConfigError(f"{name}: must hold keys and values, at least 'labels:'")
+    for problem in _problems(document):
+        raise ConfigError(f"{name}: {problem}")
+    fields = {key: value for key, value in document.items() if key != EXTRA}
+    return TaskTemplate(path, {**fields, **document.get(EXTRA, {})})
+
+
+def _parse_json(text: str, name: str) -> object:
+    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        found = dict(pairs)
+        for key in found:
+            if sum(other == key for other, _ in pairs) > 1:
+                raise ConfigError(f"{name}: key {key!r} is given twice")
+        return found
+
+    try:
+        return json.loads(text, object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{name}: not valid JSON: {error}") from None
+
+
+def _problems(document: Mapping[Any, Any]) -> Iterator[str]:
+    """Yield what is wrong with a template."""
+    extra = document.get(EXTRA, {})
+    if not isinstance(extra, Mapping):
+        yield f"{EXTRA} must hold keys and values, not {extra!r}"
+        return
+    yield from _json_problems(document)
+    yield from _key_problems(document, extra)
+    for key, value in document.items():
+        if key != EXTRA and not _FIELDS[key][0](value):
+            yield f"{key} must be {_FIELDS[key][1]}, not {value!r}"
+    if "labels" not in document:
+        yield "labels is missing: list what is to be annotated, such as labels: [car, pedestrian]"
+    for key in (SCENE_ID_KEY, CONTENT_KEY):
+        if key in document.get("metadata", {}):
+            yield f"metadata.{key} is made from each scene and cannot be set"
+
+
+def _key_problems(document: Mapping[Any, Any], extra: Mapping[Any, Any]) -> Iterator[str]:
+    for key in (*document, *extra):
+        if key in _FROM_THE_SCENE:
+            yield f"{key} is made from each scene and cannot be set"
+    for key in document:
+        if key not in _FIELDS and key != EXTRA:
+            nearest = difflib.get_close_matches(str(key), _FIELDS, n=1, cutoff=0.0)[0]
+            yield f"{key}: no such key; the nearest is {nearest!r}. What the service takes besides goes under {EXTRA}"
+    for key in extra:
+        if key in _FIELDS:
+            yield f"{EXTRA}.{key}: set it as {key}, outside of {EXTRA}"
+
+
+def _json_problems(document: Mapping[Any, Any]) -> Iterator[str]:
+    """Yield what cannot be sent, or must not be in a file."""
+    try:
+        json.dumps(document, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        yield f"cannot be sent as JSON ({error}); put text such as dates in quotes"
+        return
+    for place, value in _leaves(document, ""):
+        name = place.rpartition(".")[2]
+        if _SECRET_NAME.search(name) or (isinstance(value, str) and _SECRET_VALUE.fullmatch(value.strip())):
+            yield f"{place} looks like a secret, which has no place in a file that is sent; the key is SCALE_API_KEY"
+
+
+def _leaves(value: object, place: str) -> Iterator[tuple[str, object]]:
+    if isinstance(value, Mapping):
+        for key, below in value.items():
+            yield from _leaves(below, f"{place}.{key}" if place else str(key))
+    elif isinstance(value, list):
+        for number, below in enumerate(value):
+            yield from _leaves(below, f"{place}[{number}]")
+    else:
+        yield place, value
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_url(value: object) -> bool:
+    try:
+        parts = urlsplit(value if isinstance(value, str) else "")
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.username is None
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+
+
+def _is_labels(value: object) -> bool:
+    return (
+        isinstance(value, list) and bool(value) and all(_is_text(item) or isinstance(item, Mapping) for item in value)
+    )
+
+
+_FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "labels": (_is_labels, "a list of texts or mappings with something in it"),
+    "project": (_is_text, "a text"),
+    "batch": (_is_text, "a text"),
+    "instruction": (_is_text, "a text"),
+    "callback_url": (_is_url, "a http:// or https:// URL without credentials"),
+    "max_distance_meters": (_is_size, "a number above 0"),
+    "meters_per_unit": (_is_size, "a number above 0"),
+    "annotation_attributes": (lambda value: isinstance(value, Mapping), "a mapping"),
+    "metadata": (lambda value: isinstance(value, Mapping), "a mapping"),
+    "dependents": (lambda value: isinstance(value, Mapping), "a mapping"),
+    "tags": (lambda value: isinstance(value, list) and all(map(_is_text, value)), "a list of texts"),
+    "priority": (lambda value: isinstance(value, int) and not isinstance(value, bool), "a whole number"),
+    "clear_unique_id_on_error": (lambda value: isinstance(value, bool), "true or false"),
+}
