@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import html
 import logging
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote
 
 from nucleus_bridge.receiver.messages import Refusal, Response
@@ -20,7 +22,7 @@ _STYLE = "body{font:15px system-ui,sans-serif;margin:2em;max-width:60em}td,th{te
 
 
 def index(service: Service) -> Response:
-    """List every dataset with its scenes."""
+    """List every dataset with its scenes, and the annotation tasks."""
     parts = [f"<!DOCTYPE html><html lang=en><meta charset=utf-8><title>Receiver</title><style>{_STYLE}</style>"]
     parts.append("<h1>Local receiver</h1>")
     for dataset in service.store.datasets():
@@ -35,7 +37,25 @@ def index(service: Service) -> Response:
                 name = f'<a href="{html.escape(address)}">{name}</a>'
             parts.append(f"<tr><td>{name}<td>{len(entry.items)}</tr>")
         parts.append("</table>")
+    tasks = service.tasks.listed()
+    if tasks:
+        parts.append(f"<h2>Annotation tasks</h2><p>{len(tasks)} tasks</p>")
+        parts.append("<table><tr><th>unique id<th>task<th>frames<th>project<th>status</tr>")
+        parts.extend(_task_row(task) for task in tasks[-MAX_LISTED:])
+        parts.append("</table>")
     return _page("\n".join(parts).encode("utf-8", "replace"), _INDEX_POLICY)
+
+
+def _task_row(task: Mapping[str, Any]) -> str:
+    params = task["params"]
+    cells = (
+        task["unique_id"] or "",
+        task["task_id"],
+        len(params["attachments"]),
+        params.get("project", ""),
+        task["status"],
+    )
+    return f"<tr>{''.join(f'<td>{html.escape(str(cell))}' for cell in cells)}</tr>"
 
 
 def review(service: Service, dataset_id: str, reference_id: str) -> Response:

@@ -13,6 +13,7 @@ from nucleus_bridge.receiver.messages import Refusal, Request, Response, json_re
 from nucleus_bridge.receiver.service import Route, Service
 from nucleus_bridge.spool import durable
 
+_MAX_LISTED_TASKS = 100
 _REQUEST_ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -26,9 +27,9 @@ def dispatch(service: Service, request: Request) -> Response:
     if path[:2] == ("v1", "nucleus"):
         service.access.check_nucleus(request.headers)
         return json_response(_call(_NUCLEUS, path[2:], service, request))
-    if path[:2] == ("v1", "task"):
+    if path[:2] in (("v1", "task"), ("v1", "tasks")):
         service.access.check_task(request.headers)
-        return json_response(_call(_TASKS, path[2:], service, request))
+        return json_response(_call(_TASKS, path[1:], service, request))
     if len(path) == 3 and path[0] == "put":
         return _put_upload(service, request, path[1], path[2])
     page: Response = _call(_PAGES, path, service, request)
@@ -123,6 +124,19 @@ def _get_task(service: Service, _: Request, task_id: str) -> dict[str, Any]:
     return service.tasks.get(task_id)
 
 
+def _list_tasks(service: Service, request: Request) -> dict[str, Any]:
+    found = service.tasks.listed(request.query.get("unique_id"))
+    try:
+        limit, offset = (int(request.query.get(name, default)) for name, default in (("limit", "100"), ("offset", "0")))
+    except ValueError:
+        limit = offset = -1
+    if not (1 <= limit <= _MAX_LISTED_TASKS and offset >= 0):
+        raise Refusal(400, f"limit must be 1 to {_MAX_LISTED_TASKS} and offset a whole number from 0")
+    shown = found[offset : offset + limit]
+    is_more = offset + limit < len(found)
+    return {"docs": shown, "total": len(found), "limit": limit, "offset": offset, "has_more": is_more}
+
+
 def _index(service: Service, _: Request) -> Response:
     return pages.index(service)
 
@@ -142,8 +156,9 @@ _NUCLEUS: dict[tuple[str, str], Route] = {
     ("POST", "jobs"): _list_jobs,
 }
 _TASKS: dict[tuple[str, str], Route] = {
-    ("POST", "lidarannotation"): _create_task,
-    ("GET", "{}"): _get_task,
+    ("POST", "task/lidarannotation"): _create_task,
+    ("GET", "task/{}"): _get_task,
+    ("GET", "tasks"): _list_tasks,
 }
 _PAGES: dict[tuple[str, str], Route] = {
     ("GET", ""): _index,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nucleus_bridge.errors import SceneError
-from nucleus_bridge.receiver.content import check_cloud
+from nucleus_bridge.receiver.content import check_cloud, check_image
 from nucleus_bridge.receiver.messages import Refusal
 from nucleus_bridge.receiver.resolve import ItemReader
 from nucleus_bridge.receiver.scene_rules import CAMERA_MODELS, SceneRules, check_camera, check_url
@@ -52,7 +52,8 @@ class TaskBook:
             "status": "pending",
             "created_at": now_text(),
             "unique_id": unique_id,
-            "params": {key: value for key, value in params.items() if key != "unique_id"},
+            "metadata": params.get("metadata", {}),
+            "params": {key: value for key, value in params.items() if key not in ("unique_id", "metadata")},
         }
         with self._lock:
             self._check_unique(unique_id)
@@ -71,6 +72,11 @@ class TaskBook:
             raise Refusal(404, f"there is no task {task_id!r}")
         return task
 
+    def listed(self, unique_id: str | None = None) -> list[dict[str, Any]]:
+        """Return the tasks, oldest first; those of one ``unique_id`` only if it is given."""
+        tasks = [self._tasks[task_id] for task_id in sorted(self._tasks)]
+        return [task for task in tasks if unique_id is None or task["unique_id"] == unique_id]
+
     def _check_unique(self, unique_id: str | None) -> None:
         if unique_id is None:
             return
@@ -85,6 +91,8 @@ class TaskBook:
             raise SceneError(f"attachments must be an array of 1 to {MAX_ATTACHMENTS} URLs")
         if not isinstance(labels, list) or not labels:
             raise SceneError("labels must be an array with something in it")
+        if not isinstance(params.get("metadata", {}), dict):
+            raise SceneError("metadata must be an object")
         attachment_type = params.get("attachment_type", "json")
         if attachment_type not in ("json", "protobuf"):
             raise SceneError(f"attachment_type must be 'json' or 'protobuf', not {attachment_type!r}")
@@ -106,5 +114,10 @@ class TaskBook:
         if not isinstance(images, list):
             raise SceneError(f"{place}: images must be an array")
         for index, image in enumerate(images):
-            check_camera(f"{place}, image {index}", image, _FRAME_CAMERA_MODELS)
-            check_url(f"{place}, image {index}", image.get("image_url"), self._rules)
+            where = f"{place}, image {index}"
+            check_camera(where, image, _FRAME_CAMERA_MODELS)
+            check_url(where, image.get("image_url"), self._rules)
+            try:
+                check_image(self._reader.chunks(image["image_url"]))
+            except SceneError as error:
+                raise SceneError(f"{where}: {error}") from None

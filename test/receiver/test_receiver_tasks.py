@@ -99,7 +99,10 @@ def test_tasks_have_keys_of_their_own(serve: Callable[..., Driver], frames: Path
         ({"attachments": ["s3://bucket/empty.pb"], "attachment_type": "protobuf"}, "attachment 0 is empty"),
         ({"attachments": ["s3://bucket/wrong.json"]}, "attachment 0, image 0: camera_params.fx"),
         ({"attachments": ["s3://bucket/images.json"]}, "images must be an array"),
+        ({"attachments": ["s3://bucket/gone.json"]}, "attachment 0, image 0: s3://bucket/none.jpg cannot be read"),
+        ({"attachments": ["s3://bucket/cloud_as_image.json"]}, "attachment 0, image 0: the image is no JPEG"),
         ({"attachment_type": "sfs"}, "attachment_type"),
+        ({"metadata": ["a"]}, "metadata must be an object"),
         ({"labels": None}, "labels"),
         ({"labels": []}, "labels"),
         ({"unique_id": 5}, "unique_id"),
@@ -110,6 +113,9 @@ def test_a_task_that_lacks_something_is_400(driver: Driver, frames: Path, change
     image = {**CAMERA, "fx": None, "image_url": "s3://bucket/image.jpg"}
     (frames / "wrong.json").write_text(json.dumps({**CLOUD, "images": [image]}))
     (frames / "images.json").write_text(json.dumps({**CLOUD, "images": image}))
+    for name, target in (("gone", "none.jpg"), ("cloud_as_image", "cloud.json")):
+        image = {**CAMERA, "image_url": f"s3://bucket/{target}"}
+        (frames / f"{name}.json").write_text(json.dumps({**CLOUD, "images": [image]}))
     answer = send(driver, task(**changes))
     assert (answer.status_code, reason in answer.json()["error"]) == (400, True), answer.text
 
@@ -122,6 +128,39 @@ def test_protobuf_attachments_are_read_but_not_parsed(driver: Driver, frames: Pa
 
 def test_the_attachment_type_is_json_unless_said(driver: Driver, frames: Path) -> None:
     assert send(driver, task(attachment_type=None)).status_code == 200
+    assert frames
+
+
+def tasks(driver: Driver, query: str = "", **options: Any) -> requests.Response:
+    url = f"{driver.receiver.origin}/v1/tasks{query}"
+    return requests.get(url, timeout=10, **{"auth": ("live_scale", ""), **options})
+
+
+def test_tasks_are_listed_oldest_first_and_found_by_their_unique_id(driver: Driver, frames: Path) -> None:
+    assert tasks(driver).json()["docs"] == []
+    made = [send(driver, task(unique_id=f"drive-{n}", metadata={"n": n})).json() for n in range(3)]
+    listed = tasks(driver).json()
+    assert (listed["docs"], listed["total"], listed["has_more"]) == (made, 3, False)
+    assert tasks(driver, "?unique_id=drive-1").json()["docs"] == [made[1]]
+    assert made[1]["metadata"] == {"n": 1}
+    assert tasks(driver, "?unique_id=drive").json()["docs"] == []
+    part = tasks(driver, "?limit=1&offset=1").json()
+    assert (part["docs"], part["has_more"]) == ([made[1]], True)
+    assert frames
+
+
+def test_lists_of_tasks_need_a_key_and_sensible_bounds(serve: Callable[..., Driver]) -> None:
+    driver = serve(task_api_keys={"live_scale"})
+    assert tasks(driver, auth=("other", "")).status_code == 401
+    for query in ("?limit=0", "?limit=101", "?limit=x", "?offset=-1"):
+        assert tasks(driver, query).status_code == 400
+    assert requests.post(f"{driver.receiver.origin}/v1/tasks", auth=("live_scale", ""), timeout=10).status_code == 405
+
+
+def test_the_index_shows_the_tasks_escaped(driver: Driver, frames: Path) -> None:
+    made = send(driver, task(unique_id="<b>drive", project="<i>p")).json()
+    page = requests.get(driver.receiver.origin, timeout=10).text
+    assert f"<td>&lt;b&gt;drive<td>{made['task_id']}<td>2<td>&lt;i&gt;p<td>pending" in page
     assert frames
 
 
