@@ -48,7 +48,9 @@ EXTRAS = {
         "argcomplete>=2",
         "flask",
         "flask-cors",
+        "grpcio-tools",  # has protoc
         "hypothesis",
+        "jsonschema>=4",
         "mcap",
         "moto[s3]>=5",
         "mypy==2.4.1",

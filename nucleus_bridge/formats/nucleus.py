@@ -7,10 +7,12 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nucleus_bridge.model import CameraModel, FloatArray, Transform
+from nucleus_bridge.model import CameraModel, FloatArray, GpsPose, Transform
 
 POSITION_DECIMALS = 6
 QUATERNION_DECIMALS = 9
+GPS_DECIMALS = 9
+BEARING_DECIMALS = 6
 
 _NORMALISED_ALWAYS = ("position", "heading", "fx", "fy", "cx", "cy")
 _NORMALISED_NONZERO = ("k1", "k2", "k3", "k4", "p1", "p2", "camera_model")
@@ -26,12 +28,26 @@ def quaternion(xyzw: FloatArray) -> dict[str, float]:
     return {axis: _round(value, QUATERNION_DECIMALS) for axis, value in zip("xyzw", xyzw, strict=True)}
 
 
+def gps_pose(gps: GpsPose) -> dict[str, float]:
+    """Return a GPSPose, rounded to a tenth of a millimetre and a millionth of a degree."""
+    return {
+        "lat": _round(gps.latitude, GPS_DECIMALS),
+        "lon": _round(gps.longitude, GPS_DECIMALS),
+        "bearing": _round(gps.bearing, BEARING_DECIMALS),
+    }
+
+
 def _round(value: float, decimals: int) -> float:
     return round(float(value), decimals) + 0.0  # + 0.0 turns -0.0 into 0.0
 
 
 def camera_params(
-    model: CameraModel, world_from_camera: Transform, offset: Sequence[float], stamp_ns: int, camera_index: int
+    model: CameraModel,
+    world_from_camera: Transform,
+    offset: Sequence[float],
+    stamp_ns: int,
+    camera_index: int,
+    priority: int = 0,
 ) -> dict[str, Any]:
     """Describe an image's camera the way annotation frames do, without the image's URL.
 
@@ -41,6 +57,7 @@ def camera_params(
         offset: Subtracted from the position, metres.
         stamp_ns: The image's stamp.
         camera_index: The camera's place in ``camera_names``.
+        priority: Which camera takes precedence; 0 is not written.
     """
     params: dict[str, Any] = {
         "position": vector(world_from_camera.translation - offset),
@@ -57,6 +74,8 @@ def camera_params(
     }
     if model.scale_factor != 1.0:
         params["scale_factor"] = model.scale_factor
+    if priority:
+        params["priority"] = priority
     return params
 
 

@@ -131,8 +131,22 @@ def coordinates(points: NDArray[np.floating[Any]]) -> Iterator[Field]:
     Raises:
         CoordinateRangeError: A coordinate is not finite or not below 100 km.
     """
+    for axis, (low, high) in enumerate(coordinate_bounds(points)):
+        ends = [round(end * 1000) for end in (low, high)]
+        width = max(len(f"{'-' * (end < 0)}{abs(end) // 1000}.000") for end in ends)
+        is_small = max(map(abs, ends)) < digits.NUMBER_LIMIT
+        yield (_SmallNumber if is_small else _Number)(b"xyz"[axis : axis + 1], points[:, axis], width)
+
+
+def coordinate_bounds(points: NDArray[np.floating[Any]]) -> list[tuple[float, float]]:
+    """Return the smallest and the largest x, y and z of contiguous points, shape (n, 3), metres.
+
+    Raises:
+        CoordinateRangeError: A coordinate is not finite or not below 100 km.
+    """
     lows, highs = _bounds(points)
-    for axis, (low, high) in enumerate(zip(lows.tolist(), highs.tolist(), strict=True)):
+    bounds = list(zip(lows.tolist(), highs.tolist(), strict=True))
+    for axis, (low, high) in enumerate(bounds):
         if not -MAX_COORDINATE_M < low <= high < MAX_COORDINATE_M:  # false for NaN too
             values = points[:, axis]
             at = int(np.argmin(np.abs(values) < MAX_COORDINATE_M))
@@ -140,10 +154,7 @@ def coordinates(points: NDArray[np.floating[Any]]) -> Iterator[Field]:
                 f"{'xyz'[axis]} of point {at} is {values[at]} m; expected a finite number below "
                 f"{MAX_COORDINATE_M:.0f} m: choose a world frame or scene origin nearer to the device"
             )
-        ends = [round(end * 1000) for end in (low, high)]
-        width = max(len(f"{'-' * (end < 0)}{abs(end) // 1000}.000") for end in ends)
-        is_small = max(map(abs, ends)) < digits.NUMBER_LIMIT
-        yield (_SmallNumber if is_small else _Number)(b"xyz"[axis : axis + 1], points[:, axis], width)
+    return bounds
 
 
 class _Unit(Field):
@@ -174,10 +185,19 @@ def intensities(values: NDArray[np.floating[Any]]) -> Field:
     Raises:
         CloudError: An intensity is outside 0..1.
     """
+    check_intensities(values)
+    return _Unit(b"i", values)
+
+
+def check_intensities(values: NDArray[np.floating[Any]]) -> None:
+    """Check that there is nothing outside 0..1.
+
+    Raises:
+        CloudError: There is.
+    """
     low, high = float(values.min()), float(values.max())
     if not 0 <= low <= high <= 1:  # false for NaN too
         raise CloudError(f"intensities reach from {low} to {high}; expected 0 to 1", cause="intensity")
-    return _Unit(b"i", values)
 
 
 def devices(numbers: NDArray[np.integer[Any]]) -> Field:
@@ -186,13 +206,23 @@ def devices(numbers: NDArray[np.integer[Any]]) -> Field:
     Raises:
         CloudError: A number is outside 0..255.
     """
-    low, high = int(numbers.min()), int(numbers.max())
-    if not 0 <= low <= high <= MAX_DEVICE:
-        raise CloudError(f"devices reach from {low} to {high}; expected 0 to {MAX_DEVICE}", cause="device")
+    low, high = device_bounds(numbers)
     if low == high:
         return Field(b"d", b"%d" % high)
     width = len(str(high))
     return _Indices(b"d", numbers, Slot(width, partial(digits.small_counts, width)))
+
+
+def device_bounds(numbers: NDArray[np.integer[Any]]) -> tuple[int, int]:
+    """Return the smallest and the largest number of a lidar.
+
+    Raises:
+        CloudError: A number is outside 0..255.
+    """
+    low, high = int(numbers.min()), int(numbers.max())
+    if not 0 <= low <= high <= MAX_DEVICE:
+        raise CloudError(f"devices reach from {low} to {high}; expected 0 to {MAX_DEVICE}", cause="device")
+    return low, high
 
 
 def grounds(truths: NDArray[np.bool_]) -> Field:
@@ -229,9 +259,7 @@ def times(time_ns: NDArray[np.int64]) -> Field:
     Raises:
         CloudError: A time is negative.
     """
-    low, high = int(time_ns.min()), int(time_ns.max())
-    if low < 0:
-        raise CloudError(f"a point's time is {low} ns; expected none before 0", cause="time")
+    low, high = time_bounds(time_ns)
     if low == high:
         return Field(b"t", b"%d" % low)
     first_s, last_s = low // _SECOND_NS, high // _SECOND_NS
@@ -239,6 +267,18 @@ def times(time_ns: NDArray[np.int64]) -> Field:
         return _Time(time_ns, first_s, last_s)
     distinct, which = np.unique(time_ns, return_inverse=True)
     return _Indices(b"t", which, *_listed([b"%d" % value for value in distinct.tolist()], row=0))
+
+
+def time_bounds(time_ns: NDArray[np.int64]) -> tuple[int, int]:
+    """Return the first and the last time.
+
+    Raises:
+        CloudError: A time is negative.
+    """
+    low, high = int(time_ns.min()), int(time_ns.max())
+    if low < 0:
+        raise CloudError(f"a point's time is {low} ns; expected none before 0", cause="time")
+    return low, high
 
 
 def _listed(texts: list[bytes], row: int) -> Iterator[bytes | Slot]:

@@ -10,7 +10,7 @@ text, which the word repeats, or the next number, which is laid down later.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from nucleus_bridge.errors import CloudError, InvalidTransformError
 from nucleus_bridge.formats import digits
-from nucleus_bridge.formats.nucleus import quaternion, vector
+from nucleus_bridge.formats.nucleus import gps_pose, quaternion, vector
 from nucleus_bridge.formats.point_fields import (
     Field,
     Scratch,
@@ -30,9 +30,6 @@ from nucleus_bridge.formats.point_fields import (
     times,
 )
 from nucleus_bridge.model import FloatArray, GpsPose
-
-GPS_DECIMALS = 9
-BEARING_DECIMALS = 6
 
 Buffer = bytes | memoryview
 
@@ -65,13 +62,7 @@ def encode_points(
         CloudError: A column's length or a value in it is not as above.
     """
     points = np.ascontiguousarray(xyz)
-    if points.ndim != 2 or points.shape[1] != 3:
-        raise CloudError(f"points have the shape {points.shape}; expected (n, 3)", cause="shape")
-    count = len(points)
-    columns = {"intensity": intensity, "device": device, "time_ns": time_ns, "is_ground": is_ground}
-    for name, column in columns.items():
-        if column is not None and np.shape(column) != (count,) and not (name == "device" and np.ndim(column) == 0):
-            raise CloudError(f"{name} has the shape {np.shape(column)} for {count} points", cause="shape")
+    count = check_shapes(points, {"intensity": intensity, "device": device, "time_ns": time_ns, "is_ground": is_ground})
     if not count:
         return memoryview(b"[]")
     fields: list[Field] = [*coordinates(points)]
@@ -84,6 +75,21 @@ def encode_points(
     if is_ground is not None:
         fields.append(grounds(np.asarray(is_ground, np.bool_)))
     return _encode(count, fields)
+
+
+def check_shapes(points: NDArray[Any], columns: Mapping[str, Any]) -> int:
+    """Check that points have the shape (n, 3) and columns (n,), a device perhaps (); returns n.
+
+    Raises:
+        CloudError: One has another shape.
+    """
+    if points.ndim != 2 or points.shape[1] != 3:
+        raise CloudError(f"points have the shape {points.shape}; expected (n, 3)", cause="shape")
+    count = len(points)
+    for name, column in columns.items():
+        if column is not None and np.shape(column) != (count,) and not (name == "device" and np.ndim(column) == 0):
+            raise CloudError(f"{name} has the shape {np.shape(column)} for {count} points", cause="shape")
+    return count
 
 
 def encode_cloud(
@@ -114,11 +120,7 @@ def encode_cloud(
         "device_heading": quaternion(device_heading_xyzw),
     }
     if gps is not None:
-        document["device_gps_pose"] = {
-            "lat": round(float(gps.latitude), GPS_DECIMALS) + 0.0,  # + 0.0 turns -0.0 into 0.0
-            "lon": round(float(gps.longitude), GPS_DECIMALS) + 0.0,
-            "bearing": round(float(gps.bearing), BEARING_DECIMALS) + 0.0,
-        }
+        document["device_gps_pose"] = gps_pose(gps)
     for name, pose in document.items():
         if not np.isfinite(list(pose.values())).all():
             raise InvalidTransformError(f"{name} is {pose}; expected finite numbers")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from nucleus_bridge.errors import SceneError
 from nucleus_bridge.formats import sensor_fusion_json, sensor_fusion_protobuf
 
+FRAME_FOLDER = "frames"
 SENSOR_FUSION_JSON = "sensor_fusion_json"
 SENSOR_FUSION_PROTOBUF = "sensor_fusion_protobuf"
 FRAME_SUFFIX = {SENSOR_FUSION_JSON: ".json", SENSOR_FUSION_PROTOBUF: ".pb"}
