@@ -3,5 +3,8 @@
 
 from nucleus_bridge.bag.bag import Bag, open_bag
 from nucleus_bridge.bag.contents import Damage, TopicInfo
+from nucleus_bridge.bag.folder import marks_of
+from nucleus_bridge.bag.place import Place
+from nucleus_bridge.bag.scratch import Scratch
 
-__all__ = ["Bag", "Damage", "TopicInfo", "open_bag"]
+__all__ = ["Bag", "Damage", "Place", "Scratch", "TopicInfo", "marks_of", "open_bag"]

@@ -6,17 +6,18 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from heapq import merge
 from os import PathLike
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 
 from nucleus_bridge.bag import mcap_records, sqlite_file
 from nucleus_bridge.bag.compression import ZSTD_MAGIC, unpack_file
-from nucleus_bridge.bag.contents import Damage, StorageFile, TopicInfo, merge_topics
+from nucleus_bridge.bag.contents import ALWAYS, Damage, StorageFile, TopicInfo, merge_topics
 from nucleus_bridge.bag.folder import Found, find_files, unreadable
-from nucleus_bridge.bag.mcap_file import McapFile
+from nucleus_bridge.bag.mcap_file import McapFile, has_index
+from nucleus_bridge.bag.place import Place
 from nucleus_bridge.bag.reorder import by_stamp, starts_with_header
 from nucleus_bridge.bag.scratch import NoRoomError, Scratch
-from nucleus_bridge.bag.sqlite_file import SqliteFile
+from nucleus_bridge.bag.sqlite_file import LEFT_BEHIND, SqliteFile
 from nucleus_bridge.errors import BagError
 from nucleus_bridge.model import Message
 
@@ -51,7 +52,7 @@ class Bag:
         filled = [file for file in files if any(topic.count for topic in file.topics)]
         self.path = found.path
         self.name = found.name
-        self.files: tuple[Path, ...] = tuple(file.path for file in files)
+        self.files: tuple[Place, ...] = tuple(file.path for file in files)
         self.topics: tuple[TopicInfo, ...] = merge_topics([topic for file in files for topic in file.topics])
         self.start_ns = min((file.start_ns for file in filled), default=0)
         self.end_ns = max((file.end_ns for file in filled), default=0)
@@ -63,9 +64,16 @@ class Bag:
         return [*self._damage, *(damage for file in self._files for damage in file.damage.entries())]
 
     def messages(
-        self, topics: Collection[str], *, window_ns: int = 500_000_000, max_window_bytes: int = 64_000_000
+        self,
+        topics: Collection[str],
+        *,
+        span: tuple[int, int] = ALWAYS,
+        window_ns: int = 500_000_000,
+        max_window_bytes: int = 64_000_000,
     ) -> Iterator[Message]:
         """Read the messages of these topics in one pass, each topic's in the order of its header stamps.
+
+        ``span`` is the first and last log time to be read.
 
         The order is restored within ``window_ns`` of log time and ``max_window_bytes`` of payload; what is later than
         that comes late, nothing is dropped. Topics follow each other by log time, then by name. Types without a header
@@ -76,7 +84,7 @@ class Bag:
         """
         self._require_cdr(topics)
         return by_stamp(
-            self._by_log_time(topics), self._has_header, window_ns=window_ns, max_window_bytes=max_window_bytes
+            self._by_log_time(topics, span), self._has_header, window_ns=window_ns, max_window_bytes=max_window_bytes
         )
 
     def first_messages(self, topics: Collection[str]) -> dict[str, Message]:
@@ -114,29 +122,31 @@ class Bag:
     def _has_header(self, message: Message) -> bool:
         return starts_with_header(message.type_name, self._definitions.get((message.topic, message.type_name), ""))
 
-    def _by_log_time(self, topics: Collection[str]) -> Iterator[Message]:
+    def _by_log_time(self, topics: Collection[str], span: tuple[int, int] = ALWAYS) -> Iterator[Message]:
         """Merge the files; one is opened only when the stream comes to its start."""
+        first_ns, last_ns = span
         wanted = frozenset(topics)
-        files = [file for file in self._files if any(x.name in wanted and x.count for x in file.topics)]
+        inside = [file for file in self._files if file.start_ns <= last_ns and file.end_ns >= first_ns]
+        files = [file for file in inside if any(x.name in wanted and x.count for x in file.topics)]
         if len(files) == 1:
-            yield from files[0].messages(wanted)
+            yield from files[0].messages(wanted, span)
             return
-        for _, _, _, message in merge(*(_keyed(file, number, wanted) for number, file in enumerate(files))):
+        for _, _, _, message in merge(*(_keyed(file, number, wanted, span) for number, file in enumerate(files))):
             if message is not None:
                 yield message
 
 
-def open_bag(path: str | PathLike[str]) -> Bag:
+def open_bag(path: str | PathLike[str] | Place, scratch: Scratch | None = None) -> Bag:
     """Open a rosbag2 folder, or a single .mcap, .db3, .mcap.zstd or .db3.zstd file.
 
     A folder is read from its files; its metadata.yaml may be missing or wrong. What cannot be read of a recording that
-    can be opened is listed in ``Bag.damage``.
+    can be opened is listed in ``Bag.damage``. What must be unpacked, mended or fetched first goes to ``scratch``.
 
     Raises:
         BagError: Nothing is there, it is no rosbag2 recording, or nothing in it can be read.
     """
-    found = find_files(Path(path))
-    scratch = Scratch()
+    found = find_files(Path(path) if isinstance(path, (str, PathLike)) else path)
+    scratch = scratch or Scratch()
     try:
         files, damage = _open_files(found.files, scratch)
     except BaseException:
@@ -145,7 +155,7 @@ def open_bag(path: str | PathLike[str]) -> Bag:
     return Bag(found, files, damage, scratch)
 
 
-def _open_files(paths: Collection[Path], scratch: Scratch) -> tuple[list[StorageFile], list[Damage]]:
+def _open_files(paths: Collection[Place], scratch: Scratch) -> tuple[list[StorageFile], list[Damage]]:
     """Open what can be opened; the first error is raised where nothing can."""
     files: list[StorageFile] = []
     damage: list[Damage] = []
@@ -163,29 +173,29 @@ def _open_files(paths: Collection[Path], scratch: Scratch) -> tuple[list[Storage
     return files, damage
 
 
-def _open_file(path: Path, scratch: Scratch) -> StorageFile:
+def _open_file(path: Place, scratch: Scratch) -> StorageFile:
     try:
         return _open_storage(path, scratch)
     except OSError as error:
         raise unreadable(path, error) from error
 
 
-def _open_storage(path: Path, scratch: Scratch) -> StorageFile:
+def _open_storage(path: Place, scratch: Scratch) -> StorageFile:
     """Open a file by what its first bytes say it is; names lie."""
-    source, problem = path, None
+    source: Place = path
+    problem: str | None = None
     start = _first_bytes(path)
     if start.startswith(ZSTD_MAGIC):
         source, problem = unpack_file(path, scratch)
         start = _first_bytes(source)
     file: StorageFile
     if start.startswith(mcap_records.MAGIC):
-        file = McapFile(path, source)
+        file = McapFile(path, source if _reads_in_place(source) else scratch.fetch(source))
     elif start.startswith(sqlite_file.MAGIC):
-        file = SqliteFile(path, source, scratch=scratch)
+        file = SqliteFile(path, _local_database(source, scratch), scratch=scratch)
     elif start.startswith(_ROS1_MAGIC):
-        raise BagError(
-            f"{path}: a ROS 1 bag; convert it first with `rosbags-convert --src {path.name} --dst {path.stem}`"
-        )
+        stem = PurePosixPath(path.name).stem
+        raise BagError(f"{path}: a ROS 1 bag; convert it first with `rosbags-convert --src {path.name} --dst {stem}`")
     elif problem:
         raise BagError(f"{path}: {problem}")
     else:
@@ -196,12 +206,30 @@ def _open_storage(path: Path, scratch: Scratch) -> StorageFile:
     return file
 
 
-def _first_bytes(path: Path) -> bytes:
+def _reads_in_place(source: Place) -> bool:
+    """Whether an mcap file may be read where it is: it is on this machine, or has an index."""
+    if isinstance(source, Path):
+        return True
+    with source.open("rb") as file:
+        return has_index(file)
+
+
+def _local_database(source: Place, scratch: Scratch) -> Path:
+    """Give a database on this machine, with what its recorder may have left beside it."""
+    if isinstance(source, Path):
+        return source
+    for suffix in LEFT_BEHIND:
+        if (beside := source.parent / (source.name + suffix)).is_file():
+            scratch.fetch(beside)
+    return scratch.fetch(source)
+
+
+def _first_bytes(path: Place) -> bytes:
     with path.open("rb") as file:
         return file.read(_MAGIC_BYTES)
 
 
-def _keyed(file: StorageFile, number: int, topics: Collection[str]) -> Iterator[_Keyed]:
+def _keyed(file: StorageFile, number: int, topics: Collection[str], span: tuple[int, int]) -> Iterator[_Keyed]:
     yield file.start_ns, "", number, None
-    for message in file.messages(topics):
+    for message in file.messages(topics, span):
         yield message.log_ns, message.topic, number, message

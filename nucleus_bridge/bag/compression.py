@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 import lz4.frame  # type: ignore[import-untyped]
 
+from nucleus_bridge.bag.place import Place
 from nucleus_bridge.bag.scratch import Scratch
 from nucleus_bridge.errors import BagError
 
@@ -63,14 +64,14 @@ def unpack_message(data: bytes, *, limit: int = MAX_UNPACKED_BYTES) -> bytes:
     return unpacked
 
 
-def unpack_file(source: Path, scratch: Scratch) -> tuple[Path, str | None]:
+def unpack_file(source: Place, scratch: Scratch) -> tuple[Path, str | None]:
     """Unpack a zstd file; give where the bytes are and what stopped it before its end, or None.
 
     Raises:
         NoRoomError: The disk of the temporary folder is nearly full.
         OSError: ``source`` cannot be read or the copy not written.
     """
-    target = scratch.folder() / source.stem
+    target = scratch.folder() / source.name.removesuffix(".zstd")
     with source.open("rb") as packed, target.open("wb") as unpacked:
         try:
             for number, piece in enumerate(_plain_pieces(packed)):

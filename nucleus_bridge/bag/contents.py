@@ -6,13 +6,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Protocol
 
 from rosbags.interfaces import Qos
 from rosbags.rosbag2.metadata import parse_qos
 
+from nucleus_bridge.bag.place import Place
 from nucleus_bridge.model import Message
+
+ALWAYS = (-(1 << 63), 1 << 64)
+"""The span of every log time."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Damage:
         loses_messages: False where only an index or a hint is damaged and every message was found all the same.
     """
 
-    path: Path
+    path: Place
     what: str
     offset: int | None = None
     log_ns: int | None = None
@@ -41,7 +44,7 @@ class Damage:
 class DamageLog:
     """What is damaged in one file, each thing once however often it is met."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         self.path = path
         self._entries: dict[tuple[str, int | None], Damage] = {}
 
@@ -104,15 +107,16 @@ class StorageFile(Protocol):
         damage: What was found so far; grows while messages are read.
     """
 
-    path: Path
+    path: Place
     topics: tuple[TopicInfo, ...]
     start_ns: int
     end_ns: int
     damage: DamageLog
 
-    def messages(self, topics: Collection[str]) -> Iterator[Message]:
+    def messages(self, topics: Collection[str], span: tuple[int, int] = ALWAYS) -> Iterator[Message]:
         """Yield the messages of these topics by log time, then topic name, then place in the file.
 
+        Only those with log times in ``span``, both ends included.
         Damage ends it early or leaves messages out and is added to ``damage``; nothing is raised for it.
         """
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import yaml
 
 from nucleus_bridge.bag.contents import Damage
+from nucleus_bridge.bag.place import Place
+from nucleus_bridge.bag.sqlite_file import LEFT_BEHIND
 from nucleus_bridge.errors import BagError
 
 METADATA = "metadata.yaml"
 _NEWEST_VERSION = 9
-_SUFFIXES = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd")
+SUFFIXES = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd")
 _PACKED = ".zstd"
 
 
@@ -22,9 +24,9 @@ _PACKED = ".zstd"
 class Found:
     """The files of a recording in their order, and what of it is missing."""
 
-    path: Path
+    path: Place
     name: str
-    files: tuple[Path, ...]
+    files: tuple[Place, ...]
     damage: tuple[Damage, ...]
 
 
@@ -38,7 +40,7 @@ class _Hints:
     damage: tuple[Damage, ...] = ()
 
 
-def find_files(path: Path) -> Found:
+def find_files(path: Place) -> Found:
     """Find the files of the recording at ``path``.
 
     Raises:
@@ -53,23 +55,56 @@ def find_files(path: Path) -> Found:
     if not is_there:
         raise BagError(f"{path}: no such file or folder; give a rosbag2 folder or a .mcap or .db3 file")
     if path.name == METADATA:
-        raise BagError(f"{path}: give the folder of the recording ({path.absolute().parent}), not its metadata.yaml")
+        raise BagError(f"{path}: give the folder of the recording ({path.resolve().parent}), not its metadata.yaml")
     name = _unpacked(path.name)
-    return Found(path, PurePosixPath(name).stem if name.endswith(_SUFFIXES) else name, (path,), ())
+    return Found(path, PurePosixPath(name).stem if name.endswith(SUFFIXES) else name, (path,), ())
 
 
-def unreadable(path: Path, error: OSError) -> BagError:
+def files_of(path: Place) -> list[Place]:
+    """List every file that the recording at ``path`` is made of, without opening one.
+
+    Raises:
+        BagError: There is none, or it may not be looked at.
+    """
+    try:
+        entries = (
+            list(path.iterdir()) if path.is_dir() else [path, *(path.parent / (path.name + x) for x in LEFT_BEHIND)]
+        )
+        files = [entry for entry in entries if is_recorded(entry.name) and entry.is_file()]
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return sorted(files or find_files(path).files, key=_natural)
+
+
+def marks_of(path: Place) -> list[tuple[str, int, int]]:
+    """Return name, size and time of change, ns, of each file of a recording: what changes when the recording does.
+
+    Raises:
+        BagError: There is none, or it may not be looked at.
+    """
+    try:
+        return [(file.name, (status := file.stat()).st_size, status.st_mtime_ns) for file in files_of(path)]
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def is_recorded(name: str) -> bool:
+    """Whether a file of this name may be part of a recording."""
+    return name == METADATA or name.endswith((*SUFFIXES, *(f".db3{end}" for end in LEFT_BEHIND)))
+
+
+def unreadable(path: Place, error: OSError) -> BagError:
     """Give the error for a file or folder that the system does not let us read."""
     if isinstance(error, PermissionError):
         return BagError(f"{path}: no permission to read it; run as its owner or change its mode (chmod)")
     return BagError(f"{path}: cannot be read: {error.strerror or error}")
 
 
-def _find_in_folder(folder: Path) -> Found:
+def _find_in_folder(folder: Place) -> Found:
     hints = _read_hints(folder / METADATA)
     named = [(name, _as_stored(folder, name)) for name in hints.listed]
     files = [path for _, path in named if path]
-    present = sorted((path for path in folder.iterdir() if path.name.endswith(_SUFFIXES)), key=_natural)
+    present = sorted((path for path in folder.iterdir() if path.name.endswith(SUFFIXES)), key=_natural)
     damage = list(hints.damage)
     if files:
         damage += [_missing(folder / name, hints.counts.get(name)) for name, path in named if not path]
@@ -86,7 +121,7 @@ def _find_in_folder(folder: Path) -> Found:
     return Found(folder, folder.resolve().name, tuple(files), tuple(damage))
 
 
-def _nothing_found(folder: Path, hints: _Hints) -> BagError:
+def _nothing_found(folder: Place, hints: _Hints) -> BagError:
     if hints.storage not in {"", "mcap", "sqlite3"}:
         remedy = "convert it with `ros2 bag convert` to mcap or sqlite3"
         return BagError(f"{folder}: storage {hints.storage!r} is not supported (mcap, sqlite3); {remedy}")
@@ -97,9 +132,10 @@ def _nothing_found(folder: Path, hints: _Hints) -> BagError:
     return BagError(f"{folder}: not a rosbag2 recording: no .mcap or .db3 file is in it")
 
 
-def _read_hints(path: Path) -> _Hints:
+def _read_hints(path: Place) -> _Hints:
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        with path.open("rb") as file:
+            text = file.read().decode(errors="replace")
     except FileNotFoundError:
         return _Hints()
     try:
@@ -126,7 +162,7 @@ def _base_name(listed: object) -> str:
     return PurePosixPath(str(listed).replace("\\", "/")).name
 
 
-def _as_stored(folder: Path, name: str) -> Path | None:
+def _as_stored(folder: Place, name: str) -> Place | None:
     """Give the file of that name as it is there: packed or not, whatever metadata.yaml says."""
     for spelling in (name, _unpacked(name), name + _PACKED):
         if (folder / spelling).is_file():
@@ -138,17 +174,17 @@ def _unpacked(name: str) -> str:
     return name.removesuffix(_PACKED)
 
 
-def _missing(path: Path, count: int | None) -> Damage:
+def _missing(path: Place, count: int | None) -> Damage:
     lost = "its messages are lost" if count is None else f"its {count} messages are lost"
     return Damage(path, f"listed in metadata.yaml but missing: {lost}", loses_messages=count != 0)
 
 
-def _not_listed(path: Path) -> Damage:
+def _not_listed(path: Place) -> Damage:
     what = "not listed in metadata.yaml, so it was not read; `ros2 bag reindex` the folder if it belongs to it"
     return Damage(path, what, loses_messages=False)
 
 
-def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:
+def _natural(path: Place) -> tuple[list[tuple[int, str]], str]:
     """Order names by the numbers in them, so that 10 comes after 9."""
     parts = re.split(r"([0-9]+)", path.name)
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], path.name

@@ -6,11 +6,10 @@ from __future__ import annotations
 import zlib
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping
-from pathlib import Path
 from typing import BinaryIO
 
 from nucleus_bridge.bag.compression import ZSTD_MAGIC, unpack_message
-from nucleus_bridge.bag.contents import Channel, DamageLog
+from nucleus_bridge.bag.contents import ALWAYS, Channel, DamageLog
 from nucleus_bridge.bag.mcap_records import (
     FOOTER,
     MAGIC,
@@ -29,6 +28,7 @@ from nucleus_bridge.bag.mcap_records import (
     unpack_chunk_record,
 )
 from nucleus_bridge.bag.mcap_recovery import scan
+from nucleus_bridge.bag.place import Place, ReadsAhead
 from nucleus_bridge.errors import BagError
 from nucleus_bridge.model import Message
 
@@ -46,7 +46,7 @@ class McapFile:
     are given out before all of the overlap was seen.
     """
 
-    def __init__(self, path: Path, source: Path | None = None) -> None:
+    def __init__(self, path: Place, source: Place | None = None) -> None:
         """Read what the file holds; ``source`` is where its bytes are when they were unpacked elsewhere.
 
         Raises:
@@ -65,16 +65,23 @@ class McapFile:
         self.start_ns = min((block.start_ns for block in blocks), default=0)
         self.end_ns = max((block.end_ns for block in blocks), default=0)
 
-    def messages(self, topics: Collection[str]) -> Iterator[Message]:
+    def messages(self, topics: Collection[str], span: tuple[int, int] = ALWAYS) -> Iterator[Message]:
         """Yield the messages of these topics; only blocks that hold one of them are read and unpacked."""
+        first_ns, last_ns = span
         channels = {key: channel for key, channel in self._contents.channels.items() if channel.topic in topics}
-        blocks = sorted(block for block in self._contents.blocks if not block.channels.isdisjoint(channels))
+        blocks = sorted(
+            block
+            for block in self._contents.blocks
+            if block.start_ns <= last_ns and block.end_ns >= first_ns and not block.channels.isdisjoint(channels)
+        )
         entries: list[Entry] = []
         try:
             with self._source.open("rb") as file:
+                if isinstance(file, ReadsAhead):
+                    file.expect([(block.offset, block.length) for block in blocks])
                 for block in blocks:
                     yield from self._release(entries, bisect_left(entries, (block.start_ns,)))
-                    self._read_block(file, block, channels, entries)
+                    self._read_block(file, block, channels, entries, span)
                     entries.sort(key=_file_order)
                     yield from self._release(entries, _excess(entries))
         except OSError as error:
@@ -92,8 +99,16 @@ class McapFile:
             self.damage.add(f"{problem}; all messages were found without the index", loses_messages=False)
         return contents
 
-    def _read_block(self, file: BinaryIO, block: Block, channels: Mapping[int, Channel], entries: list[Entry]) -> None:
+    def _read_block(
+        self,
+        file: BinaryIO,
+        block: Block,
+        channels: Mapping[int, Channel],
+        entries: list[Entry],
+        span: tuple[int, int],
+    ) -> None:
         """Add the wanted messages of a block; those before a damage are kept."""
+        first_ns, last_ns = span
         try:
             data = _block_records(file, block)
             for place, (op, start, end) in enumerate(records(data)):
@@ -103,7 +118,8 @@ class McapFile:
                     self.damage.add("a message is shorter than its header", block.offset, block.start_ns)
                     continue
                 number, _, log_ns, _ = MESSAGE_HEADER.unpack_from(data, start)
-                if channel := channels.get(number):
+                channel = channels.get(number)
+                if channel and first_ns <= log_ns <= last_ns:
                     payload = data[start + MESSAGE_HEADER.size : end]
                     entries.append((log_ns, channel.topic, block.offset, place, channel, payload))
         except BagError as error:
@@ -122,6 +138,14 @@ class McapFile:
                     continue
             yield Message(topic, channel.type_name, log_ns, data)
         del entries[:count]
+
+
+def has_index(file: BinaryIO) -> bool:
+    """Say whether each message of an mcap file can be found without reading all of it."""
+    try:
+        return read_index(file) is not None
+    except BagError:
+        return False
 
 
 def read_index(file: BinaryIO) -> Contents | None:
@@ -171,14 +195,14 @@ def _parse_summary(summary: bytes) -> Contents | None:
 
 
 def _block_records(file: BinaryIO, block: Block) -> bytes:
+    record = read_exactly(file, block.offset, block.length)
     if not block.is_chunk:
-        return read_exactly(file, block.offset, block.length)
-    op, length = RECORD_HEADER.unpack(read_exactly(file, block.offset, RECORD_HEADER.size))
+        return record
+    op, length = RECORD_HEADER.unpack_from(record) if len(record) >= RECORD_HEADER.size else (0, 0)
     stored = block.length - RECORD_HEADER.size
     if op != Op.CHUNK or (block.whole and length != stored):
         raise BagError("there is no chunk where the index says one is")
-    content = read_exactly(file, block.offset + RECORD_HEADER.size, stored)
-    return unpack_chunk_record(content, whole=block.whole)
+    return unpack_chunk_record(record, RECORD_HEADER.size, whole=block.whole)
 
 
 def _file_order(entry: Entry) -> tuple[int, str, int, int]:

@@ -180,13 +180,13 @@ def read_message_index(fields: Fields) -> tuple[int, int]:
     return fields.integer(2), fields.integer(4) // _INDEX_ENTRY_BYTES
 
 
-def unpack_chunk_record(content: bytes, *, whole: bool = True) -> bytes:
-    """Give the records inside a chunk record.
+def unpack_chunk_record(content: bytes, start: int = 0, *, whole: bool = True) -> bytes:
+    """Give the records inside a chunk record whose content begins at ``start``.
 
     Raises:
         BagError: It is damaged; with ``whole=False`` only what is left of it is unpacked, without its checksum.
     """
-    fields = Fields(content)
+    fields = Fields(content, start)
     _, _, size, checksum = fields.unpack(_CHUNK_HEADER)
     compression = fields.text()
     packed_bytes = fields.integer(8)

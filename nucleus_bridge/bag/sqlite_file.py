@@ -15,14 +15,15 @@ from pathlib import Path
 from urllib.parse import quote
 
 from nucleus_bridge.bag.compression import ZSTD_MAGIC, unpack_message
-from nucleus_bridge.bag.contents import Channel, DamageLog
+from nucleus_bridge.bag.contents import ALWAYS, Channel, DamageLog
+from nucleus_bridge.bag.place import Place
 from nucleus_bridge.bag.scratch import Scratch
 from nucleus_bridge.errors import BagError
 from nucleus_bridge.model import Message
 
 MAGIC = b"SQLite format 3\0"
 _NEWEST_SCHEMA = 4
-_LEFT_BEHIND = ("-wal", "-journal")
+LEFT_BEHIND = ("-wal", "-journal")
 _FIRST_NS = -(1 << 63)
 _LAST_ROW = (1 << 62) - 1
 
@@ -38,8 +39,8 @@ class SqliteFile:
     Damaged pages cost the messages in them and, where they are many in a row, as many after them.
     """
 
-    def __init__(self, path: Path, source: Path | None = None, *, scratch: Scratch) -> None:
-        """Read what the file holds; ``source`` is where its bytes are when they were unpacked elsewhere.
+    def __init__(self, path: Place, source: Path, *, scratch: Scratch) -> None:
+        """Read what the file holds; ``source`` is where its bytes are on this machine.
 
         Raises:
             BagError: It is no recording, of an unknown version, or damaged from the start.
@@ -48,7 +49,7 @@ class SqliteFile:
         self.path = path
         self.damage = DamageLog(path)
         self._channels: dict[int, Channel] = {}
-        self._uri = self._database_uri(source or path, scratch)
+        self._uri = self._database_uri(source, scratch)
         try:
             with closing(self._connect()) as connection:
                 self._channels = _read_channels(connection, path)
@@ -57,7 +58,7 @@ class SqliteFile:
             raise BagError(f"{path}: nothing in this sqlite3 file can be read: {error}") from error
         self.topics = tuple(channel.info(self._counts[key]) for key, channel in self._channels.items())
 
-    def messages(self, topics: Collection[str]) -> Iterator[Message]:
+    def messages(self, topics: Collection[str], span: tuple[int, int] = ALWAYS) -> Iterator[Message]:
         """Yield the messages of these topics; payloads of other topics are not read."""
         channels = {key: channel for key, channel in self._channels.items() if channel.topic in topics}
         if not channels:
@@ -66,6 +67,8 @@ class SqliteFile:
             with closing(self._connect()) as connection:
                 cursor = connection.cursor()
                 for log_ns, row, topic in self._rows(connection, channels):
+                    if not span[0] <= log_ns <= span[1]:
+                        continue
                     data = self._payload(cursor, row, log_ns)
                     if data is not None:
                         channel = channels[topic]
@@ -75,7 +78,7 @@ class SqliteFile:
 
     def _database_uri(self, source: Path, scratch: Scratch) -> str:
         """Give the URI to open a database by; a damaged or unclosed one is copied first."""
-        left_behind = [place for end in _LEFT_BEHIND if _has_bytes(place := source.with_name(source.name + end))]
+        left_behind = [place for end in LEFT_BEHIND if _has_bytes(place := source.with_name(source.name + end))]
         if left_behind:
             return _uri(_copy((source, *left_behind), scratch), "mode=rw")
         with source.open("rb") as file:
@@ -184,7 +187,7 @@ def _lenient_text(data: bytes) -> str:
     return data.decode(errors="replace")
 
 
-def _read_channels(connection: sqlite3.Connection, path: Path) -> dict[int, Channel]:
+def _read_channels(connection: sqlite3.Connection, path: Place) -> dict[int, Channel]:
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if not {"topics", "messages"} <= tables:
         raise BagError(f"{path}: an SQLite database but no rosbag2 recording: it lacks the tables topics and messages")
