@@ -7,15 +7,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nucleus_bridge.bag import Bag, Damage, open_bag
+from nucleus_bridge.bag import Bag, Damage, Place, marks_of, open_bag
 from nucleus_bridge.config import Config, load_config
-from nucleus_bridge.errors import BridgeError, InputError
+from nucleus_bridge.errors import BridgeError, InputError, SceneError
 from nucleus_bridge.model import Message
 from nucleus_bridge.pipeline import Pipeline
 from nucleus_bridge.pipeline.losses import Table, faults, merge, ordered
 from nucleus_bridge.render import SceneRecorder
 from nucleus_bridge.render.workers import executor_for
 from nucleus_bridge.spool import SealedScene, Spool, conversions
+from nucleus_bridge.spool.conversions import Conversion, DamageNote, SceneSummary
 
 CLOUD = ("sensor_msgs/msg/PointCloud2",)
 IMAGE = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
@@ -38,7 +39,7 @@ class ConversionReport:
         skipped: Whether the recording had been converted before, with the same configuration.
     """
 
-    bag: Path
+    bag: Place
     scenes: tuple[SealedScene, ...]
     losses: Table = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
@@ -55,6 +56,17 @@ class ConversionReport:
         """Whether nothing was lost by fault."""
         return not self.faults and not any(damage.loses_messages for damage in self.damage)
 
+    @property
+    def conversion(self) -> Conversion:
+        """What is kept of it."""
+        return Conversion(
+            str(self.bag),
+            tuple(SceneSummary.of(scene.manifest) for scene in self.scenes),
+            self.losses,
+            self.reasons,
+            tuple(DamageNote(str(part.path), part.what, part.offset, part.loses_messages) for part in self.damage),
+        )
+
 
 class Observer:
     """Told how a conversion gets on; this one does nothing."""
@@ -67,7 +79,7 @@ class Observer:
 
 
 def convert_bag(
-    bag: Path | str,
+    bag: Bag | Path | str,
     config: Config | Path | str,
     output: Path | str,
     *,
@@ -78,7 +90,7 @@ def convert_bag(
     """Convert a rosbag2 recording to sealed Nucleus scenes.
 
     Args:
-        bag: A rosbag2 folder, or a bare .mcap or .db3 file.
+        bag: A rosbag2 folder, a bare .mcap or .db3 file, or a recording that is open already.
         config: A configuration, or the path of a parameter file.
         output: The spool; made when it is not there.
         workers: Processes that render frames; the bytes are the same for any number.
@@ -89,16 +101,16 @@ def convert_bag(
         InputError: The bag, the configuration or the output cannot be used, or no scene comes of them.
         BridgeError: The work failed on the way; scenes sealed before stay.
     """
-    bag, output = Path(bag), Path(output)
     if not isinstance(config, Config):
         config = load_config(config)
     observer = observer or Observer()
-    with open_bag(bag) as recording:
-        spool = Spool(output)
+    spool = Spool(Path(output))
+    path = bag.path if isinstance(bag, Bag) else Path(bag)
+    key = conversions.key(marks_of(path), config)
+    if not force and (report := _done_before(path, spool, key)) is not None:
+        return report
+    with bag if isinstance(bag, Bag) else open_bag(path) as recording:
         spool.create()
-        key = conversions.key(recording.files, config)
-        if not force and (done := conversions.find(spool, key)) is not None:
-            return ConversionReport(bag, tuple(done.scenes), done.losses, done.reasons, skipped=True)
         check_topics(recording, config)
         pipeline = Pipeline(config)
         pipeline.prime(_ahead(recording, config))
@@ -107,12 +119,25 @@ def convert_bag(
         merge(losses, pipeline.ledger.totals)
         merge(losses, recorder.render_losses)
         reasons = {**recorder.reasons, **pipeline.ledger.reasons}
-        report = ConversionReport(bag, tuple(scenes), ordered(losses), reasons, tuple(recording.damage))
+        report = ConversionReport(path, tuple(scenes), ordered(losses), reasons, tuple(recording.damage))
         if not scenes:
             raise InputError(no_scene(report, pipeline))
-        if not report.damage:
-            conversions.note(spool, key, report.scenes, report.losses, report.reasons)
+        conversions.note(spool, key, report.conversion)
     return report
+
+
+def _done_before(path: Place, spool: Spool, key: str) -> ConversionReport | None:
+    """Return what an earlier conversion made, if all of it is still in the spool."""
+    done = conversions.find(spool, key)
+    if done is None:
+        return None
+    try:
+        scenes = [SealedScene.read(spool.scene_folder(scene.reference_id)) for scene in done.scenes]
+    except SceneError:
+        return None
+    damage = [Damage(Path(part.file), part.what, part.offset, None, part.loses_messages) for part in done.damage]
+    losses = {topic: dict(causes) for topic, causes in done.losses.items()}
+    return ConversionReport(path, tuple(scenes), losses, dict(done.reasons), tuple(damage), skipped=True)
 
 
 def _run(
@@ -175,7 +200,7 @@ def _wanted(config: Config) -> Iterable[tuple[str, str, tuple[str, ...]]]:
     yield "gps.heading_topic", config.gps.heading_topic, IMU
 
 
-def _topic_problem(path: Path, parameter: str, topic: str, types: dict[str, str], allowed: tuple[str, ...]) -> str:
+def _topic_problem(path: Place, parameter: str, topic: str, types: dict[str, str], allowed: tuple[str, ...]) -> str:
     fitting = sorted(name for name, type_name in types.items() if type_name in allowed)
     there, wanted = ", ".join(fitting) or "none", " or ".join(allowed)
     if topic in types:

@@ -1,60 +1,134 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Notes in the spool of which recordings were converted, so that doing it again is quick and harmless."""
+"""Notes of which recordings were converted and what came of it, so that doing it again is quick and harmless."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import nucleus_bridge
 from nucleus_bridge.config import Config
-from nucleus_bridge.errors import SceneError
 from nucleus_bridge.spool.durable import replace_file
-from nucleus_bridge.spool.manifest import Manifest, SealedScene
+from nucleus_bridge.spool.manifest import MANIFEST_NAME, Manifest
 from nucleus_bridge.spool.spool import Spool
+from nucleus_bridge.spool.state import SceneState, StateBook
 
 FOLDER = "conversions"
 
 
 @dataclass(frozen=True)
+class SceneSummary:
+    """What is told of a scene in a line."""
+
+    reference_id: str
+    frames: int
+    items: int
+    points: int
+    bytes: int
+    first_stamp_ns: int
+    last_stamp_ns: int
+    end_reason: str
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> SceneSummary:
+        """Sum a manifest up."""
+        return cls(
+            manifest.reference_id,
+            manifest.frames,
+            manifest.items,
+            manifest.points,
+            sum(record.bytes for record in manifest.files),
+            manifest.first_stamp_ns,
+            manifest.last_stamp_ns,
+            manifest.end_reason,
+        )
+
+
+@dataclass(frozen=True)
+class DamageNote:
+    """A part of a recording that could not be read: in which file, what, at which byte."""
+
+    file: str
+    what: str
+    offset: int | None
+    loses_messages: bool
+
+
+@dataclass(frozen=True)
 class Conversion:
-    """What a finished conversion left behind."""
+    """What a finished conversion left behind.
 
-    scenes: Sequence[SealedScene]
-    losses: dict[str, dict[str, int]]
-    reasons: dict[str, str]
+    Attributes:
+        bag: The recording.
+        scenes: Its scenes, in order.
+        losses: What did not reach them, by topic and cause.
+        reasons: For each cause, the text of its first occurrence.
+        damage: What could not be read of it.
+    """
+
+    bag: str
+    scenes: tuple[SceneSummary, ...]
+    losses: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    damage: tuple[DamageNote, ...] = ()
+
+    def to_json(self) -> bytes:
+        """Serialise."""
+        return (json.dumps(asdict(self), indent=1) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, content: bytes) -> Conversion | None:
+        """Read a note; None when it is none, or one of another release."""
+        try:
+            record: dict[str, Any] = json.loads(content)
+            scenes = tuple(SceneSummary(**scene) for scene in record["scenes"])
+            damage = tuple(DamageNote(**entry) for entry in record["damage"])
+            return cls(record["bag"], scenes, record["losses"], record["reasons"], damage)
+        except (ValueError, KeyError, TypeError):
+            return None
 
 
-def key(files: Iterable[Path], config: Config) -> str:
+def key(marks: Iterable[tuple[str, int, int]], config: Config) -> str:
     """Name a conversion by its input files (name, size, time of change), configuration and software version."""
-    identity = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(files)]
-    text = json.dumps([identity, config.digest, nucleus_bridge.__version__])
+    text = json.dumps([[list(mark) for mark in marks], config.digest, nucleus_bridge.__version__])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def find(spool: Spool, name: str) -> Conversion | None:
-    """Return what an earlier conversion made, if all of it is still in the spool."""
+    """Return what an earlier conversion made, if all of it is still in the spool or was uploaded from there."""
     try:
-        record = json.loads((spool.path / FOLDER / f"{name}.json").read_bytes())
-        folders = [spool.scene_folder(reference_id) for reference_id in record["scenes"]]
-        scenes = [SealedScene(folder, Manifest.read(folder), existed=True) for folder in folders]
-        return Conversion(scenes, record["losses"], record["reasons"])
-    except (OSError, ValueError, KeyError, TypeError, SceneError):
+        found = Conversion.from_json((spool.path / FOLDER / f"{name}.json").read_bytes())
+    except OSError:
         return None
+    return found if found and all(_was_kept(spool, scene.reference_id) for scene in found.scenes) else None
 
 
-def note(
-    spool: Spool,
-    name: str,
-    scenes: Iterable[SealedScene],
-    losses: Mapping[str, Mapping[str, int]],
-    reasons: Mapping[str, str],
-) -> None:
+def note(spool: Spool, name: str, conversion: Conversion) -> None:
     """Write down that a conversion is complete."""
     folder = spool.path / FOLDER
     folder.mkdir(exist_ok=True)
-    record = {"scenes": [scene.manifest.reference_id for scene in scenes], "losses": losses, "reasons": reasons}
-    replace_file(folder / f"{name}.json", (json.dumps(record, indent=1) + "\n").encode())
+    replace_file(folder / f"{name}.json", conversion.to_json())
+
+
+def notes(spool: Spool) -> Iterable[Conversion]:
+    """Yield every note, the older ones first."""
+    paths = [path for path in (spool.path / FOLDER).glob("*.json") if not path.name.startswith(".")]
+    for path in sorted(paths, key=_age):
+        if (found := Conversion.from_json(path.read_bytes())) is not None:
+            yield found
+
+
+def _age(path: Path) -> tuple[int, str]:
+    return path.stat().st_mtime_ns, path.name
+
+
+def _was_kept(spool: Spool, reference_id: str) -> bool:
+    """Whether a scene is in the spool, or was removed from it because it arrived."""
+    if (spool.scene_folder(reference_id) / MANIFEST_NAME).is_file():
+        return True
+    known = StateBook(spool).known(reference_id)
+    return known is not None and known.state is SceneState.DONE

@@ -116,6 +116,15 @@ class SealedScene:
     manifest: Manifest
     existed: bool
 
+    @classmethod
+    def read(cls, folder: Path) -> SealedScene:
+        """Read a scene that was there before.
+
+        Raises:
+            SceneError: It is not there, or its manifest is damaged.
+        """
+        return cls(folder, Manifest.read(folder), existed=True)
+
     @property
     def bytes(self) -> int:
         """Size of all its files but the manifest."""

@@ -134,7 +134,7 @@ class StateBook:
         Raises:
             SceneError: There is no such scene, or its manifest is damaged and no state is known.
         """
-        known = self._read(reference_id)
+        known = self.known(reference_id)
         folder = self.spool.scene_folder(reference_id)
         if not folder.is_dir():
             return self._without_folder(reference_id, known)
@@ -235,7 +235,7 @@ class StateBook:
         except OSError:
             return ""
 
-    def _read(self, reference_id: str) -> StateRecord | None:
+    def known(self, reference_id: str) -> StateRecord | None:
         """Read a state file; one that is damaged counts as absent, since every step can be done again."""
         try:
             document = json.loads(self._path(reference_id).read_bytes())
