@@ -134,7 +134,7 @@ class SceneRecorder:
             merge(writing.losses, loss)
             merge(self.render_losses, loss)
             for record in rendered.files:
-                (writing.target.folder / record.path).unlink()
+                writing.target.remove(record.path)
             return
         for name in rendered.unusable_images:
             writing.unusable[name] = writing.unusable.get(name, 0) + 1

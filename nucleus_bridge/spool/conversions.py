@@ -12,7 +12,7 @@ from typing import Any
 
 import nucleus_bridge
 from nucleus_bridge.config import Config
-from nucleus_bridge.spool.durable import replace_file
+from nucleus_bridge.spool.durable import make_folder, replace_file
 from nucleus_bridge.spool.manifest import MANIFEST_NAME, Manifest
 from nucleus_bridge.spool.spool import Spool
 from nucleus_bridge.spool.state import SceneState, StateBook
@@ -110,7 +110,7 @@ def find(spool: Spool, name: str) -> Conversion | None:
 def note(spool: Spool, name: str, conversion: Conversion) -> None:
     """Write down that a conversion is complete."""
     folder = spool.path / FOLDER
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     replace_file(folder / f"{name}.json", conversion.to_json())
 
 

@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The few file operations that durability rests on; everything the spool writes goes through here."""
+"""The few file operations that durability rests on; everything the spool writes goes through here.
+
+Changes are asked for by the functions of ``os`` alone, so that a test can record them and lose those that were not
+synced, as a power cut may.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 Buffer = bytes | bytearray | memoryview
@@ -41,22 +46,78 @@ def sync_folder(path: Path) -> None:
     sync_file(path)
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Put a small file in place atomically and durably."""
+def make_folder(path: Path, *, is_durable: bool = True) -> None:
+    """Make a folder and those above it; durably also when it is there already, since its maker may have died."""
+    if not path.parent.is_dir():
+        make_folder(path.parent, is_durable=is_durable)
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+    if is_durable:
+        with suppress(PermissionError):  # a folder above may be hidden from us, as systemd does
+            sync_folder(path.parent)
+
+
+def make_unique_folder(parent: Path, prefix: str) -> Path:
+    """Make a folder of a name that no other one has; it is not synced yet."""
+    while True:
+        path = parent / f"{prefix}{secrets.token_hex(4)}"
+        with suppress(FileExistsError):
+            os.mkdir(path)
+            return path
+
+
+def replace_file(path: Path, content: bytes, *, is_durable: bool = True) -> None:
+    """Put a small file in place atomically and durably, or at least atomically."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
+    remove_file(temporary)
     write_file(temporary, [content])
-    sync_file(temporary)
-    temporary.replace(path)
-    sync_folder(path.parent)
+    if is_durable:
+        sync_file(temporary)
+    os.replace(temporary, path)
+    if is_durable:
+        sync_folder(path.parent)
+
+
+def create_file(path: Path, content: bytes, temporary: Path) -> bool:
+    """Create a file whole, or not at all when there is one; it is not synced. Returns whether it was created."""
+    try:
+        remove_file(temporary)
+        write_file(temporary, [content])
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without links
+            try:
+                write_file(path, [content])
+            except FileExistsError:
+                return False
+        return True
+    finally:
+        with suppress(OSError):
+            remove_file(temporary)
+
+
+def rename_folder(source: Path, target: Path) -> None:
+    """Rename a folder; it is not synced yet."""
+    os.rename(source, target)
 
 
 def move_folder(source: Path, target: Path) -> None:
     """Rename a folder whose files are synced and make the rename durable."""
-    source.rename(target)
+    rename_folder(source, target)
     sync_folder(target.parent)
     if source.parent != target.parent:
         sync_folder(source.parent)
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file; one that is gone already is fine."""
+    with suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def remove_folder(path: Path) -> None:
@@ -86,11 +147,11 @@ def try_lock(path: Path) -> Iterator[bool]:
         yield descriptor is not None
     finally:
         if descriptor is not None:
-            os.close(descriptor)
+            unlock_file(descriptor)
 
 
 def lock_file(path: Path) -> int | None:
-    """Take an exclusive lock on a file; returns its descriptor, to be closed, or None when it is taken."""
+    """Take an exclusive lock on a file; returns what ``unlock_file`` wants, or None when it is taken."""
     import fcntl  # noqa: PLC0415 - not on every platform that can read scenes
 
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -100,3 +161,8 @@ def lock_file(path: Path) -> int | None:
         os.close(descriptor)
         return None
     return descriptor
+
+
+def unlock_file(descriptor: int) -> None:
+    """Give up a lock."""
+    os.close(descriptor)

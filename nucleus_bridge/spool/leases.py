@@ -71,7 +71,7 @@ class Leases:
         """
         self._progress = progress
         try:
-            self.folder.mkdir(exist_ok=True)
+            durable.make_folder(self.folder)
             self._lock = durable.lock_file(self._owner_path(self.owner, ".lock"))
             self.beat()
             self._clear_away_the_dead()
@@ -83,10 +83,8 @@ class Leases:
         """Show that this process lives."""
         self._beats += 1
         document = {"machine": _machine(), "pid": os.getpid(), "beat": self._beats, "progress": self._progress()}
-        path = self._owner_path(self.owner, ".owner")
-        temporary = path.with_suffix(".new")
-        temporary.write_text(json.dumps(document), encoding="utf-8")
-        temporary.replace(path)
+        content = json.dumps(document).encode()
+        durable.replace_file(self._owner_path(self.owner, ".owner"), content, is_durable=False)
 
     def take(self, reference_id: str) -> Lease:
         """Try to get the lease of a scene."""
@@ -103,7 +101,7 @@ class Leases:
             if not guarded:
                 return Lease.UNSURE
             if _read_text(path) == owner:
-                path.unlink(missing_ok=True)
+                durable.remove_file(path)
             if not self._create(path):
                 return Lease.UNSURE
         self._held.add(reference_id)
@@ -116,7 +114,7 @@ class Leases:
     def release(self, reference_id: str) -> None:
         """Give a lease back."""
         if self.keeps(reference_id):
-            self._path(reference_id).unlink(missing_ok=True)
+            durable.remove_file(self._path(reference_id))
         self._held.discard(reference_id)
 
     def close(self) -> None:
@@ -128,7 +126,7 @@ class Leases:
         with suppress(OSError):
             self._bury(self.owner)
         if self._lock is not None:
-            os.close(self._lock)
+            durable.unlock_file(self._lock)
             self._lock = None
 
     def others(self) -> Iterator[Mapping[str, Any]]:
@@ -163,23 +161,9 @@ class Leases:
         """Create a lease file whole, or not at all."""
         temporary = self.folder / f".{self.owner}.{threading.get_ident()}"
         try:
-            temporary.write_text(self.owner, encoding="ascii")
-            try:
-                os.link(temporary, path)
-            except FileExistsError:
-                return False
-            except OSError:  # a file system without links
-                try:
-                    with path.open("x", encoding="ascii") as file:
-                        file.write(self.owner)
-                except FileExistsError:
-                    return False
+            return durable.create_file(path, self.owner.encode("ascii"), temporary)
         except OSError as error:
             raise OutputError(f"{self.folder}: cannot be written to: {error.strerror}") from None
-        finally:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
-        return True
 
     @contextmanager
     def _guard(self) -> Iterator[bool]:
@@ -199,13 +183,13 @@ class Leases:
                 return
             for path in self.folder.glob("*.lease"):
                 if _read_text(path) in dead:
-                    path.unlink(missing_ok=True)
+                    durable.remove_file(path)
             for owner in dead:
                 self._bury(owner)
 
     def _bury(self, owner: str) -> None:
-        for suffix in (".owner", ".new", ".lock"):
-            self._owner_path(owner, suffix).unlink(missing_ok=True)
+        for path in (*self.folder.glob(f"{owner}.*"), *self.folder.glob(f".{owner}.*")):
+            durable.remove_file(path)
 
     def _keep_beating(self) -> None:
         while not self._closing.wait(min(5.0, self._lease_s / 4)):

@@ -10,9 +10,9 @@ start, since its input still exists or is lost with the writer.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +24,10 @@ SCENES = "scenes"
 OPEN = "open"
 QUARANTINE = "quarantine"
 _LOCK = ".lock"
+_OPEN_TRIES = 10
 _UNNAMED = ".unnamed-"  # a folder that is not locked yet
+_PROBE = ".probe-"  # a file that was written to see whether one can be
+_REMOVED = ".removed-"  # a scene that is being removed
 _REPLACED = ".replaced-"  # a sealed scene that makes room for another one of its id
 
 
@@ -39,10 +42,14 @@ class OpenScene:
         """Write one file; its folder is created when needed."""
         return write_scene_file(self.folder, path, buffers)
 
+    def remove(self, path: str) -> None:
+        """Remove a file that was written."""
+        durable.remove_file(self.folder / path)
+
     def release(self) -> None:
         """Give up the lock, after the folder was moved or removed."""
         if self._lock is not None:
-            os.close(self._lock)
+            durable.unlock_file(self._lock)
             self._lock = None
 
     def discard(self) -> None:
@@ -54,7 +61,8 @@ class OpenScene:
 def write_scene_file(folder: Path, path: str, buffers: Iterable[durable.Buffer]) -> FileRecord:
     """Write one file below a scene's folder and describe it."""
     target = folder / path
-    target.parent.mkdir(exist_ok=True)
+    if not target.parent.is_dir():
+        durable.make_folder(target.parent, is_durable=False)
     length, digest = durable.write_file(target, buffers)
     return FileRecord(path, length, digest)
 
@@ -75,11 +83,12 @@ class Spool:
             OutputError: The place cannot be written to.
         """
         try:
-            for folder in (self.scenes_dir, self.open_dir):
-                folder.mkdir(parents=True, exist_ok=True)
-            probe = self.open_dir / f".probe-{os.getpid()}"
-            probe.write_bytes(b"")
-            probe.unlink()
+            for folder in (self.path, self.scenes_dir, self.open_dir):
+                durable.make_folder(folder)
+            probe = self.open_dir / f"{_PROBE}{os.getpid()}"
+            durable.remove_file(probe)
+            durable.write_file(probe, [])
+            durable.remove_file(probe)
             self._sweep()
         except OSError as error:
             message = f"spool {self.path}: cannot be written to: {error.strerror}"
@@ -104,15 +113,25 @@ class Spool:
 
     def open_scene(self, reference_id: str) -> OpenScene:
         """Start writing a scene, in a folder named after it and something unique behind a dot."""
-        unnamed = Path(tempfile.mkdtemp(prefix=_UNNAMED, dir=self.open_dir))
-        unnamed.chmod(0o755)
-        lock = durable.lock_file(unnamed / _LOCK)
-        if lock is None:
-            message = f"{unnamed}: is locked by another process"
-            raise OutputError(message)
-        folder = unnamed.with_name(f"{reference_id}.{unnamed.name.removeprefix(_UNNAMED)}")
-        unnamed.rename(folder)
-        return OpenScene(folder, lock)
+        for _ in range(_OPEN_TRIES):  # a process that starts just now may take the folder for a dead writer's
+            if (scene := self._try_to_open(reference_id)) is not None:
+                return scene
+        message = f"{self.open_dir}: no folder in it can be locked; choose a file system that has locks"
+        raise OutputError(message)
+
+    def _try_to_open(self, reference_id: str) -> OpenScene | None:
+        unnamed = durable.make_unique_folder(self.open_dir, _UNNAMED)
+        lock: int | None = None
+        with suppress(FileNotFoundError):
+            lock = durable.lock_file(unnamed / _LOCK)
+            if lock is not None:
+                folder = unnamed.with_name(f"{reference_id}.{unnamed.name.removeprefix(_UNNAMED)}")
+                durable.rename_folder(unnamed, folder)
+                return OpenScene(folder, lock)
+        if lock is not None:
+            durable.unlock_file(lock)
+        durable.remove_folder(unnamed)
+        return None
 
     def seal(
         self, scene: OpenScene, manifest: Manifest, scene_json: bytes | None, *, replace_existing: bool
@@ -131,6 +150,7 @@ class Spool:
             existing = _manifest_or_none(target)
             if existing is not None and replace(existing, software=manifest.software) == manifest:
                 scene.discard()
+                durable.sync_folder(self.scenes_dir)  # whoever sealed it may have died before this
                 return None
             if not replace_existing:
                 scene.discard()
@@ -138,7 +158,7 @@ class Spool:
         self._sync(scene.folder, [record.path for record in manifest.files])
         scene.write(MANIFEST_NAME, [manifest.to_json()])
         self._sync(scene.folder, [MANIFEST_NAME])
-        (scene.folder / _LOCK).unlink()
+        scene.remove(_LOCK)
         durable.sync_folder(scene.folder)
         if target.exists():
             doomed = self.open_dir / f"{_REPLACED}{manifest.reference_id}"
@@ -153,8 +173,8 @@ class Spool:
 
     def remove_scene(self, reference_id: str) -> None:
         """Remove a sealed scene, at once as far as others can see."""
-        self.open_dir.mkdir(exist_ok=True)
-        doomed = self.open_dir / f".removed-{reference_id}.{os.getpid()}"
+        durable.make_folder(self.open_dir)
+        doomed = self.open_dir / f"{_REMOVED}{reference_id}.{os.getpid()}"
         durable.remove_folder(doomed)
         durable.move_folder(self.scene_folder(reference_id), doomed)
         durable.remove_folder(doomed)
@@ -174,14 +194,19 @@ class Spool:
                 durable.remove_folder(replaced)
             else:
                 durable.move_folder(replaced, home)
+        for removed in self.open_dir.glob(f"{_REMOVED}*"):
+            durable.remove_folder(removed)
+        for probe in self.open_dir.glob(f"{_PROBE}*"):
+            durable.remove_file(probe)
         for folder in self._abandoned():
             durable.remove_folder(folder)
 
     def _abandoned(self) -> Iterator[Path]:
         for folder in sorted(self.open_dir.iterdir()):
-            if folder.name.startswith(".") or not folder.is_dir():
+            is_scene = folder.name.startswith(_UNNAMED) or not folder.name.startswith(".")
+            if not is_scene or not folder.is_dir():
                 continue
-            with durable.try_lock(folder / _LOCK) as free:
+            with suppress(FileNotFoundError), durable.try_lock(folder / _LOCK) as free:
                 if free:
                     yield folder
 

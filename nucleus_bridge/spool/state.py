@@ -121,10 +121,10 @@ class StateBook:
         if not self.spool.path.is_dir():
             raise OutputError(f"spool {self.spool.path}: there is no such folder; convert or record into it first")
         try:
-            self.folder.mkdir(exist_ok=True)
+            durable.make_folder(self.folder)
             probe = self.folder / ".probe"
             durable.replace_file(probe, b"")
-            probe.unlink(missing_ok=True)
+            durable.remove_file(probe)
         except OSError as error:
             raise OutputError(f"spool {self.spool.path}: cannot be written to: {error.strerror}") from None
 
@@ -174,7 +174,8 @@ class StateBook:
         failpoint(f"before_{state.value}")
         document = {**asdict(record), "state": state.value}
         try:
-            self.folder.mkdir(exist_ok=True)
+            if not self.folder.is_dir():
+                durable.make_folder(self.folder)
             durable.replace_file(self._path(record.reference_id), (json.dumps(document, indent=1) + "\n").encode())
         except OSError as error:
             message = f"spool {self.spool.path}: the state of {record.reference_id} cannot be written: {error.strerror}"
@@ -192,7 +193,7 @@ class StateBook:
         source = self.spool.scene_folder(record.reference_id)
         target = self.spool.quarantine_dir / record.reference_id
         try:
-            self.spool.quarantine_dir.mkdir(exist_ok=True)
+            durable.make_folder(self.spool.quarantine_dir)
             if source.is_dir():
                 if target.exists():
                     durable.remove_folder(target)

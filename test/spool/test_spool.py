@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from nucleus_bridge.errors import OutputError, SceneExistsError
-from nucleus_bridge.spool import Manifest, OpenScene, Spool
+from nucleus_bridge.spool import Manifest, OpenScene, Spool, durable
 
 ID = "drive-20231114T221320.000000000Z"
 
@@ -123,3 +124,39 @@ def test_a_file_is_written_once(spool: Spool) -> None:
         scene.write("top/000000.json", [b"b"])
     scene.discard()
     assert not os.path.lexists(scene.folder)
+
+
+CHANGING = {"chmod", "fsync", "hardlink_to", "link", "mkdir", "mkdtemp", "open", "rename", "rmdir", "rmtree"}
+CHANGING |= {"symlink_to", "touch", "truncate", "unlink", "write", "write_bytes", "write_text"}
+
+
+def test_every_change_goes_through_the_module_that_the_crash_tests_record() -> None:
+    folder = Path(durable.__file__).parent
+    for path in folder.glob("*.py"):
+        if path.name == "durable.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in CHANGING:
+                owner = ast.unparse(node.func.value)
+                assert owner in {"self", "book", "scene"}, f"{path.name}:{node.lineno} calls {ast.unparse(node.func)}"
+
+
+def test_what_killed_processes_left_is_cleared_away(spool: Spool) -> None:
+    _, folder = seal(spool, b"points")
+    assert folder is not None
+    folder.rename(spool.open_dir / f".removed-{ID}.123")
+    (spool.open_dir / ".unnamed-abc").mkdir()
+    (spool.open_dir / ".probe-123").touch()
+    Spool(spool.path).create()
+    assert list(spool.open_dir.iterdir()) == []
+    assert spool.scenes() == []
+
+
+def test_a_spool_below_a_folder_that_may_not_be_read_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def may_read(path: Path) -> None:
+        if path == tmp_path:
+            raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(durable, "sync_folder", may_read)
+    Spool(tmp_path / "spool").create()
+    assert Spool(tmp_path / "spool").scenes_dir.is_dir()
