@@ -259,7 +259,7 @@ def check(root: Path, expected: Expected) -> None:
     assert {folder.name for folder in spool.scenes()} <= set(IDS)
     for name in IDS:
         assert place_of(spool, name) in expected.places[name]
-        record = book._read(name)
+        record = book.known(name)
         mark = f"{record.state.value} {record.content}" if record else ""
         assert mark in expected.states[name]
         if record is not None:
