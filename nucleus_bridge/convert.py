@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nucleus_bridge.bag import Bag, Damage, Place, marks_of, open_bag
-from nucleus_bridge.config import Config, load_config
+from nucleus_bridge.config import Config, load_config, with_format
 from nucleus_bridge.errors import BridgeError, InputError, SceneError
 from nucleus_bridge.model import Message
 from nucleus_bridge.pipeline import Pipeline
@@ -78,21 +78,24 @@ class Observer:
         """Told of each scene when it is safe."""
 
 
-def convert_bag(
+def convert_bag(  # noqa: PLR0913 - what a caller may want to say
     bag: Bag | Path | str,
     config: Config | Path | str,
     output: Path | str,
     *,
+    format: str | None = None,  # noqa: A002 - as the command line calls it
     workers: int = 1,
     force: bool = False,
     observer: Observer | None = None,
 ) -> ConversionReport:
-    """Convert a rosbag2 recording to sealed Nucleus scenes.
+    """Convert a rosbag2 recording to sealed scenes.
 
     Args:
         bag: A rosbag2 folder, a bare .mcap or .db3 file, or a recording that is open already.
         config: A configuration, or the path of a parameter file.
         output: The spool; made when it is not there.
+        format: ``nucleus``, ``sensor_fusion_json`` or ``sensor_fusion_protobuf``; by default the configuration's
+            ``scene.format``.
         workers: Processes that render frames; the bytes are the same for any number.
         force: Replace scenes of the same id that have other content.
         observer: Told of progress.
@@ -103,6 +106,8 @@ def convert_bag(
     """
     if not isinstance(config, Config):
         config = load_config(config)
+    if format is not None:
+        config = with_format(config, format)
     observer = observer or Observer()
     spool = Spool(Path(output))
     path = bag.path if isinstance(bag, Bag) else Path(bag)

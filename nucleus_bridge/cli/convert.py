@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nucleus_bridge.cli.progress import Bar, progress_bar
-from nucleus_bridge.config import load_config
+from nucleus_bridge.config import FORMATS, load_config
 from nucleus_bridge.convert import ConversionReport, Observer, convert_bag
 from nucleus_bridge.errors import BridgeError, InputError
 from nucleus_bridge.pipeline.losses import Table, is_expected, merge, ordered
@@ -33,7 +33,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
     parser.add_argument("--config", metavar="FILE", type=Path, required=True, help="ROS 2 parameter file")
     parser.add_argument("--output", metavar="SPOOL", type=Path, required=True, help="folder for the scenes")
     parser.add_argument("--workers", type=_positive, default=1, help="processes that render frames (default: 1)")
-    parser.add_argument("--format", choices=("nucleus",), default="nucleus", help="what is written")
+    parser.add_argument("--format", choices=FORMATS, help="what is written (default: scene.format, else nucleus)")
     parser.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides", help="override a parameter"
     )
@@ -68,6 +68,7 @@ def run(options: argparse.Namespace) -> int:
                     bag,
                     config,
                     options.output,
+                    format=options.format,
                     workers=options.workers,
                     force=options.force,
                     observer=_Printer(bar, quiet=options.json),

@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from nucleus_bridge.config.table import PARAMETERS, SENSOR_KINDS, Value
 from nucleus_bridge.errors import ConfigError
 
 __all__ = [
+    "FORMATS",
     "CameraConfig",
     "CloudConfig",
     "Config",
@@ -47,6 +48,7 @@ __all__ = [
     "UploadConfig",
     "config_from_values",
     "load_config",
+    "with_format",
 ]
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -61,6 +63,7 @@ _GROUPS = {
     "queue": QueueConfig,
     "diagnostics": DiagnosticsConfig,
 }
+FORMATS = next(row.choices for row in PARAMETERS if row.name == "scene.format")
 _NAME_LISTS = tuple(f"{kind}_names" for kind in SENSOR_KINDS)
 _NO_DEFAULT = object()
 _SENSORS = {"lidars": LidarConfig, "cameras": CameraConfig, "radars": RadarConfig}
@@ -111,6 +114,17 @@ def config_from_values(raw: Mapping[str, object], *, base_dir: Path | None = Non
     )
     _check_together(config)
     return config
+
+
+def with_format(config: Config, scene_format: str) -> Config:
+    """Set ``scene.format``.
+
+    Raises:
+        ConfigError: There is no such format.
+    """
+    if scene_format not in FORMATS:
+        raise ConfigError(f"format: must be one of {', '.join(FORMATS)}, not {scene_format!r}")
+    return replace(config, scene=replace(config.scene, format=scene_format))
 
 
 def _without_unlisted(raw: Mapping[str, object], kind: str, names: list[object]) -> dict[str, object]:

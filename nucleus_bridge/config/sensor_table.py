@@ -92,6 +92,14 @@ SENSOR_PARAMETERS: tuple[Parameter, ...] = (
         "`auto` rectifies images only when their distortion cannot be expressed in the output.",
         choices=("auto", "always", "never"),
     ),
+    Parameter(
+        "cameras.*.priority",
+        0,
+        "Which camera takes precedence where an object is in several images: the highest.",
+        minimum=0,
+        maximum=1_000,
+        is_later=True,
+    ),
     Parameter("gps.topic", "", "Topic of the `sensor_msgs/msg/NavSatFix` messages; empty: none."),
     Parameter("gps.heading_topic", "", "Topic of `sensor_msgs/msg/Imu` messages whose orientation is in ENU."),
     Parameter(

@@ -44,6 +44,7 @@ class CameraConfig:
     offset_ms: float = 0.0
     required: bool = False
     rectify: str = "auto"
+    priority: int = 0
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ class CloudConfig:
 class SceneConfig:
     """``scene``."""
 
+    format: str = "nucleus"
     prefix: str = "drive"
     max_items: int = 300
     max_frames: int = 0

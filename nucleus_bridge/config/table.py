@@ -38,6 +38,13 @@ PARAMETERS: tuple[Parameter, ...] = (
         minimum=0,
         is_later=True,
     ),
+    Parameter(
+        "scene.format",
+        "nucleus",
+        "What is written: Nucleus scenes, or frames for annotation tasks as JSON or as protocol buffers.",
+        choices=("nucleus", "sensor_fusion_json", "sensor_fusion_protobuf"),
+        shapes_output=False,  # the manifest says it itself, so that one drive has one digest in every format
+    ),
     Parameter("scene.prefix", "drive", "First part of every reference id; letters, digits, `.`, `_` and `-`."),
     Parameter(
         "scene.max_items", 300, "A scene ends before it would hold more clouds and images.", minimum=1, maximum=300

@@ -175,12 +175,15 @@ class Poser:
 
     def _check_pixels(self, camera: CameraConfig, image: Image, model: CameraModel) -> None:
         """Decode now what must be decoded later: whether the frame lives depends on it."""
-        if image.encoding in SUFFIXES and expressible(model) and camera.rectify != "always":
+        if image.encoding in SUFFIXES and self._can_express(model) and camera.rectify != "always":
             return
         try:
             pixels(image)
         except DecodeError as error:
             raise GivenUp(error.cause, f"camera {camera.name!r}: {error}") from None
+
+    def _can_express(self, model: CameraModel) -> bool:
+        return expressible(model, self._config.scene.format)
 
     def _calibration(self, camera: CameraConfig, image: Image) -> CameraInfo:
         info = self._calibrations.at(camera.name, image.stamp_ns)
@@ -200,7 +203,7 @@ class Poser:
                 image_height=image.height,
                 rectified=is_rectified_topic(camera.image_topic),
             )
-            if camera.rectify == "never" and not expressible(model):
+            if camera.rectify == "never" and not self._can_express(model):
                 raise CalibrationError(
                     f"camera {camera.name!r}: distortion {info.distortion_model!r} cannot be expressed in a scene; "
                     f"set cameras.{camera.name}.rectify to auto",

@@ -18,11 +18,15 @@ from nucleus_bridge.formats.nucleus import camera_params, cloud_item, image_item
 from nucleus_bridge.formats.point_json import encode_cloud, encode_points
 from nucleus_bridge.model import CameraModel, Frame, PosedImage, Scene
 from nucleus_bridge.pipeline.losses import Table, merge
-from nucleus_bridge.render.cloud import world_points
+from nucleus_bridge.render.cloud import Columns, world_points
+from nucleus_bridge.render.sensor_fusion import Shot, frame_document, frame_path
 from nucleus_bridge.spool.manifest import FileRecord
 from nucleus_bridge.spool.spool import write_scene_file
 
+NUCLEUS = "nucleus"
 SUFFIX = {"jpeg": ".jpg", "png": ".png"}
+
+Items = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -40,16 +44,16 @@ class RenderedFrame:
     """What came of a frame.
 
     Attributes:
-        items: Nucleus items by sensor, the cloud first.
-        files: The files that were written.
-        points: Number of points in the cloud.
+        items: Nucleus items by sensor, the cloud first; None in other formats.
+        files: The files that were written: the one with the points, then the images.
+        points: Number of lidar points.
         losses: Points and images left out, by topic and cause.
         reasons: For each cause of a fault, its first text.
         unusable_images: Cameras whose image could not be used after all.
-        radar_points: Number of detections by radar; they are in no file.
+        radar_points: Number of detections by radar; Nucleus scenes do not hold them.
     """
 
-    items: Mapping[str, Mapping[str, Any]]
+    items: Items | None
     files: tuple[FileRecord, ...]
     points: int
     losses: Table
@@ -59,17 +63,16 @@ class RenderedFrame:
 
 
 def render_frame(job: FrameJob, config: Config) -> RenderedFrame:
-    """Write a frame's point cloud and images and describe them.
+    """Write a frame's points and images and describe them.
 
     Raises:
         OSError: The disk cannot take a file.
     """
     losses: Table = {}
     reasons: dict[str, str] = {}
-    cloud_file, points = _write_cloud(job, config, losses)
-    sensor = config.cloud_sensor
-    items = {sensor: cloud_item(_item_id(job, sensor), cloud_file.path)}
-    files = [cloud_file]
+    columns = world_points(job.frame, job.scene.world_offset, config, losses)
+    shots: list[Shot] = []
+    files: list[FileRecord] = []
     unusable = []
     for posed in job.frame.images:
         try:
@@ -80,23 +83,20 @@ def render_frame(job: FrameJob, config: Config) -> RenderedFrame:
             reasons.setdefault(error.cause, f"{topic}: {error}")
             unusable.append(posed.camera)
             continue
-        record = write_scene_file(job.folder, f"{posed.camera}/{job.index:06d}{suffix}", [content])
-        params = camera_params(
-            model, posed.world_from_camera, job.scene.world_offset, posed.image.stamp_ns, posed.camera_index
-        )
-        items[posed.camera] = image_item(_item_id(job, posed.camera), record.path, params)
-        files.append(record)
+        files.append(write_scene_file(job.folder, f"{posed.camera}/{job.index:06d}{suffix}", [content]))
+        shots.append(Shot(posed, files[-1].path, model))
+    files.insert(0, _write_points(job, columns, shots, config))
+    items = _nucleus_items(job, files[0].path, shots, config) if config.scene.format == NUCLEUS else None
     radar_points = {seen.radar: len(seen.position) for seen in job.frame.radars}
-    return RenderedFrame(items, tuple(files), points, losses, reasons, tuple(unusable), radar_points)
+    return RenderedFrame(items, tuple(files), len(columns.xyz), losses, reasons, tuple(unusable), radar_points)
 
 
-def _item_id(job: FrameJob, sensor: str) -> str:
-    return f"{job.scene.reference_id}-{sensor}-{job.index:06d}"
-
-
-def _write_cloud(job: FrameJob, config: Config, losses: Table) -> tuple[FileRecord, int]:
-    frame = job.frame
-    columns = world_points(frame, job.scene.world_offset, config, losses)
+def _write_points(job: FrameJob, columns: Columns, shots: list[Shot], config: Config) -> FileRecord:
+    """Write the file that holds the points: a point cloud, or a sensor-fusion frame."""
+    frame, timestamp_ns = job.frame, _timestamp(job.frame, config)
+    if config.scene.format != NUCLEUS:
+        document = frame_document(frame, job.scene, timestamp_ns, columns, shots, config)
+        return write_scene_file(job.folder, frame_path(job.index, config), document)
     document = encode_cloud(
         encode_points(
             columns.xyz,
@@ -108,10 +108,28 @@ def _write_cloud(job: FrameJob, config: Config, losses: Table) -> tuple[FileReco
         device_position=frame.world_from_device.translation - np.asarray(job.scene.world_offset),
         device_heading_xyzw=frame.world_from_device.rotation_xyzw,
         gps=frame.gps,
-        timestamp_ns=_timestamp(frame, config),
+        timestamp_ns=timestamp_ns,
     )
-    path = f"{config.cloud_sensor}/{job.index:06d}.json"
-    return write_scene_file(job.folder, path, document), len(columns.xyz)
+    return write_scene_file(job.folder, f"{config.cloud_sensor}/{job.index:06d}.json", document)
+
+
+def _nucleus_items(job: FrameJob, cloud_path: str, shots: list[Shot], config: Config) -> Items:
+    def item_id(sensor: str) -> str:
+        return f"{job.scene.reference_id}-{sensor}-{job.index:06d}"
+
+    items = {config.cloud_sensor: cloud_item(item_id(config.cloud_sensor), cloud_path)}
+    for shot in shots:
+        posed = shot.posed
+        params = camera_params(
+            shot.model,
+            posed.world_from_camera,
+            job.scene.world_offset,
+            posed.image.stamp_ns,
+            posed.camera_index,
+            config.cameras[posed.camera_index].priority,
+        )
+        items[posed.camera] = image_item(item_id(posed.camera), shot.path, params)
+    return items
 
 
 def _timestamp(frame: Frame, config: Config) -> int:
@@ -124,7 +142,8 @@ def _timestamp(frame: Frame, config: Config) -> int:
 def _image_content(posed: PosedImage, config: Config) -> tuple[bytes | memoryview, str, CameraModel]:
     """The file's bytes, its suffix and the intrinsics that hold for it."""
     rule = config.cameras[posed.camera_index].rectify
-    if not expressible(posed.model) or (rule == "always" and any(posed.model.distortion.values())):
+    expressed = expressible(posed.model, config.scene.format)
+    if not expressed or (rule == "always" and any(posed.model.distortion.values())):
         flat, model = rectify(pixels(posed.image), posed.model)
         fmt = config.image.format
         return encode_pixels(flat, fmt, config.image.quality), SUFFIX[fmt], model

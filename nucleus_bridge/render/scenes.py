@@ -16,7 +16,7 @@ from nucleus_bridge.formats.nucleus import encode_payload, scene_payload
 from nucleus_bridge.model import Scene
 from nucleus_bridge.pipeline.events import Event, FrameReady, SceneEnded, SceneStarted
 from nucleus_bridge.pipeline.losses import Table, merge, ordered
-from nucleus_bridge.render.frame import FrameJob, RenderedFrame, render_frame
+from nucleus_bridge.render.frame import NUCLEUS, FrameJob, RenderedFrame, render_frame
 from nucleus_bridge.render.sensors import sensors_of
 from nucleus_bridge.spool import FileRecord, Manifest, OpenScene, SealedScene, Spool
 
@@ -138,10 +138,10 @@ class SceneRecorder:
             return
         for name in rendered.unusable_images:
             writing.unusable[name] = writing.unusable.get(name, 0) + 1
-        writing.frames.append(rendered.items)
+        writing.frames.append(rendered.items or {})
         writing.files.extend(rendered.files)
         writing.stamps_ns.append(stamp_ns)
-        writing.items += len(rendered.items)
+        writing.items += len(rendered.files)
         writing.points += rendered.points
         for name, count in rendered.radar_points.items():
             writing.sensors[name]["points"] += count
@@ -154,7 +154,7 @@ class SceneRecorder:
         merge(missing, {"": writing.unusable})
         manifest = Manifest(
             reference_id=scene.reference_id,
-            format="nucleus",
+            format=self._config.scene.format,
             frames=len(writing.frames),
             items=writing.items,
             points=writing.points,
@@ -171,8 +171,11 @@ class SceneRecorder:
             config_digest=self._config.digest,
             software=SOFTWARE,
             files=tuple(writing.files),
+            metadata={} if self._config.scene.format == NUCLEUS else dict(self._config.metadata),
         )
-        payload = encode_payload(scene_payload(scene.reference_id, writing.frames, dict(self._config.metadata)))
+        payload = None
+        if manifest.format == NUCLEUS:
+            payload = encode_payload(scene_payload(scene.reference_id, writing.frames, dict(self._config.metadata)))
         folder = self._spool.seal(writing.target, manifest, payload, replace_existing=self._force)
         there = folder or self._spool.scene_folder(scene.reference_id)
         return SealedScene(there, Manifest.read(there), existed=folder is None)

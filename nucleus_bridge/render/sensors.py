@@ -16,7 +16,7 @@ Record = dict[str, Any]
 
 
 def sensors_of(frame: Frame, config: Config) -> Iterator[tuple[str, Record]]:
-    """Describe each sensor of a frame; the points of radars, which are in no file, are counted as frames are taken."""
+    """Describe each sensor of a frame; the points of radars are counted as frames are taken."""
     for posed in frame.sweeps:
         yield posed.lidar, _lidar(posed, config)
     for image in frame.images:

@@ -110,7 +110,7 @@ def _calibrated(facts: CameraFacts, info_stream: Stream, scan: Scan) -> CameraFa
         return _with(facts, problem=str(error), optical_frame=optical, notes=notes)
     how = "already rectified" if rectified else ""
     if not expressible(model):
-        how = f"will be rectified: {model.model} cannot be expressed in a scene"
+        how = f"will be rectified: {model.model} cannot be expressed in a Nucleus scene"
     if model.scale_factor != 1.0:
         notes = (*notes, f"images are smaller than their calibration by {model.scale_factor:g}")
     return _with(facts, model=model.model, rectified=how, optical_frame=optical, notes=notes)

@@ -93,8 +93,8 @@ class Conversion:
 
 
 def key(marks: Iterable[tuple[str, int, int]], config: Config) -> str:
-    """Name a conversion by its input files (name, size, time of change), configuration and software version."""
-    text = json.dumps([[list(mark) for mark in marks], config.digest, nucleus_bridge.__version__])
+    """Name a conversion by its input files (name, size, time of change), configuration, version and format."""
+    text = json.dumps([[list(mark) for mark in marks], config.digest, nucleus_bridge.__version__, config.scene.format])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

@@ -48,6 +48,7 @@ class Manifest:
         config_digest: sha256 over the parameters that shape the output.
         software: Name and version of the writer.
         files: Every other file of the scene, sorted by path.
+        metadata: Free text of the scene, where no other file of the format has a place for it.
     """
 
     reference_id: str
@@ -68,11 +69,14 @@ class Manifest:
     config_digest: str
     software: str
     files: tuple[FileRecord, ...] = field(default_factory=tuple)
+    metadata: Mapping[str, str] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> bytes:
         """Serialise, the same content always to the same bytes."""
         record = {"format_version": self.format_version, **asdict(self)}
+        if not self.metadata:
+            del record["metadata"]
         return (json.dumps(record, indent=1, allow_nan=False) + "\n").encode()
 
     @classmethod

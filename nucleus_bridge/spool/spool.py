@@ -221,6 +221,11 @@ def _manifest_or_none(folder: Path) -> Manifest | None:
 def _conflict(target: Path, existing: Manifest | None, manifest: Manifest) -> str:
     if existing is None:
         why = "has a damaged manifest"
+    elif existing.format != manifest.format:
+        return (
+            f"{target}: a scene of this id exists in the format {existing.format}, and this one is {manifest.format}; "
+            "give each format a spool of its own, or use --force to replace the scene"
+        )
     elif existing.config_digest != manifest.config_digest:
         why = "was made with another configuration"
     elif existing.software != manifest.software:

@@ -147,6 +147,6 @@ def test_an_image_of_another_size_is_refused(shape):
 def test_what_a_format_can_express_is_told_by_its_models():
     expressed = {name: expressible(model) for name, model in CAMERAS.items()}
     assert {name for name, yes in expressed.items() if yes} == {"brown_conrady", "skewed", "fisheye", "skewed fisheye"}
-    annotation = frozenset({"brown_conrady", "fisheye", "omnidirectional"})
-    assert expressible(CAMERAS["omnidirectional"], annotation)
-    assert not expressible(CAMERAS["rational"], annotation)
+    for annotation in ("sensor_fusion_json", "sensor_fusion_protobuf"):
+        assert expressible(CAMERAS["omnidirectional"], annotation)
+        assert not expressible(CAMERAS["rational"], annotation)

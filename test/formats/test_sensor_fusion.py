@@ -12,7 +12,7 @@ import pytest
 from fusion_frames import BARE, FULL, START_NS, as_json, as_protobuf, columns, schema_errors
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lidar_frame_messages import file_descriptor, messages, parse, record_of
+from lidar_frame_messages import file_descriptor, messages, parse, record_of, rounded_to_32_bits
 
 from nucleus_bridge.errors import CloudError, CoordinateRangeError, InvalidTransformError, SceneError
 from nucleus_bridge.formats import point_protobuf, protobuf_wire
@@ -24,19 +24,7 @@ from nucleus_bridge.formats.sensor_fusion import (
 )
 from nucleus_bridge.formats.sensor_fusion_frame import radar_point
 
-DOUBLES = {"timestamp", "t"}
 URLS = {f"camera_{number}/000000.jpg": f"s3://bucket/ü/{number}?x=1&y=2" for number in range(3)}
-
-
-def rounded_to_32_bits(value: Any, key: str = "") -> Any:
-    """Return a JSON value with every number as protocol buffers can hold it."""
-    if isinstance(value, dict):
-        return {name: rounded_to_32_bits(entry, name) for name, entry in value.items()}
-    if isinstance(value, list):
-        return [rounded_to_32_bits(entry) for entry in value]
-    if isinstance(value, bool | str):
-        return value
-    return float(value) if key in DOUBLES else float(np.float32(value))
 
 
 # What the format page lists, each field of it.

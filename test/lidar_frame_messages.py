@@ -10,10 +10,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from nucleus_bridge import formats
 
+DOUBLES = {"timestamp", "t"}
 PROTO = Path(formats.__file__).with_name("lidar_frame.proto")
 
 
@@ -56,6 +58,17 @@ def record_of(frame: Any) -> dict[str, Any]:
     record["images"] = [_image(image) for image in frame.images]
     record["timestamp"] = frame.timestamp
     return record
+
+
+def rounded_to_32_bits(value: Any, key: str = "") -> Any:
+    """Return a JSON value with every number as protocol buffers can hold it."""
+    if isinstance(value, dict):
+        return {name: rounded_to_32_bits(entry, name) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [rounded_to_32_bits(entry) for entry in value]
+    if isinstance(value, bool | str):
+        return value
+    return float(value) if key in DOUBLES else float(np.float32(value))
 
 
 def _numbers(message: Any) -> dict[str, Any]:
