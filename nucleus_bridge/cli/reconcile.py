@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     """Compare, and mend if asked to."""
     settings = upload_settings(options)
     endpoint = endpoint_from(settings.endpoint)
-    check_settings(settings, endpoint)
+    check_settings(settings)
     need_spool(options.spool)
     retry = Retry(give_up_after_s=settings.give_up_after_s)
     client = NucleusClient(endpoint, api_key_from_environment(), timeout_s=settings.timeout_s, retry=retry)

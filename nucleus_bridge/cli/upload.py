@@ -17,10 +17,11 @@ from typing import Any
 from nucleus_bridge.config import UploadConfig, load_config
 from nucleus_bridge.config.loader import check_values, parse_override
 from nucleus_bridge.errors import ConfigError
-from nucleus_bridge.spool.state import SceneState, StateRecord
-from nucleus_bridge.upload import Summary, Uploader, UploadObserver, api_key_from_environment
-from nucleus_bridge.upload.nucleus import endpoint_from
-from nucleus_bridge.upload.plan import check_settings, plan
+from nucleus_bridge.spool import Spool
+from nucleus_bridge.spool.state import SceneState, StateBook, StateRecord
+from nucleus_bridge.upload import Summary, Uploader, UploadObserver, key_for
+from nucleus_bridge.upload.choice import destination_for
+from nucleus_bridge.upload.plan import LEAVE_ALONE, check_formats, check_settings, plan
 
 _TOLD = (SceneState.DONE, SceneState.FAILED, SceneState.QUARANTINED)
 
@@ -82,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
     if options.dry_run:
         return _dry_run(options.spool, settings)
     with _observer() as observer:
-        uploader = Uploader(options.spool, settings, key=api_key_from_environment(), observer=observer)
+        uploader = Uploader(options.spool, settings, key=key_for(settings), observer=observer)
         with _stopped_by_signals(uploader):
             summary = uploader.run(watch=options.watch)
     print(totals(summary))
@@ -119,6 +120,8 @@ def totals(summary: Summary) -> str:
         text += f", {summary.skipped / 1e6:.1f} MB were there"
     if summary.held:
         text += f"; {summary.held} scenes are another process's"
+    if summary.foreign:
+        text += f"; {summary.foreign} scenes left alone, whose format is not uploaded this way"
     return text + ("; stopped, the next upload goes on from here" if summary.stopped else "")
 
 
@@ -127,12 +130,14 @@ def _bad(summary: Summary) -> int:
 
 
 def _dry_run(spool: Path, settings: UploadConfig) -> int:
-    check_settings(settings, endpoint_from(settings.endpoint))
+    check_settings(settings)
+    destination = destination_for(settings)
+    check_formats(StateBook(Spool(spool)), destination.formats, destination.remedy)
     count = size = 0
-    for record, action in plan(spool):
+    for record, action in plan(spool, destination.formats):
         print(f"{record.reference_id}  {action}  {record.items} items  {record.bytes / 1e6:.1f} MB")
-        count += 1
-        size += record.bytes
+        count += action != LEAVE_ALONE
+        size += record.bytes * (action != LEAVE_ALONE)
     where = settings.dataset_id or settings.dataset_name
     print(f"{count} scenes, {size / 1e6:.1f} MB to {settings.store.partition('?')[0]} and dataset {where}; not done")
     return 0

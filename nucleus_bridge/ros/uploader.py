@@ -21,7 +21,7 @@ from nucleus_bridge.ros.diagnostics import ERROR, OK, WARN, make_status
 from nucleus_bridge.ros.parameters import NodeParameters
 from nucleus_bridge.ros.running import Stop, run
 from nucleus_bridge.spool.state import SceneState, StateRecord
-from nucleus_bridge.upload import Uploader, UploadObserver, api_key_from_environment
+from nucleus_bridge.upload import Uploader, UploadObserver, key_for
 
 NAME = "nucleus_uploader"
 REPORT_PERIOD_S = 1.0
@@ -78,7 +78,7 @@ class UploaderNode(Node):
         self._settings = NodeParameters(self, self._ignore)
         if not self._settings.config.spool.path:
             raise ConfigError("spool.path: set it to the folder that holds the scenes")
-        self._key = api_key_from_environment()
+        self._key = key_for(self._settings.config.upload)
         self._progress = UploadProgress(self.get_logger())
         self._failure = ""
         self._ending = threading.Event()

@@ -85,6 +85,7 @@ class StateRecord:
         dataset_id: The dataset it was or is to be submitted to.
         request_id: The submission it was or is to be part of.
         job_id: The job that takes it in.
+        format: What its manifest says; "" when that cannot be read.
         attempts: How often a job was started for it.
         error: The last error, one line.
         updated: When this was written, UTC; for people, nothing depends on it.
@@ -100,6 +101,7 @@ class StateRecord:
     dataset_id: str = ""
     request_id: str = ""
     job_id: str = ""
+    format: str = ""
     attempts: int = 0
     error: str = ""
     updated: str = ""
@@ -148,9 +150,16 @@ class StateBook:
             raise
         content = content_digest(manifest)
         if known is not None and known.content == content:
-            return known
-        size = sum(record.bytes for record in manifest.files)
-        return StateRecord(reference_id, SceneState.SEALED, content, manifest.frames, manifest.items, size)
+            return replace(known, format=manifest.format)
+        return StateRecord(
+            reference_id,
+            SceneState.SEALED,
+            content,
+            manifest.frames,
+            manifest.items,
+            bytes=sum(record.bytes for record in manifest.files),
+            format=manifest.format,
+        )
 
     def _without_folder(self, reference_id: str, known: StateRecord | None) -> StateRecord:
         if known is not None and (known.state in ENDED or not (self.spool.quarantine_dir / reference_id).is_dir()):

@@ -25,6 +25,7 @@ class Summary:
     Attributes:
         ended: Number of scenes by the state that they were left in.
         held: Scenes that another process is working on.
+        foreign: Scenes of a format that is not uploaded this way.
         sent: Bytes that went to the object store.
         skipped: Bytes that were there already.
         stopped: Whether it was told to stop.
@@ -32,6 +33,7 @@ class Summary:
 
     ended: Counter[SceneState] = field(default_factory=Counter)
     held: int = 0
+    foreign: int = 0
     sent: int = 0
     skipped: int = 0
     stopped: bool = False
@@ -56,6 +58,7 @@ class Board:
         self._active: set[str] = set()
         self._left: dict[str, SceneState] = {}
         self._done: dict[str, Stamp] = {}
+        self._foreign: set[str] = set()
         self._try_after: dict[str, float] = {}
 
     @property
@@ -81,6 +84,7 @@ class Board:
         with self._lock:
             self._summary.ended = Counter(self._left.values())
             self._summary.held = held
+            self._summary.foreign = len(self._foreign)
             self._summary.stopped = self.stop.is_set()
             return self._summary
 
@@ -99,6 +103,12 @@ class Board:
     def note_done(self, reference_id: str, stamp: Stamp) -> None:
         """Remember that a folder, as it is, needs no work."""
         with self._lock:
+            self._done[reference_id] = stamp
+
+    def note_foreign(self, reference_id: str, stamp: Stamp) -> None:
+        """Remember that a folder, as it is, is to be left alone."""
+        with self._lock:
+            self._foreign.add(reference_id)
             self._done[reference_id] = stamp
 
     def begin(self, record: StateRecord, *, to_store: bool) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One HTTP exchange with Nucleus: what each kind of answer means, and that no secret shows in any error."""
+"""One HTTP exchange with the service: what each kind of answer means, and that no secret shows in any error."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import datetime as dt
 import email.utils
 import ipaddress
 import json
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -35,6 +36,18 @@ def check_endpoint(endpoint: str) -> str:
     return endpoint.rstrip("/")
 
 
+def key_from_environment(variable: str, environment: Mapping[str, str] = os.environ) -> str:
+    """Return an API key, which is never taken from anywhere else.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    key = environment.get(variable, "").strip()
+    if not key:
+        raise ConfigError(f"{variable} is not set; the API key is taken from the environment only")
+    return key
+
+
 def is_loopback(url: str) -> bool:
     """Whether a URL points to this very machine."""
     host = urlsplit(url).hostname or ""
@@ -45,10 +58,17 @@ def is_loopback(url: str) -> bool:
 
 
 class HttpChannel:
-    """Sends one request and reads the whole answer; one thread at a time."""
+    """Sends one request and reads the whole answer; one thread at a time.
 
-    def __init__(self, key: str, timeout_s: float) -> None:
+    Args:
+        key: The API key.
+        timeout_s: Longest silence of the other side.
+        key_variable: Where the key comes from, for messages.
+    """
+
+    def __init__(self, key: str, timeout_s: float, *, key_variable: str) -> None:
         self._key = key
+        self._key_variable = key_variable
         self._timeout = (min(_CONNECT_S, timeout_s), timeout_s)
         self._session = requests.Session()
 
@@ -74,7 +94,7 @@ class HttpChannel:
         if response.status_code in (401, 403):
             raise AuthError(
                 f"{what}: the API key was refused (HTTP {response.status_code}{self._text(response)}); "
-                "nothing more is sent until NUCLEUS_API_KEY holds a key that may do this"
+                f"nothing more is sent until {self._key_variable} holds a key that may do this"
             )
         self._check(what, response)
         try:

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from nucleus_bridge.errors import ConfigError, RejectedError, UnavailableError
-from nucleus_bridge.upload.http import HttpChannel, check_endpoint, expect
+from nucleus_bridge.upload.http import HttpChannel, check_endpoint, expect, key_from_environment
 from nucleus_bridge.upload.retry import Retry, TransientError
 
 PUBLIC_ENDPOINT = "https://api.scale.com/v1/nucleus"
@@ -31,10 +31,7 @@ def api_key_from_environment(environment: Mapping[str, str] = os.environ) -> str
     Raises:
         ConfigError: There is none.
     """
-    key = environment.get(KEY_VARIABLE, "").strip()
-    if not key:
-        raise ConfigError(f"{KEY_VARIABLE} is not set; the API key is taken from the environment only")
-    return key
+    return key_from_environment(KEY_VARIABLE, environment)
 
 
 def endpoint_from(configured: str, environment: Mapping[str, str] = os.environ) -> str:
@@ -75,7 +72,7 @@ class NucleusClient:
     def __init__(self, endpoint: str, key: str, *, timeout_s: float = 120.0, retry: Retry | None = None) -> None:
         self.endpoint = check_endpoint(endpoint)
         self.retry = retry or Retry()
-        self._http = HttpChannel(key, timeout_s)
+        self._http = HttpChannel(key, timeout_s, key_variable=KEY_VARIABLE)
 
     def __repr__(self) -> str:
         return f"NucleusClient({self.endpoint!r}, key=***)"

@@ -3,16 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from nucleus_bridge.config import UploadConfig
 from nucleus_bridge.errors import ConfigError, OutputError
 from nucleus_bridge.spool import Spool
 from nucleus_bridge.spool.state import SceneState, StateBook, StateRecord
+from nucleus_bridge.upload.choice import destination_for
 from nucleus_bridge.upload.store_url import check_url_kind, parse_store_url
 
-_ACTIONS = {
+LEAVE_ALONE = "leave alone"
+_TO_DO = {
     SceneState.SEALED: "send",
     SceneState.STORING: "go on sending",
     SceneState.STORED: "submit",
@@ -21,7 +23,7 @@ _ACTIONS = {
 }
 
 
-def check_settings(settings: UploadConfig, endpoint: str) -> None:
+def check_settings(settings: UploadConfig) -> None:
     """Make sure that the settings say where to and can be used together.
 
     Raises:
@@ -29,12 +31,36 @@ def check_settings(settings: UploadConfig, endpoint: str) -> None:
     """
     if not settings.store:
         raise ConfigError("upload.store is not set: say which object store the clouds and images go to (--store URL)")
-    if bool(settings.dataset_id) == bool(settings.dataset_name):
-        raise ConfigError("set one of upload.dataset_id and upload.dataset_name (--dataset NAME_OR_ID)")
+    destination = destination_for(settings)
+    destination.check(settings)
+    endpoint = destination.endpoint(settings)
     check_url_kind(parse_store_url(settings.store), settings.url, settings.public_base_url, endpoint)
 
 
-def plan(spool: Path) -> Iterator[tuple[StateRecord, str]]:
+def check_formats(book: StateBook, formats: Collection[str], remedy: str) -> None:
+    """Make sure that an upload has something to do if there is anything to be done.
+
+    Args:
+        book: The spool's states.
+        formats: What the scenes may be of.
+        remedy: What to do with a scene of another format.
+
+    Raises:
+        ConfigError: No scene that waits is of these formats.
+    """
+    waiting = [record for record in book.all() if record.state in _TO_DO]
+    foreign = [record for record in waiting if is_foreign(record, formats)]
+    if foreign and len(foreign) == len(waiting):
+        first = foreign[0]
+        raise ConfigError(f"{first.reference_id}: is a scene of format {first.format}, which {remedy}")
+
+
+def is_foreign(record: StateRecord, formats: Collection[str]) -> bool:
+    """Whether a scene is surely none of these formats."""
+    return bool(record.format) and record.format not in formats
+
+
+def plan(spool: Path, formats: Collection[str]) -> Iterator[tuple[StateRecord, str]]:
     """Yield each scene and what an upload would do with it now, without doing anything.
 
     Raises:
@@ -43,5 +69,5 @@ def plan(spool: Path) -> Iterator[tuple[StateRecord, str]]:
     if not spool.is_dir():
         raise OutputError(f"spool {spool}: there is no such folder; convert or record into it first")
     for record in StateBook(Spool(spool)).all():
-        if record.state in _ACTIONS:
-            yield record, _ACTIONS[record.state]
+        if record.state in _TO_DO:
+            yield record, LEAVE_ALONE if is_foreign(record, formats) else _TO_DO[record.state]

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from nucleus_bridge.errors import SceneError, StoreConflictError, StoreError
 from nucleus_bridge.formats.nucleus import encode_payload
 from nucleus_bridge.spool.failpoints import failpoint
 from nucleus_bridge.spool.manifest import MANIFEST_NAME, SCENE_NAME, FileRecord, Manifest
+from nucleus_bridge.upload.destination import FrameKeys, Told
 from nucleus_bridge.upload.pool import DaemonPool
 from nucleus_bridge.upload.store import ObjectStore
 
-Told = Callable[[str, int, bool], None]
+Result = TypeVar("Result")
 
 
 class SceneSender:
@@ -33,7 +34,7 @@ class SceneSender:
         self._files = files
         self._told = told
 
-    def send(self, folder: Path, manifest: Manifest) -> None:
+    def send(self, folder: Path, manifest: Manifest) -> FrameKeys:
         """Put every file of a scene that is not in the store yet.
 
         Raises:
@@ -41,34 +42,57 @@ class SceneSender:
             StoreConflictError: Other content is under a key.
             UploadError: The store does not take it.
         """
-        key = partial(self._store.url.key, manifest.reference_id)
-        present = self._claim(key(MANIFEST_NAME), folder, manifest)
-        failpoint("claimed")
-        futures: list[Future[None]] = [
-            self._files.submit(partial(self._send_file, key(record.path), folder, manifest, record, present))
-            for record in manifest.files
-        ]
-        try:
-            for future in futures:
-                future.result()
-        except BaseException:
-            for future in futures:
-                future.cancel()
-            raise
+        present = self.claim(folder, manifest)
+        self.send_files(folder, manifest, manifest.files, present)
+        return ()
 
     def verify(self, manifest: Manifest) -> bool:
         """Whether the store holds every file of a scene, by its listing."""
         sizes = self._store.sizes(manifest.reference_id)
         return MANIFEST_NAME in sizes and all(sizes.get(record.path) == record.bytes for record in manifest.files)
 
-    def _claim(self, key: str, folder: Path, manifest: Manifest) -> dict[str, int]:
-        """Put the manifest and return what is in the store already."""
+    def claim(self, folder: Path, manifest: Manifest) -> dict[str, int]:
+        """Put the manifest and return path and size of what is in the store already.
+
+        Raises:
+            SceneError: The manifest cannot be read.
+            StoreConflictError: Another scene's manifest is there.
+            UploadError: The store does not take it.
+        """
+        key = self._store.url.key(manifest.reference_id, MANIFEST_NAME)
         try:
             content = (folder / MANIFEST_NAME).read_bytes()
         except OSError as error:
             raise SceneError(f"{folder / MANIFEST_NAME}: cannot be read: {error.strerror}") from None
-        if self._store.put_bytes(key, content):
-            return {}
+        is_first = self._store.put_bytes(key, content)
+        if not is_first:
+            self._compare_claims(key, content, manifest)
+        failpoint("claimed")
+        return {} if is_first else self._store.sizes(manifest.reference_id)
+
+    def send_files(
+        self, folder: Path, manifest: Manifest, files: Iterable[FileRecord], present: Mapping[str, int]
+    ) -> None:
+        """Put files of a scene of which ``present`` does not say that they are there.
+
+        Raises:
+            SceneError: A file is missing or changed.
+            StoreConflictError: Other content is under a key.
+            UploadError: The store does not take it.
+        """
+        self.together([partial(self._send_file, folder, manifest, record, present) for record in files])
+
+    def together(self, work: Sequence[Callable[[], Result]]) -> list[Result]:
+        """Have work done by the threads and return the results in order; the first error ends it all."""
+        futures: list[Future[Result]] = [self._files.submit(part) for part in work]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
+
+    def _compare_claims(self, key: str, content: bytes, manifest: Manifest) -> None:
         stored = self._store.get_bytes(key)
         if stored is None:
             raise StoreError(f"{self._store.url.native(key)}: vanished while it was looked at")
@@ -77,12 +101,10 @@ class SceneSender:
                 f"{self._store.url.native(key)}: another scene of this id, with other content, is in the store; it is "
                 "never overwritten: use another scene.prefix or store prefix, or remove it there"
             )
-        return self._store.sizes(manifest.reference_id)
 
-    def _send_file(
-        self, key: str, folder: Path, manifest: Manifest, record: FileRecord, present: dict[str, int]
-    ) -> None:
+    def _send_file(self, folder: Path, manifest: Manifest, record: FileRecord, present: Mapping[str, int]) -> None:
         self._store.retry.check()
+        key = self._store.url.key(manifest.reference_id, record.path)
         if present.get(record.path) == record.bytes and self._store.holds(key, record):
             self._told(manifest.reference_id, record.bytes, True)
             return

@@ -15,6 +15,7 @@ from nucleus_bridge.errors import RejectedError, SceneError, UnavailableError, U
 from nucleus_bridge.spool.failpoints import failpoint
 from nucleus_bridge.spool.manifest import Manifest
 from nucleus_bridge.spool.state import SceneState, StateBook, StateRecord
+from nucleus_bridge.upload.destination import Changed, FrameKeys
 from nucleus_bridge.upload.nucleus import COMPLETED, JobStatus, NucleusClient
 from nucleus_bridge.upload.retry import TransientError
 from nucleus_bridge.upload.scene_files import same_structure, scene_line
@@ -26,8 +27,6 @@ BATCH_WAIT_S = 30.0
 MAX_ATTEMPTS = 3
 MAX_JOBS = 4
 _LATE_LOOKS = 5
-
-Changed = Callable[[StateRecord], None]
 
 
 @dataclass
@@ -42,7 +41,7 @@ class _Job:
     late_looks: int = 0
 
 
-class Submitter:
+class SceneSubmitter:
     """Takes stored scenes from a queue; runs in a thread of its own."""
 
     def __init__(  # noqa: PLR0913 - it stands between all of them
@@ -69,8 +68,9 @@ class Submitter:
         self._jobs: list[_Job] = []
         self._closed = False
 
-    def add(self, record: StateRecord) -> None:
-        """Hand in a scene that is stored or submitted."""
+    def add(self, record: StateRecord, frames: FrameKeys = ()) -> None:
+        """Hand in a scene that is stored or submitted; all its URLs follow from its own ``scene.json``."""
+        del frames
         self._incoming.put(record)
 
     def close(self) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from nucleus_bridge.config import UploadConfig
 from nucleus_bridge.errors import (
-    ConfigError,
     OutputError,
     SceneError,
     StoppedError,
@@ -23,15 +22,14 @@ from nucleus_bridge.spool import Spool
 from nucleus_bridge.spool.leases import LEASE_S, Lease, Leases
 from nucleus_bridge.spool.manifest import Manifest
 from nucleus_bridge.spool.state import ENDED, SceneState, StateBook, StateRecord
-from nucleus_bridge.upload.board import RETRY_FAILED_S, Board, Summary, folder_stamp
-from nucleus_bridge.upload.nucleus import NucleusClient, endpoint_from
+from nucleus_bridge.upload.board import RETRY_FAILED_S, Board, Stamp, Summary, folder_stamp
+from nucleus_bridge.upload.choice import destination_for
+from nucleus_bridge.upload.destination import Destination, Submitter
 from nucleus_bridge.upload.observer import UploadObserver
-from nucleus_bridge.upload.plan import check_settings
+from nucleus_bridge.upload.plan import check_formats, check_settings, is_foreign
 from nucleus_bridge.upload.pool import DaemonPool
 from nucleus_bridge.upload.retry import Retry
-from nucleus_bridge.upload.scene_files import SceneSender
 from nucleus_bridge.upload.store import open_store
-from nucleus_bridge.upload.submission import Submitter
 
 SCENES_AT_ONCE = 4
 STOP_S = 4.0
@@ -44,7 +42,7 @@ class Uploader:
     Args:
         spool: Folder of the spool.
         settings: The ``upload`` group of the configuration.
-        key: Nucleus API key.
+        key: API key; Nucleus's, or with a task template that for tasks.
         observer: Is told what happens.
         retry: How to try again; its ``stop`` event stops the upload.
         lease_s: How long a process on another machine may be silent before its scenes are taken over.
@@ -63,8 +61,7 @@ class Uploader:
         retry: Retry | None = None,
         lease_s: float = LEASE_S,
     ) -> None:
-        endpoint = endpoint_from(settings.endpoint)
-        check_settings(settings, endpoint)
+        check_settings(settings)
         self._settings = settings
         self._retry = retry or Retry(give_up_after_s=settings.give_up_after_s)
         self._stop = self._retry.stop
@@ -72,11 +69,11 @@ class Uploader:
         self._retry.told = self._board.waiting
         self._book = StateBook(Spool(spool))
         self._leases = Leases(self._book.spool, lease_s=lease_s)
-        self._client = NucleusClient(endpoint, key, timeout_s=settings.timeout_s, retry=self._retry)
+        self._destination: Destination = destination_for(settings)(settings, key, self._retry)
         self._store = open_store(settings.store, timeout_s=settings.timeout_s, retry=self._retry)
         self._files = DaemonPool(settings.max_concurrency, "upload-file")
         self._scenes = DaemonPool(SCENES_AT_ONCE, "upload-scene")
-        self._sender = SceneSender(self._store, self._files, self._board.count)
+        self._sender = self._destination.sender(self._store, self._files, self._board.count)
         self._held = 0
 
     def stop(self) -> None:
@@ -92,15 +89,19 @@ class Uploader:
 
         Raises:
             AuthError: The key or the store's credentials are refused.
-            ConfigError: The dataset cannot be used.
+            ConfigError: The destination cannot be used, or every scene that waits is of a format it does not take.
             OutputError: The spool cannot be written to.
             UploadError: Nothing can go on.
         """
         ended = False
         try:
             self._book.create()
+            check_formats(self._book, self._destination.formats, self._destination.remedy)
             self._leases.start(self._board.progress)
-            submitter = self._submitter(self._dataset())
+            self._destination.open()
+            submitter = self._destination.submitter(
+                self._store, self._book, self._moved, lambda: self._board.storing == 0
+            )
             submitting = threading.Thread(target=self._guarded(submitter.run), name="upload-submit", daemon=True)
             submitting.start()
             self._feed(submitter, watch=watch)
@@ -113,33 +114,10 @@ class Uploader:
             self._scenes.close()
             if ended or not self._stop.is_set():
                 self._leases.close()  # else threads may still write: the leases end with the process
-            self._client.close()
+            self._destination.close()
         if self._board.fatal is not None and not isinstance(self._board.fatal, StoppedError):
             raise self._board.fatal
         return self._board.summary(self._held)
-
-    def _dataset(self) -> str:
-        """Find or create the dataset, before anything is sent."""
-        settings = self._settings
-        dataset_id = settings.dataset_id or self._client.find_dataset(settings.dataset_name)
-        if dataset_id is None:
-            return self._client.create_dataset(settings.dataset_name, privacy_mode=settings.privacy_mode)
-        self._client.check_dataset(dataset_id)
-        if settings.privacy_mode and not self._client.uses_privacy_mode(dataset_id):
-            message = f"upload.privacy_mode: dataset {dataset_id} was created without it, which cannot be changed"
-            raise ConfigError(f"{message}; use another dataset, or a new name and it is created")
-        return dataset_id
-
-    def _submitter(self, dataset_id: str) -> Submitter:
-        return Submitter(
-            self._client,
-            self._store,
-            self._book,
-            self._settings,
-            dataset_id,
-            changed=self._moved,
-            idle=lambda: self._board.storing == 0,
-        )
 
     def _wait_for_the_end(self, submitting: threading.Thread) -> bool:
         """Wait for the threads, not for long when told to stop; returns whether all ended."""
@@ -172,8 +150,7 @@ class Uploader:
         """Begin with every scene that is free; returns whether a lease may yet turn out to be a dead process's."""
         unsure, held = False, 0
         for reference_id, stamp in self._board.untouched(self._book.spool.scenes()):
-            if not self._settings.delete_after and self._is_done(reference_id):
-                self._board.note_done(reference_id, stamp)
+            if self._needs_nothing(reference_id, stamp):
                 continue
             while self._board.storing >= 2 * SCENES_AT_ONCE and not self._stop.is_set():
                 self._board.changed.wait(_LOOK_S)
@@ -188,11 +165,20 @@ class Uploader:
         self._held = held
         return unsure
 
-    def _is_done(self, reference_id: str) -> bool:
+    def _needs_nothing(self, reference_id: str, stamp: Stamp) -> bool:
+        """Whether a scene is to be left as it is, now and until its folder changes."""
         try:
-            return self._book.get(reference_id).state is SceneState.DONE
+            record = self._book.get(reference_id)
         except SceneError:
             return False
+        foreign, is_done = is_foreign(record, self._destination.formats), record.state is SceneState.DONE
+        if foreign and not is_done:
+            self._board.note_foreign(reference_id, stamp)
+        elif is_done and (foreign or not self._settings.delete_after):
+            self._board.note_done(reference_id, stamp)
+        else:
+            return False
+        return True
 
     def _begin(self, reference_id: str, submitter: Submitter) -> None:
         """Go on with a scene from the state that it is in, now that it cannot change under our hands."""
@@ -210,7 +196,8 @@ class Uploader:
                 self._delete(record)
             self._leave(reference_id, None)
             return
-        if record.state is SceneState.STORED and record.store != self._store.url.text:
+        elsewhere = record.store != self._store.url.text
+        if record.state is SceneState.STORED and (elsewhere or not self._destination.submits_from_record):
             record = self._book.write(record, SceneState.SEALED)
         to_store = record.state not in (SceneState.STORED, SceneState.SUBMITTED)
         self._board.begin(record, to_store=to_store)
@@ -228,11 +215,11 @@ class Uploader:
                 record = self._book.write(record, SceneState.STORING, store=self._store.url.text)
             self._board.moved(record)
             folder = self._book.spool.scene_folder(record.reference_id)
-            self._sender.send(folder, Manifest.read(folder))
+            frames = self._sender.send(folder, Manifest.read(folder))
             if self._leases.keeps(record.reference_id):
                 record = self._book.write(record, SceneState.STORED, store=self._store.url.text)
                 self._board.moved(record)
-                submitter.add(record)
+                submitter.add(record, frames)
             else:
                 self._leave(record.reference_id, None)
         except (SceneError, StoreConflictError) as error:

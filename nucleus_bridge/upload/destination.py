@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What differs between the things that scenes become at the service; a dataset's scenes or annotation tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from nucleus_bridge.spool.manifest import Manifest
+from nucleus_bridge.spool.state import StateBook, StateRecord
+from nucleus_bridge.upload.pool import DaemonPool
+from nucleus_bridge.upload.store import ObjectStore
+
+Changed = Callable[[StateRecord], None]
+Told = Callable[[str, int, bool], None]
+FrameKeys = tuple[str, ...]
+"""Keys of the files that were made for a submission, in the order of the frames; none when it needs no such files."""
+
+
+class Sender(Protocol):
+    """Sends the files of scenes to the object store; several scenes may be sent at the same time."""
+
+    def send(self, folder: Path, manifest: Manifest) -> FrameKeys:
+        """Put every file of a scene that is not in the store yet.
+
+        Raises:
+            SceneError: A file is missing or changed, or is not what it should be.
+            StoreConflictError: Other content is under a key.
+            UploadError: The store does not take it.
+        """
+        ...
+
+    def verify(self, manifest: Manifest) -> bool:
+        """Whether the store holds every file of a scene, by its listing."""
+        ...
+
+
+class Submitter(Protocol):
+    """Takes scenes whose files are stored to their end; runs in a thread of its own."""
+
+    def add(self, record: StateRecord, frames: FrameKeys = ()) -> None:
+        """Hand in a scene that is stored or submitted."""
+        ...
+
+    def close(self) -> None:
+        """End after what was handed in."""
+        ...
+
+    def run(self) -> None:
+        """Work until closed and everything has ended.
+
+        Raises:
+            UploadError: Nothing can go on.
+        """
+        ...
+
+
+class Destination(Protocol):
+    """One way to hand in scenes.
+
+    Attributes:
+        formats: What scenes may be of, as their manifests name it.
+        remedy: What to do with a scene of another format.
+        submits_from_record: Whether a scene can be submitted by a process that did not send its files.
+    """
+
+    formats: frozenset[str]
+    remedy: str
+    submits_from_record: bool
+
+    def open(self) -> None:
+        """Make sure that the service can be used, before anything is sent.
+
+        Raises:
+            AuthError: The key is refused.
+            ConfigError: The settings do not fit the service.
+            UploadError: It gives no answer.
+        """
+        ...
+
+    def sender(self, store: ObjectStore, files: DaemonPool, told: Told) -> Sender:
+        """Return what sends the files."""
+        ...
+
+    def submitter(self, store: ObjectStore, book: StateBook, changed: Changed, idle: Callable[[], bool]) -> Submitter:
+        """Return what submits the scenes; ``idle`` tells whether no further one is about to come."""
+        ...
+
+    def close(self) -> None:
+        """Close the connections."""
+        ...
