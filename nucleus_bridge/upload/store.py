@@ -8,7 +8,7 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -89,21 +89,23 @@ class ObjectStore:
             StoreError: The store cannot take it.
         """
         if record.bytes <= PART_BYTES:
-            content = checked_content(path, record)
-            if self._call(f"put {key}", lambda: self._create(key, content, record)):
-                return True
-            if self.holds(key, record):
-                return False
-            raise self._conflict(key, record)
+            return self._put_whole(key, checked_content(path, record), record)
         if not absent and self.holds(key, record):
             return False
         if not absent and self.size(key) is not None:
             raise self._conflict(key, record)
-        return self._call(
-            f"put {key}",
-            lambda: self._send_parts(key, path, record),
-            lambda: True if self.holds(key, record) else None,  # an answer may have been lost after all went well
-        )
+        return self._put_parts(key, record, lambda: checked_parts(path, record, self.retry.check))
+
+    def put_content(self, key: str, content: bytes, record: FileRecord) -> bool:
+        """Put content under a key that was free when it was last looked at; returns whether it had to be sent.
+
+        Raises:
+            StoreConflictError: Something else is under the key.
+            StoreError: The store cannot take it.
+        """
+        if record.bytes <= PART_BYTES:
+            return self._put_whole(key, content, record)
+        return self._put_parts(key, record, lambda: _parts(content, self.retry.check))
 
     def put_bytes(self, key: str, content: bytes) -> bool:
         """Put something small under a key; returns False when something is there already."""
@@ -165,15 +167,27 @@ class ObjectStore:
 
     def item_urls(self, keys: Sequence[str], kind: str, *, public_base_url: str, expires_s: int) -> list[str]:
         """Return the URLs under which items are read; presigned ones start to expire now."""
-        if kind == "native":
-            return [self.url.native(key) for key in keys]
-        if kind == "public":
-            return [f"{public_base_url.rstrip('/')}/{key}" for key in keys]
+        if kind != "presigned":
+            return self.url.item_urls(keys, public_base_url if kind == "public" else "")
         life = dt.timedelta(seconds=expires_s)
         signed: list[str] = self._call(
             "sign URLs", lambda: list(self._api.sign(self._backend, "GET", list(keys), life)) if keys else []
         )
         return signed
+
+    def _put_whole(self, key: str, content: bytes, record: FileRecord) -> bool:
+        if self._call(f"put {key}", lambda: self._create(key, content, record)):
+            return True
+        if self.holds(key, record):
+            return False
+        raise self._conflict(key, record)
+
+    def _put_parts(self, key: str, record: FileRecord, parts: Callable[[], Iterator[bytes]]) -> bool:
+        return self._call(
+            f"put {key}",
+            lambda: self._send_parts(key, record, parts()),
+            lambda: True if self.holds(key, record) else None,  # an answer may have been lost after all went well
+        )
 
     def _create(self, key: str, content: bytes, record: FileRecord) -> bool:
         from obstore.exceptions import AlreadyExistsError  # noqa: PLC0415 - an extra
@@ -191,12 +205,12 @@ class ObjectStore:
             return False
         return True
 
-    def _send_parts(self, key: str, path: Path, record: FileRecord) -> bool:
+    def _send_parts(self, key: str, record: FileRecord, parts: Iterator[bytes]) -> bool:
         with self._large_files:  # each holds several parts in memory
             self._api.put(
                 self._backend,
                 key,
-                checked_parts(path, record, self.retry.check),
+                parts,
                 attributes=self._attributes(record),
                 use_multipart=True,
                 chunk_size=PART_BYTES,
@@ -257,6 +271,12 @@ class ObjectStore:
             f"{self.url.native(key)}: other content is there already (wanted {record.bytes} bytes, sha256 "
             f"{record.sha256[:12]}...); it is never overwritten: use another scene.prefix or store prefix, or remove it"
         )
+
+
+def _parts(content: bytes, check: Callable[[], None]) -> Iterator[bytes]:
+    for start in range(0, len(content), PART_BYTES):
+        check()
+        yield content[start : start + PART_BYTES]
 
 
 def _passing(error: Exception) -> bool:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
@@ -49,6 +50,12 @@ class StoreUrl:
     def native(self, key: str) -> str:
         """Return the URL of an object in the store's own scheme."""
         return f"{self.text}/{quote(key) if self.scheme == 'file' else key}"
+
+    def item_urls(self, keys: Sequence[str], public_base_url: str = "") -> list[str]:
+        """Return the URLs under which items are read for good: in the store's own scheme, or below a public one."""
+        if public_base_url:
+            return [f"{public_base_url.rstrip('/')}/{key}" for key in keys]
+        return [self.native(key) for key in keys]
 
 
 def parse_store_url(text: str) -> StoreUrl:
