@@ -47,9 +47,10 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps({"scenes": scenes, "dropped": drops}, indent=1))
         return 0
     for record, progress in rows:
+        task = f"  task {record.task_id}" if record.task_id else ""
         note = f"  {record.error}" if record.error else ""
         numbers = f"{record.frames} frames  {record.items} items  {record.bytes / 1e6:.1f} MB"
-        print(f"{record.reference_id}  {record.state.value}  {numbers}  {progress:.0%}{note}")
+        print(f"{record.reference_id}  {record.state.value}  {numbers}  {progress:.0%}{task}{note}")
     counts = Counter(record.state for record, _ in rows)
     print(f"{len(rows)} scenes: {', '.join(f'{counts[state]} {state.value}' for state in SceneState if counts[state])}")
     if drops:

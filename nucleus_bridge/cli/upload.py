@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import queue
 import signal
 import sys
@@ -22,6 +23,7 @@ from nucleus_bridge.spool.state import SceneState, StateBook, StateRecord
 from nucleus_bridge.upload import Summary, Uploader, UploadObserver, key_for
 from nucleus_bridge.upload.choice import destination_for
 from nucleus_bridge.upload.plan import LEAVE_ALONE, check_formats, check_settings, plan
+from nucleus_bridge.upload.tasks import planned_request
 
 _TOLD = (SceneState.DONE, SceneState.FAILED, SceneState.QUARANTINED)
 
@@ -32,8 +34,10 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
         "upload",
         help="upload sealed scenes and follow each job to its end",
         description="Send sealed scenes to the object store, submit them to Nucleus and follow each job to its end. "
-        "May be interrupted at any time and goes on where it was. The API key is taken from NUCLEUS_API_KEY.",
-        epilog="example: nucleus-bridge upload /data/spool --store s3://bucket/drives --dataset my_drives",
+        "With --task each sensor-fusion scene becomes an annotation task instead. May be interrupted at any time and "
+        "goes on where it was. The API key is taken from NUCLEUS_API_KEY, for tasks from SCALE_API_KEY.",
+        epilog="examples: nucleus-bridge upload /data/spool --store s3://bucket/drives --dataset my_drives; "
+        "nucleus-bridge upload /data/fusion --store s3://bucket/drives --task cuboids.yaml",
     )
     parser.add_argument("spool", metavar="SPOOL", type=Path, help="folder with the scenes")
     add_settings(parser)
@@ -46,7 +50,9 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """Add the options that say where scenes go."""
     parser.add_argument("--config", metavar="FILE", type=Path, help="ROS 2 parameter file; its upload section counts")
-    parser.add_argument("--dataset", metavar="NAME_OR_ID", help="Nucleus dataset; made when there is none of the name")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--dataset", metavar="NAME_OR_ID", help="Nucleus dataset; made when there is none of the name")
+    where.add_argument("--task", metavar="FILE", help="annotation tasks; FILE holds their labels and other free fields")
     parser.add_argument("--store", metavar="URL", help="s3://bucket/prefix, gs://..., az://... or file:///folder")
     parser.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides", help="override a parameter"
@@ -61,18 +67,24 @@ def upload_settings(options: argparse.Namespace) -> UploadConfig:
     """
     overrides: Sequence[str] = options.overrides
     if options.config is not None:
-        settings = load_config(options.config, overrides).upload
+        config = load_config(options.config, overrides)
+        settings = config.upload
+        if settings.task_template:
+            settings = replace(settings, task_template=str(config.base_dir / settings.task_template))
     else:
         values = check_values(dict(parse_override(text) for text in overrides))
         settings = UploadConfig(**{item.name: values[f"upload.{item.name}"] for item in fields(UploadConfig)})  # type: ignore[arg-type]
     if options.store is not None:
         settings = replace(settings, store=options.store)
+    if options.task is not None:
+        settings = replace(settings, task_template=options.task)
     if options.dataset is not None:
         by_id = options.dataset.startswith("ds_")
         settings = replace(
             settings,
             dataset_id=options.dataset if by_id else "",
             dataset_name="" if by_id else options.dataset,
+            task_template="",
         )
     return settings
 
@@ -133,13 +145,20 @@ def _dry_run(spool: Path, settings: UploadConfig) -> int:
     check_settings(settings)
     destination = destination_for(settings)
     check_formats(StateBook(Spool(spool)), destination.formats, destination.remedy)
-    count = size = 0
+    records = []
     for record, action in plan(spool, destination.formats):
         print(f"{record.reference_id}  {action}  {record.items} items  {record.bytes / 1e6:.1f} MB")
-        count += action != LEAVE_ALONE
-        size += record.bytes * (action != LEAVE_ALONE)
-    where = settings.dataset_id or settings.dataset_name
-    print(f"{count} scenes, {size / 1e6:.1f} MB to {settings.store.partition('?')[0]} and dataset {where}; not done")
+        if action != LEAVE_ALONE:
+            records.append(record)
+    where = f"dataset {settings.dataset_id or settings.dataset_name}"
+    if settings.task_template:
+        where = f"annotation tasks at {destination.endpoint(settings)}"
+        if records:
+            url, request = planned_request(spool, records[0].reference_id, settings)
+            print(f"POST {url}\n{json.dumps(request, indent=1)}")
+    size = sum(record.bytes for record in records)
+    store = settings.store.partition("?")[0]
+    print(f"{len(records)} scenes, {size / 1e6:.1f} MB to {store} and {where}; not done")
     return 0
 
 
@@ -148,8 +167,9 @@ class _Lines(UploadObserver):
 
     def changed(self, record: StateRecord) -> None:
         if record.state in _TOLD:
+            task = f"  task {record.task_id}" if record.task_id else ""
             note = f"  {record.error}" if record.error else ""
-            print(f"{record.reference_id}  {record.state.value}  {record.bytes / 1e6:.1f} MB{note}", flush=True)
+            print(f"{record.reference_id}  {record.state.value}  {record.bytes / 1e6:.1f} MB{task}{note}", flush=True)
 
     def waiting(self, reason: str, seconds: float) -> None:
         if seconds >= 1.0:

@@ -85,6 +85,7 @@ class StateRecord:
         dataset_id: The dataset it was or is to be submitted to.
         request_id: The submission it was or is to be part of.
         job_id: The job that takes it in.
+        task_id: The annotation task that it became.
         format: What its manifest says; "" when that cannot be read.
         attempts: How often a job was started for it.
         error: The last error, one line.
@@ -101,6 +102,7 @@ class StateRecord:
     dataset_id: str = ""
     request_id: str = ""
     job_id: str = ""
+    task_id: str = ""
     format: str = ""
     attempts: int = 0
     error: str = ""

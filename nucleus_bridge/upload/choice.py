@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which destination the settings ask for."""
+"""Which destination the settings ask for: annotation tasks when they name a task template, else a Nucleus dataset."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from collections.abc import Mapping
 from nucleus_bridge.config import UploadConfig
 from nucleus_bridge.upload.dataset import DatasetDestination
 from nucleus_bridge.upload.http import key_from_environment
+from nucleus_bridge.upload.tasks import TaskDestination
 
 
-def destination_for(settings: UploadConfig) -> type[DatasetDestination]:
+def destination_for(settings: UploadConfig) -> type[DatasetDestination | TaskDestination]:
     """Return the kind of destination."""
-    del settings
-    return DatasetDestination
+    return TaskDestination if settings.task_template else DatasetDestination
 
 
 def key_for(settings: UploadConfig, environment: Mapping[str, str] = os.environ) -> str:
-    """Return the API key that the destination needs.
+    """Return the API key that the destination needs: a Nucleus key makes no tasks, and the other way round.
 
     Raises:
         ConfigError: There is none.

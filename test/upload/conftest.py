@@ -19,7 +19,14 @@ from nucleus_bridge.receiver import Receiver
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("NUCLEUS_ENDPOINT", "NUCLEUS_API_KEY", "AWS_ENDPOINT_URL", "NUCLEUS_BRIDGE_FAILPOINT"):
+    for name in (
+        "NUCLEUS_ENDPOINT",
+        "NUCLEUS_API_KEY",
+        "SCALE_ENDPOINT",
+        "SCALE_API_KEY",
+        "AWS_ENDPOINT_URL",
+        "NUCLEUS_BRIDGE_FAILPOINT",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The REST calls that annotation tasks need; each is one attempt, so that no task holds up the others."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from nucleus_bridge.errors import RejectedError
+from nucleus_bridge.upload.http import HttpChannel, check_endpoint, expect
+from nucleus_bridge.upload.retry import Retry
+
+PUBLIC_ENDPOINT = "https://api.scale.com/v1"
+KEY_VARIABLE = "SCALE_API_KEY"
+ENDPOINT_VARIABLE = "SCALE_ENDPOINT"
+TASK_TYPE = "lidarannotation"
+
+
+def endpoint_from(configured: str, environment: Mapping[str, str] = os.environ) -> str:
+    """Return the endpoint: the environment's, the configured one, or the public one.
+
+    Raises:
+        ConfigError: It cannot be used.
+    """
+    return check_endpoint(environment.get(ENDPOINT_VARIABLE, "").strip() or configured or PUBLIC_ENDPOINT)
+
+
+class TaskClient:
+    """A client of one endpoint; one thread at a time.
+
+    Every call raises AuthError when the key is refused, and TransientError for what may be otherwise next time.
+    """
+
+    def __init__(self, endpoint: str, key: str, *, timeout_s: float = 120.0, retry: Retry | None = None) -> None:
+        self.endpoint = check_endpoint(endpoint)
+        self.retry = retry or Retry()
+        self._http = HttpChannel(key, timeout_s, key_variable=KEY_VARIABLE)
+
+    def __repr__(self) -> str:
+        return f"TaskClient({self.endpoint!r}, key=***)"
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def check_key(self) -> None:
+        """Make sure that the key is taken, by asking for something small."""
+        self.retry.again(lambda: self._told("tasks?limit=1"))
+
+    def create(self, request: Mapping[str, Any]) -> str:
+        """Make a task and return its id.
+
+        Raises:
+            RejectedError: The task is refused; status 409 says that its ``unique_id`` is taken.
+        """
+        answer = self._http.call("POST", f"{self.endpoint}/task/{TASK_TYPE}", request)
+        return str(expect("task", answer, lambda a: a["task_id"] and isinstance(a["task_id"], str))["task_id"])
+
+    def task(self, task_id: str) -> dict[str, Any] | None:
+        """Return a task, or None when the service does not know it."""
+        answer = self._told(f"task/{quote(task_id, safe='')}")
+        return None if answer is None else _checked(answer)
+
+    def find(self, unique_id: str) -> dict[str, Any] | None:
+        """Return the task of a ``unique_id``, or None when there is none or the service does not tell."""
+        answer = self._told(f"tasks?{urlencode({'unique_id': unique_id})}")
+        if answer is None:
+            return None
+        rows = expect("tasks", answer, lambda a: isinstance(a["docs"], list))["docs"]
+        found = [_checked(row) for row in rows]
+        return next((task for task in found if task.get("unique_id") == unique_id), None)
+
+    def _told(self, route: str) -> Any:  # noqa: ANN401 - JSON
+        """Return what the service tells, or None when it knows of nothing there."""
+        try:
+            return self._http.call("GET", f"{self.endpoint}/{route}")
+        except RejectedError:
+            return None
+
+
+def _checked(answer: object) -> dict[str, Any]:
+    task: dict[str, Any] = expect(
+        "task", answer, lambda a: isinstance(a["task_id"], str) and isinstance(a["status"], str)
+    )
+    return task
