@@ -27,6 +27,7 @@ MAY_USE = {
     "spool": {"errors", "model", "config"},
     "render": {"errors", "model", "config", "geometry", "decode", "pipeline", "formats", "spool"},
     "convert": {"errors", "model", "config", "bag", "pipeline", "render", "spool"},
+    "export": {"errors", "model", "config", "decode", "formats", "spool"},
     "upload": {"errors", "model", "config", "formats", "spool"},
     "receiver": {"errors", "spool"},
 }

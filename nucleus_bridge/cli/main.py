@@ -12,10 +12,22 @@ from collections.abc import Sequence
 from types import FrameType
 
 import nucleus_bridge
-from nucleus_bridge.cli import convert, demo_drive, init, inspect, preview, reconcile, serve, status, upload, validate
+from nucleus_bridge.cli import (
+    convert,
+    demo_drive,
+    export,
+    init,
+    inspect,
+    preview,
+    reconcile,
+    serve,
+    status,
+    upload,
+    validate,
+)
 from nucleus_bridge.errors import BridgeError, InputError
 
-COMMANDS = (demo_drive, inspect, init, convert, validate, preview, upload, status, reconcile, serve)
+COMMANDS = (demo_drive, inspect, init, convert, export, validate, preview, upload, status, reconcile, serve)
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
 LOG_LEVELS = ("debug", "info", "warn", "error")

@@ -9,6 +9,9 @@ from typing import Any
 
 from nucleus_bridge.model import CameraModel, FloatArray, GpsPose, Transform
 
+NUCLEUS = "nucleus"
+"""The manifest's ``format`` of scenes for Nucleus."""
+
 POSITION_DECIMALS = 6
 QUATERNION_DECIMALS = 9
 GPS_DECIMALS = 9

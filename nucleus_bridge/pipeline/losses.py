@@ -20,6 +20,7 @@ EXPECTED = frozenset(
         "voxel_points",  # another point of the same cloud.voxel_m
         "limit_points",  # beyond cloud.max_points
         "clipped_intensities",
+        "not_in_source",  # radar detections, where a Nucleus scene, which cannot hold them, was exported
     }
 )
 """Causes that follow from the configuration or from the sensors' rates; every other cause is a loss."""

@@ -14,7 +14,7 @@ from nucleus_bridge.config import Config
 from nucleus_bridge.decode.image import encode_pixels, image_file, pixels
 from nucleus_bridge.decode.rectify import expressible, rectify
 from nucleus_bridge.errors import ImageError
-from nucleus_bridge.formats.nucleus import camera_params, cloud_item, image_item
+from nucleus_bridge.formats.nucleus import NUCLEUS, camera_params, cloud_item, image_item
 from nucleus_bridge.formats.point_json import encode_cloud, encode_points
 from nucleus_bridge.model import CameraModel, Frame, PosedImage, Scene
 from nucleus_bridge.pipeline.losses import Table, merge
@@ -23,7 +23,6 @@ from nucleus_bridge.render.sensor_fusion import Shot, frame_document, frame_path
 from nucleus_bridge.spool.manifest import FileRecord
 from nucleus_bridge.spool.spool import write_scene_file
 
-NUCLEUS = "nucleus"
 SUFFIX = {"jpeg": ".jpg", "png": ".png"}
 
 Items = Mapping[str, Mapping[str, Any]]

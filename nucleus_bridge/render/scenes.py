@@ -12,11 +12,11 @@ from typing import Any
 import nucleus_bridge
 from nucleus_bridge.config import Config
 from nucleus_bridge.errors import BridgeError
-from nucleus_bridge.formats.nucleus import encode_payload, scene_payload
+from nucleus_bridge.formats.nucleus import NUCLEUS, encode_payload, scene_payload
 from nucleus_bridge.model import Scene
 from nucleus_bridge.pipeline.events import Event, FrameReady, SceneEnded, SceneStarted
 from nucleus_bridge.pipeline.losses import Table, merge, ordered
-from nucleus_bridge.render.frame import NUCLEUS, FrameJob, RenderedFrame, render_frame
+from nucleus_bridge.render.frame import FrameJob, RenderedFrame, render_frame
 from nucleus_bridge.render.sensors import sensors_of
 from nucleus_bridge.spool import FileRecord, Manifest, OpenScene, SealedScene, Spool
 
