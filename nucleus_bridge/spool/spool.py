@@ -162,10 +162,11 @@ class Spool:
         durable.sync_folder(scene.folder)
         if target.exists():
             doomed = self.open_dir / f"{_REPLACED}{manifest.reference_id}"
-            durable.remove_folder(doomed)
+            if doomed.exists():
+                self._remove(doomed, manifest.reference_id)
             durable.move_folder(target, doomed)
             durable.move_folder(scene.folder, target)
-            durable.remove_folder(doomed)
+            self._remove(doomed, manifest.reference_id)
         else:
             durable.move_folder(scene.folder, target)
         scene.release()
@@ -174,9 +175,13 @@ class Spool:
     def remove_scene(self, reference_id: str) -> None:
         """Remove a sealed scene, at once as far as others can see."""
         durable.make_folder(self.open_dir)
+        self._remove(self.scene_folder(reference_id), reference_id)
+
+    def _remove(self, folder: Path, reference_id: str) -> None:
+        """Remove a whole scene's folder so that no crash brings it or a part of it back."""
         doomed = self.open_dir / f"{_REMOVED}{reference_id}.{os.getpid()}"
         durable.remove_folder(doomed)
-        durable.move_folder(self.scene_folder(reference_id), doomed)
+        durable.move_folder(folder, doomed)
         durable.remove_folder(doomed)
 
     def _sync(self, folder: Path, paths: list[str]) -> None:
@@ -189,11 +194,11 @@ class Spool:
     def _sweep(self) -> None:
         """Put back what a crash left while it was being replaced, and clear away what has no living writer."""
         for replaced in sorted(self.open_dir.glob(f"{_REPLACED}*")):
-            home = self.scene_folder(replaced.name.removeprefix(_REPLACED))
-            if home.exists():
-                durable.remove_folder(replaced)
+            reference_id = replaced.name.removeprefix(_REPLACED)
+            if self.scene_folder(reference_id).exists():
+                self._remove(replaced, reference_id)
             else:
-                durable.move_folder(replaced, home)
+                durable.move_folder(replaced, self.scene_folder(reference_id))
         for removed in self.open_dir.glob(f"{_REMOVED}*"):
             durable.remove_folder(removed)
         for probe in self.open_dir.glob(f"{_PROBE}*"):
