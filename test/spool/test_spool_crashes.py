@@ -12,12 +12,12 @@ import hashlib
 import os
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from crashing_disk import CrashingDisk, Killed
+from crashing_disk import Change, CrashingDisk, Killed
 
 from nucleus_bridge.config import SpoolConfig
 from nucleus_bridge.errors import SceneError, SceneExistsError
@@ -28,6 +28,7 @@ from nucleus_bridge.spool.state import REASON_NAME, SceneState, StateBook, conte
 
 EFFORT = int(os.environ.get("NUCLEUS_BRIDGE_TEST_EFFORT", "1"))
 HISTORIES = 40 * EFFORT
+NOTES = 350
 CUTS = 50
 IDS = ("drive-a", "drive-b", "drive-c")
 STEPS = {
@@ -104,7 +105,7 @@ class Work:
     def go_on(self) -> None:
         """Do something, and perhaps die doing it."""
         work = self.chance.choice(
-            (self.seal, self.seal, self.leave_open, self.step, self.step, self.set_aside, self.remove, self.drop)
+            (*[self.seal] * 6, self.leave_open, *[self.step] * 3, self.set_aside, self.remove, self.drop)
         )
         if self.chance.random() < 0.15:
             self.disk.kill_after(self.chance.randrange(25))
@@ -138,7 +139,7 @@ class Work:
         new = digest_of(sealed, payload)
         self._may_become(name, (new, aside))
         try:
-            self.spool.seal(scene, sealed, payload, replace_existing=self.chance.random() < 0.7)
+            self.spool.seal(scene, sealed, payload, replace_existing=self.chance.random() < 0.8)
             self._is(name, (new, aside))
         except SceneExistsError:
             assert now != new
@@ -279,10 +280,36 @@ def test_after_a_power_cut_every_sealed_scene_is_whole_and_no_other_is_there(
     disk = CrashingDisk(root)
     with on_disk(disk, monkeypatch):
         work = Work(root, disk, chance)
-        while len(disk.notes) < 250:
+        while len(disk.notes) < NOTES:
             work.go_on()
+    moves = [number for number, note in enumerate(disk.notes) if isinstance(note, Change) and len(note.rows) > 1]
     for _ in range(CUTS):
-        cut = chance.randrange(len(disk.notes) + 1)
+        near_move = min(chance.choice(moves) + chance.randrange(5), len(disk.notes))
+        cut = chance.choice((near_move, chance.randrange(len(disk.notes) + 1)))
         expected = [expected for since, expected in work.timeline if since <= cut][-1]
         disk.after_power_cut(cut, chance, tmp_path / "left")
         check(recover(tmp_path / "left", chance, tmp_path / "spare", monkeypatch), expected)
+
+
+@pytest.mark.parametrize("kill", range(0, 30, 2))
+def test_a_scene_that_a_killed_process_began_is_safe_once_the_next_one_has_sealed_it(
+    kill: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chance = random.Random(kill)
+    root = tmp_path / "disk"
+    root.mkdir()
+    disk = CrashingDisk(root)
+    with on_disk(disk, monkeypatch):
+        work = Work(root, disk, chance)
+        chance.choice = lambda _: "x"
+        for notes in (kill, kill + 1):
+            disk.kill_after(notes)
+            with suppress(Killed):
+                work.seal("drive-a")
+            disk.revive()
+            work._begin()
+        work.seal("drive-a")
+    (expected,) = work.expected.places["drive-a"]
+    for seed in range(10):
+        disk.after_power_cut(len(disk.notes), random.Random(seed), tmp_path / "left")
+        assert place_of(Spool(tmp_path / "left/data/spool"), "drive-a") == expected
