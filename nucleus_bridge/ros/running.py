@@ -14,8 +14,8 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from nucleus_bridge.config.parameter_files import readable_arguments
 from nucleus_bridge.errors import BridgeError, InputError
-from nucleus_bridge.ros.parameter_files import readable_arguments
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
 SHUTDOWN_S = 4.0

@@ -53,7 +53,7 @@ def _readable(path: Path, copy: Path) -> Path | None:
 class _PlainDumper(yaml.SafeDumper):
     """Writes what is referred to twice twice: the parser of ROS 2 knows no aliases."""
 
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002
         return True
 
 
@@ -61,7 +61,7 @@ def _has_empty(content: object) -> bool:
     return isinstance(content, dict) and (not content or any(map(_has_empty, content.values())))
 
 
-def _without_empty(content: Any) -> Any:
+def _without_empty(content: Any) -> Any:  # noqa: ANN401 - whatever YAML holds
     if not isinstance(content, dict):
         return content
     kept = {key: _without_empty(value) for key, value in content.items()}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from nucleus_bridge.ros.parameter_files import readable_arguments
+from nucleus_bridge.config.parameter_files import readable_arguments
 
 
 def test_empty_mappings_are_left_out_of_a_copy_that_is_gone_afterwards(tmp_path: Path) -> None:
