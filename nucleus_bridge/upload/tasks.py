@@ -95,7 +95,6 @@ class TaskDestination:
         self, store: ObjectStore, book: StateBook, changed: Changed, idle: Callable[[], bool]
     ) -> TaskSubmitter:
         """Return what makes the tasks."""
-        del idle
         return TaskSubmitter(
             self._client,
             book,
@@ -103,6 +102,7 @@ class TaskDestination:
             self._template,
             urls=lambda keys: self._urls(store, keys),
             changed=changed,
+            idle=idle,
         )
 
     def close(self) -> None:

@@ -75,6 +75,7 @@ class Uploader:
         self._scenes = DaemonPool(SCENES_AT_ONCE, "upload-scene")
         self._sender = self._destination.sender(self._store, self._files, self._board.count)
         self._held = 0
+        self._is_beginning = True
 
     def stop(self) -> None:
         """Ask a running upload to end; it does within seconds, and the next one goes on where it was.
@@ -99,9 +100,7 @@ class Uploader:
             check_formats(self._book, self._destination.formats, self._destination.remedy)
             self._leases.start(self._board.progress)
             self._destination.open()
-            submitter = self._destination.submitter(
-                self._store, self._book, self._moved, lambda: self._board.storing == 0
-            )
+            submitter = self._destination.submitter(self._store, self._book, self._moved, self._is_idle)
             submitting = threading.Thread(target=self._guarded(submitter.run), name="upload-submit", daemon=True)
             submitting.start()
             self._feed(submitter, watch=watch)
@@ -139,12 +138,18 @@ class Uploader:
             folder, now = folder_stamp(self._book.spool.scenes_dir), time.monotonic()
             due = not watch or folder != folder_seen or now - looked > RETRY_FAILED_S
             self._board.changed.clear()
+            self._is_beginning = True
             unsure = self._begin_with_what_there_is(submitter) if due else False
+            self._is_beginning = False
             if due and not unsure:
                 folder_seen, looked = folder, now
             if not watch and not unsure and not self._board.busy:
                 return
             self._board.changed.wait(self._settings.watch_interval_s if watch and not unsure else _LOOK_S)
+
+    def _is_idle(self) -> bool:
+        """Whether every scene that there is was handed to the submitter."""
+        return not self._is_beginning and self._board.storing == 0
 
     def _begin_with_what_there_is(self, submitter: Submitter) -> bool:
         """Begin with every scene that is free; returns whether a lease may yet turn out to be a dead process's."""
