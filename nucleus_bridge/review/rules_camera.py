@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from nucleus_bridge.decode.image_header import read_file_header
+from nucleus_bridge.decode.image_header import FileHeader, read_file_header
 from nucleus_bridge.errors import ImageError, SceneError
 from nucleus_bridge.review.rules_files import SceneFolder
 from nucleus_bridge.review.rules_items import Item
 from nucleus_bridge.review.rules_json import finite, integer
 from nucleus_bridge.review.rules_manifest import count
 from nucleus_bridge.review.rules_pose import check_heading, check_position
-from nucleus_bridge.review.rules_report import Findings, shown
+from nucleus_bridge.review.rules_report import Findings, Place, shown
 
 CAMERA_RULES = {
     "camera-params-required": "every image has metadata.camera_params with position, heading, fx, fy, cx and cy",
@@ -27,10 +27,12 @@ CAMERA_RULES = {
 
 _REQUIRED = ("position", "heading", "fx", "fy", "cx", "cy")
 _COPIED_UNLESS_ZERO = ("k1", "k2", "k3", "k4", "p1", "p2", "camera_model")
-_COEFFICIENTS = {
-    "brown_conrady": {"k1", "k2", "k3", "p1", "p2"},
-    "fisheye": {"k1", "k2", "k3", "k4"},
+NUCLEUS_COEFFICIENTS = {
+    "brown_conrady": frozenset({"k1", "k2", "k3", "p1", "p2"}),
+    "fisheye": frozenset({"k1", "k2", "k3", "k4"}),
 }
+FUSION_COEFFICIENTS = {**NUCLEUS_COEFFICIENTS, "omnidirectional": frozenset({"k1", "k2", "k3", "p1", "p2", "xi"})}
+"""Coefficients by the camera models that a format knows."""
 _ALL_COEFFICIENTS = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2", "lx", "ly", "xi")
 _OPTIONAL = ("skew", "scale_factor", "timestamp", "priority", "camera_index", "camera_model", *_ALL_COEFFICIENTS)
 _SUFFIX_OF_KIND = {"jpeg": ".jpg", "png": ".png"}
@@ -47,34 +49,44 @@ def check_cameras(items: Sequence[Item], folder: SceneFolder, findings: Findings
         text = f"metadata.camera_params is {shown(params)}, expected an object"
         findings.expect("camera-params-required", item.place, holds=isinstance(params, dict), text=text)
         if isinstance(params, dict):
-            _check_params(item, params, findings)
-            _check_stamp(item, params.get("timestamp"), last_stamps, findings)
+            check_params(params, item.place, findings, NUCLEUS_COEFFICIENTS)
+            _check_copy(item, params, findings)
+            check_stamp(item.sensor, params.get("timestamp"), item.place, last_stamps, findings)
         _check_file(item, folder, findings)
 
 
-def _check_params(item: Item, params: Mapping[str, object], findings: Findings) -> None:
+def check_params(
+    params: Mapping[str, object], place: Place, findings: Findings, models: Mapping[str, frozenset[str]]
+) -> None:
+    """Check the pose and the intrinsics of a camera.
+
+    Args:
+        params: What is said about the camera.
+        place: Where it is said.
+        findings: Where the outcome goes.
+        models: The camera models that the format knows, with their coefficients.
+    """
     missing = [key for key in _REQUIRED if params.get(key) is None]
     text = f"camera_params have no {', '.join(missing)}"
-    findings.expect("camera-params-required", item.place, holds=not missing, text=text)
+    findings.expect("camera-params-required", place, holds=not missing, text=text)
     unknown = sorted(set(params) - {*_REQUIRED, *_OPTIONAL})
     text = f"camera_params have the unknown key {shown(unknown[0])}" if unknown else ""
-    findings.expect("camera-params-keys", item.place, holds=not unknown, text=text)
+    findings.expect("camera-params-keys", place, holds=not unknown, text=text)
     if "position" not in missing:
-        check_position("camera_params.position", params["position"], item.place, findings)
+        check_position("camera_params.position", params["position"], place, findings)
     if "heading" not in missing:
-        check_heading("camera_params.heading", params["heading"], item.place, findings)
+        check_heading("camera_params.heading", params["heading"], place, findings)
     model = params.get("camera_model", "brown_conrady")
-    known = isinstance(model, str) and model in _COEFFICIENTS
+    known = isinstance(model, str) and model in models
     text = f"camera_model is {shown(model)}; images of other models have to be rectified"
-    findings.expect("camera-model-known", item.place, holds=known, text=text)
+    findings.expect("camera-model-known", place, holds=known, text=text)
     for key, value in params.items():
-        expected = _expected_value(key, value, str(model))
+        expected = _expected_value(key, value, str(model), models)
         text = f"camera_params.{key} is {shown(value)}, expected {expected}"
-        findings.expect("camera-values", item.place, holds=not expected, text=text)
-    _check_copy(item, params, findings)
+        findings.expect("camera-values", place, holds=not expected, text=text)
 
 
-def _expected_value(key: str, value: object, model: str) -> str:
+def _expected_value(key: str, value: object, model: str, models: Mapping[str, frozenset[str]]) -> str:
     """Say what a value should be, or nothing if it is."""
     number = finite(value)
     if key in ("fx", "fy", "scale_factor"):
@@ -86,7 +98,7 @@ def _expected_value(key: str, value: object, model: str) -> str:
     if key in _ALL_COEFFICIENTS:
         if number is None:
             return "a number"
-        return "" if number == 0 or key in _COEFFICIENTS.get(model, _ALL_COEFFICIENTS) else f"nothing: {model} has none"
+        return "" if number == 0 or key in models.get(model, _ALL_COEFFICIENTS) else f"nothing: {model} has none"
     return ""
 
 
@@ -115,35 +127,44 @@ def _is_same_scalar(first: object, second: object) -> bool:
     return number is not None and number == finite(second)
 
 
-def _check_stamp(item: Item, value: object, last_stamps: dict[str, int], findings: Findings) -> None:
+def check_stamp(camera: str, value: object, place: Place, last_stamps: dict[str, int], findings: Findings) -> None:
+    """Check an image's stamp, and that it is later than the camera's last one in ``last_stamps``."""
     stamp_ns = count(value)
     text = f"camera_params.timestamp is {shown(value)}, expected integer nanoseconds"
-    findings.expect("camera-timestamps", item.place, holds=stamp_ns is not None, text=text)
+    findings.expect("camera-timestamps", place, holds=stamp_ns is not None, text=text)
     if stamp_ns is None:
         return
-    before_ns = last_stamps.get(item.sensor, -1)
+    before_ns = last_stamps.get(camera, -1)
     text = f"the image is of {stamp_ns} ns, the camera's image before it of {before_ns} ns"
-    findings.expect("camera-timestamps", item.place, holds=stamp_ns > before_ns, text=text)
-    last_stamps[item.sensor] = stamp_ns
+    findings.expect("camera-timestamps", place, holds=stamp_ns > before_ns, text=text)
+    last_stamps[camera] = stamp_ns
 
 
 def _check_file(item: Item, folder: SceneFolder, findings: Findings) -> None:
     if item.url is None or item.url not in folder.files:
         return
-    rule, place = "image-bytes-match-suffix", item.file_place
-    try:
-        header = read_file_header(folder.read(item.url))
-    except (SceneError, ImageError) as error:
-        findings.fail(rule, place, str(error))
-        return
+    header = check_image(item.file_place, folder, findings)
     if header is None:
-        findings.fail(rule, place, "is no image file")
         return
-    suffix = _SUFFIX_OF_KIND.get(header.kind, "")
-    text = f"is a {header.kind} file of {header.width} x {header.height} pixels"
-    whole = bool(suffix) and item.url.endswith(suffix) and header.width > 0 and header.height > 0
-    findings.expect(rule, place, holds=whole, text=text)
     for key, pixels in (("width", header.width), ("height", header.height)):
         if key in item.record:
             text = f"{key} is {shown(item.record[key])}, the file has {pixels}"
-            findings.expect("image-size", place, holds=integer(item.record[key]) == pixels, text=text)
+            findings.expect("image-size", item.file_place, holds=integer(item.record[key]) == pixels, text=text)
+
+
+def check_image(place: Place, folder: SceneFolder, findings: Findings) -> FileHeader | None:
+    """Check that the file at a place is an image of the kind that its suffix says; returns its header."""
+    rule = "image-bytes-match-suffix"
+    try:
+        header = read_file_header(folder.read(place.file))
+    except (SceneError, ImageError) as error:
+        findings.fail(rule, place, str(error))
+        return None
+    if header is None:
+        findings.fail(rule, place, "is no image file")
+        return None
+    suffix = _SUFFIX_OF_KIND.get(header.kind, "")
+    text = f"is a {header.kind} file of {header.width} x {header.height} pixels"
+    whole = bool(suffix) and place.file.endswith(suffix) and header.width > 0 and header.height > 0
+    findings.expect(rule, place, holds=whole, text=text)
+    return header

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -61,14 +61,29 @@ def check_clouds(
         total = None if cloud is None or total is None else total + cloud.points
         if cloud is not None:
             clouds.append(cloud)
+    check_sequence(clouds, items[-1].frame if items else 0, manifest, findings)
+    return total
+
+
+def check_sequence(
+    clouds: Sequence[Cloud], last_frame: int, manifest: Mapping[str, object], findings: Findings, step_ns: int = 1
+) -> None:
+    """Check stamps one after another, and the first and the last frame against the manifest.
+
+    Args:
+        clouds: What could be read, in the scene's order.
+        last_frame: Index of the scene's last frame.
+        manifest: The scene's manifest.
+        findings: Where the outcome goes.
+        step_ns: How coarse the clouds' stamps are.
+    """
     _check_order(clouds, findings)
     for cloud in clouds:
         if cloud.place.frame == 0:
-            _check_stamp(cloud, "first_stamp_ns", manifest, findings)
+            _check_stamp(cloud, "first_stamp_ns", manifest, findings, step_ns)
             _check_origin(cloud, manifest, findings)
-        if cloud.place.frame == items[-1].frame:
-            _check_stamp(cloud, "last_stamp_ns", manifest, findings)
-    return total
+        if cloud.place.frame == last_frame:
+            _check_stamp(cloud, "last_stamp_ns", manifest, findings, step_ns)
 
 
 def _check_cloud(folder: SceneFolder, place: Place, findings: Findings) -> Cloud | None:
@@ -85,11 +100,11 @@ def _check_cloud(folder: SceneFolder, place: Place, findings: Findings) -> Cloud
         return None
     _check_keys(record, place, findings)
     timestamp_ns = integer(record.get("timestamp"))
-    _check_points(points, timestamp_ns, place, findings)
+    check_points(points, timestamp_ns, place, findings)
     check_heading("device_heading", record.get("device_heading"), place, findings)
     position = check_position("device_position", record.get("device_position"), place, findings)
     if "device_gps_pose" in record:
-        _check_gps(record["device_gps_pose"], place, findings)
+        check_gps(record["device_gps_pose"], place, findings)
     text = f"timestamp is {shown(record.get('timestamp'))}, expected integer nanoseconds"
     findings.expect("timestamps", place, holds=timestamp_ns is not None, text=text)
     return Cloud(place, points.total, timestamp_ns, position)
@@ -101,9 +116,16 @@ def _check_keys(record: Mapping[str, object], place: Place, findings: Findings) 
     findings.expect("cloud-keys", place, holds=list(record) == expected, text=text)
 
 
-def _check_points(points: Points, timestamp_ns: int | None, place: Place, findings: Findings) -> None:
+def check_points(
+    points: Points,
+    timestamp_ns: int | None,
+    place: Place,
+    findings: Findings,
+    form_rules: Iterable[str] = tuple(POINT_RULES),
+) -> None:
+    """Check the points of a frame: their form by ``form_rules``, their values by the rules of clouds."""
     findings.expect("cloud-not-empty", place, holds=points.total > 0, text="there are no points")
-    for rule in POINT_RULES:
+    for rule in form_rules:
         fault = points.faults.get(rule)
         text = f"point {fault.point} {fault.text}{_and_more(fault.points)}" if fault else ""
         findings.expect(rule, place, holds=fault is None, text=text)
@@ -134,7 +156,8 @@ def _and_more(points: int) -> str:
     return f", and so on in {points} points" if points > 1 else ""
 
 
-def _check_gps(value: object, place: Place, findings: Findings) -> None:
+def check_gps(value: object, place: Place, findings: Findings) -> None:
+    """Check a GPSPose."""
     numbers = components(value, tuple(_GPS_RANGES))
     text = f"device_gps_pose is {shown(value)} without exactly the numbers lat, lon and bearing"
     findings.expect("gps-range", place, holds=numbers is not None, text=text)
@@ -152,12 +175,12 @@ def _check_order(clouds: Sequence[Cloud], findings: Findings) -> None:
         findings.expect("timestamps", place, holds=timestamp_ns > before_ns, text=text)
 
 
-def _check_stamp(cloud: Cloud, key: str, manifest: Mapping[str, object], findings: Findings) -> None:
+def _check_stamp(cloud: Cloud, key: str, manifest: Mapping[str, object], findings: Findings, step_ns: int) -> None:
     """Compare with a frame's stamp: the cloud starts there, or before it where the stamp marks the sweep's end."""
     stamp_ns = integer(manifest.get(key))
     if stamp_ns is not None and cloud.timestamp_ns is not None:
         text = f"timestamp is {cloud.timestamp_ns}, {key} is {stamp_ns}"
-        holds = 0 <= stamp_ns - cloud.timestamp_ns <= _MINUTE_NS
+        holds = -step_ns < stamp_ns - cloud.timestamp_ns <= _MINUTE_NS
         findings.expect("timestamps", cloud.place, holds=holds, text=text)
 
 

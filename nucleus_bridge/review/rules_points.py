@@ -30,7 +30,7 @@ _THREE_DECIMALS = re.compile(r"-?[0-9]+\.[0-9]{3}")
 _DECIMAL = rb" *-?(?:0|[1-9][0-9]*)\.[0-9]{3}"
 _COUNT = rb" *(?:0|[1-9][0-9]{0,18})"
 _FORM = {**dict.fromkeys(("x", "y", "z", "i"), _DECIMAL), "d": _COUNT, "t": _COUNT, "is_ground": rb" *(?:true|false)"}
-_OPENING = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"points"[ \t\r\n]*:[ \t\r\n]*\[')
+_OPENING = re.compile(rb'"points"[ \t\r\n]*:[ \t\r\n]*\[')
 _FIRST_POINT = re.compile(
     rb"\{"
     + b",".join(rb'"%s":%s' % (key.encode(), _FORM[key]) for key in _POSITION)
@@ -68,7 +68,7 @@ class Points:
 
 
 def read_cloud(data: bytes) -> tuple[Document, Points]:
-    """Read a point cloud file.
+    """Read a point cloud file, or a frame file, which has its points at another place.
 
     Returns:
         The document, whose ``points`` may have been left out, and the points.
@@ -84,7 +84,7 @@ def read_promised_form(data: bytes) -> tuple[Document, Points] | None:
 
     All points are matched by one regular expression and converted by numpy, the rest of the file is parsed as JSON.
     """
-    opening = _OPENING.match(data)
+    opening = _OPENING.search(data)
     first = _FIRST_POINT.match(data, opening.end()) if opening else None
     if opening is None or first is None:
         return None
@@ -94,10 +94,13 @@ def read_promised_form(data: bytes) -> tuple[Document, Points] | None:
     unmatched, total = _all_points(keys).subn(b"", text)
     if unmatched or end < 0:
         return None
+    rest = data[: opening.end()] + data[end:]
     try:
-        document = parse(b'{"points":[' + data[end:])
+        document = parse(rest)
     except SceneError:
         return None  # the other way says where the damage is
+    if rest.count(b'"points"') != 1 or not isinstance(document.value, dict) or document.value.get("points") != []:
+        return None  # these are some other points
     if "is_ground" in keys:
         text = text.replace(b"true", b"1").replace(b"false", b"0")
     table = np.fromstring(text.translate(None, _NOT_NUMERIC), dtype=np.float64, sep=",").reshape(total, len(keys))

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nucleus_bridge.errors import InputError
+from nucleus_bridge.formats.sensor_fusion import FRAME_SUFFIX
 from nucleus_bridge.review.rules_files import FILE_RULES, SceneFolder, check_files, check_readable
+from nucleus_bridge.review.rules_fusion import FUSION_RULES, check_fusion
 from nucleus_bridge.review.rules_json import JSON_RULES, text_or_none
 from nucleus_bridge.review.rules_manifest import MANIFEST_RULES, PLACE, check_manifest, read_manifest
 from nucleus_bridge.review.rules_nucleus import NUCLEUS_RULES, check_nucleus
@@ -29,7 +31,10 @@ class FormatRules:
     check: Callable[[SceneFolder, Mapping[str, object], Mapping[str, FileRecord], Findings], None]
 
 
-FORMATS: Mapping[str, FormatRules] = {"nucleus": FormatRules(NUCLEUS_RULES, check_nucleus)}
+FORMATS: Mapping[str, FormatRules] = {
+    "nucleus": FormatRules(NUCLEUS_RULES, check_nucleus),
+    **dict.fromkeys(FRAME_SUFFIX, FormatRules(FUSION_RULES, check_fusion)),
+}
 """Rules by the manifest's ``format``."""
 
 _COMMON_RULES = {
