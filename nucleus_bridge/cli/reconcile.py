@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``nucleus-bridge reconcile``: compare spool, object store and Nucleus."""
+"""``nucleus-bridge reconcile``: compare spool, object store and service."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from typing import Any
 
 from nucleus_bridge.cli.progress import progress_bar
 from nucleus_bridge.cli.upload import add_settings, need_spool, upload_settings
-from nucleus_bridge.errors import ConfigError
-from nucleus_bridge.upload import NucleusClient, api_key_from_environment, open_store, reconcile
-from nucleus_bridge.upload.nucleus import endpoint_from
+from nucleus_bridge.upload import key_for, open_store, reconcile
+from nucleus_bridge.upload.choice import destination_for
 from nucleus_bridge.upload.plan import check_settings
 from nucleus_bridge.upload.retry import Retry
 
@@ -24,8 +23,9 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
     """Add the command."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "reconcile",
-        help="compare spool, object store and Nucleus, and mend what differs",
-        description="Compare what spool, object store and Nucleus say of each scene. Prints a line a difference. "
+        help="compare spool, object store and service, and mend what differs",
+        description="Compare what spool, object store and Nucleus say of each scene, or with --task the service's "
+        "annotation tasks. Prints a line a difference. "
         "With --repair the states in the spool are set right; the next upload does what is missing. "
         "Nothing is ever deleted or overwritten.",
         epilog="example: nucleus-bridge reconcile /data/spool --config drive.yaml --repair",
@@ -41,22 +41,17 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
 def run(options: argparse.Namespace) -> int:
     """Compare, and mend if asked to."""
     settings = upload_settings(options)
-    endpoint = endpoint_from(settings.endpoint)
     check_settings(settings)
     need_spool(options.spool)
     retry = Retry(give_up_after_s=settings.give_up_after_s)
-    client = NucleusClient(endpoint, api_key_from_environment(), timeout_s=settings.timeout_s, retry=retry)
+    destination = destination_for(settings)(settings, key_for(settings), retry)
     store = open_store(settings.store, timeout_s=settings.timeout_s, retry=retry)
-    dataset_id = settings.dataset_id or client.find_dataset(settings.dataset_name)
-    if dataset_id is None:
-        raise ConfigError(f"upload.dataset_name: there is no dataset called {settings.dataset_name!r}; upload first")
-    client.check_dataset(dataset_id)
+    holdings = destination.holdings()
     with progress_bar("reconcile") as bar:
         findings = reconcile(
             options.spool,
             store,
-            client,
-            dataset_id,
+            holdings,
             repair=options.repair,
             progress=lambda done, total: bar(done / total if total else 1.0),
         )

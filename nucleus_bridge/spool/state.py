@@ -252,7 +252,9 @@ class StateBook:
         try:
             document = json.loads(self._path(reference_id).read_bytes())
             known = {item.name: document[item.name] for item in fields(StateRecord) if item.name in document}
-            return StateRecord(**{**known, "state": SceneState(known["state"])})
+            return StateRecord(
+                **{"format": "nucleus", **known, "state": SceneState(known["state"])}
+            )  # as all once were
         except (OSError, ValueError, KeyError, TypeError):
             return None
 

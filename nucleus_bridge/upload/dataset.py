@@ -8,6 +8,7 @@ from collections.abc import Callable
 from nucleus_bridge.config import UploadConfig
 from nucleus_bridge.errors import ConfigError
 from nucleus_bridge.spool.state import StateBook
+from nucleus_bridge.upload.dataset_holdings import FORMATS, DatasetHoldings
 from nucleus_bridge.upload.destination import Changed, Told
 from nucleus_bridge.upload.nucleus import KEY_VARIABLE, NucleusClient, endpoint_from
 from nucleus_bridge.upload.pool import DaemonPool
@@ -24,7 +25,7 @@ class DatasetDestination:
         ConfigError: The endpoint cannot be used.
     """
 
-    formats = frozenset({"nucleus"})
+    formats = FORMATS
     remedy = "Nucleus does not take; make annotation tasks of it with upload --task, or convert with --format nucleus"
     key_variable = KEY_VARIABLE
     submits_from_record = True
@@ -81,6 +82,22 @@ class DatasetDestination:
     ) -> SceneSubmitter:
         """Return what submits the scenes."""
         return SceneSubmitter(self._client, store, book, self._settings, self._dataset_id, changed=changed, idle=idle)
+
+    def holdings(self) -> DatasetHoldings:
+        """Return what tells which scenes the dataset has.
+
+        Raises:
+            AuthError: The key is refused.
+            ConfigError: There is no such dataset, or none for scenes.
+            UploadError: The service gives no answer.
+        """
+        settings = self._settings
+        dataset_id = settings.dataset_id or self._client.find_dataset(settings.dataset_name)
+        if dataset_id is None:
+            message = f"upload.dataset_name: there is no dataset called {settings.dataset_name!r}"
+            raise ConfigError(f"{message}; upload first")
+        self._client.check_dataset(dataset_id)
+        return DatasetHoldings(self._client, dataset_id)
 
     def close(self) -> None:
         """Close the connections."""

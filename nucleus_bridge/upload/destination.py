@@ -9,6 +9,7 @@ from typing import Protocol
 
 from nucleus_bridge.spool.manifest import Manifest
 from nucleus_bridge.spool.state import StateBook, StateRecord
+from nucleus_bridge.upload.holdings import Holdings
 from nucleus_bridge.upload.pool import DaemonPool
 from nucleus_bridge.upload.store import ObjectStore
 
@@ -85,6 +86,16 @@ class Destination(Protocol):
 
     def submitter(self, store: ObjectStore, book: StateBook, changed: Changed, idle: Callable[[], bool]) -> Submitter:
         """Return what submits the scenes; ``idle`` tells whether no further one is about to come."""
+        ...
+
+    def holdings(self) -> Holdings:
+        """Return what tells which scenes the service holds.
+
+        Raises:
+            AuthError: The key is refused.
+            ConfigError: There is nothing that could hold any.
+            UploadError: The service gives no answer.
+        """
         ...
 
     def close(self) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compares what the spool, the object store and Nucleus say of each scene, and mends what differs.
+"""Compares what the spool, the object store and the service say of each scene, and mends what differs.
 
 Nothing is ever deleted or overwritten here: mending means that a scene's state is set to what is true, so that the
 next upload does what is missing.
@@ -12,23 +12,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from nucleus_bridge.errors import RejectedError, SceneError
+from nucleus_bridge.errors import SceneError
 from nucleus_bridge.spool import Spool
 from nucleus_bridge.spool.leases import Lease, Leases
-from nucleus_bridge.spool.manifest import MANIFEST_NAME, SCENE_NAME, FileRecord, Manifest
+from nucleus_bridge.spool.manifest import MANIFEST_NAME, FileRecord, Manifest
 from nucleus_bridge.spool.state import SceneState, StateBook, StateRecord
-from nucleus_bridge.upload.nucleus import NucleusClient
-from nucleus_bridge.upload.scene_files import same_structure
+from nucleus_bridge.upload.holdings import Holdings
+from nucleus_bridge.upload.plan import is_foreign
 from nucleus_bridge.upload.store import ObjectStore
 
 MISSING_OBJECT = "missing object"
 DIFFERENT_OBJECT = "different object"
 ORPHANED_OBJECT = "orphaned object"
 ORPHANED_SCENE = "orphaned scene"
-MISSING_SCENE = "missing scene"
-DIFFERENT_SCENE = "different scene"
-UNNOTED_SCENE = "unnoted scene"
-LOST_JOB = "lost job"
 DAMAGED = "damaged"
 BUSY = "busy"
 
@@ -55,8 +51,7 @@ class Finding:
 def reconcile(
     spool: Path,
     store: ObjectStore,
-    client: NucleusClient,
-    dataset_id: str,
+    holdings: Holdings,
     *,
     repair: bool = False,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
@@ -67,17 +62,14 @@ def reconcile(
         OutputError: The spool is none, or cannot be written to although it is to be mended.
         UploadError: The store or the service gives no answer.
     """
-    return list(_Comparison(spool, store, client, dataset_id, repair=repair).findings(progress))
+    return list(_Comparison(spool, store, holdings, repair=repair).findings(progress))
 
 
 class _Comparison:
-    def __init__(
-        self, spool: Path, store: ObjectStore, client: NucleusClient, dataset_id: str, *, repair: bool
-    ) -> None:
+    def __init__(self, spool: Path, store: ObjectStore, holdings: Holdings, *, repair: bool) -> None:
         self._book = StateBook(Spool(spool))
         self._store = store
-        self._client = client
-        self._dataset_id = dataset_id
+        self._holdings = holdings
         self._repair = repair
         self._leases = Leases(self._book.spool)
 
@@ -86,35 +78,35 @@ class _Comparison:
             self._book.create()
             self._leases.start()
         try:
-            held = self._client.scene_references(self._dataset_id)
+            self._holdings.look()
             references = self._book.references()
             for number, reference_id in enumerate(references):
                 progress(number, len(references))
-                yield from self._guarded(reference_id, held)
+                yield from self._guarded(reference_id)
             progress(len(references), len(references))
-            yield from self._orphans(set(references), held)
+            yield from self._orphans(set(references))
         finally:
             if self._repair:
                 self._leases.close()
 
-    def _guarded(self, reference_id: str, held: set[str]) -> Iterator[Finding]:
+    def _guarded(self, reference_id: str) -> Iterator[Finding]:
         """Compare one scene; while it is mended no other process may work on it."""
         if self._repair and self._leases.take(reference_id) is not Lease.TAKEN:
             yield Finding(BUSY, reference_id, "another process is working on it; it is left alone")
             return
         try:
-            yield from self._scene(reference_id, held)
+            yield from self._scene(reference_id)
         finally:
             if self._repair:
                 self._leases.release(reference_id)
 
-    def _scene(self, reference_id: str, held: set[str]) -> Iterator[Finding]:
+    def _scene(self, reference_id: str) -> Iterator[Finding]:
         try:
             record = self._book.get(reference_id)
         except SceneError as error:
             yield Finding(DAMAGED, reference_id, f"{error}; the next upload sets it aside")
             return
-        if record.state is SceneState.QUARANTINED:
+        if record.state is SceneState.QUARANTINED or is_foreign(record, self._holdings.formats):
             return
         problems = list(self._objects(record)) if record.state in _SENT else []
         kinds = {kind for kind, _ in problems}
@@ -124,7 +116,11 @@ class _Comparison:
             yield Finding(kind, reference_id, text, repaired=mended and kind == MISSING_OBJECT)
         if mended:
             return
-        yield from self._service(record, reference_id in held)
+        difference = self._holdings.compare(record, self._book.spool.scene_folder(reference_id))
+        if difference is not None:
+            state = difference.state
+            repaired = state is not None and self._set(record, state, **difference.changes)
+            yield Finding(difference.kind, reference_id, difference.text, repaired)
 
     def _objects(self, record: StateRecord) -> Iterator[tuple[str, str]]:
         manifest = self._manifest(record)
@@ -132,7 +128,7 @@ class _Comparison:
             yield MISSING_OBJECT, f"{self._store.url.text}: holds no manifest of the scene, and the spool none either"
             return
         sizes = self._store.sizes(record.reference_id)
-        expected = {file.path: file for file in manifest}
+        expected = self._holdings.expected(manifest, sizes)
         for path in (MANIFEST_NAME, *expected):
             url = self._store.url.native(self._store.url.key(record.reference_id, path))
             file = expected.get(path)
@@ -161,54 +157,17 @@ class _Comparison:
         except (ValueError, KeyError, TypeError):
             return None
 
-    def _service(self, record: StateRecord, is_held: bool) -> Iterator[Finding]:  # noqa: FBT001
-        name, state = record.reference_id, record.state
-        if state is SceneState.DONE and not is_held:
-            repaired = self._set(record, SceneState.SEALED)
-            yield Finding(MISSING_SCENE, name, f"is done, but dataset {self._dataset_id} does not hold it", repaired)
-        elif state is SceneState.DONE and self._differs(record):
-            yield Finding(
-                DIFFERENT_SCENE, name, f"dataset {self._dataset_id} holds another scene of this id; delete it"
-            )
-        elif state in (SceneState.STORED, SceneState.SUBMITTED, SceneState.FAILED) and is_held:
-            if self._differs(record):
-                text = f"dataset {self._dataset_id} holds another scene of this id; the next upload sets it aside"
-                yield Finding(DIFFERENT_SCENE, name, text)
-            else:
-                text = f"dataset {self._dataset_id} holds it, which was not noted"
-                yield Finding(UNNOTED_SCENE, name, text, self._set(record, SceneState.DONE))
-        elif state is SceneState.SUBMITTED and not self._job_is_known(record.job_id):
-            text = f"the service does not know job {record.job_id!r} and does not hold the scene"
-            yield Finding(LOST_JOB, name, text, self._set(record, SceneState.STORED))
-
-    def _differs(self, record: StateRecord) -> bool:
-        path = self._book.spool.scene_folder(record.reference_id) / SCENE_NAME
-        try:
-            sealed = json.loads(path.read_bytes())
-        except (OSError, ValueError):
-            return False  # deleted after its upload
-        return not same_structure(sealed, self._client.get_scene(self._dataset_id, record.reference_id))
-
-    def _job_is_known(self, job_id: str) -> bool:
-        if not job_id:
-            return False
-        try:
-            self._client.retry.again(lambda: self._client.job_status(job_id))
-        except RejectedError:
-            return False
-        return True
-
-    def _set(self, record: StateRecord, state: SceneState) -> bool:
+    def _set(self, record: StateRecord, state: SceneState, **changes: object) -> bool:
         """Set a scene's state if that is wanted and can help; a deleted scene cannot be sent again."""
         there = self._book.spool.scene_folder(record.reference_id).is_dir()
         if not self._repair or not (there or state is SceneState.DONE):
             return False
-        self._book.write(record, state, error="")
+        self._book.write(record, state, **changes)
         return True
 
-    def _orphans(self, ours: set[str], held: set[str]) -> Iterator[Finding]:
+    def _orphans(self, ours: set[str]) -> Iterator[Finding]:
         """Yield scenes that only the store has: nobody will submit them from here."""
         for name in self._store.scenes():
-            if name not in ours and name not in held:
-                text = f"{self._store.url.text}/{name}: neither this spool nor dataset {self._dataset_id} has the scene"
+            if name not in ours and not self._holdings.holds(name):
+                text = f"{self._store.url.text}/{name}: neither this spool nor {self._holdings.name} has the scene"
                 yield Finding(ORPHANED_SCENE, name, text)

@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
+from nucleus_bridge.config.task_template import CONTENT_KEY
 from nucleus_bridge.errors import RejectedError
+from nucleus_bridge.spool.state import StateRecord
 from nucleus_bridge.upload.http import HttpChannel, check_endpoint, expect
 from nucleus_bridge.upload.retry import Retry
 
@@ -85,3 +88,32 @@ def _checked(answer: object) -> dict[str, Any]:
         "task", answer, lambda a: isinstance(a["task_id"], str) and isinstance(a["status"], str)
     )
     return task
+
+
+def is_task_of(task: Mapping[str, Any], record: StateRecord) -> bool:
+    """Whether a task was made of a scene: by the digest in its metadata, or else by the names of its frames."""
+    params = task.get("params")
+    if not isinstance(params, Mapping):
+        params = {}
+    metadata = task.get("metadata") or params.get("metadata")
+    if isinstance(metadata, Mapping) and CONTENT_KEY in metadata:
+        return bool(metadata[CONTENT_KEY] == record.content)
+    attachments = params.get("attachments")
+    if not isinstance(attachments, list):
+        return True  # it does not say
+    return [_frame_of(str(url)) for url in attachments] == [
+        (record.reference_id, "frames", f"{number:06d}") for number in range(record.frames)
+    ]
+
+
+def said_of_task(task: Mapping[str, Any]) -> str:
+    """Return what a task says of its error, behind a colon."""
+    response = task.get("response")
+    said = response.get("error") if isinstance(response, Mapping) else task.get("error")
+    return f": {' '.join(str(said).split())[:500]}" if said else ""
+
+
+def _frame_of(url: str) -> tuple[str, ...]:
+    """Return scene, folder and number of a frame from its URL, without the digest of its content."""
+    parts = PurePosixPath(unquote(urlsplit(url).path)).parts[-3:]
+    return (*parts[:-1], parts[-1].partition("-")[0]) if parts else ()

@@ -26,7 +26,7 @@ from nucleus_bridge.upload.sealed_file import PART_BYTES, checked_content
 from nucleus_bridge.upload.store import ObjectStore
 
 LARGE_FRAMES_AT_ONCE = 2
-_FRAMES = "frames/"
+FRAMES = "frames/"
 _SENT_FRAME = re.compile(r"(frames/[^/]+)-([0-9a-f]{64})(\.[a-z]+)")
 
 ItemUrls = Callable[[Sequence[str]], list[str]]
@@ -41,11 +41,11 @@ def split_files(manifest: Manifest) -> tuple[list[FileRecord], list[FileRecord]]
     suffix = FRAME_SUFFIX.get(manifest.format)
     if suffix is None:
         raise SceneError(f"{manifest.reference_id}: is a scene of format {manifest.format}, of which no task is made")
-    frames = [record for record in manifest.files if record.path.startswith(_FRAMES)]
-    expected = [f"{_FRAMES}{number:06d}{suffix}" for number in range(manifest.frames)]
+    frames = [record for record in manifest.files if record.path.startswith(FRAMES)]
+    expected = [f"{FRAMES}{number:06d}{suffix}" for number in range(manifest.frames)]
     if not frames or [record.path for record in frames] != expected:
-        raise SceneError(f"{manifest.reference_id}: must hold {manifest.frames} frames, {_FRAMES}000000{suffix} first")
-    return frames, [record for record in manifest.files if not record.path.startswith(_FRAMES)]
+        raise SceneError(f"{manifest.reference_id}: must hold {manifest.frames} frames, {FRAMES}000000{suffix} first")
+    return frames, [record for record in manifest.files if not record.path.startswith(FRAMES)]
 
 
 def frame_to_send(folder: Path, manifest: Manifest, record: FileRecord, urls: ItemUrls) -> tuple[FileRecord, bytes]:

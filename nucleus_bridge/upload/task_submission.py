@@ -7,18 +7,16 @@ import queue
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from nucleus_bridge.config import UploadConfig
-from nucleus_bridge.config.task_template import CONTENT_KEY, TaskTemplate
+from nucleus_bridge.config.task_template import TaskTemplate
 from nucleus_bridge.errors import ConfigError, RejectedError, UnavailableError
 from nucleus_bridge.spool.failpoints import failpoint
 from nucleus_bridge.spool.state import SceneState, StateBook, StateRecord
 from nucleus_bridge.upload.destination import Changed, FrameKeys
 from nucleus_bridge.upload.retry import TransientError
-from nucleus_bridge.upload.task_client import TaskClient
+from nucleus_bridge.upload.task_client import TaskClient, is_task_of, said_of_task
 
 DOUBTFUL_SCENES = 3
 _LATE_LOOKS = 5
@@ -153,7 +151,7 @@ class TaskSubmitter:
         self._take_template_for_good()
         if task is None:
             self._end(pending, SceneState.DONE)  # the service does not tell more than that it has it
-        elif not is_task_of(task, record, pending.frames):
+        elif not is_task_of(task, record):
             reason = f"task {task['task_id']} has the unique_id {record.reference_id} and was made of another scene"
             self._set_aside(pending, f"{reason}; cancel it and clear its unique_id, or use another scene.prefix")
         else:
@@ -224,30 +222,3 @@ class TaskSubmitter:
         record = self._book.write(record, state, **changes)
         self._changed(record)
         return record
-
-
-def is_task_of(task: Mapping[str, Any], record: StateRecord, frames: Sequence[str]) -> bool:
-    """Whether a task was made of a scene: by the digest in its metadata, or else by the names of its frames."""
-    params = task.get("params")
-    if not isinstance(params, Mapping):
-        params = {}
-    metadata = task.get("metadata") or params.get("metadata")
-    if isinstance(metadata, Mapping) and CONTENT_KEY in metadata:
-        return bool(metadata[CONTENT_KEY] == record.content)
-    attachments = params.get("attachments")
-    if not isinstance(attachments, list):
-        return True  # it does not say
-    return [_frame_name(str(url)) for url in attachments] == [_frame_name(key) for key in frames]
-
-
-def said_of_task(task: Mapping[str, Any]) -> str:
-    """Return what a task says of its error, behind a colon."""
-    response = task.get("response")
-    said = response.get("error") if isinstance(response, Mapping) else task.get("error")
-    return f": {' '.join(str(said).split())[:500]}" if said else ""
-
-
-def _frame_name(url: str) -> tuple[str, ...]:
-    """Return scene, folder and number of a frame from its key or URL, without the digest of its content."""
-    parts = PurePosixPath(unquote(urlsplit(url).path)).parts[-3:]
-    return (*parts[:-1], parts[-1].partition("-")[0]) if parts else ()

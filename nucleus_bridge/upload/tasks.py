@@ -9,7 +9,6 @@ from typing import Any
 
 from nucleus_bridge.config import UploadConfig
 from nucleus_bridge.config.task_template import load_task_template
-from nucleus_bridge.formats.sensor_fusion import FRAME_SUFFIX
 from nucleus_bridge.spool import Manifest, Spool
 from nucleus_bridge.spool.state import StateBook, content_digest
 from nucleus_bridge.upload.destination import Changed, Told
@@ -19,6 +18,7 @@ from nucleus_bridge.upload.store import ObjectStore
 from nucleus_bridge.upload.store_url import parse_store_url
 from nucleus_bridge.upload.task_client import KEY_VARIABLE, TASK_TYPE, TaskClient, endpoint_from
 from nucleus_bridge.upload.task_frames import TaskSender, frame_to_send, split_files
+from nucleus_bridge.upload.task_holdings import FORMATS, TaskHoldings
 from nucleus_bridge.upload.task_submission import ATTACHMENT_TYPES, TaskSubmitter
 
 
@@ -50,7 +50,7 @@ class TaskDestination:
         ConfigError: The endpoint or the task template cannot be used.
     """
 
-    formats = frozenset(FRAME_SUFFIX)
+    formats = FORMATS
     remedy = "no task is made of; make a sensor-fusion scene of it with nucleus-bridge export, or upload without --task"
     key_variable = KEY_VARIABLE
     submits_from_record = False  # the frames were given the URLs of that time
@@ -104,6 +104,10 @@ class TaskDestination:
             changed=changed,
             idle=idle,
         )
+
+    def holdings(self) -> TaskHoldings:
+        """Return what tells which tasks there are."""
+        return TaskHoldings(self._client)
 
     def close(self) -> None:
         """Close the connections."""

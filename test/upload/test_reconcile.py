@@ -15,6 +15,7 @@ from nucleus_bridge.receiver import Receiver
 from nucleus_bridge.spool import Spool
 from nucleus_bridge.spool.state import SceneState, StateBook
 from nucleus_bridge.upload import Finding, NucleusClient, open_store, reconcile
+from nucleus_bridge.upload.dataset_holdings import DatasetHoldings
 from nucleus_bridge.upload.uploader import Uploader
 
 
@@ -29,7 +30,7 @@ def compare(spool: Path, objects: Path, receiver: Receiver, *, repair: bool = Fa
     client = NucleusClient(receiver.url, KEY)
     dataset_id = client.find_dataset("drives")
     assert dataset_id is not None
-    return reconcile(spool, open_store(f"file://{objects}"), client, dataset_id, repair=repair)
+    return reconcile(spool, open_store(f"file://{objects}"), DatasetHoldings(client, dataset_id), repair=repair)
 
 
 def kinds(findings: list[Finding]) -> set[tuple[str, str, bool]]:
