@@ -8,6 +8,7 @@ next upload does what is missing.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,11 @@ from pathlib import Path
 from nucleus_bridge.errors import SceneError
 from nucleus_bridge.spool import Spool
 from nucleus_bridge.spool.leases import Lease, Leases
-from nucleus_bridge.spool.manifest import MANIFEST_NAME, FileRecord, Manifest
+from nucleus_bridge.spool.manifest import FileRecord, Manifest
 from nucleus_bridge.spool.state import SceneState, StateBook, StateRecord
 from nucleus_bridge.upload.holdings import Holdings
 from nucleus_bridge.upload.plan import is_foreign
+from nucleus_bridge.upload.scene_files import claim_name
 from nucleus_bridge.upload.store import ObjectStore
 
 MISSING_OBJECT = "missing object"
@@ -28,6 +30,7 @@ ORPHANED_SCENE = "orphaned scene"
 DAMAGED = "damaged"
 BUSY = "busy"
 
+_CLAIM = re.compile(r"manifest(\.[a-z_]+)?\.json")
 _SENT = frozenset({SceneState.STORED, SceneState.SUBMITTED, SceneState.DONE})
 
 
@@ -129,7 +132,8 @@ class _Comparison:
             return
         sizes = self._store.sizes(record.reference_id)
         expected = self._holdings.expected(manifest, sizes)
-        for path in (MANIFEST_NAME, *expected):
+        claim = claim_name(record.format)
+        for path in (claim, *expected):
             url = self._store.url.native(self._store.url.key(record.reference_id, path))
             file = expected.get(path)
             if path not in sizes:
@@ -141,7 +145,9 @@ class _Comparison:
                     DIFFERENT_OBJECT,
                     f"{url}: is not what was sealed, never overwritten: remove it, then repair",
                 )
-        for path in sorted(set(sizes) - set(expected) - {MANIFEST_NAME}):
+        if any(_CLAIM.fullmatch(path) for path in sizes if path != claim):
+            return  # what else is there is the scene in another format
+        for path in sorted(set(sizes) - set(expected) - {claim}):
             url = self._store.url.native(self._store.url.key(record.reference_id, path))
             yield ORPHANED_OBJECT, f"{url}: belongs to no file of the scene; it does no harm"
 
@@ -150,7 +156,7 @@ class _Comparison:
         folder = self._book.spool.scene_folder(record.reference_id)
         if folder.is_dir():
             return list(Manifest.read(folder).files)
-        stored = self._store.get_bytes(self._store.url.key(record.reference_id, MANIFEST_NAME))
+        stored = self._store.get_bytes(self._store.url.key(record.reference_id, claim_name(record.format)))
         try:
             files = json.loads(stored or b"")["files"]
             return [FileRecord(entry["path"], entry["bytes"], entry["sha256"]) for entry in files]

@@ -2,7 +2,8 @@
 """Sends the files of one scene to the object store, and makes the payload whose URLs point at them.
 
 The manifest goes first and is the claim on the scene's keys: whoever finds another manifest there has other content
-under the same reference id and stops before a single file is sent.
+under the same reference id and stops before a single file is sent. A scene may be there in several formats, which have
+a claim each and share the images.
 """
 
 from __future__ import annotations
@@ -24,6 +25,11 @@ from nucleus_bridge.upload.pool import DaemonPool
 from nucleus_bridge.upload.store import ObjectStore
 
 Result = TypeVar("Result")
+
+
+def claim_name(scene_format: str) -> str:
+    """Return the name that a scene's manifest has in the store, by the scene's format."""
+    return MANIFEST_NAME if scene_format == "nucleus" else f"manifest.{scene_format}.json"
 
 
 class SceneSender:
@@ -49,7 +55,9 @@ class SceneSender:
     def verify(self, manifest: Manifest) -> bool:
         """Whether the store holds every file of a scene, by its listing."""
         sizes = self._store.sizes(manifest.reference_id)
-        return MANIFEST_NAME in sizes and all(sizes.get(record.path) == record.bytes for record in manifest.files)
+        return claim_name(manifest.format) in sizes and all(
+            sizes.get(record.path) == record.bytes for record in manifest.files
+        )
 
     def claim(self, folder: Path, manifest: Manifest) -> dict[str, int]:
         """Put the manifest and return path and size of what is in the store already.
@@ -59,16 +67,15 @@ class SceneSender:
             StoreConflictError: Another scene's manifest is there.
             UploadError: The store does not take it.
         """
-        key = self._store.url.key(manifest.reference_id, MANIFEST_NAME)
+        key = self._store.url.key(manifest.reference_id, claim_name(manifest.format))
         try:
             content = (folder / MANIFEST_NAME).read_bytes()
         except OSError as error:
             raise SceneError(f"{folder / MANIFEST_NAME}: cannot be read: {error.strerror}") from None
-        is_first = self._store.put_bytes(key, content)
-        if not is_first:
+        if not self._store.put_bytes(key, content):
             self._compare_claims(key, content, manifest)
         failpoint("claimed")
-        return {} if is_first else self._store.sizes(manifest.reference_id)
+        return self._store.sizes(manifest.reference_id)
 
     def send_files(
         self, folder: Path, manifest: Manifest, files: Iterable[FileRecord], present: Mapping[str, int]

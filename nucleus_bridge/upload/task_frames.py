@@ -18,10 +18,10 @@ from pathlib import Path, PurePosixPath
 from nucleus_bridge.errors import SceneError, StoreConflictError
 from nucleus_bridge.formats.sensor_fusion import FRAME_SUFFIX, image_paths, with_image_urls
 from nucleus_bridge.spool.failpoints import failpoint
-from nucleus_bridge.spool.manifest import MANIFEST_NAME, FileRecord, Manifest
+from nucleus_bridge.spool.manifest import FileRecord, Manifest
 from nucleus_bridge.upload.destination import FrameKeys, Told
 from nucleus_bridge.upload.pool import DaemonPool
-from nucleus_bridge.upload.scene_files import SceneSender
+from nucleus_bridge.upload.scene_files import SceneSender, claim_name
 from nucleus_bridge.upload.sealed_file import PART_BYTES, checked_content
 from nucleus_bridge.upload.store import ObjectStore
 
@@ -122,7 +122,7 @@ class TaskSender:
         sizes = self._store.sizes(manifest.reference_id)
         sent = sent_frames(sizes)
         return (
-            MANIFEST_NAME in sizes
+            claim_name(manifest.format) in sizes
             and all(sizes.get(record.path) == record.bytes for record in others)
             and all(record.path in sent for record in frames)
         )

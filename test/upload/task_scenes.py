@@ -69,7 +69,7 @@ def seal_fusion_scene(
             frame, suffix = json_frame(number * 100 + index + salt, image, padding), "json"
         else:
             frame, suffix = protobuf_frame(number * 100 + index + salt, image), "pb"
-        files.append(scene.write(image, [JPEG + f"{number} {index} {salt}".encode()]))
+        files.append(scene.write(image, [JPEG + f"{number} {index} {salt}".encode()]))  # as a Nucleus scene has it
         files.append(scene.write(f"frames/{index:06d}.{suffix}", [frame]))
     manifest = Manifest(
         reference_id=name,
@@ -170,8 +170,10 @@ def assert_tasks_whole(spool: Path, objects: Path, receiver: Receiver, names: li
         assert [path.name.partition("-")[0] for path in attachments] == [path.stem for path in sealed]
         expected = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
         expected -= {path.relative_to(folder) for path in sealed}
+        claim = objects / name / f"manifest.sensor_fusion_{task['params']['attachment_type']}.json"
         for path in expected:
-            assert (objects / name / path).read_bytes() == (folder / path).read_bytes()
+            stored = claim if path.name == "manifest.json" else objects / name / path
+            assert stored.read_bytes() == (folder / path).read_bytes()
         for path, source in zip(attachments, sealed, strict=True):
             content = path.read_bytes()
             assert path.stem.partition("-")[2] == hashlib.sha256(content).hexdigest()
@@ -182,4 +184,5 @@ def assert_tasks_whole(spool: Path, objects: Path, receiver: Receiver, names: li
                     sealed_image["image_url"] = image["image_url"]
                 assert frame == before
         found = {path for path in (objects / name).rglob("*") if path.is_file() and "#" not in path.name}
-        assert found == {objects / name / path for path in expected} | set(attachments)
+        images = {objects / name / path for path in expected if path.name != "manifest.json"}
+        assert found == images | {claim} | set(attachments)

@@ -24,7 +24,10 @@ from upload_scenes import KEY, held_scenes, records, seal_scene, settings, state
 
 from nucleus_bridge.errors import ConfigError
 from nucleus_bridge.receiver import Receiver
-from nucleus_bridge.upload import Summary, Uploader
+from nucleus_bridge.upload import NucleusClient, Summary, Uploader, open_store, reconcile
+from nucleus_bridge.upload.dataset_holdings import DatasetHoldings
+from nucleus_bridge.upload.task_client import TaskClient
+from nucleus_bridge.upload.task_holdings import TaskHoldings
 
 
 @pytest.fixture
@@ -149,6 +152,43 @@ def test_in_a_mixed_spool_each_upload_takes_its_own(
     assert states(spool) == {plain: "done", fusion: "done"}
     assert [scene["reference_id"] for scene in held_scenes(receiver)] == [plain]
     assert [task["unique_id"] for task in held_tasks(receiver)] == [fusion]
+
+
+def test_a_scene_may_be_in_one_store_in_every_format_and_its_images_once(
+    spool: Path, objects: Path, receiver: Receiver, template: Path, tmp_path: Path
+) -> None:
+    name = seal_scene(spool, 1)
+    Uploader(spool, settings(receiver, f"file://{objects}"), key=KEY).run()
+    images = {path: path.stat().st_ino for path in (objects / name / "front").iterdir()}
+    fusion, protobuf = tmp_path / "fusion", tmp_path / "protobuf"
+    assert seal_fusion_scene(fusion, 1) == seal_fusion_scene(protobuf, 1, kind="protobuf") == name
+    assert upload(fusion, objects, receiver, template).complete
+    assert {path: path.stat().st_ino for path in (objects / name / "front").iterdir()} == images
+    (task,) = held_tasks(receiver)
+    assert [Path(url.removeprefix("file://")).parent for url in task["params"]["attachments"]] == [
+        objects / name / "frames"
+    ] * 2
+    upload(protobuf, objects, receiver, template)
+    assert "was made of another scene" in (protobuf / "quarantine" / name / "reason.txt").read_text()
+    plain = NucleusClient(receiver.url, KEY)
+    in_dataset = DatasetHoldings(plain, str(plain.find_dataset("drives")))
+    in_tasks = TaskHoldings(TaskClient(f"{receiver.origin}/v1", TASK_KEY))
+    store = open_store(f"file://{objects}")
+    assert reconcile(spool, store, in_dataset) == reconcile(fusion, store, in_tasks) == []
+
+
+def test_an_image_that_differs_between_formats_is_a_conflict(
+    spool: Path, objects: Path, receiver: Receiver, template: Path, tmp_path: Path
+) -> None:
+    name = seal_scene(spool, 1, image_bytes=5)
+    Uploader(spool, settings(receiver, f"file://{objects}"), key=KEY).run()
+    fusion = tmp_path / "fusion"
+    seal_fusion_scene(fusion, 1)
+    assert not upload(fusion, objects, receiver, template).complete
+    reason = (fusion / "quarantine" / name / "reason.txt").read_text()
+    assert "front/00000" in reason
+    assert "never overwritten" in reason
+    assert posts(receiver) == []
 
 
 def test_deleting_after_upload_leaves_the_state_and_nothing_else(
