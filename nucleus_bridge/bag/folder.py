@@ -90,7 +90,7 @@ def marks_of(path: Place) -> list[tuple[str, int, int]]:
 
 def is_recorded(name: str) -> bool:
     """Whether a file of this name may be part of a recording."""
-    return name == METADATA or name.endswith((*SUFFIXES, *(f".db3{end}" for end in LEFT_BEHIND)))
+    return PurePosixPath(name).name == METADATA or name.endswith((*SUFFIXES, *(f".db3{end}" for end in LEFT_BEHIND)))
 
 
 def unreadable(path: Place, error: OSError) -> BagError:

@@ -5,17 +5,19 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import os
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from nucleus_bridge.errors import AuthError, ConfigError, StoreConflictError, StoreError
+from nucleus_bridge.errors import AuthError, StoreConflictError, StoreError
 from nucleus_bridge.spool.manifest import FileRecord
 from nucleus_bridge.upload.retry import Retry, TransientError
 from nucleus_bridge.upload.sealed_file import PART_BYTES, checked_content, checked_parts
+from nucleus_bridge.upload.store_backend import one_line, open_backend
 from nucleus_bridge.upload.store_url import StoreUrl, parse_store_url
 
 LARGE_FILES_AT_ONCE = 2
@@ -27,41 +29,38 @@ _LASTING = re.compile(r"NoSuchBucket|ContainerNotFound|bucket does not exist", r
 Result = TypeVar("Result")
 
 
-def open_store(url: str, *, timeout_s: float = 120.0, retry: Retry | None = None) -> ObjectStore:
-    """Open a store by its URL; credentials come from the store's own environment variables.
+def open_store(
+    url: str, *, timeout_s: float = 120.0, retry: Retry | None = None, name: str = "upload.store"
+) -> ObjectStore:
+    """Open a store by its URL, given as the parameter or option ``name``.
+
+    Credentials come from the store's own environment variables.
 
     Raises:
         ConfigError: The URL cannot be used, or the package obstore is not installed.
     """
-    parsed = parse_store_url(url)
-    try:
-        import obstore.store as stores  # noqa: PLC0415 - an extra
-        from obstore.exceptions import BaseError  # noqa: PLC0415 - an extra
-    except ImportError:
-        raise ConfigError("upload needs obstore, which is not installed: pip install 'nucleus-bridge[cloud]'") from None
-    client = {"timeout": f"{timeout_s:.0f}s", "connect_timeout": f"{min(10.0, timeout_s):.0f}s"}
-    if _endpoint(parsed).startswith("http://") or parsed.options.get("use_emulator"):
-        client["allow_http"] = "true"
-    common: dict[str, Any] = {
-        "prefix": parsed.prefix or None,
-        "client_options": client,
-        "retry_config": {"max_retries": 0, "retry_timeout": dt.timedelta(seconds=timeout_s)},
-    }
-    try:
-        if parsed.scheme == "file":
-            backend: Any = stores.LocalStore(parsed.prefix, mkdir=True)
-        elif parsed.scheme == "s3":
-            config: Any = dict(parsed.options)
-            config.setdefault("virtual_hosted_style_request", "false" if _endpoint(parsed) else "true")
-            backend = stores.S3Store(parsed.bucket, config=config, **common)
-        elif parsed.scheme == "gs":
-            config = {"base_url": parsed.options["endpoint"]} if "endpoint" in parsed.options else {}
-            backend = stores.GCSStore(parsed.bucket, config=config, **common)
-        else:
-            backend = stores.AzureStore(parsed.bucket, config=_azure_config(parsed), **common)
-    except (BaseError, ValueError, OSError) as error:
-        raise ConfigError(f"upload.store {parsed.text}: {_one_line(error)}") from None
-    return ObjectStore(parsed, backend, retry or Retry())
+    parsed = parse_store_url(url, name=name)
+    return ObjectStore(parsed, open_backend(parsed, timeout_s, name), retry or Retry())
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """An object as a listing shows it.
+
+    Attributes:
+        key: Its key below the store's prefix.
+        size: Bytes.
+        changed_ns: When it was written, ns.
+    """
+
+    key: str
+    size: int
+    changed_ns: int
+
+
+def _stored_object(entry: Mapping[str, Any]) -> StoredObject:
+    changed: dt.datetime = entry["last_modified"]
+    return StoredObject(str(entry["path"]), int(entry["size"]), round(changed.timestamp() * 1e6) * 1000)
 
 
 class ObjectStore:
@@ -122,6 +121,47 @@ class ObjectStore:
                 return None
 
         return self._call(f"get {key}", get)
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """Return part of an object.
+
+        Raises:
+            StoreError: It is gone, or shorter than that.
+        """
+
+        def get() -> bytes:
+            try:
+                return bytes(self._api.get_range(self._backend, key, start=start, length=length))
+            except FileNotFoundError:
+                raise StoreError(f"{self.url.native(key)}: is not there any more") from None
+
+        data = self._call(f"get {key}", get)
+        if len(data) != length:
+            raise StoreError(f"{self.url.native(key)}: has only {start + len(data)} bytes; it was replaced meanwhile")
+        return data
+
+    def objects(self, folder: str) -> list[StoredObject]:
+        """List every object below a folder, or the one object of that key."""
+
+        def look() -> list[StoredObject]:
+            pages = self._api.list(self._backend, folder or None)
+            found = [_stored_object(entry) for page in pages for entry in page]
+            if not found and folder:
+                with suppress(FileNotFoundError):
+                    found.append(_stored_object(self._api.head(self._backend, folder)))
+            return found
+
+        return self._call(f"list {folder}", look)
+
+    def remove(self, keys: Sequence[str]) -> None:
+        """Remove objects; those that are gone already are fine."""
+
+        def remove() -> None:
+            with suppress(FileNotFoundError):
+                self._api.delete(self._backend, list(keys))
+
+        if keys:
+            self._call(f"remove {len(keys)} objects", remove)
 
     def holds(self, key: str, record: FileRecord) -> bool:
         """Whether the object under the key is the file of the record, by size and sha256."""
@@ -253,16 +293,16 @@ class ObjectStore:
                 if _REFUSED.search(text):
                     raise self._refused(what, error) from None
                 if _LASTING.search(text) or (self.url.scheme == "file" and not _passing(error)):
-                    raise StoreError(f"{self.url.text}: {what}: {_one_line(error)}") from None
-                raise TransientError(f"{self.url.text}: {what}: {_one_line(error)}", unclear=True) from None
+                    raise StoreError(f"{self.url.text}: {what}: {one_line(error)}") from None
+                raise TransientError(f"{self.url.text}: {what}: {one_line(error)}", unclear=True) from None
             except errors.BaseError as error:
-                raise StoreError(f"{self.url.text}: {what}: {_one_line(error)}") from None
+                raise StoreError(f"{self.url.text}: {what}: {one_line(error)}") from None
 
         return self.retry.call(once, lambda _: before_again())
 
     def _refused(self, what: str, error: Exception) -> AuthError:
         return AuthError(
-            f"{self.url.text}: {what}: access was refused ({_one_line(error)}); nothing more is sent until the "
+            f"{self.url.text}: {what}: access was refused ({one_line(error)}); nothing more is sent until the "
             "store's credentials in the environment may write there"
         )
 
@@ -282,20 +322,3 @@ def _parts(content: bytes, check: Callable[[], None]) -> Iterator[bytes]:
 def _passing(error: Exception) -> bool:
     """Whether a local failure may pass by itself: the disk may get room again, a network disk may come back."""
     return "os error 28" in str(error) or "os error 5)" in str(error) or "os error 116" in str(error)
-
-
-def _endpoint(url: StoreUrl) -> str:
-    variables = {"s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"), "az": ("AZURE_ENDPOINT",)}
-    found = [url.options.get("endpoint", ""), *(os.environ.get(name, "") for name in variables.get(url.scheme, ()))]
-    return next((endpoint for endpoint in found if endpoint), "")
-
-
-def _azure_config(url: StoreUrl) -> Any:  # noqa: ANN401 - obstore types every key
-    names = {"use_emulator": "azure_storage_use_emulator", "endpoint": "endpoint", "account_name": "account_name"}
-    return {names[name]: value for name, value in url.options.items()}
-
-
-def _one_line(error: Exception) -> str:
-    """Return the first line of an error, without the query of any URL in it, which may hold a signature."""
-    lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return re.sub(r"\?[^\s)]*", "", lines[0])[:300]

@@ -58,8 +58,8 @@ class StoreUrl:
         return [self.native(key) for key in keys]
 
 
-def parse_store_url(text: str) -> StoreUrl:
-    """Take a store URL apart.
+def parse_store_url(text: str, *, name: str = "upload.store") -> StoreUrl:
+    """Take a store URL apart; ``name`` is the parameter or option that it was given as.
 
     Raises:
         ConfigError: It cannot be used.
@@ -68,20 +68,20 @@ def parse_store_url(text: str) -> StoreUrl:
     scheme = _SCHEMES.get(parts.scheme)
     if scheme is None or parts.username or parts.password:
         examples = "s3://bucket/prefix, gs://bucket/prefix, az://container/prefix or file:///folder"
-        raise ConfigError(f"upload.store {_shown(text)!r}: must be written {examples}, without credentials")
+        raise ConfigError(f"{name} {_shown(text)!r}: must be written {examples}, without credentials")
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    for name in options:
-        if name not in _OPTIONS[scheme]:
+    for option in options:
+        if option not in _OPTIONS[scheme]:
             known = ", ".join(_OPTIONS[scheme]) or "none"
-            message = f"upload.store {_shown(text)!r}: option {name!r} is not one for {scheme}:// (there are: {known})"
+            message = f"{name} {_shown(text)!r}: option {option!r} is not one for {scheme}:// (there are: {known})"
             raise ConfigError(f"{message}; credentials belong into the store's own environment variables")
     if scheme == "file":
         folder = unquote(parts.path)
         if parts.netloc not in ("", "localhost") or not folder.startswith("/"):
-            raise ConfigError(f"upload.store {text!r}: a folder must be written file:///folder")
+            raise ConfigError(f"{name} {text!r}: a folder must be written file:///folder")
         return StoreUrl(scheme, "", str(Path(folder)), {})
     if not parts.netloc:
-        raise ConfigError(f"upload.store {_shown(text)!r}: names no bucket")
+        raise ConfigError(f"{name} {_shown(text)!r}: names no bucket")
     return StoreUrl(scheme, parts.netloc, parts.path.strip("/"), options)
 
 
