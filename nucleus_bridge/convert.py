@@ -60,12 +60,18 @@ class ConversionReport:
     def conversion(self) -> Conversion:
         """What is kept of it."""
         return Conversion(
-            str(self.bag),
+            str(self.bag.resolve()),
             tuple(SceneSummary.of(scene.manifest) for scene in self.scenes),
             self.losses,
             self.reasons,
-            tuple(DamageNote(str(part.path), part.what, part.offset, part.loses_messages) for part in self.damage),
+            damage_notes(self.damage),
+            conversions.warnings_of(scene.manifest for scene in self.scenes),
         )
+
+
+def damage_notes(damage: Iterable[Damage]) -> tuple[DamageNote, ...]:
+    """Return what is kept of damage."""
+    return tuple(DamageNote(str(part.path), part.what, part.offset, part.loses_messages) for part in damage)
 
 
 class Observer:
@@ -116,9 +122,7 @@ def convert_bag(  # noqa: PLR0913 - what a caller may want to say
         return report
     with bag if isinstance(bag, Bag) else open_bag(path) as recording:
         spool.create()
-        check_topics(recording, config)
-        pipeline = Pipeline(config)
-        pipeline.prime(_ahead(recording, config))
+        pipeline = primed_pipeline(recording, config)
         scenes, recorder = _run(recording, pipeline, spool, workers, force=force, observer=observer)
         losses: Table = {}
         merge(losses, pipeline.ledger.totals)
@@ -126,7 +130,7 @@ def convert_bag(  # noqa: PLR0913 - what a caller may want to say
         reasons = {**recorder.reasons, **pipeline.ledger.reasons}
         report = ConversionReport(path, tuple(scenes), ordered(losses), reasons, tuple(recording.damage))
         if not scenes:
-            raise InputError(no_scene(report, pipeline))
+            raise InputError(no_scene(report, config))
         conversions.note(spool, key, report.conversion)
     return report
 
@@ -174,6 +178,18 @@ def _run(
     return scenes, recorder
 
 
+def primed_pipeline(recording: Bag, config: Config) -> Pipeline:
+    """Return a pipeline that is ready for the first message of a recording.
+
+    Raises:
+        InputError: The recording lacks a topic, or a calibration file cannot be used.
+    """
+    check_topics(recording, config)
+    pipeline = Pipeline(config)
+    pipeline.prime(_ahead(recording, config))
+    return pipeline
+
+
 def _ahead(recording: Bag, config: Config) -> list[Message]:
     """Messages that hold for the whole recording wherever they were logged."""
     infos = [camera.info_topic for camera in config.cameras if camera.info_topic and not camera.calibration_file]
@@ -213,9 +229,9 @@ def _topic_problem(path: Place, parameter: str, topic: str, types: dict[str, str
     return f"{parameter}: {topic} is not in {path}; topics of type {wanted}: {there}"
 
 
-def no_scene(report: ConversionReport, pipeline: Pipeline) -> str:
+def no_scene(report: ConversionReport, config: Config) -> str:
     """Explain why not a single scene came out."""
-    lidar = pipeline.config.lidars[0]
+    lidar = config.lidars[0]
     causes = report.losses.get(lidar.topic, {})
     lines = [f"{report.bag}: no scene could be made"]
     if not causes:
@@ -224,7 +240,6 @@ def no_scene(report: ConversionReport, pipeline: Pipeline) -> str:
         reason = report.reasons.get(cause, "")
         lines.append(f"{count} sweeps on {lidar.topic} lost by {cause}" + (f" ({reason})" if reason else ""))
     if causes.keys() & {"unknown_frame", "unconnected_frames"}:
-        config = pipeline.config
         lines.append(
             f"set world_frame (now {config.world_frame!r}) and device_frame (now {config.device_frame!r}) "
             "to frames that the recording connects with the lidar's"

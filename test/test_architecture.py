@@ -30,6 +30,7 @@ MAY_USE = {
     "export": {"errors", "model", "config", "decode", "formats", "spool"},
     "upload": {"errors", "model", "config", "formats", "spool"},
     "receiver": {"errors", "spool"},
+    "archive": {"errors", "model", "config", "decode", "bag", "pipeline", "render", "spool", "convert", "upload"},
 }
 """Rooms that may use anything below them (``ros``, ``cli``, ``review``) are not listed."""
 
@@ -40,7 +41,8 @@ ONLY_IN = {
     "rich": {"cli"},
     "yaml": {"config", "decode", "bag", "demo", "review"},
     "rosbags": {"bag", "decode", "demo"},
-    "obstore": {"upload", "receiver", "bag"},
+    "obstore": {"upload", "receiver"},
+    "distributed": {"archive"},
 }
 
 

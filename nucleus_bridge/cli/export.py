@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from nucleus_bridge.cli.convert import scene_line
+from nucleus_bridge.cli.convert_report import scene_line
 from nucleus_bridge.cli.progress import progress_bar
 from nucleus_bridge.config import FORMATS
 from nucleus_bridge.export import NOT_IN_SOURCE, export_scene
 from nucleus_bridge.spool import SealedScene
+from nucleus_bridge.spool.conversions import SceneSummary
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse keeps its type private
@@ -37,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     for folder in options.scenes:
         with progress_bar(f"export {folder.name}") as bar:
             scene = export_scene(folder, options.format, options.output, force=options.force, progress=bar)
-        print(scene_line(scene), flush=True)
+        print(scene_line(SceneSummary.of(scene.manifest), existed=scene.existed), flush=True)
         for topic, count in _left_out(scene).items():
             print(
                 f"nucleus-bridge: warning: {count} radar detections of {topic} are not in the Nucleus scene; convert "

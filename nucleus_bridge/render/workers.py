@@ -40,7 +40,7 @@ class SharedMemoryExecutor(Executor):
     def __init__(self, workers: int) -> None:
         """Start the processes when they are first needed."""
         self._pool = ProcessPoolExecutor(
-            workers, mp_context=multiprocessing.get_context("spawn"), initializer=_follow_parent
+            workers, mp_context=multiprocessing.get_context("spawn"), initializer=follow_parent
         )
         self._idle: list[_Arena] = []
 
@@ -112,7 +112,7 @@ def processes(workers: int) -> Executor:
     """Return an executor of worker processes."""
     if hasattr(os, "memfd_create"):
         return SharedMemoryExecutor(workers)
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_follow_parent)
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=follow_parent)
 
 
 _mapped: dict[str, mmap.mmap] = {}
@@ -136,7 +136,7 @@ def _map(path: str, size: int) -> mmap.mmap:
     return mapped
 
 
-def _follow_parent() -> None:
+def follow_parent() -> None:
     """Leave signals to the parent, which lets the workers finish their frames, and end when it is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a service manager sends it to every process of the service

@@ -68,6 +68,7 @@ class Conversion:
         losses: What did not reach them, by topic and cause.
         reasons: For each cause, the text of its first occurrence.
         damage: What could not be read of it.
+        warnings: What is unlikely about its sensors.
     """
 
     bag: str
@@ -75,6 +76,7 @@ class Conversion:
     losses: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
     damage: tuple[DamageNote, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def to_json(self) -> bytes:
         """Serialise."""
@@ -87,9 +89,16 @@ class Conversion:
             record: dict[str, Any] = json.loads(content)
             scenes = tuple(SceneSummary(**scene) for scene in record["scenes"])
             damage = tuple(DamageNote(**entry) for entry in record["damage"])
-            return cls(record["bag"], scenes, record["losses"], record["reasons"], damage)
+            warnings = tuple(str(text) for text in record["warnings"])
+            return cls(record["bag"], scenes, record["losses"], record["reasons"], damage, warnings)
         except (ValueError, KeyError, TypeError):
             return None
+
+
+def warnings_of(manifests: Iterable[Manifest]) -> tuple[str, ...]:
+    """Return what manifests say is unlikely about sensors, each once."""
+    sensors = [(name, record) for manifest in manifests for name, record in manifest.sensors.items()]
+    return tuple(dict.fromkeys(f"{name}: {record['warning']}" for name, record in sensors if record.get("warning")))
 
 
 def key(marks: Iterable[tuple[str, int, int]], config: Config) -> str:

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ``convert`` says: a line a scene, a table of recordings, the totals with every loss by cause."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nucleus_bridge.archive.run import DONE, FAILED, SKIPPED, BagResult
+from nucleus_bridge.convert import ConversionReport
+from nucleus_bridge.errors import BridgeError, InputError
+from nucleus_bridge.pipeline.losses import Table, is_expected, merge, ordered
+from nucleus_bridge.spool.conversions import Conversion, DamageNote, SceneSummary
+
+
+def result_of(report: ConversionReport) -> BagResult:
+    """Describe a recording that was converted in this process."""
+    new = frozenset(scene.manifest.reference_id for scene in report.scenes if not scene.existed)
+    return BagResult(str(report.bag), SKIPPED if report.skipped else DONE, report.conversion, new)
+
+
+def failed(bag: str, error: BridgeError) -> BagResult:
+    """Describe a recording that could not be converted."""
+    return BagResult(bag, FAILED, error=str(error), is_input_error=isinstance(error, InputError))
+
+
+def scene_line(scene: SceneSummary, *, existed: bool) -> str:
+    """Describe a scene in one line."""
+    seconds = (scene.last_stamp_ns - scene.first_stamp_ns) / 1e9
+    note = "  (was there)" if existed else ""
+    return (
+        f"{scene.reference_id}  {scene.frames} frames  {scene.items} items  {seconds:.1f} s  "
+        f"{scene.bytes / 1e6:.1f} MB  {scene.end_reason}{note}"
+    )
+
+
+def print_scenes(result: BagResult) -> None:
+    """Print a line for each scene of a recording."""
+    for scene in result.conversion.scenes if result.conversion else ():
+        print(scene_line(scene, existed=scene.reference_id not in result.new), flush=True)
+
+
+def print_error(result: BagResult) -> None:
+    """Tell why a recording failed."""
+    if result.state == FAILED:
+        print(f"nucleus-bridge: error: {result.error}", file=sys.stderr, flush=True)
+
+
+def finish(results: Sequence[BagResult], options: argparse.Namespace, *, table: bool = False) -> int:
+    """Print what is told at the end; return the exit status."""
+    made = [result.conversion for result in results if result.conversion]
+    for warning in dict.fromkeys(warning for conversion in made for warning in conversion.warnings):
+        print(f"nucleus-bridge: warning: {warning}", file=sys.stderr)
+    if options.json:
+        print(json.dumps(_document(results, str(options.output)), indent=1))
+    else:
+        if table:
+            print_table(results)
+        if made:
+            print(_totals(results, made))
+    errors = [result for result in results if result.state == FAILED]
+    if errors and not made and all(result.is_input_error for result in errors):
+        return 2
+    return 0 if all(result.complete for result in results) else 1
+
+
+def print_table(results: Sequence[BagResult]) -> None:
+    """Print a line for each recording."""
+    print()
+    for result in results:
+        scenes = result.conversion.scenes if result.conversion else ()
+        frames, size = sum(scene.frames for scene in scenes), sum(scene.bytes for scene in scenes) / 1e6
+        lost = any(part.loses_messages for part in result.conversion.damage) if result.conversion else False
+        note = result.error or ("damaged" if lost else "")
+        line = f"{result.state:8}{len(scenes):4} scenes{frames:8} frames{size:10.1f} MB  {result.bag}  {note}"
+        print(line.rstrip())
+    counts = Counter(result.state for result in results)
+    states = ", ".join(f"{counts[state]} {state}" for state in (DONE, SKIPPED, FAILED) if counts[state])
+    print(f"{len(results)} recordings: {states}")
+
+
+def _totals(results: Sequence[BagResult], made: Sequence[Conversion]) -> str:
+    scenes = [scene for conversion in made for scene in conversion.scenes]
+    new = sum(len(result.new) for result in results)
+    frames, items = sum(scene.frames for scene in scenes), sum(scene.items for scene in scenes)
+    size = sum(scene.bytes for scene in scenes) / 1e6
+    lines = [f"{len(scenes)} scenes ({new} new), {frames} frames, {items} items, {size:.1f} MB"]
+    losses: Table = {}
+    reasons: dict[str, str] = {}
+    for conversion in made:
+        merge(losses, conversion.losses)
+        reasons.update({cause: text for cause, text in conversion.reasons.items() if not is_expected(cause)})
+        lines += [f"damaged: {damage_text(part)}" for part in conversion.damage]
+    lines += [f"{cause}: {reason}" for cause, reason in sorted(reasons.items())]
+    left_out = _by_cause(losses, expected=True)
+    if left_out:
+        lines.append(f"left out by choice: {left_out}")
+    lines.append(f"lost: {_by_cause(losses, expected=False) or 'nothing'}")
+    return "\n".join(lines)
+
+
+def damage_text(part: DamageNote) -> str:
+    """Say what could not be read, and where."""
+    where = "" if part.offset is None else f" at byte {part.offset}"
+    return f"{part.file}{where}: {part.what}"
+
+
+def _by_cause(losses: Mapping[str, Mapping[str, int]], *, expected: bool) -> str:
+    parts = []
+    for topic, causes in ordered(losses).items():
+        chosen = [f"{count} {cause}" for cause, count in causes.items() if is_expected(cause) is expected]
+        if chosen:
+            parts.append(f"{topic}: {', '.join(chosen)}")
+    return "; ".join(parts)
+
+
+def _document(results: Sequence[BagResult], output: str) -> dict[str, Any]:
+    return {
+        "bags": [_bag(result, result.conversion, output) for result in results if result.conversion],
+        "errors": [{"bag": result.bag, "error": result.error} for result in results if result.state == FAILED],
+        "counts": dict(Counter(result.state for result in results)),
+    }
+
+
+def _bag(result: BagResult, conversion: Conversion, output: str) -> dict[str, Any]:
+    return {
+        "bag": result.bag,
+        "state": result.state,
+        "skipped": result.state == SKIPPED,
+        "scenes": [
+            {
+                "reference_id": scene.reference_id,
+                "path": f"{output.partition('?')[0].rstrip('/')}/scenes/{scene.reference_id}",
+                "existed": scene.reference_id not in result.new,
+                "frames": scene.frames,
+                "items": scene.items,
+                "points": scene.points,
+                "bytes": scene.bytes,
+                "end_reason": scene.end_reason,
+            }
+            for scene in conversion.scenes
+        ],
+        "losses": conversion.losses,
+        "reasons": conversion.reasons,
+        "damage": [damage_text(part) for part in conversion.damage],
+    }
