@@ -83,7 +83,7 @@ def select_points(sweep: Sweep, config: LidarConfig, *, ground_field: str = "") 
 
 def _select(sweep: Sweep, config: LidarConfig, ground_field: str) -> PointCloud:
     points = sweep.points
-    xyz = coordinates(points)
+    xyz = np.ascontiguousarray(coordinates(points).T).T  # column by column, as all that follows reads them
     largest = _largest_coordinate(xyz)
     finite, origin = largest < np.inf, largest == 0
     valid = finite & ~origin
@@ -96,7 +96,7 @@ def _select(sweep: Sweep, config: LidarConfig, ground_field: str) -> PointCloud:
         full_scale = intensity_scale(sweep, config).full_scale
         intensity, clipped = _intensity(_take(points[config.intensity_field], rows), full_scale)
     return PointCloud(
-        xyz=_take(xyz, rows),
+        xyz=xyz if rows is None else xyz.T.take(rows, axis=1).T,
         intensity=intensity,
         time_ns=_times(sweep, config, valid, rows),
         is_ground=_is_ground(_take(points[ground_field], rows), config.ground_classes) if ground_field else None,
@@ -107,7 +107,8 @@ def _select(sweep: Sweep, config: LidarConfig, ground_field: str) -> PointCloud:
 
 def _take(column: NDArray[Any], rows: IntArray | None) -> NDArray[Any]:
     """Return the chosen rows, contiguous; the column itself where that needs no copy."""
-    return np.ascontiguousarray(column) if rows is None else column.take(rows, axis=0)
+    whole = np.ascontiguousarray(column)
+    return whole if rows is None else whole.take(rows)
 
 
 def _largest_coordinate(xyz: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -126,7 +126,7 @@ class _Number(Field):
 
 
 def coordinates(points: NDArray[np.floating[Any]]) -> Iterator[Field]:
-    """Describe x, y and z of contiguous points, shape (n, 3), metres.
+    """Describe x, y and z of points, shape (n, 3), metres.
 
     Raises:
         CoordinateRangeError: A coordinate is not finite or not below 100 km.
@@ -292,7 +292,9 @@ def _listed(texts: list[bytes], row: int) -> Iterator[bytes | Slot]:
 
 
 def _bounds(points: NDArray[np.floating[Any]]) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
-    """Return minima and maxima of the columns; reduces many points side by side, because rows of three are slow."""
+    """Return minima and maxima of the columns; reduces many rows of three side by side, because one alone is short."""
+    if not points.flags.c_contiguous:
+        return points.min(axis=0), points.max(axis=0)
     aligned = len(points) - len(points) % _BOUNDS_POINTS
     groups, rest = points[:aligned].reshape(-1, 3 * _BOUNDS_POINTS), points[aligned:]
     low, high = rest, rest

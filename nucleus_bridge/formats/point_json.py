@@ -48,7 +48,8 @@ def encode_points(
     """Write points as a JSON array of objects with the keys x, y, z and, as given, i, d, t, is_ground.
 
     Args:
-        xyz: Shape (n, 3), metres. Written as ``rint(value * 1000)`` thousandths in float64: half to even.
+        xyz: Shape (n, 3), metres; contiguous columns are the fastest. Written as ``rint(value * 1000)`` thousandths in
+            float64: half to even.
         intensity: Shape (n,), 0 to 1. Written with 3 decimals, half to even.
         device: Shape (n,) or one number for all points, 0 to 255.
         time_ns: Shape (n,), nanoseconds, not negative.
@@ -61,7 +62,7 @@ def encode_points(
         CoordinateRangeError: A coordinate is not finite or not below 100 km.
         CloudError: A column's length or a value in it is not as above.
     """
-    points = np.ascontiguousarray(xyz)
+    points = np.asarray(xyz)
     count = check_shapes(points, {"intensity": intensity, "device": device, "time_ns": time_ns, "is_ground": is_ground})
     if not count:
         return memoryview(b"[]")

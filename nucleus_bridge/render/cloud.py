@@ -55,8 +55,8 @@ def world_points(frame: Frame, world_offset: tuple[float, float, float], config:
         if cloud.clipped:
             counts["clipped_intensities"] = cloud.clipped
         world = points_in_world(cloud.xyz, cloud.time_ns, posed.world_from_lidar, offset)
-        near = np.all(np.abs(world) < MAX_COORDINATE_M, axis=1)
-        if not near.all():
+        if not -MAX_COORDINATE_M < world.min(initial=0.0) <= world.max(initial=0.0) < MAX_COORDINATE_M:  # NaN neither
+            near = np.all(np.abs(world) < MAX_COORDINATE_M, axis=1)
             world, cloud = world[near], _without(cloud, ~near, "coordinate_range", counts)
         if counts:
             merge(losses, {lidar.topic: counts})

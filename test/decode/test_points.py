@@ -144,11 +144,11 @@ def test_a_ground_field_that_is_not_there_is_named():
     assert caught.value.cause == "missing_field"
 
 
-def test_a_cloud_that_loses_nothing_is_not_copied():
-    points = np.ones(100, np.dtype([("x", "f4"), ("y", "f4"), ("z", "f4")]))
-    bare = replace(LIDAR, intensity_field="", min_range_m=0.0)
-    sweep = decode_sweep(cloud_of(points), bare)
-    assert np.shares_memory(select_points(sweep, bare).xyz, sweep.points)
+@pytest.mark.parametrize("lost", [0, 1])
+def test_each_coordinate_is_a_contiguous_column(lost):
+    xyz = cloud([row(math.nan)] * lost + [row(5.0)] * (100 - lost)).xyz
+    assert xyz.shape == (100 - lost, 3)
+    assert all(xyz[:, axis].flags.c_contiguous for axis in range(3))
 
 
 def test_a_signalling_nan_is_a_nan():
