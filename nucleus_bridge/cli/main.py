@@ -9,25 +9,26 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from types import FrameType
 
 import nucleus_bridge
-from nucleus_bridge.cli import (
-    convert,
-    demo_drive,
-    export,
-    init,
-    inspect,
-    preview,
-    reconcile,
-    serve,
-    status,
-    upload,
-    validate,
-)
 from nucleus_bridge.errors import BridgeError, InputError
 
-COMMANDS = (demo_drive, inspect, init, convert, export, validate, preview, upload, status, reconcile, serve)
+COMMANDS = (
+    "demo-drive",
+    "inspect",
+    "init",
+    "convert",
+    "export",
+    "validate",
+    "preview",
+    "upload",
+    "status",
+    "reconcile",
+    "serve",
+)
+"""Each is a module of this room, loaded only when it is asked for: worker processes load this one, too."""
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
 LOG_LEVELS = ("debug", "info", "warn", "error")
@@ -35,7 +36,8 @@ LOG_LEVELS = ("debug", "info", "warn", "error")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    parser = build_parser()
+    given = sys.argv[1:] if arguments is None else arguments
+    parser = build_parser(given[:1] if given and given[0] in COMMANDS else COMMANDS)
     if "_ARGCOMPLETE" in os.environ:
         import argcomplete  # noqa: PLC0415 - only while a shell completes a command line
 
@@ -63,13 +65,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(status)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser with every command."""
+def build_parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
+    """Return the parser with these commands."""
     parser = argparse.ArgumentParser(prog="nucleus-bridge", description=nucleus_bridge.__doc__)
     parser.add_argument("--version", action="version", version=f"nucleus-bridge {nucleus_bridge.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        sub = command.add_parser(commands)
+    for name in names:
+        sub = import_module(f"nucleus_bridge.cli.{name.replace('-', '_')}").add_parser(commands)
         sub.add_argument(
             "--log-level", choices=LOG_LEVELS, default="warn", help="how much is told on stderr (default: %(default)s)"
         )

@@ -37,7 +37,7 @@ def test_completes(tmp_path: Path, line: str, expected: set[str]) -> None:
 
 
 def test_every_command_is_there_with_an_example() -> None:
-    assert [command.__name__.rpartition(".")[2].replace("_", "-") for command in COMMANDS] == NAMES
+    assert list(COMMANDS) == NAMES
     choices = next(action.choices for action in build_parser()._actions if action.choices)
     for name in NAMES:
         assert f"example: nucleus-bridge {name}" in choices[name].format_help().replace("\n", " ").replace("  ", " ")
