@@ -6,18 +6,27 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
-
-from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from nucleus_bridge.errors import DecodeError
 from nucleus_bridge.model import Message
 
-# The messages read here have not changed since Humble, and every version of rosbags knows that one.
-_STORE = get_typestore(Stores.ROS2_HUMBLE)
+if TYPE_CHECKING:
+    from rosbags.typesys.store import Typestore
+
 _ENCAPSULATIONS = {b"\x00\x00": ">", b"\x00\x01": "<"}
 _HEADER_BYTES = 4 + 4 + 4 + 4
 _NS_PER_S = 1_000_000_000
+
+
+@lru_cache(maxsize=1)
+def _types() -> Typestore:
+    """Return the message types that are known; loaded when first needed, since processes that render need none."""
+    from rosbags.typesys import Stores, get_typestore  # noqa: PLC0415
+
+    # The messages read here have not changed since Humble, and every version of rosbags knows that one.
+    return get_typestore(Stores.ROS2_HUMBLE)
 
 
 def register(type_name: str, definition: str) -> None:
@@ -33,8 +42,10 @@ def register(type_name: str, definition: str) -> None:
     Raises:
         DecodeError: The text cannot be read, or contradicts what is known; cause ``bad_definition``.
     """
+    from rosbags.typesys import get_types_from_msg  # noqa: PLC0415
+
     try:
-        _STORE.register(get_types_from_msg(definition, type_name))
+        _types().register(get_types_from_msg(definition, type_name))
     except Exception as error:  # the parser has no common base class for what it raises
         msg = f"the definition of {type_name} cannot be used: {error}"
         raise DecodeError(msg, cause="bad_definition") from error
@@ -57,12 +68,13 @@ def deserialise(message: Message, *expected: str) -> Any:
     if expected and message.type_name not in expected:
         msg = f"{message.topic} carries {message.type_name}, expected {' or '.join(expected)}"
         raise DecodeError(msg, cause="wrong_type")
-    if message.type_name not in _STORE.types:
+    types = _types()
+    if message.type_name not in types.types:
         msg = f"{message.topic} carries {message.type_name}, whose definition is not known"
         raise DecodeError(msg, cause="unknown_type")
     try:
         _byte_order(message.data)
-        return _STORE.deserialize_cdr(memoryview(message.data), message.type_name)
+        return types.deserialize_cdr(memoryview(message.data), message.type_name)
     except Exception as error:  # damage surfaces as many types, by library version
         msg = f"{message.type_name} on {message.topic}, {_moment(message)}, is damaged: {error}"
         raise DecodeError(msg) from error
