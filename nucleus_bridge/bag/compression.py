@@ -20,7 +20,8 @@ else:
     from backports import zstd
 
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-MAX_UNPACKED_BYTES = 2 << 30
+MAX_UNPACKED_BYTES = 1 << 29
+_LZ4_MOST_A_BYTE = 255  # of output for one of input, by the format
 _PIECE_BYTES = 1 << 20
 _PIECES_A_CHECK = 64
 
@@ -35,6 +36,8 @@ def unpack_chunk(data: bytes, compression: str, size: int, *, whole: bool = True
     """
     if size > MAX_UNPACKED_BYTES:
         raise BagError(f"a chunk claims to unpack to {size} bytes, more than the limit of {MAX_UNPACKED_BYTES}")
+    if compression == "lz4" and size > _LZ4_MOST_A_BYTE * len(data):
+        raise BagError(f"a chunk claims to unpack from {len(data)} to {size} bytes, more than lz4 can")
     if compression == "":
         records = data
     elif compression in {"zstd", "lz4"}:

@@ -18,6 +18,7 @@ METADATA = "metadata.yaml"
 _NEWEST_VERSION = 9
 SUFFIXES = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd")
 _PACKED = ".zstd"
+_LONGEST_PROBLEM = 200
 
 
 @dataclass(frozen=True)
@@ -145,9 +146,9 @@ def _read_hints(path: Place) -> _Hints:
         listed = [_base_name(name) for name in information.get("relative_file_paths") or []]
         per_file = information.get("files") or []
         counts = {_base_name(item["path"]): int(item["message_count"]) for item in per_file}
-        storage = str(information.get("storage_identifier") or "")
-    except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        first_line = str(error).partition("\n")[0]
+        storage = _text(information.get("storage_identifier") or "")
+    except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        first_line = str(error).partition("\n")[0][:_LONGEST_PROBLEM]
         what = f"it cannot be understood ({type(error).__name__}: {first_line}); the files were read without it"
         return _Hints(damage=(Damage(path, what, loses_messages=False),))
     if isinstance(version, int) and version > _NEWEST_VERSION:
@@ -159,7 +160,14 @@ def _read_hints(path: Place) -> _Hints:
 
 def _base_name(listed: object) -> str:
     """Give the last part of a listed path: old versions prefix the folder's name, which may have changed."""
-    return PurePosixPath(str(listed).replace("\\", "/")).name
+    return PurePosixPath(_text(listed).replace("\\", "/")).name
+
+
+def _text(value: object) -> str:
+    """Give text or a number as text; anything else may be without end when it is written out."""
+    if isinstance(value, (str, int, float)):
+        return str(value)
+    raise TypeError(f"expected text, not a {type(value).__name__}")
 
 
 def _as_stored(folder: Place, name: str) -> Place | None:

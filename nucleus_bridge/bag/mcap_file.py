@@ -63,7 +63,7 @@ class McapFile:
             raise BagError(f"{path}: nothing in this mcap file can be read: {damage[0].what}")
         self.topics = tuple(channel.info(self._contents.counts.get(key, 0)) for key, channel in channels.items())
         self.start_ns = min((block.start_ns for block in blocks), default=0)
-        self.end_ns = max((block.end_ns for block in blocks), default=0)
+        self.end_ns = max((max(block.start_ns, block.end_ns) for block in blocks), default=0)
 
     def messages(self, topics: Collection[str], span: tuple[int, int] = ALWAYS) -> Iterator[Message]:
         """Yield the messages of these topics; only blocks that hold one of them are read and unpacked."""
@@ -75,18 +75,26 @@ class McapFile:
             if block.start_ns <= last_ns and block.end_ns >= first_ns and not block.channels.isdisjoint(channels)
         )
         entries: list[Entry] = []
+        found = 0
         try:
             with self._source.open("rb") as file:
                 if isinstance(file, ReadsAhead):
                     file.expect([(block.offset, block.length) for block in blocks])
                 for block in blocks:
                     yield from self._release(entries, bisect_left(entries, (block.start_ns,)))
-                    self._read_block(file, block, channels, entries, span)
+                    found += self._read_block(file, block, channels, entries, span)
                     entries.sort(key=_file_order)
                     yield from self._release(entries, _excess(entries))
         except OSError as error:
             self.damage.add(f"cannot be read: {error.strerror or error}")
         yield from self._release(entries, len(entries))
+        if first_ns <= self.start_ns and self.end_ns <= last_ns:
+            self._compare(found, sum(self._contents.counts.get(key, 0) for key in channels))
+
+    def _compare(self, found: int, counted: int) -> None:
+        """Say that messages are lost where nothing else tells it: a flipped bit may make a message another record."""
+        if found < counted and not any(damage.loses_messages for damage in self.damage.entries()):
+            self.damage.add(f"{counted - found} messages are lost: the index counts {counted}, {found} are there")
 
     def _read_contents(self, file: BinaryIO) -> Contents:
         try:
@@ -106,9 +114,10 @@ class McapFile:
         channels: Mapping[int, Channel],
         entries: list[Entry],
         span: tuple[int, int],
-    ) -> None:
-        """Add the wanted messages of a block; those before a damage are kept."""
+    ) -> int:
+        """Add the wanted messages of a block; those before a damage are kept. Returns how many there are."""
         first_ns, last_ns = span
+        before = len(entries)
         try:
             data = _block_records(file, block)
             for place, (op, start, end) in enumerate(records(data)):
@@ -125,6 +134,7 @@ class McapFile:
         except BagError as error:
             if block.whole:
                 self.damage.add(f"{error}; its messages are lost", block.offset, block.start_ns)
+        return len(entries) - before
 
     def _release(self, entries: list[Entry], count: int) -> Iterator[Message]:
         """Yield the first entries as messages and remove them."""

@@ -130,11 +130,13 @@ class SqliteFile:
                 yield from rows
                 done_ns = log_ns
                 missing -= len(rows)
-            if missing:
-                self.damage.add(f"{missing} messages are lost: the index on log times does not list them")
         except sqlite3.Error:
             # The way along the index is blocked; whether messages are lost shows when the table itself is read.
-            yield from sorted((row for row in self._table_rows(connection, channels) if row[0] > done_ns), key=order)
+            rest = sorted((row for row in self._table_rows(connection, channels) if row[0] > done_ns), key=order)
+            yield from rest
+            missing -= len(rest)
+        if missing > 0:
+            self.damage.add(f"{missing} messages are lost: the index on log times does not list them")
 
     def _table_rows(self, connection: sqlite3.Connection, topics: Collection[int] | None = None) -> Iterator[Row]:
         """Yield rows as they lie in the table, and go around its damaged pages in steps that double."""

@@ -51,9 +51,10 @@ def run(options: argparse.Namespace) -> int:
             write_rerun(scene, options.rerun, bar)
             print(options.rerun)
         if options.output or not options.rerun:
-            path = options.output or Path(f"{scene.manifest.reference_id}.html")
+            name = f"{scene.folder.resolve().name}.html"
+            path = options.output or Path(name)
             if path.is_dir():
-                path /= f"{scene.manifest.reference_id}.html"
+                path /= name
             write_preview(scene, path, bar)
             print(path)
     return 0

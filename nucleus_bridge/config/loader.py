@@ -18,11 +18,20 @@ from nucleus_bridge.errors import ConfigError
 NODE_NAMES = ("nucleus_recorder", "nucleus_uploader")
 _ROS_OWN = ("use_sim_time", "start_type_description_service")
 _ROS_OWN_PREFIXES = ("qos_overrides.",)
+_INTEGERS = 1 << 63
 _SENSOR_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML that refuses repeated keys and reads ``1e-3`` as the number it is."""
+    """Safe YAML that refuses repeated keys and aliases and reads ``1e-3`` as the number it is."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Refuse aliases: a few lines of them stand for more than fits in memory, and ROS 2 does not read them."""
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            message = f"line {event.start_mark.line + 1}: aliases (*{event.anchor}) cannot be used; write it out"
+            raise ConfigError(message)
+        return super().compose_node(parent, index)
 
 
 def _unique_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[object, object]:
@@ -39,7 +48,15 @@ def _unique_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[object, obj
     return dict(loader.construct_mapping(node, deep=True))
 
 
+def _integer(loader: _Loader, node: yaml.ScalarNode) -> int:
+    value = int(loader.construct_yaml_int(node))
+    if not -_INTEGERS <= value < _INTEGERS:
+        raise ConfigError(f"line {node.start_mark.line + 1}: {node.value[:40]} does not fit 64 bits")
+    return value
+
+
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
+_Loader.add_constructor("tag:yaml.org,2002:int", _integer)
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$"),

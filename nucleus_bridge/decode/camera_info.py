@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from nucleus_bridge.config.loader import parse_yaml
 from nucleus_bridge.decode.cdr import deserialise, naming, strip_slashes, to_ns
 from nucleus_bridge.decode.distortion import BROWN_CONRADY, read_distortion
 from nucleus_bridge.errors import CalibrationError, ConfigError
@@ -20,6 +19,8 @@ CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 _MAX_COEFFICIENTS = 32
 _ROTATION_TOLERANCE = 1e-3
+_LARGEST_SIDE = 65_535
+_LARGEST_NUMBER = 1e300
 
 
 @dataclass(frozen=True)
@@ -106,16 +107,17 @@ def load_calibration(path: Path) -> CameraInfo:
         ConfigError: The file cannot be read, or a key is missing or holds something else.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
         msg = f"calibration file {path} cannot be read: {error}"
         raise ConfigError(msg) from error
+    content = parse_yaml(text, f"calibration file {path}")
     if not isinstance(content, Mapping):
         msg = f"calibration file {path} holds no keys; expected image_width, camera_matrix, ..."
         raise ConfigError(msg)
     model = content.get("distortion_model")
     if not isinstance(model, str):
-        msg = f"calibration file {path}: distortion_model is {model!r}, expected a name such as plumb_bob"
+        msg = f"calibration file {path}: distortion_model is {model!r:.80}, expected a name such as plumb_bob"
         raise ConfigError(msg)
     return CameraInfo(
         stamp_ns=0,
@@ -258,8 +260,8 @@ def _scale_factor(width: int, height: int, image_width: int, image_height: int) 
 
 def _whole(content: Mapping[str, Any], key: str, path: Path) -> int:
     value = content.get(key)
-    if type(value) is not int or value < 1:
-        msg = f"calibration file {path}: {key} is {value!r}, expected a whole number of pixels"
+    if type(value) is not int or not 1 <= value <= _LARGEST_SIDE:
+        msg = f"calibration file {path}: {key} is {value!r:.80}, expected a whole number of pixels"
         raise ConfigError(msg)
     return value
 
@@ -267,7 +269,7 @@ def _whole(content: Mapping[str, Any], key: str, path: Path) -> int:
 def _matrix(content: Mapping[str, Any], key: str, length: int | None, path: Path) -> tuple[float, ...]:
     matrix = content.get(key)
     data = matrix.get("data") if isinstance(matrix, Mapping) else None
-    if not isinstance(data, list) or not all(type(v) in (int, float) and math.isfinite(v) for v in data):
+    if not isinstance(data, list) or not all(type(v) in (int, float) and abs(v) <= _LARGEST_NUMBER for v in data):
         msg = f"calibration file {path}: {key}.data is {data!r:.80}, expected a list of finite numbers"
         raise ConfigError(msg)
     if len(data) != length and length is not None:

@@ -24,6 +24,9 @@ SUFFIXES = {"jpeg": ".jpg", "png": ".png"}
 _PNG_COMPRESSION = 3
 _MAX_SIDE = 65_535
 _MAX_PIXELS = 2**28
+# What decoding may take at most, and what a pixel may take in a file of a kind (channels x bytes, as OpenCV has them).
+_MAX_DECODED_BYTES = 2**29
+_PIXEL_BYTES = {"jpeg": 3, "png": 8, "tiff": 16, "webp": 4, "bmp": 4}
 
 
 def decode_image(message: Message) -> Image:
@@ -153,14 +156,27 @@ def _check_size(width: int, height: int) -> None:
         raise ImageError(msg, cause="too_large")
 
 
+def _check_decoded_size(image: Image) -> None:
+    """Refuse a file of few bytes that claims so many pixels that decoding it would take all memory."""
+    header = read_file_header(image.data.tobytes())
+    decoded_bytes = image.width * image.height * (_PIXEL_BYTES[header.kind] if header else 1)
+    if decoded_bytes > _MAX_DECODED_BYTES:
+        msg = (
+            f"decoding the {image.encoding} file of {image.width} x {image.height} pixels may take {decoded_bytes} "
+            f"bytes, more than {_MAX_DECODED_BYTES}"
+        )
+        raise ImageError(msg, cause="too_large")
+
+
 def _file_pixels(image: Image) -> Pixels:
+    _check_decoded_size(image)
     picture = cast("NDArray[Any] | None", cv2.imdecode(image.data, cv2.IMREAD_UNCHANGED))
     if picture is None or picture.shape[:2] != (image.height, image.width):
         size = f"{image.width} x {image.height}"
         msg = f"the {image.encoding} file of {len(image.data)} bytes cannot be decoded to {size}"
         raise ImageError(msg)
     if picture.dtype == np.uint16:
-        picture = (picture >> 8).astype(np.uint8)
+        picture = np.right_shift(picture, 8, out=picture).astype(np.uint8)
     if picture.dtype != np.uint8:
         msg = f"the image file holds {picture.dtype.name} values, expected 8 or 16 bits without sign"
         raise ImageError(msg, cause="unknown_encoding")

@@ -10,6 +10,7 @@ from nucleus_bridge.errors import ImageError
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
+_CHUNK_BYTES = 12  # of a PNG, beside its content: length, name and checksum
 _JPEG_END = b"\xff\xd9"
 _JPEG_ALONE = {0x01, *range(0xD0, 0xD8)}
 _JPEG_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -84,7 +85,19 @@ def _png_size(data: bytes) -> tuple[int, int]:
     if data.rfind(_PNG_END) < 0:
         msg = f"the PNG file is cut off: no IEND chunk in {len(data)} bytes"
         raise ImageError(msg)
+    _check_chunks(data)
     return width, height
+
+
+def _check_chunks(data: bytes) -> None:
+    """Refuse a chunk that claims more bytes than there are: decoders take that much memory for it."""
+    position = len(_PNG_MAGIC)
+    while not data.startswith(_PNG_END, position):
+        (length,) = struct.unpack_from(">I", data, position)
+        if length > len(data) - position - _CHUNK_BYTES:
+            msg = f"a chunk of the PNG file claims {length} bytes at byte {position} of {len(data)}"
+            raise ImageError(msg)
+        position += length + _CHUNK_BYTES
 
 
 def _tiff_size(data: bytes) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from nucleus_bridge.decode.cdr import deserialise, naming, register, require_stamp, strip_slashes, to_ns
 from nucleus_bridge.decode.pointcloud2 import POINTCLOUD2, read_points
+from nucleus_bridge.decode.points import any_value
 from nucleus_bridge.errors import CloudError
 from nucleus_bridge.model import FloatArray, Message, RadarScan
 
@@ -43,7 +44,7 @@ def decode_radar(message: Message) -> RadarScan:
     if message.type_name == RADAR_SCAN:
         return _from_scan(message)
     cloud = deserialise(message, POINTCLOUD2, RADAR_SCAN)
-    with naming(message):
+    with naming(message), any_value():
         stamp_ns, frame_id = _header(cloud)
         if cloud.width * cloud.height == 0:
             return RadarScan(stamp_ns, frame_id, np.empty((0, 3)), None, False, False, None)
@@ -61,12 +62,10 @@ def _from_scan(message: Message) -> RadarScan:
         stamp_ns, frame_id = _header(scan)
     rows = [(r.range, r.azimuth, r.elevation, r.doppler_velocity, r.amplitude) for r in scan.returns]
     columns = np.array(rows, np.float64).reshape(-1, 5).T
-    rays = _rays(columns[1], columns[2])
-    return _finite(
-        RadarScan(
-            stamp_ns, frame_id, rays * columns[0][:, None], rays * columns[3][:, None], True, False, columns[4].copy()
-        )
-    )
+    with any_value():
+        rays = _rays(columns[1], columns[2])
+        xyz, velocity = rays * columns[0][:, None], rays * columns[3][:, None]
+    return _finite(RadarScan(stamp_ns, frame_id, xyz, velocity, True, False, columns[4].copy()))
 
 
 def _header(message: Any) -> tuple[int, str]:

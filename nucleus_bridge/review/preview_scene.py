@@ -16,6 +16,10 @@ from nucleus_bridge.errors import InputError, SceneError
 from nucleus_bridge.model import FloatArray
 from nucleus_bridge.spool.manifest import MANIFEST_NAME, SCENE_NAME, Manifest
 
+_OPTIONAL_PARAMS = ("skew", "k1", "k2", "k3", "k4", "p1", "p2", "scale_factor")
+_FARTHEST_M = 1e9
+_LARGEST_NUMBER = 1e9
+
 
 @dataclass(frozen=True, eq=False)
 class Cloud:
@@ -63,7 +67,7 @@ class SceneFolder:
         path = folder / SCENE_NAME
         if not path.is_file():
             raise InputError(f"{folder}: {self.manifest.format!r} has no {SCENE_NAME}; only nucleus can be shown")
-        self._frames: list[dict[str, Any]] = _parsed(path).get("frames", [])
+        self._frames = _frames(_parsed(path), path)
         self.lidar = next((n for f in self._frames for n, item in f.items() if item.get("type") == "pointcloud"), "")
         self.cameras = sorted(
             {n for f in self._frames for n, item in f.items() if item.get("type") == "image"}, key=self._camera_order
@@ -84,7 +88,7 @@ class SceneFolder:
         try:
             points = record["points"]
             count = len(points)
-            return Cloud(
+            cloud = Cloud(
                 xyz=np.array([(p["x"], p["y"], p["z"]) for p in points], dtype=np.float64).reshape(count, 3),
                 intensity=np.array([p.get("i", 0.0) for p in points], dtype=np.float32),
                 device=np.array([p.get("d", 0) for p in points], dtype=np.uint8),
@@ -95,6 +99,9 @@ class SceneFolder:
             )
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
             raise SceneError(f"{path}: is no point cloud ({type(error).__name__}: {error})") from None
+        if not (np.abs(cloud.xyz) < _FARTHEST_M).all() or not _is_pose(cloud.position, cloud.heading_xyzw):
+            raise SceneError(f"{path}: is no point cloud (positions are not finite or the heading is no rotation)")
+        return cloud
 
     def pictures(self, index: int) -> Iterator[tuple[str, Picture]]:
         """Give one frame's images by camera.
@@ -107,17 +114,54 @@ class SceneFolder:
             if camera in frame:
                 item = frame[camera]
                 full = item.get("metadata", {}).get("camera_params") or item.get("camera_params", {})
-                yield camera, Picture(self._file(frame, camera), full)
+                path = self._file(frame, camera)
+                _check_params(full, path)
+                yield camera, Picture(path, full)
 
     def _camera_order(self, name: str) -> tuple[int, str]:
         return int(self.manifest.sensors.get(name, {}).get("camera_index", 999)), name
 
     def _file(self, frame: Mapping[str, Mapping[str, Any]], sensor: str) -> Path:
         url = str(frame.get(sensor, {}).get("url", ""))
-        path = (self.folder / url).resolve()
+        path = (self.folder / url).resolve() if url.isprintable() else self.folder
         if not url or self.folder.resolve() not in path.parents or not path.is_file():
             raise SceneError(f"{self.folder}: sensor {sensor!r} has no file at {url!r}")
         return path
+
+
+def _frames(document: dict[str, Any], path: Path) -> list[dict[str, dict[str, Any]]]:
+    frames = document.get("frames", [])
+    if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):
+        raise SceneError(f"{path}: frames is no list of objects")
+    for item in (item for frame in frames for item in frame.values()):
+        if not isinstance(item, dict) or not isinstance(item.get("metadata", {}), dict):
+            raise SceneError(f"{path}: an item is {item!r:.80}")
+    return frames
+
+
+def _check_params(params: object, path: Path) -> None:
+    """Check the camera parameters that are computed with.
+
+    Raises:
+        SceneError: One is missing or is no number.
+    """
+    try:
+        record: dict[str, Any] = dict(params)  # type: ignore[call-overload]
+        numbers = [record[name] for name in ("fx", "fy", "cx", "cy")]
+        numbers += [value for name in _OPTIONAL_PARAMS if (value := record.get(name)) is not None]
+        position = np.array([record["position"][axis] for axis in "xyz"], dtype=np.float64)
+        heading = np.array([record["heading"][axis] for axis in "xyzw"], dtype=np.float64)
+        holds = all(abs(float(number)) < _LARGEST_NUMBER for number in numbers) and int(record["timestamp"]) >= 0
+        holds = holds and float(record.get("scale_factor", 1.0)) > 0 and _is_pose(position, heading)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise SceneError(f"{path}: its camera_params cannot be used ({type(error).__name__}: {error})") from None
+    if not holds:
+        raise SceneError(f"{path}: its camera_params cannot be used (a number is not finite or far too large)")
+
+
+def _is_pose(position: FloatArray, heading_xyzw: FloatArray) -> bool:
+    is_rotation = 0.5 < float(np.abs(heading_xyzw).max()) < 2.0
+    return is_rotation and bool((np.abs(position) < _FARTHEST_M).all())
 
 
 def _parsed(path: Path) -> dict[str, Any]:
@@ -125,7 +169,7 @@ def _parsed(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_bytes())
     except OSError as error:
         raise SceneError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SceneError(f"{path}: is no JSON ({error})") from None
     if not isinstance(content, dict):
         raise SceneError(f"{path}: is no JSON object")

@@ -90,8 +90,10 @@ class Conversion:
             scenes = tuple(SceneSummary(**scene) for scene in record["scenes"])
             damage = tuple(DamageNote(**entry) for entry in record["damage"])
             warnings = tuple(str(text) for text in record["warnings"])
-            return cls(record["bag"], scenes, record["losses"], record["reasons"], damage, warnings)
-        except (ValueError, KeyError, TypeError):
+            losses = {topic: {cause: int(n) for cause, n in each.items()} for topic, each in record["losses"].items()}
+            reasons = {cause: str(text) for cause, text in record["reasons"].items()}
+            return cls(str(record["bag"]), scenes, losses, reasons, damage, warnings)
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return None
 
 

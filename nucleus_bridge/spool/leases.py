@@ -213,6 +213,6 @@ def _read_text(path: Path) -> str | None:
 def _read_json(path: Path) -> Mapping[str, Any] | None:
     try:
         document = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None

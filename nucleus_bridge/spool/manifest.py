@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from nucleus_bridge.errors import SceneError
@@ -14,6 +15,7 @@ from nucleus_bridge.errors import SceneError
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 SCENE_NAME = "scene.json"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -93,17 +95,44 @@ class Manifest:
             if version != FORMAT_VERSION:
                 message = f"{path}: format_version {version!r} is not {FORMAT_VERSION}; use a matching release"
                 raise SceneError(message)
-            files = tuple(
-                FileRecord(**{key: entry[key] for key in ("path", "bytes", "sha256")}) for entry in record.pop("files")
-            )
+            files = tuple(_file_record(entry) for entry in record.pop("files"))
             known = {item.name for item in fields(cls)}
-            return cls(**{key: value for key, value in record.items() if key in known}, files=files)
+            manifest = cls(**{key: value for key, value in record.items() if key in known}, files=files)
+            _check_kinds(manifest)
         except OSError as error:
             message = f"{path}: cannot be read: {error.strerror}"
             raise SceneError(message) from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             message = f"{path}: is no manifest ({type(error).__name__}: {error})"
             raise SceneError(message) from None
+        return manifest
+
+
+def _file_record(entry: Mapping[str, Any]) -> FileRecord:
+    record = FileRecord(entry["path"], entry["bytes"], entry["sha256"])
+    if not isinstance(record.path, str) or type(record.bytes) is not int or not _SHA256.fullmatch(record.sha256):
+        raise TypeError(f"files holds {entry!r:.80}")
+    path = PurePosixPath(record.path)
+    if not path.parts or path.is_absolute() or ".." in path.parts or not record.path.isprintable():
+        raise ValueError(f"{record.path!r:.80} is no path inside of the scene")
+    return record
+
+
+def _check_kinds(manifest: Manifest) -> None:
+    """Refuse what is there under the right name but is something else."""
+    for item in fields(manifest):
+        value = getattr(manifest, item.name)
+        kind = {"str": str, "int": int}.get(str(item.type).partition("[")[0], (Mapping, tuple))
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise TypeError(f"{item.name} is {value!r:.80}")
+    for name in ("sensors", "sync", "losses"):
+        if not all(isinstance(row, Mapping) for row in getattr(manifest, name).values()):
+            raise TypeError(f"{name} is {getattr(manifest, name)!r:.80}")
+    if not all(type(row.get("camera_index", 0)) is int for row in manifest.sensors.values()):
+        raise TypeError("a camera_index is no number")
+    counts = [*manifest.missing.values(), *(count for row in manifest.losses.values() for count in row.values())]
+    if not all(type(count) is int for count in counts):
+        raise TypeError("missing or losses holds something else than counts")
 
 
 @dataclass(frozen=True)

@@ -161,7 +161,7 @@ def read_drops(spool: Spool) -> dict[str, int]:
     try:
         document = json.loads((spool.path / DROPS_NAME).read_bytes())
         return {str(cause): int(count) for cause, count in document.items()}
-    except (OSError, ValueError, AttributeError, TypeError):
+    except (OSError, ValueError, AttributeError, TypeError, OverflowError, RecursionError):
         return {}
 
 

@@ -252,11 +252,16 @@ class StateBook:
         try:
             document = json.loads(self._path(reference_id).read_bytes())
             known = {item.name: document[item.name] for item in fields(StateRecord) if item.name in document}
-            return StateRecord(
-                **{"format": "nucleus", **known, "state": SceneState(known["state"])}
-            )  # as all once were
-        except (OSError, ValueError, KeyError, TypeError):
+            # All scenes once were of the format nucleus.
+            record = StateRecord(**{"format": "nucleus", **known, "state": SceneState(known["state"])})
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
+        numbers = (record.frames, record.items, record.bytes, record.attempts)
+        texts = (
+            value for name, value in asdict(record).items() if name not in ("frames", "items", "bytes", "attempts")
+        )
+        is_sound = all(type(number) is int for number in numbers) and all(isinstance(text, str) for text in texts)
+        return record if is_sound and record.reference_id == reference_id else None
 
     def _path(self, reference_id: str) -> Path:
         return self.folder / f"{reference_id}.json"

@@ -66,7 +66,7 @@ class DatasetHoldings:
     def _differs(self, record: StateRecord, folder: Path) -> bool:
         try:
             sealed = json.loads((folder / SCENE_NAME).read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return False  # deleted after its upload
         return not same_structure(sealed, self._client.get_scene(self._dataset_id, record.reference_id))
 

@@ -99,7 +99,7 @@ class HttpChannel:
         self._check(what, response)
         try:
             return response.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             raise TransientError(f"{what}: the answer is no JSON", unclear=True) from None
 
     def put(self, url: str, body: bytes) -> None:
@@ -173,7 +173,7 @@ def _may_have_arrived(error: requests.RequestException) -> bool:
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     text = headers.get("Retry-After", "").strip()
-    if text.isdigit():
+    if text.isascii() and text.isdigit() and len(text) < 10:
         return float(text)
     try:
         at = email.utils.parsedate_to_datetime(text)

@@ -160,7 +160,7 @@ class _Comparison:
         try:
             files = json.loads(stored or b"")["files"]
             return [FileRecord(entry["path"], entry["bytes"], entry["sha256"]) for entry in files]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return None
 
     def _set(self, record: StateRecord, state: SceneState, **changes: object) -> bool:

@@ -67,6 +67,8 @@ class SceneSender:
             StoreConflictError: Another scene's manifest is there.
             UploadError: The store does not take it.
         """
+        if manifest.reference_id != folder.name:
+            raise SceneError(f"{folder / MANIFEST_NAME}: is the manifest of {manifest.reference_id!r:.200}")
         key = self._store.url.key(manifest.reference_id, claim_name(manifest.format))
         try:
             content = (folder / MANIFEST_NAME).read_bytes()
@@ -128,7 +130,7 @@ class SceneSender:
 def _lists_the_same_files(stored: bytes, manifest: Manifest) -> bool:
     try:
         files = [(entry["path"], entry["bytes"], entry["sha256"]) for entry in json.loads(stored)["files"]]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return False
     return files == [(record.path, record.bytes, record.sha256) for record in manifest.files]
 
@@ -154,7 +156,7 @@ def scene_line(folder: Path, manifest: Manifest, urls: Callable[[list[str]], lis
         for item, url in zip(items, urls(paths)):  # noqa: B905 - one URL a path
             item["url"] = url
         return encode_payload(payload)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise SceneError(f"{folder / SCENE_NAME}: is no scene ({type(error).__name__}: {error})") from None
 
 
