@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every fuzzed target by its name."""
+
+from __future__ import annotations
+
+import message_targets
+import recording_targets
+import service_targets
+import text_targets
+
+MODULES = (message_targets, recording_targets, text_targets, service_targets)
+TARGETS = {target.name: target for module in MODULES for target in module.TARGETS}
