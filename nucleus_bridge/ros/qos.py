@@ -23,7 +23,7 @@ STATIC_TOPIC = "/tf_static"
 SAMPLE_TYPES = frozenset({CLOUD, IMAGE, COMPRESSED_IMAGE})
 """Large messages, of which each belongs to one frame."""
 
-_DEPTH = {CLOUD: 20, IMAGE: 20, COMPRESSED_IMAGE: 30, TRANSFORMS: 1000}
+_DEPTH = {CLOUD: 50, IMAGE: 20, COMPRESSED_IMAGE: 100, TRANSFORMS: 1000}
 _OTHER_DEPTH = 100
 _POLICIES = {
     "history": QoSPolicyKind.HISTORY,

@@ -154,8 +154,7 @@ class RecorderNode(LifecycleNode):
         if recording is None:
             return ""
         if subscriptions is not None:
-            subscriptions.drain()
-            subscriptions.destroy()
+            subscriptions.close()
             self._listening = None
         if not recording.stop(SEAL_WITHIN_S):
             self._failure = f"the open scene could not be sealed within {SEAL_WITHIN_S} s"
@@ -232,7 +231,7 @@ class RecorderNode(LifecycleNode):
             self._recording.apply(config)
 
     def _on_start(self) -> None:
-        self._start_timer.cancel()
+        self.destroy_timer(self._start_timer)
         if self.trigger_configure() != _DONE or self.trigger_activate() != _DONE:
             self._stop.request(FAILED)
 

@@ -15,6 +15,7 @@ from rclpy.qos import qos_policy_name_from_kind
 from rclpy.subscription import Subscription
 
 from nucleus_bridge.config import Config
+from nucleus_bridge.ros.intake import Intake
 from nucleus_bridge.ros.qos import (
     CAMERA_INFO,
     CLOUD,
@@ -34,6 +35,7 @@ from nucleus_bridge.ros.qos import (
 Receive = Callable[[str, str, bytes], None]
 """Takes topic, type and the serialised message."""
 
+CLOCK_TOPIC = "/clock"
 UNPUBLISHED_AFTER_S = 5.0
 WARN_PERIOD_S = 30.0
 FRAGMENTS_LOST = (
@@ -59,6 +61,8 @@ class Topic:
         received: Messages taken.
         received_bytes: Their size.
         last_s: When the last one came, on the monotonic clock.
+        last_sent_ns: When the last one was sent, 0 when unknown.
+        longest_gap_s: Longest time without a message that has ended since the last report.
         transport_lost: Messages that the middleware reports as lost.
         missing: Why there is no subscription, with the remedy, or "".
         incompatible: Why a publisher's messages cannot come, with the remedy, or "".
@@ -72,12 +76,31 @@ class Topic:
     received: int = 0
     received_bytes: int = 0
     last_s: float | None = None
+    last_sent_ns: int = 0
+    longest_gap_s: float = 0.0
     transport_lost: int = 0
     missing: str = ""
     incompatible: str = ""
     match: Match | None = None
     subscription: Subscription | None = None
     known: set[bytes] = field(default_factory=set)
+
+    def note(self, size: int, sent_ns: int) -> None:
+        """Count a message that came now."""
+        now = time.monotonic()
+        if self.last_s is not None:
+            # A pause of the publisher is one also when this process slept through it; two may have different clocks.
+            known = sent_ns and self.last_sent_ns and self.publishers == 1
+            sent_gap_s = (sent_ns - self.last_sent_ns) / 1e9 if known else 0.0
+            self.longest_gap_s = max(self.longest_gap_s, now - self.last_s, sent_gap_s)
+        self.received += 1
+        self.received_bytes += size
+        self.last_s, self.last_sent_ns = now, sent_ns
+
+    def take_longest_gap_s(self) -> float:
+        """Return the longest time without a message that has ended since this was asked the last time."""
+        longest, self.longest_gap_s = self.longest_gap_s, 0.0
+        return longest
 
     @property
     def problem(self) -> str:
@@ -129,12 +152,16 @@ class Subscriptions:
         self._receive = receive
         self._lost = lost
         self._given = given
+        self._intake = Intake(node)
         self._started_s = time.monotonic()
         self._warned_s: dict[str, float] = {}
         self.slow_callbacks = [0] * 32
         self.topics: dict[str, Topic] = {}
         for topic in wanted_topics(config):
             self.topics.setdefault(topic.name, topic)
+        for own in node.subscriptions:
+            if own.topic_name == CLOCK_TOPIC:
+                self._intake.adopt(own)
         static = self.topics[STATIC_TOPIC]
         self._subscribe(static, STATIC)
         self.update()
@@ -152,18 +179,11 @@ class Subscriptions:
                 self._check_unpublished(topic)
             topic.known = there
 
-    def drain(self) -> None:
-        """Take what has arrived and was not taken yet."""
+    def close(self) -> None:
+        """End all subscriptions; what has arrived is taken first."""
+        self._intake.close()
         for topic in self.topics.values():
-            if topic.subscription is not None:
-                _drain(topic.subscription)
-
-    def destroy(self) -> None:
-        """End all subscriptions."""
-        for topic in self.topics.values():
-            if topic.subscription is not None:
-                self._node.destroy_subscription(topic.subscription)
-                topic.subscription = None
+            topic.subscription = None
 
     def callback_percentile_ms(self, share: float) -> float:
         """Return a duration in milliseconds that a share of all callbacks stayed under, to a power of two."""
@@ -198,32 +218,29 @@ class Subscriptions:
 
     def _subscribe(self, topic: Topic, match: Match) -> None:
         if topic.subscription is not None:
-            _drain(topic.subscription)
-            self._node.destroy_subscription(topic.subscription)
+            self._intake.destroy(topic.subscription)
             self._node.get_logger().info(f"{topic.name}: subscribed again as {match}, which all publishers offer")
         package, _, name = match.type_name.partition("/msg/")
         topic.match, topic.incompatible = match, ""
-        topic.subscription = self._node.create_subscription(
+        topic.subscription = self._intake.subscribe(
             getattr(import_module(f"{package}.msg"), name),
             topic.name,
-            self._receiver(topic, match.type_name),
             match.profile,
-            raw=True,
+            self._receiver(topic, match.type_name),
             event_callbacks=SubscriptionEventCallbacks(
                 incompatible_qos=lambda event: self._on_incompatible(topic, event),
                 message_lost=lambda event: self._on_lost(topic, event),
+                use_default_callbacks=False,
             ),
             qos_overriding_options=overriding_options(topic.name, self._given),
         )
 
-    def _receiver(self, topic: Topic, type_name: str) -> Callable[[bytes], None]:
+    def _receiver(self, topic: Topic, type_name: str) -> Callable[[bytes, int], None]:
         histogram = self.slow_callbacks
 
-        def take(data: bytes) -> None:
+        def take(data: bytes, sent_ns: int) -> None:
             start_ns = time.perf_counter_ns()
-            topic.received += 1
-            topic.received_bytes += len(data)
-            topic.last_s = time.monotonic()
+            topic.note(len(data), sent_ns)
             self._receive(topic.name, type_name, data)
             histogram[((time.perf_counter_ns() - start_ns) // 1000).bit_length()] += 1
 
@@ -259,12 +276,6 @@ class Subscriptions:
             f"other topics of type {' or '.join(topic.allowed)}: {there}"
         )
         self.warn(topic.name, topic.missing)
-
-
-def _drain(subscription: Subscription) -> None:
-    with subscription.handle:
-        while (taken := subscription.handle.take_message(subscription.msg_type, True)) is not None:
-            subscription.callback(taken[0])
 
 
 def _remedy(topic: Topic, policy: str) -> str:

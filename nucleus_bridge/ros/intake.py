@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Takes the messages of all subscriptions together, in the order in which they arrived.
+
+An executor of rclpy takes one message of each topic in turn: after a stall a topic of 100 Hz would fall behind one of
+10 Hz by seconds. And each of its turns costs more than a small message. So the first message switches to looking at
+all topics twenty times a second, and silence switches back to waiting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+from rclpy.callback_groups import CallbackGroup
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.subscription import Subscription
+
+Take = Callable[[Any, int], None]
+"""Takes a message and the time in ns at which the middleware sent it, 0 when unknown."""
+
+PERIOD_S = 0.05
+SILENT_LOOKS = 6
+"""After so many looks in vain it is waited again."""
+EVENTS_EVERY = 5
+"""Lost messages and the like are asked for at every fifth look."""
+ONCE = 2
+"""The executor asks whether it may wait for something, and again before it handles it."""
+MOST_AT_ONCE = 1000
+
+
+@dataclass(frozen=True)
+class Source:
+    """A subscription and where its messages go."""
+
+    subscription: Subscription
+    take: Take
+
+
+class Intake(CallbackGroup):
+    """The callback group of subscriptions whose messages are to stay in order across topics."""
+
+    def __init__(self, node: Node) -> None:
+        super().__init__()
+        self._sources: list[Source] = []
+        self._adopted: list[tuple[Subscription, Any, Any]] = []
+        self._polling = False
+        self._looks = 0
+        self._in_vain = 0
+        self._asked: dict[int, int] = {}
+        self._timer = node.create_timer(PERIOD_S, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._timer.cancel()
+        self._node = node
+
+    def can_execute(self, entity: Any) -> bool:
+        """Keep the executor from waiting for what is looked at anyway."""
+        if not self._polling:
+            return True
+        if isinstance(entity, Subscription):
+            return False
+        # An event is waited for through its topic's data: as long as there is some, no wait would last.
+        asked = self._asked.get(id(entity), 0)
+        self._asked[id(entity)] = asked + 1
+        return asked < ONCE
+
+    def beginning_execution(self, entity: Any) -> bool:
+        """Allow it: there is one executor thread."""
+        del entity
+        return True
+
+    def ending_execution(self, entity: Any) -> None:
+        """Do nothing: callbacks do not exclude each other."""
+
+    def subscribe(self, message_type: Any, topic: str, profile: Any, take: Take, **options: Any) -> Subscription:
+        """Subscribe to serialised messages; options are those of ``Node.create_subscription``."""
+
+        def first(message: bytes, info: Any) -> None:
+            self._deliver([(info["received_timestamp"], -1, message, info["source_timestamp"], take)])
+            self._poll()
+
+        made = self._node.create_subscription(
+            message_type, topic, first, profile, raw=True, callback_group=self, **options
+        )
+        self._sources.append(Source(made, take))
+        return made
+
+    def adopt(self, subscription: Subscription) -> None:
+        """Take over a subscription that somebody else made, such as that of the node's clock."""
+        callback, group = subscription.callback, subscription.callback_group
+
+        def first(message: Any) -> None:
+            callback(message)
+            self._poll()
+
+        subscription.callback = first
+        for entity in (subscription, *subscription.event_handlers):
+            entity.callback_group = self
+        self._sources.append(Source(subscription, lambda message, _: callback(message)))
+        self._adopted.append((subscription, callback, group))
+
+    def destroy(self, subscription: Subscription) -> None:
+        """End a subscription; what it has received is taken first."""
+        self.drain()
+        self._sources = [source for source in self._sources if source.subscription is not subscription]
+        self._node.destroy_subscription(subscription)
+
+    def close(self) -> None:
+        """End all subscriptions but the adopted ones; what they have received is taken first."""
+        self.drain()
+        for subscription, callback, group in self._adopted:
+            subscription.callback = callback
+            for entity in (subscription, *subscription.event_handlers):
+                entity.callback_group = group
+        adopted = [subscription for subscription, _, _ in self._adopted]
+        for source in self._sources:
+            if source.subscription not in adopted:
+                self._node.destroy_subscription(source.subscription)
+        self._sources, self._adopted = [], []
+        self._node.destroy_timer(self._timer)
+
+    def drain(self) -> int:
+        """Take everything that is there; return how much it was."""
+        return self._deliver([])
+
+    def _poll(self) -> None:
+        if not self._polling:
+            self._polling, self._in_vain = True, 0
+            self._timer.reset()
+
+    def _look(self) -> None:
+        self._looks += 1
+        if self._looks % EVENTS_EVERY == 0:
+            self._asked.clear()
+        self._in_vain = 0 if self.drain() else self._in_vain + 1
+        if self._in_vain >= SILENT_LOOKS:
+            self._polling = False
+            self._timer.cancel()
+
+    def _deliver(self, taken: list[tuple[int, int, Any, int, Take]]) -> int:
+        numbers = count()
+        for source in self._sources:
+            latest = 0  # a step back of the system's clock must not turn a topic around
+            subscription = source.subscription
+            with subscription.handle:
+                for _ in range(MOST_AT_ONCE):
+                    one = subscription.handle.take_message(subscription.msg_type, subscription.raw)
+                    if one is None:
+                        break
+                    message, info = one
+                    latest = max(latest, info["received_timestamp"])
+                    taken.append((latest, next(numbers), message, info["source_timestamp"], source.take))
+        taken.sort(key=lambda entry: entry[:2])
+        for _, _, message, sent_ns, take in taken:
+            take(message, sent_ns)
+        return len(taken)
