@@ -32,6 +32,19 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Wait:
+    """How long a frame waited, and for what.
+
+    Attributes:
+        waited_ns: Message time from the frame's stamp to its decision.
+        obstacle: What it waited for, or "" when it was for nothing but its images.
+    """
+
+    waited_ns: int = 0
+    obstacle: str = ""
+
+
+@dataclass(frozen=True)
 class Waiting:
     """A match in the queue with the frames and stamps its poses are asked for."""
 
@@ -50,6 +63,8 @@ class FrameBuilder:
         self._poser = Poser(config, tree, calibrations, gps, lost)
         self._queue: deque[Waiting] = deque()
         self._blocker: Obstacle | None = None
+        self._missing: object = None
+        self._longest = Wait()
         self._previous_ns: int | None = None
         self._dropped = False
         self._hole_ns = 0
@@ -73,14 +88,17 @@ class FrameBuilder:
             over = everything or message_time_ns >= waiting.match.deadline_ns
             if not over and self._is_blocked():
                 return
-            candidate = self.pop_oldest()
+            candidate = self.pop_oldest(message_time_ns)
             if candidate is not None:
                 yield candidate
 
-    def pop_oldest(self) -> Candidate | None:
+    def pop_oldest(self, message_time_ns: int) -> Candidate | None:
         """Build the oldest frame with what is there; None when it had to be dropped."""
         waiting = self._queue.popleft()
-        self._blocker = None
+        waited_ns = message_time_ns - waiting.match.anchor.stamp_ns
+        if waited_ns > self._longest.waited_ns:
+            self._longest = Wait(waited_ns, _text(self._missing) if self._missing else "")
+        self._blocker = self._missing = None
         self.bytes_held -= waiting.match.size
         match = waiting.match
         stamp_ns = match.anchor.stamp_ns
@@ -110,20 +128,24 @@ class FrameBuilder:
         """Say what the oldest frame waits for; empty when no frame waits."""
         found = (obstacle() for obstacle in self._obstacles()) if self._queue else iter(())
         missing = next((answer for answer in found if answer), None)
-        if missing is None:
-            return ""
-        return str(missing) if isinstance(missing, TransformError) else "a CameraInfo, a fix or a heading"
+        return "" if missing is None else _text(missing)
+
+    def take_longest_wait(self) -> Wait:
+        """Return the longest wait that has ended since this was asked the last time."""
+        longest, self._longest = self._longest, Wait()
+        return longest
 
     def _obstacles(self) -> Iterator[Obstacle]:
         return self._poser.obstacles(self._queue[0].match, self._queue[0].needs)
 
     def _is_blocked(self) -> bool:
         """Whether something is missing that may still come; the last obstacle is looked at first."""
-        if self._blocker is not None and self._blocker():
+        if self._blocker is not None and (missing := self._blocker()):
+            self._missing = missing
             return True
         for obstacle in self._obstacles():
-            if obstacle():
-                self._blocker = obstacle
+            if missing := obstacle():
+                self._blocker, self._missing = obstacle, missing
                 return True
         return False
 
@@ -131,3 +153,7 @@ class FrameBuilder:
         if previous_ns is None:
             return 0.0
         return self._tree.largest_jump(self._config.world_frame, self._config.device_frame, previous_ns, stamp_ns)
+
+
+def _text(missing: object) -> str:
+    return str(missing) if isinstance(missing, TransformError) else "a CameraInfo, a fix or a heading"

@@ -20,7 +20,7 @@ from nucleus_bridge.geometry import TransformTree
 from nucleus_bridge.model import Message
 from nucleus_bridge.pipeline.calibrations import Calibrations
 from nucleus_bridge.pipeline.events import Event
-from nucleus_bridge.pipeline.frame_builder import FrameBuilder
+from nucleus_bridge.pipeline.frame_builder import FrameBuilder, Wait
 from nucleus_bridge.pipeline.gps import GpsTrack
 from nucleus_bridge.pipeline.losses import LossLedger
 from nucleus_bridge.pipeline.posing import Payload
@@ -98,6 +98,10 @@ class Pipeline:
     def obstacle(self) -> str:
         """Say what the oldest matched frame waits for; empty when there is none."""
         return self._frames.obstacle()
+
+    def take_longest_wait(self) -> Wait:
+        """Return the longest wait of a frame that has ended since this was asked the last time."""
+        return self._frames.take_longest_wait()
 
     def prime(self, messages: Iterable[Message]) -> None:
         """Take static transforms and calibrations ahead of time; of several the first is in force at the start."""
@@ -213,7 +217,7 @@ class Pipeline:
         self._take_frames()
         while self.bytes_held > self.config.sync.max_bytes:
             if self._frames.has_frames:
-                candidate = self._frames.pop_oldest()
+                candidate = self._frames.pop_oldest(self._sync.message_time_ns)
                 if candidate is not None:
                     self._pending.extend(self._scenes.add(candidate))
             elif self._sync.has_anchors:

@@ -40,7 +40,7 @@ class Snapshot:
     Attributes:
         state: ``active``, ``paused`` or ``inactive``.
         progress: Of the recording.
-        queued_bytes: Received and not looked at yet.
+        queued_bytes: Received and not looked at yet, the most since the previous report.
         failure: Why the recording stopped, or "".
     """
 
@@ -101,11 +101,13 @@ class Reporter:
                 yield key
 
     def _topic(self, config: Config, topic: Topic, snapshot: Snapshot, now: float) -> DiagnosticStatus:
-        level, text = _liveness(config, topic, now, self._started_s)
+        gap_s = topic.take_longest_gap_s()
+        level, text = _liveness(config, topic, now, self._started_s, gap_s)
         causes = [cause for name, cause in self._recent(config, now) if name == topic.name]
         if not text and causes:
             level, text = WARN, f"messages are lost: {', '.join(sorted(causes))}"
-        values = {**self._counts(topic, now), **_losses_of(snapshot.progress.losses, topic.name)}
+        values = {**self._counts(topic, now), "longest_gap_s": f"{gap_s:.2f}"}
+        values |= _losses_of(snapshot.progress.losses, topic.name)
         return self._status(f"sensor {topic.name}", level, text or "receiving", values)
 
     def _counts(self, topic: Topic, now: float) -> dict[str, object]:
@@ -123,19 +125,27 @@ class Reporter:
     def _tf(self, config: Config, topics: list[Topic], snapshot: Snapshot, now: float) -> DiagnosticStatus:
         progress = snapshot.progress
         heard = sorted((topic for topic in topics if topic.name == "/tf" or topic.problem), key=lambda t: not t.problem)
-        level, text = _liveness(config, heard[0], now, self._started_s) if heard else (OK, "")
-        if progress.obstacle and progress.waited_s > config.diagnostics.max_wait_s:
-            level, text = WARN, f"frames wait for {progress.waited_s:.1f} s: {progress.obstacle}"
+        gaps_s = {topic.name: topic.take_longest_gap_s() for topic in topics}
+        level, text = OK, ""
+        if heard:
+            level, text = _liveness(config, heard[0], now, self._started_s, gaps_s[heard[0].name])
+        wait = ""
+        if progress.longest_obstacle and progress.longest_wait_s > config.diagnostics.max_wait_s:
+            wait = f"frames wait for {progress.longest_wait_s:.1f} s: {progress.longest_obstacle}"
+            level, text = WARN, wait
         lost = sorted({cause for _, cause in self._recent(config, now) if cause in _TF_CAUSES})
         if lost:
-            level, text = ERROR, f"frames are lost: {', '.join(progress.reasons.get(cause, cause) for cause in lost)}"
+            causes = ", ".join(progress.reasons.get(cause, cause) for cause in lost)
+            level, text = ERROR, f"frames are lost: {causes}" + (f"; {wait}" if wait else "")
         values: dict[str, object] = {f"{topic.name} received": topic.received for topic in topics}
         values |= {"waited_s": f"{progress.waited_s:.2f}", "waiting_for": progress.obstacle}
+        values |= {"longest_wait_s": f"{progress.longest_wait_s:.2f}", "waited_for": progress.longest_obstacle}
         return self._status("tf", level, text or "receiving", values)
 
     def _synchronisation(self, config: Config, snapshot: Snapshot, now: float) -> DiagnosticStatus:
         progress = snapshot.progress
-        values: dict[str, object] = {"waited_s": f"{progress.waited_s:.2f}", "held_bytes": progress.pipeline_bytes}
+        waits = {"waited_s": f"{progress.waited_s:.2f}", "longest_wait_s": f"{progress.longest_wait_s:.2f}"}
+        values: dict[str, object] = {**waits, "held_bytes": progress.pipeline_bytes}
         level, text = OK, ""
         for name, residual in progress.residuals.items():
             values[f"{name} mean_ms"], values[f"{name} max_ms"] = residual.mean_ms, residual.max_ms
@@ -158,7 +168,7 @@ class Reporter:
         elif "queue_full" in recent:
             level, text = ERROR, "messages are dropped: the queue is full; raise queue.workers or record less"
         elif fill > _NEARLY_FULL:
-            level, text = WARN, f"the queue is {fill:.0%} full: processing does not keep up"
+            level, text = WARN, f"the queue was {fill:.0%} full: processing does not keep up"
         elif recent:
             level, text = WARN, f"losses: {', '.join(recent)}"
         values: dict[str, object] = {
@@ -206,16 +216,19 @@ def make_status(name: str, level: bytes, text: str, values: Mapping[str, object]
     return DiagnosticStatus(name=name, level=level, message=text, hardware_id="nucleus_bridge", values=pairs)
 
 
-def _liveness(config: Config, topic: Topic, now: float, started_s: float) -> tuple[bytes, str]:
+def _liveness(config: Config, topic: Topic, now: float, started_s: float, gap_s: float) -> tuple[bytes, str]:
+    """Judge whether messages come; a silence that has ended since the previous report counts too."""
     bad = ERROR if topic.needed else WARN
     if topic.problem:
         return bad, topic.problem
     since = topic.last_s if topic.last_s is not None else started_s
-    if now - since <= config.diagnostics.silent_s or topic.allowed == ("sensor_msgs/msg/CameraInfo",):
+    if topic.allowed == ("sensor_msgs/msg/CameraInfo",) or max(now - since, gap_s) <= config.diagnostics.silent_s:
         return (OK, "") if topic.received else (WARN, "nothing has come yet")
     if topic.last_s is None:
         return bad, "nothing has come yet"
-    return bad, f"silent for {now - since:.1f} s"
+    if now - since > config.diagnostics.silent_s:
+        return bad, f"silent for {now - since:.1f} s"
+    return bad, f"was silent for {gap_s:.1f} s"
 
 
 def _losses_of(losses: Table, topic: str) -> dict[str, object]:

@@ -23,6 +23,8 @@ class Progress:
         residuals: Synchronisation residuals of the last scene that ended, by sensor.
         waited_s: Message time that the oldest undecided frame has been waiting.
         obstacle: What the oldest matched frame waits for, or "".
+        longest_wait_s: Message time of the longest wait since the last report, ended or not.
+        longest_obstacle: What that frame waited for, or "".
         pipeline_bytes: Messages that wait for their frame.
         spool_full: Why the newest scene has no room in the spool, or "".
     """
@@ -36,5 +38,7 @@ class Progress:
     residuals: dict[str, Residual] = field(default_factory=dict)
     waited_s: float = 0.0
     obstacle: str = ""
+    longest_wait_s: float = 0.0
+    longest_obstacle: str = ""
     pipeline_bytes: int = 0
     spool_full: str = ""

@@ -245,8 +245,8 @@ class RecorderNode(LifecycleNode):
             self.trigger_deactivate()
             recording = None
         state = "inactive" if recording is None else "paused" if self._paused else "active"
-        progress = recording.progress if recording else self._last
-        queued = recording.queued_bytes if recording else 0
+        progress = recording.take_progress() if recording else self._last
+        queued = recording.take_most_queued() if recording else 0
         array = self._reporter.report(self.config, self._listening, Snapshot(state, progress, queued, self._failure))
         array.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(array)

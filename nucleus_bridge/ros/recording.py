@@ -18,6 +18,7 @@ from nucleus_bridge.errors import BridgeError, DecodeError, SceneExistsError
 from nucleus_bridge.model import Message
 from nucleus_bridge.pipeline import Pipeline
 from nucleus_bridge.pipeline.events import Event, FrameReady, Residual, SceneEnded, SceneStarted
+from nucleus_bridge.pipeline.frame_builder import Wait
 from nucleus_bridge.pipeline.losses import Table, merge
 from nucleus_bridge.render import SceneRecorder
 from nucleus_bridge.ros.progress import Progress
@@ -89,6 +90,9 @@ class Recording:
         self._scenes = SceneRecorder(config, spool, executor, in_flight=in_flight)
         self._queue: SimpleQueue[_Item] = SimpleQueue()
         self._put_bytes = 0  # written by the callbacks' thread alone
+        self._most_queued = 0  # likewise
+        self._longest = Wait()
+        self._told: Progress | None = None
         self._taken_bytes = 0  # written by the recording's thread alone
         self._deadline: float | None = None
         self._stopping = threading.Event()
@@ -113,6 +117,16 @@ class Recording:
         """Bytes received and not looked at yet."""
         return self._put_bytes - self._taken_bytes
 
+    def take_most_queued(self) -> int:
+        """Return the most bytes that were queued since this was asked the last time; for the callbacks' thread."""
+        most, self._most_queued = self._most_queued, self.queued_bytes
+        return most
+
+    def take_progress(self) -> Progress:
+        """Return the latest snapshot to be told; the longest wait counts anew after it."""
+        self._told = self.progress
+        return self._told
+
     def apply(self, config: Config) -> None:
         """Take the values of live parameters."""
         self.max_bytes = config.queue.max_bytes
@@ -130,6 +144,7 @@ class Recording:
             self.lose(topic, "queue_full", data)
             return
         self._put_bytes += size
+        self._most_queued = max(self._most_queued, self.queued_bytes)
         self._queue.put(Message(topic, type_name, log_ns, data))
 
     def lose(self, topic: str, cause: str, data: bytes = b"") -> None:
@@ -293,6 +308,11 @@ class Recording:
         merge(losses, pipeline.ledger.totals)
         merge(losses, self._scenes.render_losses)
         oldest = pipeline.oldest_waiting_ns
+        waited_s = max(0, pipeline.message_time_ns - oldest) / 1e9 if oldest is not None else 0.0
+        obstacle = pipeline.obstacle()
+        now = Wait(round(waited_s * 1e9), obstacle)
+        before = Wait() if self._told is self.progress else self._longest
+        self._longest = max(before, pipeline.take_longest_wait(), now, key=lambda wait: wait.waited_ns)
         self.progress = Progress(
             frames=self._frames,
             scenes=self._sealed_scenes,
@@ -301,8 +321,10 @@ class Recording:
             losses=losses,
             reasons={**self._scenes.reasons, **pipeline.ledger.reasons},
             residuals=self._residuals,
-            waited_s=max(0, pipeline.message_time_ns - oldest) / 1e9 if oldest is not None else 0.0,
-            obstacle=pipeline.obstacle(),
+            waited_s=waited_s,
+            obstacle=obstacle,
+            longest_wait_s=self._longest.waited_ns / 1e9,
+            longest_obstacle=self._longest.obstacle,
             pipeline_bytes=pipeline.bytes_held,
             spool_full=self._spool_full,
         )
