@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -22,22 +24,40 @@ from rclpy.executors import SingleThreadedExecutor
 from std_srvs.srv import Trigger
 
 HERE = Path(__file__).parent
-DOMAINS = itertools.cycle(range(1 + os.getpid() % 50, 101))
-"""One for each test: a program that was killed stays visible in its domain for a while."""
+DOMAINS = itertools.cycle(random.sample(range(1, 101), 100))
+"""Another one for each test: a program that was killed stays visible in its domain for a while."""
+CLAIMS: list[socket.socket] = []
 LIMIT_S = 60.0
 RECORDER = "/nucleus_recorder"
 
 
-def wait_until(condition: Callable[[], Any], what: str) -> Any:
+def wait_until(condition: Callable[[], Any], what: str, seen: Callable[[], str] = str) -> Any:
+    """Wait for a true answer; ``seen`` tells what there was instead."""
     limit = time.monotonic() + LIMIT_S
     while not (answer := condition()):
-        assert time.monotonic() < limit, f"not within {LIMIT_S:.0f} s: {what}"
+        assert time.monotonic() < limit, f"not within {LIMIT_S:.0f} s: {what}\n{seen()}"
         time.sleep(0.02)
     return answer
 
 
 def new_domain() -> None:
-    os.environ["ROS_DOMAIN_ID"] = str(next(DOMAINS))
+    """Choose a domain that no other test run claims and nobody on this machine listens to."""
+    while CLAIMS:
+        CLAIMS.pop().close()
+    for domain in itertools.islice(DOMAINS, 100):
+        claim, listener = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            claim.bind(f"\0nucleus_bridge.domain.{domain}")
+            listener.bind(("", 7410 + 250 * domain))  # the first participant's port for discovery
+        except OSError:
+            claim.close()
+        else:
+            CLAIMS.append(claim)
+            os.environ["ROS_DOMAIN_ID"] = str(domain)
+            return
+        finally:
+            listener.close()
+    raise AssertionError("every ROS domain of this machine is in use")
 
 
 def environment() -> dict[str, str]:
@@ -80,7 +100,7 @@ class Program:
             assert line or self.process.poll() is None, f"ended without {text!r}:\n{self.output}"
             return line
 
-        return wait_until(found, f"{text!r} in the output:\n{self.output}")
+        return wait_until(found, f"{text!r} in the output", lambda: self.output)
 
     def say(self, line: str) -> None:
         self.process.stdin.write(line + "\n")
@@ -116,7 +136,10 @@ def recorder(config: Path, spool: Path, *parameters: str, autostart: bool = True
     return Program("-m", "nucleus_bridge.ros.recorder", "--ros-args", "--params-file", str(config), *flags)
 
 
-def replay(*bags: Path, flags: tuple[str, ...] = ()) -> Program:
+def replay(*bags: Path, flags: tuple[str, ...] = (), seen_by: Observer | None = None) -> Program:
+    """Start a replay; ``seen_by``: only when this observer hears the recorder, so that it misses no report."""
+    if seen_by is not None:
+        seen_by.value("scenes", "state", lambda state: state == "active")
     return Program(str(HERE / "replay_program.py"), *map(str, bags), *flags)
 
 
@@ -128,7 +151,7 @@ class Observer:
         rclpy.init(context=self._context, domain_id=int(os.environ["ROS_DOMAIN_ID"]))
         self.node = rclpy.create_node("observer", context=self._context)
         self._statuses: list[dict[str, DiagnosticStatus]] = []
-        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._take, 10)
+        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._take, 1000)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
         self._thread = threading.Thread(target=self._executor.spin, daemon=True)
@@ -148,9 +171,11 @@ class Observer:
             return next((status for status in every if wanted(status)), None)
 
         def latest() -> str:
-            return str([(s[name].level, s[name].message) for s in self._statuses[-3:] if name in s])
+            return "\n".join(
+                f"{s[name].level} {s[name].message} {values(s[name])}" for s in self._statuses[-10:] if name in s
+            )
 
-        return wait_until(found, f"status {name!r}; the last ones: {latest()}")
+        return wait_until(found, f"status {name!r}", latest)
 
     def value(self, name: str, key: str, wanted: Callable[[str], bool]) -> DiagnosticStatus:
         return self.status(name, lambda status: wanted(values(status).get(key, "")))

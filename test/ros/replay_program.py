@@ -2,7 +2,9 @@
 """Plays a recording over DDS, byte by byte as it was recorded: ``replay_program.py BAG [--rate R] ...``.
 
 Waits until every topic has a subscriber, says ``ready`` and starts at once, or when a line comes on stdin with
-``--hold``. Says ``done`` when the middleware has delivered everything, and stays until stdin closes.
+``--hold``. With ``--pause-at S`` it says ``paused`` there, and with ``--pause-between`` after the first message of
+/clock of each further bag; a line on stdin lets it go on. A machine that stops for a while only makes it late: it
+never makes up for lost time. Says ``done`` when everything is delivered, and stays until stdin closes.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ from nucleus_bridge.bag import open_bag
 from nucleus_bridge.model import Message
 
 CLOCK_PERIOD_S = 0.02
+LIMIT_S = 60
+LATE_S = 0.1
 
 
 def options() -> argparse.Namespace:
@@ -39,6 +43,8 @@ def options() -> argparse.Namespace:
     parser.add_argument("--volatile-static", action="store_true")
     parser.add_argument("--clock", action="store_true")
     parser.add_argument("--hold", action="store_true")
+    parser.add_argument("--pause-at", type=float, action="append", default=[], metavar="S")
+    parser.add_argument("--pause-between", action="store_true")
     parser.add_argument("--eager", action="store_true", help="do not wait for subscribers")
     return parser.parse_args()
 
@@ -83,7 +89,7 @@ def main() -> None:
     topics = {name: type_name for topics, _ in bags for name, type_name in topics.items()}
     publishers = {topic: publisher(node, topic, name, given) for topic, name in topics.items()}
     clock = node.create_publisher(Clock, "/clock", 10) if given.clock else None
-    limit = time.monotonic() + 40
+    limit = time.monotonic() + LIMIT_S
     waiting = {} if given.eager else {**publishers, **({"/clock": clock} if clock else {})}
     while any(not one.get_subscription_count() for one in waiting.values()):
         if time.monotonic() > limit:
@@ -92,18 +98,25 @@ def main() -> None:
     print("ready", flush=True)  # noqa: T201
     if given.hold:
         sys.stdin.readline()
-    for _, messages in bags:
-        play(messages, publishers, clock, given)
-    for one in publishers.values():
-        one.wait_for_all_acked(Duration(seconds=10))
+    for number, (_, messages) in enumerate(bags):
+        play(messages, publishers, clock, given, pause_first=given.pause_between and number > 0)
+    for topic, one in publishers.items():
+        if not one.wait_for_all_acked(Duration(seconds=LIMIT_S)):
+            sys.exit(f"not delivered: {topic}")
     print("done", flush=True)  # noqa: T201
     sys.stdin.read()
     rclpy.shutdown()
 
 
-def play(messages: list[Message], publishers: Any, clock: Any, given: argparse.Namespace) -> None:
-    begin, start_ns = time.monotonic(), messages[0].log_ns
+def pause() -> None:
+    print("paused", flush=True)  # noqa: T201
+    sys.stdin.readline()
+
+
+def play(messages: list[Message], publishers: Any, clock: Any, given: argparse.Namespace, *, pause_first: bool) -> None:
+    start_ns = messages[0].log_ns
     next_tick = 0.0
+    pauses = sorted(given.pause_at)
 
     def tick(now: float) -> None:
         nonlocal next_tick
@@ -115,10 +128,18 @@ def play(messages: list[Message], publishers: Any, clock: Any, given: argparse.N
             next_tick = now + CLOCK_PERIOD_S
 
     tick(0.0)
+    if pause_first:
+        pause()
+    begin = time.monotonic()
     for due, message in schedule(messages, given):
+        if pauses and due >= pauses[0]:
+            pauses.pop(0)
+            pause()
         while (now := (time.monotonic() - begin) * given.rate) < due:
             tick(now)
             time.sleep(min(CLOCK_PERIOD_S, (due - now) / given.rate))
+        if now - due > LATE_S:
+            begin += (now - due) / given.rate
         publishers[message.topic].publish(message.data)
 
 

@@ -21,11 +21,11 @@ from nucleus_bridge.review.validate import validate_path
 pytest.importorskip("rclpy", reason="needs ROS 2")
 pytest.importorskip("tf2_msgs", reason="needs tf2_msgs: python -m nucleus_bridge.ros.build_interfaces tf2_msgs")
 from diagnostic_msgs.msg import DiagnosticStatus
-from live_graph import Observer, observing, recorder, replay, values
+from live_graph import Observer, Program, observing, recorder, replay, values, wait_until
 
 pytestmark = pytest.mark.live
 
-OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+WARN, ERROR = DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 SMALL = replace(SHORT, points=2000, image_width=320, image_height=200)
 START_NS = SMALL.start_ns
 SECOND = 10**9
@@ -90,7 +90,7 @@ def assert_valid(spool: Path) -> None:
 def test_a_lidar_that_stops(drive: Drive, tmp_path: Path, observer: Observer) -> None:
     bag = with_messages(drive, tmp_path / "bag", silent(LIDAR, 2.0))
     convert_bag(bag, drive.config, tmp_path / "offline")
-    with recorder(drive.config_path, tmp_path / "live") as node, replay(bag) as player:
+    with recorder(drive.config_path, tmp_path / "live") as node, replay(bag, seen_by=observer) as player:
         player.wait_for("done")
         status = observer.status(f"sensor {LIDAR}", lambda status: status.message.startswith("silent"))
         assert status.level == ERROR
@@ -104,8 +104,8 @@ def test_a_camera_that_stops_and_comes_back(drive: Drive, tmp_path: Path, observ
     config = optional_cameras(drive, tmp_path / "config.yaml")
     bag = with_messages(drive, tmp_path / "bag", silent(REAR, 0.5, 3.0))
     convert_bag(bag, config, tmp_path / "offline")
-    with recorder(config, tmp_path / "live") as node, replay(bag) as player:
-        status = observer.status(f"sensor {REAR}", lambda status: status.message.startswith("silent"))
+    with recorder(config, tmp_path / "live") as node, replay(bag, seen_by=observer) as player:
+        status = observer.status(f"sensor {REAR}", lambda status: "silent for" in status.message)
         assert status.level == WARN
         player.wait_for("done")
         assert node.end() == 0
@@ -118,9 +118,11 @@ def test_a_camera_that_stops_and_comes_back(drive: Drive, tmp_path: Path, observ
 def test_transforms_that_stop_for_three_seconds(drive: Drive, tmp_path: Path, observer: Observer) -> None:
     bag = with_messages(drive, tmp_path / "bag", silent("/tf", 0.5, 3.46))
     convert_bag(bag, drive.config, tmp_path / "offline")
-    with recorder(drive.config_path, tmp_path / "live") as node, replay(bag) as player:
-        waiting = observer.status("tf", lambda status: status.message.startswith("frames wait"))
-        assert waiting.level == WARN
+    with recorder(drive.config_path, tmp_path / "live") as node, replay(bag, seen_by=observer) as player:
+        waiting = observer.status("tf", lambda status: "frames wait for" in status.message)
+        assert waiting.level in (WARN, ERROR)
+        assert float(values(waiting)["longest_wait_s"]) > 1.0
+        assert "map" in values(waiting)["waited_for"]
         player.wait_for("done")
         lost = observer.status("tf", lambda status: status.message.startswith("frames are lost"))
         assert lost.level == ERROR
@@ -136,10 +138,10 @@ def test_a_publisher_that_comes_late(drive: Drive, tmp_path: Path, observer: Obs
         status = observer.status(f"sensor {LIDAR}", lambda status: "nobody publishes" in status.message)
         assert status.level == ERROR
         assert "lidars.top.topic: nobody publishes" in node.wait_for("nobody publishes /lidar")
-        observer.forget()
-        with replay(drive.bag) as player:
+        with replay(drive.bag, flags=("--rate", "2")) as player:
             player.wait_for("done")
-            observer.status(f"sensor {LIDAR}", lambda status: status.level == OK)
+            status = observer.value(f"sensor {LIDAR}", "received", lambda count: count == "40")
+            assert "nobody publishes" not in status.message
             assert node.end() == 0
     assert_same_scenes(tmp_path / "live", tmp_path / "offline")
 
@@ -149,7 +151,12 @@ def test_static_transforms_that_come_late(tmp_path: Path, observer: Observer, la
     """Later than ``sync.wait_s`` the frames from before are lost live; a recording is looked through beforehand."""
     drive = make_drive(tmp_path, replace(SMALL, late_static_s=late_s, seconds=3.5))
     convert_bag(drive.bag, drive.config, tmp_path / "offline")
-    with recorder(drive.config_path, tmp_path / "live") as node, replay(drive.bag) as player:
+    held = ("--pause-at", str(late_s + 0.45))  # counted from the first transform, half a second before the first sweep
+    with recorder(drive.config_path, tmp_path / "live") as node, replay(drive.bag, flags=held) as player:
+        player.wait_for("paused")
+        before = str(round(10 * late_s) - 1)
+        observer.value(f"sensor {LIDAR}", "received", lambda count: count == before)
+        player.say("go on")
         player.wait_for("done")
         observer.value("tf", "/tf_static received", lambda count: count not in ("", "0"))
         assert node.end() == 0
@@ -164,6 +171,10 @@ def test_static_transforms_that_come_late(tmp_path: Path, observer: Observer, la
     assert_valid(tmp_path / "live")
 
 
+def back(node: Program) -> int:
+    return node.output.count("clock went back by")
+
+
 def test_a_clock_that_goes_back(tmp_path: Path, observer: Observer) -> None:
     folders = [tmp_path / "later", tmp_path / "earlier"]
     options = replace(SMALL, seconds=2.0, cameras=1)
@@ -176,19 +187,26 @@ def test_a_clock_that_goes_back(tmp_path: Path, observer: Observer) -> None:
     later, earlier = drives[0].bag, drives[1].bag
     with (
         recorder(config, tmp_path / "live", "use_sim_time:=true") as node,
-        replay(later, earlier, earlier, flags=("--clock",)) as player,
+        replay(later, earlier, earlier, flags=("--clock", "--pause-between")) as player,
     ):
+        for jump in (1, 2):
+            wait_until(lambda jump=jump: player.lines.count("paused") == jump, "the next bag", lambda: player.output)
+            wait_until(lambda jump=jump: back(node) == jump, "the clock went back", lambda: node.output)
+            player.say("go on")
         player.wait_for("done")
         assert "the open scene ends" in node.wait_for("clock went back by")
         observer.value("scenes", f"{LIDAR} scene_exists", lambda count: count == "")
         assert node.end() == 0
-        assert node.output.count("clock went back by") == 2
+        assert back(node) == 2
     assert_same_scenes(tmp_path / "live", tmp_path / "offline", but=("end_reason", "losses"))
     assert [manifest(scene)["end_reason"] for scene in scenes(tmp_path / "live")] == ["clock_jump", "clock_jump"]
 
 
 def test_nothing_is_recorded_before_the_first_clock(drive: Drive, tmp_path: Path, observer: Observer) -> None:
-    with recorder(drive.config_path, tmp_path / "live", "use_sim_time:=true") as node, replay(drive.bag) as player:
+    with (
+        recorder(drive.config_path, tmp_path / "live", "use_sim_time:=true") as node,
+        replay(drive.bag, seen_by=observer) as player,
+    ):
         player.wait_for("done")
         observer.value("scenes", f"{LIDAR} no_clock", lambda count: count == "40")
         assert node.end() == 0
@@ -197,10 +215,11 @@ def test_nothing_is_recorded_before_the_first_clock(drive: Drive, tmp_path: Path
 
 def test_sigterm_in_mid_scene_keeps_every_whole_frame(drive: Drive, tmp_path: Path, observer: Observer) -> None:
     convert_bag(drive.bag, drive.config, tmp_path / "offline")
-    with recorder(drive.config_path, tmp_path / "live") as node, replay(drive.bag) as player:
+    half = ("--pause-at", "2")
+    with recorder(drive.config_path, tmp_path / "live") as node, replay(drive.bag, flags=half) as player:
+        player.wait_for("paused")
         observer.value("scenes", "open_frames", lambda count: count not in ("", "0"))
         assert node.end() == 0
-        assert "done" not in player.output
     assert_valid(tmp_path / "live")
     [scene], [whole] = scenes(tmp_path / "live"), scenes(tmp_path / "offline")
     frames = manifest(scene)["frames"]
