@@ -82,7 +82,7 @@ def test_labels_alone_are_enough(tmp_path: Path) -> None:
         ("labels: [car]\nmax_distance_meters: 0", "max_distance_meters must be a number above 0"),
         ("labels: [car]\nmax_distance_meters: .nan", "cannot be sent as JSON"),
         ("labels: [car]\nmetadata: {day: 2026-01-02}", "cannot be sent as JSON"),
-        ("labels: &a [*a]", "not valid YAML at line 1"),
+        ("labels: &a [*a]", "line 1: aliases (*a) cannot be used"),
         ("labels: [car]\nmetadata: {scene_content: x}", "metadata.scene_content is made from each scene"),
         ("labels: [car]\npriority: true", "priority must be a whole number"),
         ("labels: [car]\nextra: {scale_api_key: x}", "extra.scale_api_key looks like a secret"),
