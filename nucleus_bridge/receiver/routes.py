@@ -125,7 +125,7 @@ def _get_task(service: Service, _: Request, task_id: str) -> dict[str, Any]:
 
 
 def _list_tasks(service: Service, request: Request) -> dict[str, Any]:
-    found = service.tasks.listed(request.query.get("unique_id"))
+    found = service.tasks.listed(request.query)
     try:
         limit, offset = (int(request.query.get(name, default)) for name, default in (("limit", "100"), ("offset", "0")))
     except ValueError:

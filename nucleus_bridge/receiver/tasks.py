@@ -17,6 +17,7 @@ from nucleus_bridge.receiver.state import new_id, now_text, read_state, write_st
 
 MAX_ATTACHMENTS = 1000
 TASK_TYPE = "lidarannotation"
+FILTERS = frozenset({"unique_id", "project", "batch", "status", "type"})
 _FRAME_CAMERA_MODELS = CAMERA_MODELS | {"omnidirectional"}
 
 
@@ -72,10 +73,15 @@ class TaskBook:
             raise Refusal(404, f"there is no task {task_id!r}")
         return task
 
-    def listed(self, unique_id: str | None = None) -> list[dict[str, Any]]:
-        """Return the tasks, oldest first; those of one ``unique_id`` only if it is given."""
+    def listed(self, wanted: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+        """Return the tasks, oldest first; only those that have what is ``wanted`` of FILTERS."""
+        filters = {name: value for name, value in (wanted or {}).items() if name in FILTERS}
         tasks = [self._tasks[task_id] for task_id in sorted(self._tasks)]
-        return [task for task in tasks if unique_id is None or task["unique_id"] == unique_id]
+        return [
+            task
+            for task in tasks
+            if all(task.get(name, task["params"].get(name)) == value for name, value in filters.items())
+        ]
 
     def _check_unique(self, unique_id: str | None) -> None:
         if unique_id is None:

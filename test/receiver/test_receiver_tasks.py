@@ -144,6 +144,8 @@ def test_tasks_are_listed_oldest_first_and_found_by_their_unique_id(driver: Driv
     assert tasks(driver, "?unique_id=drive-1").json()["docs"] == [made[1]]
     assert made[1]["metadata"] == {"n": 1}
     assert tasks(driver, "?unique_id=drive").json()["docs"] == []
+    assert tasks(driver, "?project=p&status=pending").json()["docs"] == made
+    assert tasks(driver, "?project=q").json()["docs"] == []
     part = tasks(driver, "?limit=1&offset=1").json()
     assert (part["docs"], part["has_more"]) == ([made[1]], True)
     assert frames
