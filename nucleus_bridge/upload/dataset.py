@@ -26,7 +26,7 @@ class DatasetDestination:
     """
 
     formats = FORMATS
-    remedy = "Nucleus does not take; make annotation tasks of it with upload --task, or convert with --format nucleus"
+    remedy = "Nucleus does not take; make an annotation task of it with upload --task, or a Nucleus scene with export"
     key_variable = KEY_VARIABLE
     submits_from_record = True
 
