@@ -8,6 +8,7 @@ The steps:
 ``dev``     the extras, the test tools and the linters besides
 ``ros``     a ROS 2 from Python wheels, and the message packages that those lack
 ``client``  .venv-client with the real Nucleus client, kept apart from the project's own requirements
+``lidar_io``  .venv-lidar-io with Scale's own writer of annotation frames, which needs old libraries
 """
 
 from __future__ import annotations
@@ -25,10 +26,28 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 CLIENT_VENV = ROOT / ".venv-client"
+LIDAR_IO_VENV = ROOT / ".venv-lidar-io"
 NOT_RUN = VENV / "not-run.txt"
 """What of the tests cannot run here and why, for the end of ``make test``."""
 
 CLIENT = "scale-nucleus==0.22.3"
+LIDAR_IO = "scale-lidar-io==1.2.5"
+LIDAR_IO_NEEDS = (
+    "boto3",
+    "matplotlib",
+    "numpy<2",
+    "opencv-python-headless<4.12",
+    "pandas<3",
+    "pillow",
+    "protobuf<4",
+    "pyquaternion",
+    "scaleapi",
+    "scipy",
+    "tqdm",
+    "transforms3d",
+    "ujson",
+)
+"""What of its requirements writing needs: its viewers and readers of other files take two gigabytes more."""
 MESSAGE_PACKAGES = ("tf2_msgs", "radar_msgs")
 OLDEST_PYTHON, NEWEST_ROS_PYTHON = (3, 10), (3, 14)
 PYTHON_NAME = f"python{sys.version_info[0]}.{sys.version_info[1]}"
@@ -40,7 +59,7 @@ class SetupError(Exception):
 
 def main(steps: list[str]) -> int:
     """Carry out ``steps`` in order; return the exit status."""
-    known = {"core": core, "dev": dev, "ros": ros, "client": client}
+    known = {"core": core, "dev": dev, "ros": ros, "client": client, "lidar_io": lidar_io}
     if not steps or set(steps) - set(known):
         print(f"usage: {Path(__file__).name} {'|'.join(known)} ...", file=sys.stderr)
         return 2
@@ -107,6 +126,21 @@ def client() -> None:
         note_not_run(f"The tests with the real Nucleus client. {error}")
         return
     mark_done(CLIENT_VENV, "client")
+
+
+def lidar_io() -> None:
+    """Install Scale's writer of annotation frames in an environment of its own; where it cannot be had, note it."""
+    make_venv(LIDAR_IO_VENV)
+    if done(LIDAR_IO_VENV, "lidar_io"):
+        return
+    try:
+        # Its libraries are old: where there are no wheels of them, building them is not worth the time.
+        install(LIDAR_IO_VENV, "what Scale's writer of annotation frames needs", "--only-binary=:all:", *LIDAR_IO_NEEDS)
+        install(LIDAR_IO_VENV, "Scale's writer of annotation frames", "--no-deps", LIDAR_IO)
+    except SetupError as error:
+        note_not_run(f"The tests beside Scale's writer of annotation frames. {error}")
+        return
+    mark_done(LIDAR_IO_VENV, "lidar_io")
 
 
 def ros_wheels_exist() -> bool:
