@@ -31,6 +31,7 @@ EXTRAS = {
     "cloud": ["obstore>=0.8"],
     "completion": ["argcomplete>=2"],
     "cluster": ["distributed>=2022.2"],
+    "ground": ["pypatchworkpp>=1.4.1; python_version < '3.14'"],  # which it has wheels for
     "protobuf": ["protobuf>=3.20"],
     "rerun": ["rerun-sdk>=0.22"],
     # A ROS 2 without a ROS installation; the rosidl adapter does not declare that it needs catkin_pkg.

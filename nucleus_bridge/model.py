@@ -179,7 +179,7 @@ class PosedSweep:
     sweep: Sweep
     world_from_lidar: Transform | Trajectory
     device_from_lidar: Transform | None = None
-    """Its mounting, for a lidar with a ``crop_box``."""
+    """Its mounting, where a ``crop_box`` or finding the ground needs it."""
 
 
 @dataclass(frozen=True, eq=False)

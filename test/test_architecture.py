@@ -43,6 +43,7 @@ ONLY_IN = {
     "rosbags": {"bag", "decode", "demo"},
     "obstore": {"upload", "receiver"},
     "distributed": {"archive"},
+    "pypatchworkpp": {"render"},
 }
 
 

@@ -91,7 +91,9 @@ def dev() -> None:
     """Install the package with its extras, the test tools and the linters."""
     make_venv(VENV)
     if not done(VENV, "dev"):
-        install(VENV, "nucleus_bridge, its extras and the test tools", "-e", ".[cloud,cluster,protobuf,rerun,test]")
+        install(
+            VENV, "nucleus_bridge, its extras and the test tools", "-e", ".[cloud,cluster,ground,protobuf,rerun,test]"
+        )
         mark_done(VENV, "dev")
 
 

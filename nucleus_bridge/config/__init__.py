@@ -19,6 +19,7 @@ from nucleus_bridge.config.settings import (
     Config,
     DiagnosticsConfig,
     GpsConfig,
+    GroundConfig,
     ImageConfig,
     LidarConfig,
     QueueConfig,
@@ -38,6 +39,7 @@ __all__ = [
     "Config",
     "DiagnosticsConfig",
     "GpsConfig",
+    "GroundConfig",
     "ImageConfig",
     "LidarConfig",
     "QueueConfig",
@@ -55,6 +57,7 @@ _ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _GROUPS = {
     "gps": GpsConfig,
     "cloud": CloudConfig,
+    "ground": GroundConfig,
     "scene": SceneConfig,
     "sync": SyncConfig,
     "image": ImageConfig,
@@ -218,8 +221,11 @@ def _sensor_problems(config: Config) -> Iterator[str]:
         name = f"lidars.{lidar.name}"
         if lidar.min_range_m > lidar.max_range_m:
             yield f"{name}.min_range_m: {lidar.min_range_m} is more than max_range_m {lidar.max_range_m}"
-        if "is_ground" in config.point_fields and not lidar.ground_field:
-            yield f"point_fields: is_ground needs {name}.ground_field, the field that flags ground points"
+        if "is_ground" in config.point_fields and not lidar.ground_field and not config.segments_ground:
+            yield (
+                f"point_fields: is_ground needs {name}.ground_field, the field that flags ground points, or "
+                "ground.method: patchwork, which finds them"
+            )
         yield from _ground_problems(name, lidar)
         yield from _box_problems(name, lidar.crop_box)
     for camera in config.cameras:

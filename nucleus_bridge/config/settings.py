@@ -78,6 +78,14 @@ class CloudConfig:
 
 
 @dataclass(frozen=True)
+class GroundConfig:
+    """``ground``."""
+
+    method: str = "field"
+    device_height_m: float = 0.0
+
+
+@dataclass(frozen=True)
 class SceneConfig:
     """``scene``."""
 
@@ -173,6 +181,7 @@ class Config:
     deskew: bool = True
     point_fields: tuple[str, ...] = ("intensity",)
     cloud: CloudConfig = field(default_factory=CloudConfig)
+    ground: GroundConfig = field(default_factory=GroundConfig)
     scene: SceneConfig = field(default_factory=SceneConfig)
     sync: SyncConfig = field(default_factory=SyncConfig)
     metadata: tuple[tuple[str, str], ...] = ()
@@ -189,6 +198,11 @@ class Config:
     def matched(self) -> tuple[LidarConfig | CameraConfig | RadarConfig, ...]:
         """The sensors that are matched to the reference lidar's sweeps."""
         return (*self.lidars[1:], *self.cameras, *self.radars)
+
+    @property
+    def segments_ground(self) -> bool:
+        """Whether ground is found in the clouds rather than told by a field of them."""
+        return "is_ground" in self.point_fields and self.ground.method != "field"
 
     @property
     def cloud_sensor(self) -> str:

@@ -39,6 +39,22 @@ PARAMETERS: tuple[Parameter, ...] = (
         is_later=True,
     ),
     Parameter(
+        "ground.method",
+        "field",
+        "What says which points are ground: `ground_field` of each lidar, or segmentation with Patchwork (the extra "
+        "`ground`).",
+        choices=("field", "patchwork"),
+        is_later=True,
+    ),
+    Parameter(
+        "ground.device_height_m",
+        0.0,
+        "Height of the origin of `device_frame` above the ground, which segmentation needs.",
+        minimum=-100.0,
+        maximum=100.0,
+        is_later=True,
+    ),
+    Parameter(
         "scene.format",
         "nucleus",
         "What is written: Nucleus scenes, or frames for annotation tasks as JSON or as protocol buffers.",

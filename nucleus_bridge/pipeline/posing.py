@@ -223,8 +223,8 @@ class Poser:
             raise GivenUp(_cause(error), str(error)) from None
 
     def _mounting(self, name: str, sweep: Sweep) -> Transform | None:
-        """Where a lidar with a crop box sits on the device."""
-        if not self._lidars[name].crop_box:
+        """Where a lidar sits on the device, if it has a crop box or the ground is to be found in its clouds."""
+        if not self._lidars[name].crop_box and not self._config.segments_ground:
             return None
         try:
             return self._tree.lookup(self._config.device_frame, sweep.frame_id, sweep.stamp_ns)

@@ -15,6 +15,7 @@ from nucleus_bridge.geometry import points_in_world
 from nucleus_bridge.model import FloatArray, Frame, PointCloud, PosedSweep
 from nucleus_bridge.pipeline.losses import Table, merge
 from nucleus_bridge.pipeline.scene_builder import MAX_COORDINATE_M
+from nucleus_bridge.render.ground import find_ground
 
 BoolArray = NDArray[np.bool_]
 IndexArray = NDArray[np.intp]
@@ -52,6 +53,8 @@ def world_points(frame: Frame, world_offset: tuple[float, float, float], config:
         counts = {f"{cause}_points": count for cause, count in cloud.dropped.items() if count}
         if lidar.crop_box:
             cloud = _without(cloud, _in_box(cloud, posed, lidar.crop_box), "box_points", counts)
+        if config.segments_ground:
+            cloud = replace(cloud, is_ground=find_ground(_in_device(cloud, posed), posed, config.ground))
         if cloud.clipped:
             counts["clipped_intensities"] = cloud.clipped
         world = points_in_world(cloud.xyz, cloud.time_ns, posed.world_from_lidar, offset)
@@ -77,11 +80,17 @@ def world_points(frame: Frame, world_offset: tuple[float, float, float], config:
 
 def _in_box(cloud: PointCloud, posed: PosedSweep, box: tuple[float, ...]) -> BoolArray:
     """Tell which points are in a box of the device frame, borders included: what is fixed to the device stays there."""
+    local = _in_device(cloud, posed)
+    return np.asarray(np.all((local >= box[:3]) & (local <= box[3:]), axis=1))
+
+
+def _in_device(cloud: PointCloud, posed: PosedSweep) -> FloatArray:
+    """Return a lidar's points in the device frame as if all were measured at once."""
     mounting = posed.device_from_lidar
     if mounting is None:
         raise TypeError(posed.lidar)
     local: FloatArray = points_in_world(cloud.xyz, None, mounting, np.zeros(3))
-    return np.asarray(np.all((local >= box[:3]) & (local <= box[3:]), axis=1))
+    return local
 
 
 def _without(cloud: PointCloud, mask: BoolArray, cause: str, counts: dict[str, int]) -> PointCloud:

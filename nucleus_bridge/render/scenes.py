@@ -17,6 +17,7 @@ from nucleus_bridge.model import Scene
 from nucleus_bridge.pipeline.events import Event, FrameReady, SceneEnded, SceneStarted
 from nucleus_bridge.pipeline.losses import Table, merge, ordered
 from nucleus_bridge.render.frame import FrameJob, RenderedFrame, render_frame
+from nucleus_bridge.render.ground import require_library
 from nucleus_bridge.render.sensors import sensors_of
 from nucleus_bridge.spool import FileRecord, Manifest, OpenScene, SealedScene, Spool
 
@@ -55,7 +56,11 @@ class SceneRecorder:
             executor: Renders the frames.
             in_flight: Frames given to the executor before the oldest is waited for.
             force: Replace a scene of the same id that has other content.
+
+        Raises:
+            ConfigError: A library that the configuration needs is not installed.
         """
+        require_library(config)
         self._config = config
         self._spool = spool
         self._executor = executor
