@@ -26,6 +26,7 @@ COMMANDS = (
     "upload",
     "status",
     "reconcile",
+    "catalogue",
     "serve",
 )
 """Each is a module of this room, loaded only when it is asked for: worker processes load this one, too."""

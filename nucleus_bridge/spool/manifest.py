@@ -90,7 +90,20 @@ class Manifest:
         """
         path = folder / MANIFEST_NAME
         try:
-            record = json.loads(path.read_bytes())
+            return cls.parse(path.read_bytes(), path)
+        except OSError as error:
+            message = f"{path}: cannot be read: {error.strerror}"
+            raise SceneError(message) from None
+
+    @classmethod
+    def parse(cls, content: bytes, path: object) -> Manifest:
+        """Read the content of a manifest that is, or was, at ``path``.
+
+        Raises:
+            SceneError: It is not one.
+        """
+        try:
+            record = json.loads(content)
             version = record.pop("format_version")
             if version != FORMAT_VERSION:
                 message = f"{path}: format_version {version!r} is not {FORMAT_VERSION}; use a matching release"
@@ -99,9 +112,6 @@ class Manifest:
             known = {item.name for item in fields(cls)}
             manifest = cls(**{key: value for key, value in record.items() if key in known}, files=files)
             _check_kinds(manifest)
-        except OSError as error:
-            message = f"{path}: cannot be read: {error.strerror}"
-            raise SceneError(message) from None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             message = f"{path}: is no manifest ({type(error).__name__}: {error})"
             raise SceneError(message) from None

@@ -12,7 +12,8 @@ import pytest
 
 from nucleus_bridge.cli.main import COMMANDS, build_parser
 
-NAMES = ["demo-drive", "inspect", "init", "convert", "validate", "preview", "upload", "status", "reconcile", "serve"]
+NAMES = ["demo-drive", "inspect", "init", "convert", "export", "validate", "preview", "upload", "status", "reconcile"]
+NAMES += ["catalogue", "serve"]
 
 
 @pytest.mark.parametrize(
