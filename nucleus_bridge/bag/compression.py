@@ -26,7 +26,7 @@ _PIECE_BYTES = 1 << 20
 _PIECES_A_CHECK = 64
 
 
-def unpack_chunk(data: bytes, compression: str, size: int, *, whole: bool = True) -> bytes:
+def unpack_chunk(data: bytes | memoryview, compression: str, size: int, *, whole: bool = True) -> bytes | memoryview:
     """Unpack the records of an mcap chunk to exactly ``size`` bytes.
 
     ``whole=False`` says that ``data`` was cut short: then as much as comes out is given.
@@ -39,7 +39,7 @@ def unpack_chunk(data: bytes, compression: str, size: int, *, whole: bool = True
     if compression == "lz4" and size > _LZ4_MOST_A_BYTE * len(data):
         raise BagError(f"a chunk claims to unpack from {len(data)} to {size} bytes, more than lz4 can")
     if compression == "":
-        records = data
+        records: bytes | memoryview = data
     elif compression in {"zstd", "lz4"}:
         records = _decompress(data, compression, size + 1)
     else:
@@ -102,7 +102,7 @@ def _plain_pieces(packed: BinaryIO) -> Iterator[bytes]:
                 raise EOFError("the end of the stream is missing")
 
 
-def _decompress(data: bytes, compression: str, limit: int) -> bytes:
+def _decompress(data: bytes | memoryview, compression: str, limit: int) -> bytes:
     try:
         if compression == "zstd":
             unpacked: bytes = zstd.ZstdDecompressor().decompress(data, limit)

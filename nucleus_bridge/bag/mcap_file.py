@@ -129,7 +129,7 @@ class McapFile:
                 number, _, log_ns, _ = MESSAGE_HEADER.unpack_from(data, start)
                 channel = channels.get(number)
                 if channel and first_ns <= log_ns <= last_ns:
-                    payload = data[start + MESSAGE_HEADER.size : end]
+                    payload = bytes(data[start + MESSAGE_HEADER.size : end])  # its own, so that the block can go
                     entries.append((log_ns, channel.topic, block.offset, place, channel, payload))
         except BagError as error:
             if block.whole:
@@ -204,7 +204,7 @@ def _parse_summary(summary: bytes) -> Contents | None:
     return contents if is_whole else None
 
 
-def _block_records(file: BinaryIO, block: Block) -> bytes:
+def _block_records(file: BinaryIO, block: Block) -> bytes | memoryview:
     record = read_exactly(file, block.offset, block.length)
     if not block.is_chunk:
         return record

@@ -80,7 +80,7 @@ class Contents:
 class Fields:
     """Read the fields of one record in turn; asking past its end is a BagError."""
 
-    def __init__(self, data: bytes, position: int = 0, end: int | None = None) -> None:
+    def __init__(self, data: bytes | memoryview, position: int = 0, end: int | None = None) -> None:
         self._data = data
         self.position = position
         self.end = len(data) if end is None else end
@@ -91,7 +91,7 @@ class Fields:
         if size > self.end - start:
             raise BagError(f"a record's field of {size} bytes passes the end of its record")
         self.position = start + size
-        return self._data[start : self.position]
+        return bytes(self._data[start : self.position])
 
     def unpack(self, layout: struct.Struct) -> tuple[int, ...]:
         """Give the next integers."""
@@ -118,7 +118,7 @@ class Schema(NamedTuple):
     text: str
 
 
-def records(data: bytes) -> Iterator[tuple[int, int, int]]:
+def records(data: bytes | memoryview) -> Iterator[tuple[int, int, int]]:
     """Yield opcode, first byte and end of the content of each record in ``data``.
 
     Raises:
@@ -180,8 +180,8 @@ def read_message_index(fields: Fields) -> tuple[int, int]:
     return fields.integer(2), fields.integer(4) // _INDEX_ENTRY_BYTES
 
 
-def unpack_chunk_record(content: bytes, start: int = 0, *, whole: bool = True) -> bytes:
-    """Give the records inside a chunk record whose content begins at ``start``.
+def unpack_chunk_record(content: bytes, start: int = 0, *, whole: bool = True) -> bytes | memoryview:
+    """Give the records inside a chunk record whose content begins at ``start``; a view of it where not compressed.
 
     Raises:
         BagError: It is damaged; with ``whole=False`` only what is left of it is unpacked, without its checksum.
@@ -190,8 +190,10 @@ def unpack_chunk_record(content: bytes, start: int = 0, *, whole: bool = True) -
     _, _, size, checksum = fields.unpack(_CHUNK_HEADER)
     compression = fields.text()
     packed_bytes = fields.integer(8)
-    left = fields.end - fields.position
-    packed = fields.take(packed_bytes if whole else min(packed_bytes, left))
+    start, left = fields.position, fields.end - fields.position
+    if whole and packed_bytes > left:
+        raise BagError(f"a chunk of {packed_bytes} packed bytes passes the end of its record")
+    packed = memoryview(content)[start : start + min(packed_bytes, left)]
     unpacked = unpack_chunk(packed, compression, size, whole=whole)
     if whole and checksum and zlib.crc32(unpacked) != checksum:
         raise BagError("a chunk does not match its checksum")
