@@ -78,9 +78,10 @@ class DatasetDestination:
         return SceneSender(store, files, told)
 
     def submitter(
-        self, store: ObjectStore, book: StateBook, changed: Changed, idle: Callable[[], bool]
+        self, store: ObjectStore, book: StateBook, changed: Changed, idle: Callable[[], bool], *, watch: bool
     ) -> SceneSubmitter:
         """Return what submits the scenes."""
+        del watch
         return SceneSubmitter(self._client, store, book, self._settings, self._dataset_id, changed=changed, idle=idle)
 
     def holdings(self) -> DatasetHoldings:

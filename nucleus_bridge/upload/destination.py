@@ -84,8 +84,18 @@ class Destination(Protocol):
         """Return what sends the files."""
         ...
 
-    def submitter(self, store: ObjectStore, book: StateBook, changed: Changed, idle: Callable[[], bool]) -> Submitter:
-        """Return what submits the scenes; ``idle`` tells whether no further one is about to come."""
+    def submitter(
+        self, store: ObjectStore, book: StateBook, changed: Changed, idle: Callable[[], bool], *, watch: bool
+    ) -> Submitter:
+        """Return what submits the scenes.
+
+        Args:
+            store: Where their files are.
+            book: Their states.
+            changed: Told of each new state.
+            idle: Tells whether every scene that there is was handed in.
+            watch: Whether there may be others later.
+        """
         ...
 
     def holdings(self) -> Holdings:

@@ -40,7 +40,8 @@ class TaskSubmitter:
     """Takes stored scenes from a queue; runs in a thread of its own.
 
     The first scenes that are refused are kept until one is taken: when several are and none is taken, it is the
-    template that is wrong, and no scene shall suffer for it.
+    template that is wrong, and no scene shall suffer for it. ``is_last`` tells that none comes behind those that were
+    handed in; what is refused then is the scene's own fault.
     """
 
     def __init__(  # noqa: PLR0913 - it stands between all of them
@@ -52,7 +53,7 @@ class TaskSubmitter:
         *,
         urls: Callable[[Sequence[str]], list[str]],
         changed: Changed,
-        idle: Callable[[], bool],
+        is_last: Callable[[], bool],
     ) -> None:
         self._client = client
         self._book = book
@@ -60,7 +61,7 @@ class TaskSubmitter:
         self._template = template
         self._urls = urls
         self._changed = changed
-        self._idle = idle
+        self._is_last = is_last
         self._incoming: queue.SimpleQueue[_Pending | None] = queue.SimpleQueue()
         self._pending: list[_Pending] = []
         self._doubtful: list[tuple[StateRecord, str]] = []
@@ -85,13 +86,13 @@ class TaskSubmitter:
         """
         while not (self._closed and not self._pending):
             self._client.retry.check()
-            is_idle = self._idle()  # before the last scenes are taken in: none comes behind them
+            is_last = self._is_last()  # asked before they are taken in
             self._take_in()
             for pending in [pending for pending in self._pending if self._due(pending) <= time.monotonic()]:
                 self._client.retry.check()
                 if self._due(pending) <= time.monotonic():  # another one may have been told to wait meanwhile
                     self._go_on(pending)
-            if is_idle and not self._pending:
+            if is_last and not self._pending:
                 self._set_doubtful_aside()
 
     def _due(self, pending: _Pending) -> float:

@@ -92,7 +92,7 @@ class TaskDestination:
         return TaskSender(store, files, told, lambda keys: self._urls(store, keys))
 
     def submitter(
-        self, store: ObjectStore, book: StateBook, changed: Changed, idle: Callable[[], bool]
+        self, store: ObjectStore, book: StateBook, changed: Changed, idle: Callable[[], bool], *, watch: bool
     ) -> TaskSubmitter:
         """Return what makes the tasks."""
         return TaskSubmitter(
@@ -102,7 +102,7 @@ class TaskDestination:
             self._template,
             urls=lambda keys: self._urls(store, keys),
             changed=changed,
-            idle=idle,
+            is_last=lambda: idle() and not watch,
         )
 
     def holdings(self) -> TaskHoldings:

@@ -100,7 +100,7 @@ class Uploader:
             check_formats(self._book, self._destination.formats, self._destination.remedy)
             self._leases.start(self._board.progress)
             self._destination.open()
-            submitter = self._destination.submitter(self._store, self._book, self._moved, self._is_idle)
+            submitter = self._destination.submitter(self._store, self._book, self._moved, self._is_idle, watch=watch)
             submitting = threading.Thread(target=self._guarded(submitter.run), name="upload-submit", daemon=True)
             submitting.start()
             self._feed(submitter, watch=watch)

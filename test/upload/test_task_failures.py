@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -48,6 +49,14 @@ def seal_with_frame(spool: Path, number: int, frame: bytes, monkeypatch: pytest.
         return seal_fusion_scene(spool, number)
 
 
+def wait_until(holds: Callable[[], bool]) -> None:
+    for _ in range(1200):
+        if holds():
+            return
+        threading.Event().wait(0.05)
+    raise AssertionError("it did not happen")
+
+
 @pytest.mark.parametrize("how", ["frame changed", "frame missing", "image changed", "manifest"])
 def test_a_file_changed_or_missing_after_sealing_sets_its_scene_aside_and_the_rest_goes_on(
     spool: Path, objects: Path, receiver: Receiver, template: Path, how: str
@@ -89,6 +98,22 @@ def test_a_task_that_is_refused_sets_its_scene_aside_and_the_others_go_on(
     assert states(spool) == {bad: "quarantined", worse: "quarantined", **dict.fromkeys(names, "done")}
     for name in (bad, worse):
         assert "attachment 0: device_position" in (spool / "quarantine" / name / "reason.txt").read_text()
+
+
+def test_while_watching_a_refused_scene_waits_for_one_that_is_taken(
+    spool: Path, objects: Path, receiver: Receiver, template: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad_frame = json_frame(1, "front/000000.jpg").replace(b'"device_position"', b'"position_of_device"')
+    bad = seal_with_frame(spool, 0, bad_frame, monkeypatch)
+    uploader = Uploader(spool, task_settings(receiver, f"file://{objects}", template), key=TASK_KEY)
+    thread = threading.Thread(target=lambda: uploader.run(watch=True))
+    thread.start()
+    wait_until(lambda: posts(receiver) == [400])
+    good = seal_fusion_scene(spool, 1)
+    wait_until(lambda: states(spool) == {bad: "quarantined", good: "done"})
+    uploader.stop()
+    thread.join(10)
+    assert not thread.is_alive()
 
 
 def test_when_the_first_scenes_are_all_refused_it_is_the_template_and_no_scene_suffers(
