@@ -49,6 +49,25 @@ def test_a_sealed_scene_is_uploaded_and_reported(
             assert "a-key-that-must-not-be-told" not in node.output + str(status)
 
 
+def test_with_a_task_template_it_makes_annotation_tasks(
+    drive: Drive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = convert_bag(drive.bag, drive.config, tmp_path / "spool", format="sensor_fusion_protobuf")
+    store = f"file://{tmp_path / 'objects'}"
+    (tmp_path / "objects").mkdir()
+    template = tmp_path / "cuboids.yaml"
+    template.write_text("labels: [car]\n")
+    monkeypatch.setenv("SCALE_API_KEY", "a-key-that-must-not-be-told")
+    with Program("-m", "nucleus_bridge", "serve", str(tmp_path / "receiver"), "--store", store) as receiver:
+        monkeypatch.setenv("SCALE_ENDPOINT", receiver.wait_for("http://").strip().removesuffix("/nucleus"))
+        with uploader(drive, tmp_path / "spool", f"upload.store:={store}", f"upload.task_template:={template}") as node:
+            for scene in report.scenes:
+                node.wait_for(f"{scene.manifest.reference_id}: done")
+            assert node.end() == 0
+            assert "a-key-that-must-not-be-told" not in node.output
+    assert len(list((tmp_path / "receiver" / "tasks").glob("*.json"))) == len(report.scenes)
+
+
 def test_without_a_key_it_says_so_and_ends(
     drive: Drive, tmp_path: Path, observer: Observer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
