@@ -106,8 +106,7 @@ class SceneRecorder:
 
     def _submit(self, writing: _Writing, event: FrameReady) -> None:
         job = FrameJob(writing.target.folder, writing.scene, event.index, event.frame)
-        for name, record in sensors_of(event.frame, self._config):
-            writing.sensors.setdefault(name, record)
+        writing.sensors |= dict(sensors_of(event.frame, self._config, known=writing.sensors))
         writing.jobs.append((event.frame.stamp_ns, self._executor.submit(render_frame, job, self._config)))
         self._flying += 1
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 from nucleus_bridge.config import Config
@@ -15,18 +15,22 @@ from nucleus_bridge.model import Frame, PosedImage, PosedSweep, Trajectory
 Record = dict[str, Any]
 
 
-def sensors_of(frame: Frame, config: Config) -> Iterator[tuple[str, Record]]:
-    """Describe each sensor of a frame; the points of radars are counted as frames are taken."""
+def sensors_of(frame: Frame, config: Config, known: Container[str] = ()) -> Iterator[tuple[str, Record]]:
+    """Describe each sensor of a frame that is not known yet.
+
+    The points of radars are counted as frames are taken.
+    """
     for posed in frame.sweeps:
-        yield posed.lidar, _lidar(posed, config)
+        if posed.lidar not in known:
+            yield posed.lidar, _lidar(posed, config)
     for image in frame.images:
-        yield image.camera, _camera(image, frame, config)
+        if image.camera not in known:
+            yield image.camera, _camera(image, frame, config)
     topics = {radar.name: radar.topic for radar in config.radars}
     for radar in frame.radars:
-        yield (
-            radar.radar,
-            {"kind": "radar", "topic": topics[radar.radar], "frame_id": radar.frame_id, "points": 0},
-        )
+        if radar.radar not in known:
+            record: Record = {"kind": "radar", "topic": topics[radar.radar], "frame_id": radar.frame_id, "points": 0}
+            yield radar.radar, record
 
 
 def _lidar(posed: PosedSweep, config: Config) -> Record:
