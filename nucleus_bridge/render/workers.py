@@ -14,7 +14,11 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
+import numpy as np
+
 Result = TypeVar("Result")
+
+_KEPT_BYTES = 31 << 20
 
 
 class InlineExecutor(Executor):
@@ -40,7 +44,7 @@ class SharedMemoryExecutor(Executor):
     def __init__(self, workers: int) -> None:
         """Start the processes when they are first needed."""
         self._pool = ProcessPoolExecutor(
-            workers, mp_context=multiprocessing.get_context("spawn"), initializer=follow_parent
+            workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
         )
         self._idle: list[_Arena] = []
 
@@ -112,7 +116,7 @@ def processes(workers: int) -> Executor:
     """Return an executor of worker processes."""
     if hasattr(os, "memfd_create"):
         return SharedMemoryExecutor(workers)
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=follow_parent)
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
 
 
 _mapped: dict[str, mmap.mmap] = {}
@@ -134,6 +138,20 @@ def _map(path: str, size: int) -> mmap.mmap:
         finally:
             os.close(descriptor)
     return mapped
+
+
+def keep_freed_memory() -> None:
+    """Let the memory of one frame serve the next, instead of being returned to the system and fetched page by page.
+
+    The C library of GNU raises its limits, for what it gets by itself and for what it keeps, to the largest block that
+    was given back (mallopt(3), M_MMAP_THRESHOLD); elsewhere this does nothing.
+    """
+    np.empty(_KEPT_BYTES, np.uint8)
+
+
+def _start_worker() -> None:
+    keep_freed_memory()
+    follow_parent()
 
 
 def follow_parent() -> None:
