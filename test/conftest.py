@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 import pytest
 from drives import SHORT, Drive, make_drive
@@ -44,3 +46,17 @@ def client_python() -> Path:
     if not python:
         pytest.skip("NUCLEUS_BRIDGE_CLIENT_PYTHON is not set: no real client to test with")
     return Path(python)
+
+
+@pytest.fixture
+def hang_guard() -> Iterator[None]:
+    """Fail a test that has not ended after ten minutes, instead of waiting for ever."""
+
+    def give_up(_number: int, _frame: FrameType | None) -> None:
+        pytest.fail("it hangs")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(600)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)

@@ -19,6 +19,7 @@ CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 _MAX_COEFFICIENTS = 32
 _ROTATION_TOLERANCE = 1e-3
+_SMALLEST_FOCAL_LENGTH = 0.001
 _LARGEST_SIDE = 65_535
 _LARGEST_NUMBER = 1e300
 
@@ -232,8 +233,8 @@ def _check_calibrated(info: CameraInfo, camera: str, *, rectified: bool) -> None
         msg = f"{camera} is not calibrated ({zero}[0] is 0): calibrate it or set calibration_file"
         raise CalibrationError(msg, cause="uncalibrated")
     fx, fy = matrix[0], matrix[5 if rectified else 4]
-    if fx < 0 or fy <= 0:
-        msg = f"{camera}: focal lengths {fx:g} and {fy:g} in {name} must be above 0"
+    if min(fx, fy) < _SMALLEST_FOCAL_LENGTH:
+        msg = f"{camera}: focal lengths {fx:g} and {fy:g} in {name} must be at least {_SMALLEST_FOCAL_LENGTH} pixels"
         raise CalibrationError(msg, cause="uncalibrated")
 
 
