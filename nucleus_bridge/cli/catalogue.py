@@ -13,6 +13,7 @@ from typing import Any
 from nucleus_bridge.archive.catalogue import update_catalogue
 from nucleus_bridge.archive.library import open_library
 from nucleus_bridge.cli.progress import progress_bar
+from nucleus_bridge.review.rules_report import printable_lines
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse keeps its type private
@@ -38,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     with progress_bar("catalogue") as bar:
         changes = update_catalogue(library, options.output, rebuild=options.rebuild, progress=bar)
     for reason in changes.unreadable:
-        print(f"nucleus-bridge: error: {reason}", file=sys.stderr)
+        print(printable_lines(f"nucleus-bridge: error: {reason}"), file=sys.stderr)
     if options.json:
         print(json.dumps(asdict(changes), indent=1))
     else:

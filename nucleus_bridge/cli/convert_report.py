@@ -14,6 +14,7 @@ from nucleus_bridge.archive.run import DONE, FAILED, SKIPPED, BagResult
 from nucleus_bridge.convert import ConversionReport
 from nucleus_bridge.errors import BridgeError, InputError
 from nucleus_bridge.pipeline.losses import Table, is_expected, merge, ordered
+from nucleus_bridge.review.rules_report import printable_lines
 from nucleus_bridge.spool.conversions import Conversion, DamageNote, SceneSummary
 
 
@@ -47,21 +48,21 @@ def print_scenes(result: BagResult) -> None:
 def print_error(result: BagResult) -> None:
     """Tell why a recording failed."""
     if result.state == FAILED:
-        print(f"nucleus-bridge: error: {result.error}", file=sys.stderr, flush=True)
+        print(printable_lines(f"nucleus-bridge: error: {result.error}"), file=sys.stderr, flush=True)
 
 
 def finish(results: Sequence[BagResult], options: argparse.Namespace, *, table: bool = False) -> int:
     """Print what is told at the end; return the exit status."""
     made = [result.conversion for result in results if result.conversion]
     for warning in dict.fromkeys(warning for conversion in made for warning in conversion.warnings):
-        print(f"nucleus-bridge: warning: {warning}", file=sys.stderr)
+        print(printable_lines(f"nucleus-bridge: warning: {warning}"), file=sys.stderr)
     if options.json:
         print(json.dumps(_document(results, str(options.output)), indent=1))
     else:
         if table:
             print_table(results)
         if made:
-            print(_totals(results, made))
+            print(printable_lines(_totals(results, made)))
     errors = [result for result in results if result.state == FAILED]
     if errors and not made and all(result.is_input_error for result in errors):
         return 2
@@ -77,7 +78,7 @@ def print_table(results: Sequence[BagResult]) -> None:
         lost = any(part.loses_messages for part in result.conversion.damage) if result.conversion else False
         note = result.error or ("damaged" if lost else "")
         line = f"{result.state:8}{len(scenes):4} scenes{frames:8} frames{size:10.1f} MB  {result.bag}  {note}"
-        print(line.rstrip())
+        print(printable_lines(line.rstrip()))
     counts = Counter(result.state for result in results)
     states = ", ".join(f"{counts[state]} {state}" for state in (DONE, SKIPPED, FAILED) if counts[state])
     print(f"{len(results)} recordings: {states}")

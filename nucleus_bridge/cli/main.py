@@ -14,6 +14,7 @@ from types import FrameType
 
 import nucleus_bridge
 from nucleus_bridge.errors import BridgeError, InputError
+from nucleus_bridge.review.rules_report import printable
 
 COMMANDS = (
     "demo-drive",
@@ -80,7 +81,8 @@ def build_parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
 
 
 def _complain(error: object, status: int) -> int:
-    print(f"nucleus-bridge: error: {error}", file=sys.stderr)
+    text = str(error)
+    print(f"nucleus-bridge: error: {printable(text, len(text))}", file=sys.stderr)
     return status
 
 

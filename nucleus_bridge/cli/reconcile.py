@@ -11,6 +11,7 @@ from typing import Any
 
 from nucleus_bridge.cli.progress import progress_bar
 from nucleus_bridge.cli.upload import add_settings, need_spool, upload_settings
+from nucleus_bridge.review.rules_report import printable_lines
 from nucleus_bridge.upload import key_for, open_store, reconcile
 from nucleus_bridge.upload.choice import destination_for
 from nucleus_bridge.upload.plan import check_settings
@@ -59,9 +60,8 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps([asdict(finding) for finding in findings], indent=1))
     else:
         for finding in findings:
-            print(
-                f"{finding.reference_id}  {finding.kind}  {finding.text}{'  (set right)' if finding.repaired else ''}"
-            )
+            after = "  (set right)" if finding.repaired else ""
+            print(printable_lines(f"{finding.reference_id}  {finding.kind}  {finding.text}{after}"))
         mended = sum(finding.repaired for finding in findings)
         after = "; run upload to do what is missing" if mended else ""
         print(f"{len(findings)} differences, {mended} set right{after}")

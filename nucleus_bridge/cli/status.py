@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nucleus_bridge.cli.upload import need_spool
+from nucleus_bridge.review.rules_report import printable_lines
 from nucleus_bridge.spool import Spool
 from nucleus_bridge.spool.leases import Leases
 from nucleus_bridge.spool.quota import read_drops
@@ -50,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
         task = f"  task {record.task_id}" if record.task_id else ""
         note = f"  {record.error}" if record.error else ""
         numbers = f"{record.frames} frames  {record.items} items  {record.bytes / 1e6:.1f} MB"
-        print(f"{record.reference_id}  {record.state.value}  {numbers}  {progress:.0%}{task}{note}")
+        print(printable_lines(f"{record.reference_id}  {record.state.value}  {numbers}  {progress:.0%}{task}{note}"))
     counts = Counter(record.state for record, _ in rows)
     print(f"{len(rows)} scenes: {', '.join(f'{counts[state]} {state.value}' for state in SceneState if counts[state])}")
     if drops:

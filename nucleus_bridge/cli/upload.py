@@ -18,6 +18,7 @@ from typing import Any
 from nucleus_bridge.config import UploadConfig, load_config
 from nucleus_bridge.config.loader import check_values, parse_override
 from nucleus_bridge.errors import ConfigError
+from nucleus_bridge.review.rules_report import printable_lines
 from nucleus_bridge.spool import Spool
 from nucleus_bridge.spool.state import SceneState, StateBook, StateRecord
 from nucleus_bridge.upload import Summary, Uploader, UploadObserver, key_for
@@ -169,11 +170,12 @@ class _Lines(UploadObserver):
         if record.state in _TOLD:
             task = f"  task {record.task_id}" if record.task_id else ""
             note = f"  {record.error}" if record.error else ""
-            print(f"{record.reference_id}  {record.state.value}  {record.bytes / 1e6:.1f} MB{task}{note}", flush=True)
+            line = f"{record.reference_id}  {record.state.value}  {record.bytes / 1e6:.1f} MB{task}{note}"
+            print(printable_lines(line), flush=True)
 
     def waiting(self, reason: str, seconds: float) -> None:
         if seconds >= 1.0:
-            print(f"waiting {seconds:.0f} s: {reason}", file=sys.stderr, flush=True)
+            print(printable_lines(f"waiting {seconds:.0f} s: {reason}"), file=sys.stderr, flush=True)
 
 
 class _Bar(_Lines):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nucleus_bridge.review.inspect import BagReport, TopicReport
+from nucleus_bridge.review.rules_report import printable, printable_lines
 
 _SECONDS_FROM_MS = 10_000.0
 
@@ -22,7 +23,13 @@ class Section:
 
 
 def sections(report: BagReport) -> Iterator[Section]:
-    """Arrange a report for a person."""
+    """Arrange a report for a person, so that nothing in it can drive a terminal."""
+    for section in _sections(report):
+        rows = tuple(tuple(printable(cell, len(cell)) for cell in row) for row in section.rows)
+        yield Section(printable(section.title), section.header, rows, printable_lines(section.text))
+
+
+def _sections(report: BagReport) -> Iterator[Section]:
     scope = "everything was read" if report.whole else (
         f"gaps, drops, clocks and the trial run are from the first {report.read_s:.1f} s; --full reads everything"
     )  # fmt: skip

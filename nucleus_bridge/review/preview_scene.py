@@ -160,7 +160,7 @@ def _check_params(params: object, path: Path) -> None:
 
 
 def _is_pose(position: FloatArray, heading_xyzw: FloatArray) -> bool:
-    is_rotation = 0.5 < float(np.abs(heading_xyzw).max()) < 2.0
+    is_rotation = 0.4 < float(np.abs(heading_xyzw).max()) < 1.1
     return is_rotation and bool((np.abs(position) < _FARTHEST_M).all())
 
 

@@ -112,6 +112,11 @@ def printable(text: str, longest: int = _LONGEST_NAME) -> str:
     )
 
 
+def printable_lines(text: str) -> str:
+    """Return foreign text of several lines so that it can go to any terminal: escaped, each line as a whole."""
+    return "\n".join(printable(line, len(line)) for line in text.split("\n"))
+
+
 def shown(value: object) -> str:
     """Return a short text for any JSON value."""
     if isinstance(value, dict):
