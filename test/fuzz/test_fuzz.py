@@ -11,6 +11,7 @@ from pathlib import Path
 
 import message_targets
 import pytest
+import text_targets
 from harness import CORPUS, Target
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -51,6 +52,10 @@ def test_edited_messages_are_used_or_refused(
 def test_good_input_is_not_refused(target: Target) -> None:
     for seed in target.seeds:
         target.use(seed)
+
+
+def test_a_good_scene_is_read_in_every_way() -> None:
+    assert text_targets.use_scene() == 0
 
 
 def test_every_case_that_was_found_has_a_target() -> None:

@@ -79,7 +79,7 @@ def cloud_path() -> Path:
     return scene_file("top/000000.json")
 
 
-def with_file(path: Callable[[], Path], use: Callable[[], None], data: bytes) -> None:
+def with_file(path: Callable[[], Path], use: Callable[[], object], data: bytes) -> None:
     """Put the bytes in the place of a file of the scene while it is used."""
     file = path()
     whole = file.read_bytes()
@@ -90,17 +90,17 @@ def with_file(path: Callable[[], Path], use: Callable[[], None], data: bytes) ->
         file.write_bytes(whole)
 
 
-def use_scene() -> None:
-    """Read a scene in every way there is; each may refuse it."""
+def use_scene() -> int:
+    """Read a scene in every way there is; each may refuse it, returns how many did."""
     folder = spool().scenes()[0]
     (report,) = validate_path(folder)
     assert not any("Traceback" in str(failure) for rule in report.rules for failure in rule.failures)
-    for read in (
+    reads = (
         lambda: StateBook(spool()).get(folder.name),
         lambda: scene_line(folder, Manifest.read(folder), lambda paths: [f"s3://bucket/{path}" for path in paths]),
         lambda: preview_page(SceneFolder(folder), lambda _: None),
-    ):
-        is_refused(read, (BridgeError,))
+    )
+    return sum(is_refused(read, (BridgeError,)) for read in reads)
 
 
 def use_cloud(data: bytes) -> None:
