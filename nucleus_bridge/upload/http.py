@@ -7,6 +7,7 @@ import datetime as dt
 import email.utils
 import ipaddress
 import json
+import logging
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,6 +17,8 @@ import requests
 
 from nucleus_bridge.errors import AuthError, ConfigError, RejectedError
 from nucleus_bridge.upload.retry import TransientError
+
+logging.getLogger("urllib3").setLevel(logging.INFO)  # its debug lines show signed URLs
 
 RETRIED = frozenset({408, 425, 429})
 _CONNECT_S = 10.0
