@@ -32,6 +32,7 @@ FRAMES_IN_FLIGHT_PER_WORKER = 3
 _HEAD_BYTES = 512
 _REPORT_PERIOD_S = 0.1
 _ASK_AGAIN_S = 0.5
+_SLICE_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,9 @@ class Recording:
         self._longest = Wait()
         self._told: Progress | None = None
         self._taken_bytes = 0  # written by the recording's thread alone
-        self._deadline: float | None = None
         self._stopping = threading.Event()
+        self._time_left_s = 0.0
+        self._looked_s = 0.0
         self._ended = False
         self._frames = 0
         self._sealed_scenes = 0
@@ -164,13 +166,26 @@ class Recording:
     def stop(self, within_s: float) -> bool:
         """Seal the open scene and end; return whether all was over in time.
 
-        What is still in the queue when half the time is over is dropped and counted as ``stopping``.
+        What is still in the queue when half the time is over is dropped and counted as ``stopping``. A machine that
+        stands still uses up no time.
         """
-        self._deadline = time.monotonic() + within_s / 2
+        self._time_left_s, self._looked_s = within_s / 2, time.monotonic()
         self._stopping.set()
         self._queue.put(_End())
-        self._thread.join(within_s)
-        return not self._thread.is_alive()
+        for _ in range(round(within_s / _SLICE_S)):
+            self._thread.join(_SLICE_S)
+            if not self._thread.is_alive():
+                return True
+        return False
+
+    def _is_too_late(self) -> bool:
+        """Whether the time for working off the queue is over."""
+        if not self._stopping.is_set():
+            return False
+        now = time.monotonic()
+        self._time_left_s -= min(now - self._looked_s, _SLICE_S)
+        self._looked_s = now
+        return self._time_left_s <= 0
 
     def _run(self) -> None:
         try:
@@ -214,7 +229,7 @@ class Recording:
 
     def _take(self, item: _Item) -> None:
         if isinstance(item, Message):
-            if self._deadline is not None and time.monotonic() > self._deadline:
+            if self._is_too_late():
                 self._count(item.topic, "stopping", item.data)
             else:
                 self._handle(self._pipeline.add(item))
@@ -267,7 +282,7 @@ class Recording:
         while True:
             admission = self._quota.admit(self._scene_bytes)
             self._spool_full = admission.reason if admission.room is not Room.ADMITTED else ""
-            if admission.room is not Room.BLOCKED or self._deadline is not None:
+            if admission.room is not Room.BLOCKED or self._stopping.is_set():
                 return
             self._report()
             self._stopping.wait(_ASK_AGAIN_S)
