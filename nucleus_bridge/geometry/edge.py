@@ -49,6 +49,10 @@ class StaticEdge:
         """Return parent_from_child."""
         return self.pose
 
+    def needed_ns(self, _index: int, _stamp_ns: int) -> int:
+        """Return the stamp of the newest sample that a pose needs: it holds for all time."""
+        return ALL_TIME[0]
+
     def poses_at(self, _stamps_ns: IntArray) -> Transform:
         """Return parent_from_child for any stamps, to be broadcast."""
         return Transform(np.array(self.pose[:3]), np.array(self.pose[3:]))
@@ -152,6 +156,12 @@ class DynamicEdge:
         start_ns = self._stamps[index]
         fraction = float(stamp_ns - start_ns) / float(max(self._stamps[after] - start_ns, 1))
         return between(start, self._pose(after), fraction)
+
+    def needed_ns(self, index: int, stamp_ns: int) -> int:
+        """Return the stamp of the newest sample that the pose at a stamp, whose index ``find`` gave, is made from."""
+        after = index + 1
+        between_two = after < len(self._stamps) and self._stamps[index] != stamp_ns
+        return self._stamps[after if between_two else index]
 
     def poses_at(self, stamps_ns: IntArray) -> Transform:
         """Return parent_from_child at stamps within the span, shape (n,), of an edge that was never reparented."""

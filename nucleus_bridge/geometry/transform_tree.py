@@ -151,6 +151,18 @@ class TransformTree:
             return error.with_traceback(None)
         return None
 
+    def needed_ns(self, target: str, source: str, stamp_ns: int) -> int:
+        """Return the stamp of the newest transform that ``lookup`` at a stamp is made from.
+
+        Raises:
+            TransformError: As ``lookup``.
+        """
+        target, source = _strip_slash(target), _strip_slash(source)
+        if target == source:
+            return ALL_TIME[0]
+        path = self._path_at(target, source, stamp_ns)
+        return max(crossing.edge.needed_ns(crossing.sample, stamp_ns) for crossing in (*path.up, *path.down))
+
     def chain(self, target: str, source: str) -> list[str]:
         """Return the child frames of the edges crossed from source to target, as the newest transforms have it.
 

@@ -2,7 +2,8 @@
 """From matched messages to a posed frame: waits for transforms, calibrations and fixes, never guesses.
 
 Frames leave in order. A frame whose poses are not there yet waits; once message time has passed its deadline the
-frame, or the image concerned, is given up and counted with the reason.
+frame, or the image concerned, is given up and counted with the reason. Transforms may arrive a little later than
+that: those stamped up to the deadline count, whatever arrived first, and later ones never.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from nucleus_bridge.pipeline.calibrations import Calibrations
 from nucleus_bridge.pipeline.gps import GpsTrack
 from nucleus_bridge.pipeline.posing import LossReport, Need, Obstacle, Payload, Poser
 from nucleus_bridge.pipeline.synchroniser import Match
+
+GRACE_SHARE = 0.25
+"""Of ``sync.wait_s``: how much later than a frame's deadline a transform from before it may arrive."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ class FrameBuilder:
         self._tree = tree
         self._poser = Poser(config, tree, calibrations, gps, lost)
         self._queue: deque[Waiting] = deque()
+        self._grace_ns = round(config.sync.wait_s * 1e9 * GRACE_SHARE)
         self._blocker: Obstacle | None = None
         self._missing: object = None
         self._longest = Wait()
@@ -84,9 +89,9 @@ class FrameBuilder:
     def ready(self, message_time_ns: int, *, everything: bool = False) -> Iterator[Candidate]:
         """Yield the frames that are complete, or whose time is over, in order."""
         while self._queue:
-            waiting = self._queue[0]
-            over = everything or message_time_ns >= waiting.match.deadline_ns
-            if not over and self._is_blocked():
+            deadline_ns = self._queue[0].match.deadline_ns
+            over = everything or message_time_ns >= deadline_ns + self._grace_ns
+            if not over and self._is_blocked(transforms_alone=message_time_ns >= deadline_ns):
                 return
             candidate = self.pop_oldest(message_time_ns)
             if candidate is not None:
@@ -135,15 +140,16 @@ class FrameBuilder:
         longest, self._longest = self._longest, Wait()
         return longest
 
-    def _obstacles(self) -> Iterator[Obstacle]:
-        return self._poser.obstacles(self._queue[0].match, self._queue[0].needs)
+    def _obstacles(self, *, transforms_alone: bool = False) -> Iterator[Obstacle]:
+        waiting = self._queue[0]
+        return self._poser.obstacles(waiting.match, waiting.needs, transforms_alone=transforms_alone)
 
-    def _is_blocked(self) -> bool:
+    def _is_blocked(self, *, transforms_alone: bool) -> bool:
         """Whether something is missing that may still come; the last obstacle is looked at first."""
-        if self._blocker is not None and (missing := self._blocker()):
+        if not transforms_alone and self._blocker is not None and (missing := self._blocker()):
             self._missing = missing
             return True
-        for obstacle in self._obstacles():
+        for obstacle in self._obstacles(transforms_alone=transforms_alone):
             if missing := obstacle():
                 self._blocker, self._missing = obstacle, missing
                 return True

@@ -80,6 +80,7 @@ class Poser:
         self._lidars = {lidar.name: lidar for lidar in config.lidars}
         self._radars = {radar.name: radar for radar in config.radars}
         self._reference = config.lidars[0].name
+        self._deadline_ns = 0
 
     def needs(self, match: Match[Payload]) -> tuple[Need, ...]:
         """List the poses that the match asks for."""
@@ -94,14 +95,28 @@ class Poser:
             needs.append((scan.frame_id, *radar_span(scan)))
         return tuple(needs)
 
-    def obstacles(self, match: Match[Payload], needs: tuple[Need, ...]) -> Iterator[Obstacle]:
+    def obstacles(
+        self, match: Match[Payload], needs: tuple[Need, ...], *, transforms_alone: bool
+    ) -> Iterator[Obstacle]:
         """List what may still be missing."""
-        world = self._config.world_frame
         for frame_id, first, last in needs:
-            yield partial(self._tree.availability, world, frame_id, first, last)
+            yield partial(self._missing_transform, frame_id, first, last, match.deadline_ns)
+        if transforms_alone:
+            return
         for name, image in self._images(match):
             yield partial(self._calibrations.unsettled, name, image.stamp_ns)
         yield partial(self._globe.unsettled, match.anchor.stamp_ns)
+
+    def _missing_transform(self, frame_id: str, first_ns: int, last_ns: int, deadline_ns: int) -> TransformError | None:
+        """Return why a pose cannot be had, or None.
+
+        After a hole, transforms from after the match's deadline do not count, whether they are there yet or not.
+        """
+        world = self._config.world_frame
+        error = self._tree.availability(world, frame_id, first_ns, last_ns)
+        if error is not None or self._tree.needed_ns(world, frame_id, last_ns) <= deadline_ns:
+            return error
+        return _resumed_late(frame_id, last_ns)
 
     def build(self, match: Match[Payload]) -> tuple[Frame | None, dict[str, int]]:
         """Build the frame and count what cannot be in it.
@@ -111,6 +126,7 @@ class Poser:
         """
         failures: dict[str, GivenUp] = {}
         frame = None
+        self._deadline_ns = match.deadline_ns
         try:
             frame = self._frame(match, failures)
         except GivenUp as given_up:
@@ -217,6 +233,7 @@ class Poser:
         first, last = self._span(sweep)
         if first == last:
             return self._lookup(sweep.frame_id, first)
+        self._check_in_time(sweep.frame_id, last)
         try:
             return self._tree.lookup_many(self._config.world_frame, sweep.frame_id, knot_stamps(first, last))
         except TransformError as error:
@@ -231,7 +248,17 @@ class Poser:
         except TransformError as error:
             raise GivenUp(_cause(error), str(error)) from None
 
+    def _check_in_time(self, frame_id: str, last_ns: int) -> None:
+        """Refuse a pose that transforms from after the deadline would make, as it may not have them every time."""
+        try:
+            needed_ns = self._tree.needed_ns(self._config.world_frame, frame_id, last_ns)
+        except TransformError as error:
+            raise GivenUp(_cause(error), str(error)) from None
+        if needed_ns > self._deadline_ns:
+            raise GivenUp("after_last_transform", str(_resumed_late(frame_id, last_ns)))
+
     def _lookup(self, frame_id: str, stamp_ns: int) -> Transform:
+        self._check_in_time(frame_id, stamp_ns)
         try:
             return self._tree.lookup(self._config.world_frame, frame_id, stamp_ns)
         except TransformError as error:
@@ -276,6 +303,13 @@ def _rectified(world_from_optical: Transform, camera: CameraConfig, info: Camera
         return world_from_optical
     optical_from_rectified = quaternion.from_matrix(np.array(turn).reshape(3, 3).T)
     return transforms.compose(world_from_optical, Transform(np.zeros(3), optical_from_rectified))
+
+
+def _resumed_late(frame_id: str, stamp_ns: int) -> ExtrapolationError:
+    return ExtrapolationError(
+        f"the pose of {frame_id!r} at {stamp_ns} ns: transforms stopped before it and went on later than sync.wait_s",
+        direction="future",
+    )
 
 
 def _cause(error: TransformError) -> str:

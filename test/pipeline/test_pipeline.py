@@ -278,3 +278,31 @@ def test_topics_may_interleave_in_any_way_within_the_wait(seed: int, delay_ms: i
 
 def test_the_helper_recording_is_the_one_that_other_tests_use() -> None:
     assert run(recording(), config()).stamps_ms == [[0, 100, 200, 300, 400]]
+
+
+@given(
+    resumes_ms=st.integers(240, 330).map(lambda tens: 10 * tens),
+    late_ms=st.integers(0, 400),
+    sensors_late_ms=st.integers(0, 300),
+    seed=st.integers(0, 2**32),
+)
+@settings(max_examples=25, deadline=None)
+def test_transforms_that_resume_about_the_longest_wait_count_by_their_stamps(
+    resumes_ms: int, late_ms: int, sensors_late_ms: int, seed: int
+) -> None:
+    """Which frames are kept at the end of a hole does not depend on what arrives first."""
+    chance = random.Random(seed)
+    made, latest = [], {}
+    for message in messages(drive(range(0, 5000, 100))):
+        stamp_ms = (message.log_ns - START_NS) // MS - 1
+        if message.topic == "/tf" and 500 <= stamp_ms < resumes_ms:
+            continue
+        late = late_ms if message.topic == "/tf" else sensors_late_ms if message.topic in ("/points", "/image") else 0
+        due_ns = max(message.log_ns + chance.randint(0, late) * MS, latest.get(message.topic, 0))
+        latest[message.topic] = due_ns
+        made.append((due_ns, message))
+    outcome = run([message for _, message in sorted(made, key=lambda row: row[0])], config())
+    longest_wait_ms = 2000 + 50  # sync.wait_s, and the camera's tolerance
+    expected = [ms for ms in range(0, 5000, 100) if ms <= 490 or ms + longest_wait_ms >= resumes_ms]
+    assert [ms for scene in outcome.stamps_ms for ms in scene] == expected
+    assert outcome.totals.get("/points", {}).get("after_last_transform", 0) == 50 - len(expected)
