@@ -11,6 +11,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -87,7 +88,7 @@ def make_unique_folder(parent: Path, prefix: str) -> Path:
 
 def replace_file(path: Path, content: bytes, *, is_durable: bool = True) -> None:
     """Put a small file in place atomically and durably, or at least atomically."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     remove_file(temporary)
     write_file(temporary, [content])
     if is_durable:
@@ -164,6 +165,23 @@ def try_lock(path: Path) -> Iterator[bool]:
     finally:
         if descriptor is not None:
             unlock_file(descriptor)
+
+
+@contextmanager
+def hold_lock(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on a file while the block runs, once nobody else has it.
+
+    Raises:
+        OSError: The file system has no locks.
+    """
+    import fcntl  # noqa: PLC0415 - not on every platform that can read scenes
+
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        unlock_file(descriptor)
 
 
 def lock_file(path: Path) -> int | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +24,7 @@ SCENES = "scenes"
 OPEN = "open"
 QUARANTINE = "quarantine"
 _LOCK = ".lock"
+_MOVES = ".moves.lock"  # held by whoever moves scenes about
 _OPEN_TRIES = 10
 _UNNAMED = ".unnamed-"  # a folder that is not locked yet
 _PROBE = ".probe-"  # a file that was written to see whether one can be
@@ -85,11 +86,12 @@ class Spool:
         try:
             for folder in (self.path, self.scenes_dir, self.open_dir):
                 durable.make_folder(folder)
-            probe = self.open_dir / f"{_PROBE}{os.getpid()}"
-            durable.remove_file(probe)
-            durable.write_file(probe, [])
-            durable.remove_file(probe)
-            self._sweep()
+            with self._moving():
+                probe = self.open_dir / f"{_PROBE}{os.getpid()}"
+                durable.remove_file(probe)
+                durable.write_file(probe, [])
+                durable.remove_file(probe)
+                self._sweep()
         except OSError as error:
             message = f"spool {self.path}: cannot be written to: {error.strerror}"
             raise OutputError(message) from None
@@ -145,32 +147,50 @@ class Spool:
         if scene_json is not None:
             files.append(scene.write(SCENE_NAME, [scene_json]))
         manifest = replace(manifest, files=tuple(sorted(files, key=lambda record: record.path)))
-        target = self.scene_folder(manifest.reference_id)
-        if target.exists():
-            existing = _manifest_or_none(target)
-            if existing is not None and replace(existing, software=manifest.software) == manifest:
-                scene.discard()
-                durable.sync_folder(self.scenes_dir)  # whoever sealed it may have died before this
-                return None
-            if not replace_existing:
-                scene.discard()
-                raise SceneExistsError(_conflict(target, existing, manifest))
+        if self._is_there(scene, manifest, replace_existing=replace_existing):
+            return None
         self._sync(scene.folder, [record.path for record in manifest.files])
         scene.write(MANIFEST_NAME, [manifest.to_json()])
         self._sync(scene.folder, [MANIFEST_NAME])
+        with self._moving():
+            if self._is_there(scene, manifest, replace_existing=replace_existing):  # by now
+                return None
+            return self._move_in(scene, manifest.reference_id)
+
+    def _is_there(self, scene: OpenScene, manifest: Manifest, *, replace_existing: bool) -> bool:
+        """Whether the very same scene is sealed already; then the open one is discarded."""
+        target = self.scene_folder(manifest.reference_id)
+        if not target.exists():
+            return False
+        existing = _manifest_or_none(target)
+        if existing is not None and replace(existing, software=manifest.software) == manifest:
+            scene.discard()
+            durable.sync_folder(self.scenes_dir)  # whoever sealed it may have died before this
+            return True
+        if not replace_existing:
+            scene.discard()
+            raise SceneExistsError(_conflict(target, existing, manifest))
+        return False
+
+    def _move_in(self, scene: OpenScene, reference_id: str) -> Path:
+        target = self.scene_folder(reference_id)
         scene.remove(_LOCK)
         durable.sync_folder(scene.folder)
         if target.exists():
-            doomed = self.open_dir / f"{_REPLACED}{manifest.reference_id}"
+            doomed = self.open_dir / f"{_REPLACED}{reference_id}"
             if doomed.exists():
-                self._remove(doomed, manifest.reference_id)
+                self._remove(doomed, reference_id)
             durable.move_folder(target, doomed)
             durable.move_folder(scene.folder, target)
-            self._remove(doomed, manifest.reference_id)
+            self._remove(doomed, reference_id)
         else:
             durable.move_folder(scene.folder, target)
         scene.release()
         return target
+
+    def _moving(self) -> AbstractContextManager[None]:
+        """Keep other processes from moving scenes, and from taking one that is just being moved for abandoned."""
+        return durable.hold_lock(self.path / _MOVES)
 
     def remove_scene(self, reference_id: str) -> None:
         """Remove a sealed scene, at once as far as others can see."""
