@@ -119,7 +119,7 @@ def test_killed_while_it_sets_a_scene_aside_it_is_set_aside_in_the_end(
 ) -> None:
     names = seal_fusion_scenes(spool, 2)
     (spool / "scenes" / names[0] / "frames" / "000000.json").write_bytes(b"changed")
-    for step in ("before_quarantined", "after_quarantined", "quarantine_moved"):
+    for step in ("before_quarantined", "quarantine_moved"):
         environment = {"NUCLEUS_BRIDGE_FAILPOINT": step}
         status, _, err = finish(task_command(spool, f"file://{objects}", template, receiver, environment=environment))
         assert status == -signal.SIGKILL, err

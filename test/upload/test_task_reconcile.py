@@ -19,8 +19,9 @@ from task_scenes import (
     task_settings,
     template_file,
 )
-from upload_scenes import command, finish, records, seal_scene, states
+from upload_scenes import records, seal_scene, states
 
+from nucleus_bridge.cli.main import main
 from nucleus_bridge.receiver import Receiver
 from nucleus_bridge.spool import Spool
 from nucleus_bridge.spool.state import SceneState, StateBook
@@ -163,12 +164,19 @@ def test_scenes_deleted_after_their_upload_are_compared_by_the_stored_manifest(
 
 
 def test_the_command_says_what_differs_and_its_status_tells(
-    spool: Path, objects: Path, receiver: Receiver, uploaded: list[str], template: Path
+    spool: Path,
+    objects: Path,
+    receiver: Receiver,
+    uploaded: list[str],
+    template: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    arguments = ["reconcile", spool, "--store", f"file://{objects}", "--task", template]
-    environment = {"SCALE_ENDPOINT": task_endpoint(receiver), "SCALE_API_KEY": TASK_KEY, "NUCLEUS_API_KEY": ""}
-    assert finish(command(*arguments, environment=environment))[:2] == (0, "0 differences, 0 set right\n")
+    monkeypatch.setenv("SCALE_API_KEY", TASK_KEY)
+    monkeypatch.setenv("SCALE_ENDPOINT", task_endpoint(receiver))
+    arguments = ["reconcile", str(spool), "--store", f"file://{objects}", "--task", str(template)]
+    assert main(arguments) == 0
+    assert capsys.readouterr().out == "0 differences, 0 set right\n"
     (objects / uploaded[2] / "front" / "000000.jpg").unlink()
-    status, out, _ = finish(command(*arguments, environment=environment))
-    assert status == 1
-    assert out.startswith(f"{uploaded[2]}  missing object")
+    assert main(arguments) == 1
+    assert capsys.readouterr().out.startswith(f"{uploaded[2]}  missing object")

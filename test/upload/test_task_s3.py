@@ -124,7 +124,7 @@ def test_the_service_can_read_frames_and_images_under_each_kind_of_url(
     assert all(("X-Amz-Expires=86400" in url) == (kind == "presigned") for url in urls)
 
 
-@pytest.mark.parametrize("step", ["frame_sent:3", "after_stored:2", "task_made:2"])
+@pytest.mark.parametrize("step", ["after_stored:2", "task_made:2"])
 def test_killed_with_signed_urls_it_goes_on_with_fresh_ones_and_makes_no_task_twice(
     spool: Path, s3: str, prefix: str, s3_receiver: Callable[..., Receiver], template: Path, step: str
 ) -> None:
