@@ -137,7 +137,8 @@ class TaskSubmitter:
             if error.status == _TAKEN:
                 self._settle_taken(pending)
             elif error.status in _NO_ROUTE:
-                raise ConfigError(f"{self._client.endpoint}: takes no annotation tasks ({error})") from None
+                message = f"{self._client.endpoint}: takes no annotation tasks ({error})"
+                raise ConfigError(f"{message}; check upload.task_endpoint and SCALE_ENDPOINT") from None
             else:
                 self._refuse(pending, str(error))
             return
