@@ -10,8 +10,8 @@ from typing import Any
 from nucleus_bridge.cli.progress import progress_bar
 from nucleus_bridge.errors import InputError
 from nucleus_bridge.review.preview import index_page, write_page, write_preview
+from nucleus_bridge.review.preview_fusion import open_scene_folder
 from nucleus_bridge.review.preview_rerun import write_rerun
-from nucleus_bridge.review.preview_scene import SceneFolder
 from nucleus_bridge.spool import Spool
 
 
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
         if options.rerun:
             raise InputError(f"{options.scene} is a spool; --rerun takes one scene, one of {spool.scenes_dir}")
         return _spool(spool, options.output or Path("preview"))
-    scene = SceneFolder(options.scene)
+    scene = open_scene_folder(options.scene)
     with progress_bar(f"preview {scene.manifest.reference_id}") as bar:
         if options.rerun:
             write_rerun(scene, options.rerun, bar)
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _spool(spool: Spool, folder: Path) -> int:
-    scenes = [(SceneFolder(path), f"{path.name}.html") for path in spool.scenes()]
+    scenes = [(open_scene_folder(path), f"{path.name}.html") for path in spool.scenes()]
     if not scenes:
         raise InputError(f"{spool.path} holds no sealed scene")
     for scene, name in scenes:

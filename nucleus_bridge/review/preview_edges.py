@@ -114,6 +114,8 @@ def project(points: FloatArray, world_from_camera: Transform, picture: Picture) 
         flat = (seen[:, :2] / seen[:, 2:])[:, None]
         found = cv2.fisheye.distortPoints(flat, matrix, bent[[0, 1, 4, 5]])
     else:
+        # Seen from xi behind the centre of the unit sphere, the unified model is a plain lens.
+        seen[:, 2] += float(params.get("xi", 0.0)) * np.sqrt((seen * seen).sum(axis=1))
         found = cv2.projectPoints(seen, np.zeros(3), np.zeros(3), matrix, bent[:5])[0]
     pixels: FloatArray = np.asarray(found, dtype=np.float64).reshape(-1, 2)
     return pixels

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nucleus_bridge.errors import InputError, SceneError
+from nucleus_bridge.errors import SceneError
 from nucleus_bridge.model import FloatArray
-from nucleus_bridge.spool.manifest import MANIFEST_NAME, SCENE_NAME, Manifest
+from nucleus_bridge.spool.manifest import SCENE_NAME, Manifest
 
 _OPTIONAL_PARAMS = ("skew", "k1", "k2", "k3", "k4", "p1", "p2", "scale_factor")
 _FARTHEST_M = 1e9
@@ -53,25 +53,27 @@ class Picture:
 
 
 class SceneFolder:
-    """A sealed Nucleus scene that is read frame by frame.
+    """A sealed scene that is read frame by frame.
 
-    Raises:
-        InputError: There is no scene, or not one of this format.
+    Attributes:
+        folder: Where it is.
+        manifest: What is in it.
+        lidar: Name of its cloud.
+        cameras: Names of its cameras, in their order.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        if not (folder / MANIFEST_NAME).is_file():
-            raise InputError(f"{folder} is no scene: it has no {MANIFEST_NAME}; give a folder below SPOOL/scenes")
-        self.manifest = Manifest.read(folder)
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        """Take a Nucleus scene.
+
+        Raises:
+            SceneError: Its payload is missing or damaged.
+        """
+        self.folder, self.manifest = folder, manifest
         path = folder / SCENE_NAME
-        if not path.is_file():
-            raise InputError(f"{folder}: {self.manifest.format!r} has no {SCENE_NAME}; only nucleus can be shown")
         self._frames = _frames(_parsed(path), path)
         self.lidar = next((n for f in self._frames for n, item in f.items() if item.get("type") == "pointcloud"), "")
-        self.cameras = sorted(
-            {n for f in self._frames for n, item in f.items() if item.get("type") == "image"}, key=self._camera_order
-        )
+        names = {n for f in self._frames for n, item in f.items() if item.get("type") == "image"}
+        self.cameras = sorted(names, key=self._camera_order)
 
     def __len__(self) -> int:
         """Count the frames."""
@@ -83,7 +85,7 @@ class SceneFolder:
         Raises:
             SceneError: It is missing or damaged.
         """
-        path = self._file(self._frames[index], self.lidar)
+        path = self._path(self.lidar, str(self._frames[index].get(self.lidar, {}).get("url", "")))
         record = _parsed(path)
         try:
             points = record["points"]
@@ -114,15 +116,14 @@ class SceneFolder:
             if camera in frame:
                 item = frame[camera]
                 full = item.get("metadata", {}).get("camera_params") or item.get("camera_params", {})
-                path = self._file(frame, camera)
+                path = self._path(camera, str(item.get("url", "")))
                 _check_params(full, path)
                 yield camera, Picture(path, full)
 
     def _camera_order(self, name: str) -> tuple[int, str]:
         return int(self.manifest.sensors.get(name, {}).get("camera_index", 999)), name
 
-    def _file(self, frame: Mapping[str, Mapping[str, Any]], sensor: str) -> Path:
-        url = str(frame.get(sensor, {}).get("url", ""))
+    def _path(self, sensor: str, url: str) -> Path:
         path = (self.folder / url).resolve() if url.isprintable() else self.folder
         if not url or self.folder.resolve() not in path.parents or not path.is_file():
             raise SceneError(f"{self.folder}: sensor {sensor!r} has no file at {url!r}")

@@ -21,8 +21,8 @@ from nucleus_bridge.convert import ConversionReport, convert_bag
 from nucleus_bridge.demo import DriveOptions
 from nucleus_bridge.review.preview_checks import checks_of
 from nucleus_bridge.review.preview_edges import SHIFTS_MS, edge_curves, shift_warning
+from nucleus_bridge.review.preview_fusion import open_scene_folder
 from nucleus_bridge.review.preview_pack import pack_cloud, picture_width
-from nucleus_bridge.review.preview_scene import SceneFolder
 
 FLAGS = [
     "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
@@ -262,7 +262,7 @@ def test_the_page_names_no_address(town_page: Path) -> None:
 def test_packed_points_are_where_they_were(town: tuple[Drive, ConversionReport]) -> None:
     import base64
 
-    cloud = SceneFolder(town[1].scenes[0].folder).cloud(5)
+    cloud = open_scene_folder(town[1].scenes[0].folder).cloud(5)
     packed = pack_cloud(cloud, 10**6)
     data = np.frombuffer(base64.b64decode(packed["data"]), np.uint8)
     count = packed["count"]
@@ -288,7 +288,7 @@ def street(tmp_path_factory: pytest.TempPathFactory) -> Drive:
 
 
 def test_a_sound_scene_has_no_warning_and_its_edges_fit_best_unshifted(street: Drive, tmp_path: Path) -> None:
-    scene = SceneFolder(convert_bag(street.bag, street.config, tmp_path / "spool").scenes[0].folder)
+    scene = open_scene_folder(convert_bag(street.bag, street.config, tmp_path / "spool").scenes[0].folder)
     clouds = [scene.cloud(index) for index in range(len(scene))]
     checks = checks_of(scene, clouds, lambda _: None)
     assert checks["warnings"] == []
@@ -298,7 +298,7 @@ def test_a_sound_scene_has_no_warning_and_its_edges_fit_best_unshifted(street: D
 
 
 def test_a_device_that_never_moves_is_named(converted: ConversionReport) -> None:
-    scene = SceneFolder(converted.scenes[0].folder)
+    scene = open_scene_folder(converted.scenes[0].folder)
     still = [scene.cloud(0)] * len(scene)
     about = {w["about"] for w in checks_of(scene, still, lambda _: None)["warnings"] if "never moves" in w["text"]}
     assert about == {"device"}
@@ -325,7 +325,7 @@ def test_a_camera_clock_that_is_off_by_a_tenth_of_a_second_is_seen_in_the_edges(
     bag = copy.write(tmp_path / "bag")
     config = tmp_path / "made.yaml"
     assert main(["init", str(bag), "-o", str(config)]) == 0
-    scene = SceneFolder(convert_bag(bag, config, tmp_path / "spool").scenes[0].folder)
+    scene = open_scene_folder(convert_bag(bag, config, tmp_path / "spool").scenes[0].folder)
     curves = edge_curves(scene, [scene.cloud(index) for index in range(len(scene))], lambda _: None)
     warning = shift_warning(curves["left"])
     assert f"moved by {-shift_ms:+d} ms" in warning
@@ -341,7 +341,7 @@ def test_cameras_that_are_swapped_in_a_scene_are_named(town: tuple[Drive, Conver
         for key in ("position", "heading"):
             one[key], other[key] = other[key], one[key]
     (folder / "scene.json").write_text(json.dumps(scene))
-    changed = SceneFolder(folder)
+    changed = open_scene_folder(folder)
     warnings = checks_of(changed, [changed.cloud(i) for i in range(len(changed))], lambda _: None)["warnings"]
     assert {w["about"] for w in warnings if "swapped" in w["text"]} == {"front", "rear"}
 

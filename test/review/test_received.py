@@ -11,7 +11,7 @@ import pytest
 from nucleus_bridge.convert import ConversionReport
 from nucleus_bridge.errors import SceneError
 from nucleus_bridge.review.preview import preview_page
-from nucleus_bridge.review.preview_scene import SceneFolder
+from nucleus_bridge.review.preview_fusion import open_scene_folder
 from nucleus_bridge.review.received import received_page
 
 BASE = "s3://bucket/drives/scene"
@@ -24,7 +24,7 @@ def test_the_page_is_that_of_the_sealed_scene(converted: ConversionReport) -> No
         for item in frame.values():
             item["url"] = f"{BASE}/{item['url']}"
     page = received_page(payload, lambda url: (folder / url.removeprefix(f"{BASE}/")).read_bytes())
-    assert page.decode() == preview_page(SceneFolder(folder), lambda _share: None)
+    assert page.decode() == preview_page(open_scene_folder(folder), lambda _share: None)
 
 
 @pytest.mark.parametrize("url", ["s3://bucket/../file.json", "file.json", "s3://bucket/drives/top/a.json?sig=1", "/"])

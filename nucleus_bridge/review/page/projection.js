@@ -38,7 +38,8 @@ function projector(params) {
   const fx = number('fx', 1) / scale, fy = number('fy', 1) / scale, skew = number('skew', 0) / scale;
   const cx = number('cx', 0) / scale, cy = number('cy', 0) / scale;
   const m = matrixOf(params.heading), at = params.position;
-  const isFisheye = params.camera_model === 'fisheye';
+  const isFisheye = params.camera_model === 'fisheye', isUnified = params.camera_model === 'omnidirectional';
+  const xi = isUnified ? number('xi', 0) : 0;
   const limit = isFisheye
     ? turningPoint((t) => 1 + 3 * k1 * t ** 2 + 5 * k2 * t ** 4 + 7 * k3 * t ** 6 + 9 * k4 * t ** 8, Math.PI)
     : turningPoint((r) => 1 + 3 * k1 * r ** 2 + 5 * k2 * r ** 4 + 7 * k3 * r ** 6, 20);
@@ -55,8 +56,9 @@ function projector(params) {
       a = r > 1e-9 ? (bent * x) / r : 0;
       b = r > 1e-9 ? (bent * y) / r : 0;
     } else {
-      if (z < 0.05) return null;
-      const u = x / z, v = y / z, r2 = u * u + v * v;
+      const depth = z + xi * Math.hypot(x, y, z);  // the unified model sees the unit sphere from xi behind its centre
+      if (isUnified ? depth <= 0 || z < -depth / xi : z < 0.05) return null;
+      const u = x / depth, v = y / depth, r2 = u * u + v * v;
       if (r2 > limit * limit) return null;
       const radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3));
       a = u * radial + 2 * p1 * u * v + p2 * (r2 + 2 * u * u);
