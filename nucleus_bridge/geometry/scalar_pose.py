@@ -42,11 +42,13 @@ def compose(a_from_b: Pose, b_from_c: Pose) -> Pose:
     """Return ``a_from_c``."""
     x, y, z, ax, ay, az, aw = a_from_b
     vx, vy, vz, bx, by, bz, bw = b_from_c
-    rx, ry, rz = _rotate(ax, ay, az, aw, (vx, vy, vz))
+    tx = 2.0 * (ay * vz - az * vy)
+    ty = 2.0 * (az * vx - ax * vz)
+    tz = 2.0 * (ax * vy - ay * vx)
     return (
-        rx + x,
-        ry + y,
-        rz + z,
+        vx + aw * tx + (ay * tz - az * ty) + x,
+        vy + aw * ty + (az * tx - ax * tz) + y,
+        vz + aw * tz + (ax * ty - ay * tx) + z,
         aw * bx + ax * bw + ay * bz - az * by,
         aw * by + ay * bw + az * bx - ax * bz,
         aw * bz + az * bw + ax * by - ay * bx,

@@ -15,7 +15,7 @@ from nucleus_bridge.errors import (
 )
 from nucleus_bridge.geometry import scalar_pose, transforms, tree_text
 from nucleus_bridge.geometry.edge import ALL_TIME, DynamicEdge, Edge, Insertion, StaticEdge
-from nucleus_bridge.geometry.tree_path import Path, find_path
+from nucleus_bridge.geometry.tree_path import Path, Way, find_path
 from nucleus_bridge.model import IntArray, Trajectory, Transform
 
 
@@ -37,6 +37,7 @@ class TransformTree:
         self._reset_ns = reset_ns
         self._edges: dict[str, Edge] = {}  # by child frame
         self._frames: set[str] = set()
+        self._ways: dict[tuple[str, str], Way] = {}  # of earlier lookups, while no edge begins or gets another parent
 
     def add(
         self,
@@ -81,10 +82,13 @@ class TransformTree:
         self._frames.update((parent, child))
         if static:
             self._edges[child] = StaticEdge(parent, pose)
+            self._ways.clear()
             return Insertion.ACCEPTED
         edge = self._edges.get(child)
         if not isinstance(edge, DynamicEdge):
             edge = self._edges[child] = DynamicEdge(self._cache_ns, self._reset_ns)
+        if edge.parent != parent:
+            self._ways.clear()
         return edge.insert(stamp_ns, parent, pose)
 
     def lookup(self, target: str, source: str, stamp_ns: int) -> Transform:
@@ -108,11 +112,9 @@ class TransformTree:
         else:
             if stamp_ns == 0:
                 stamp_ns = self._latest_common_ns(target, source)
-            pose = self._path(target, source, stamp_ns).joined(
-                lambda crossing: crossing.edge.pose_at(crossing.sample, stamp_ns),
-                scalar_pose.compose,
-                scalar_pose.inverse,
-            )
+            way = self._ways.get((target, source))
+            known = way.pose_at(stamp_ns) if way else None
+            pose = self._pose_by_path(target, source, stamp_ns) if known is None else known
         return Transform(np.array(pose[:3]), np.array(pose[3:]))
 
     def lookup_many(self, target: str, source: str, stamps_ns: IntArray) -> Trajectory:
@@ -263,6 +265,15 @@ class TransformTree:
     def _check_known(self, frame: str) -> None:
         if frame not in self._frames:
             raise tree_text.unknown_frame(frame, self._frames)
+
+    def _pose_by_path(self, target: str, source: str, stamp_ns: int) -> scalar_pose.Pose:
+        path = self._path(target, source, stamp_ns)
+        way = Way.of(path)
+        if way is not None:
+            self._ways[target, source] = way
+        return path.joined(
+            lambda crossing: crossing.edge.pose_at(crossing.sample, stamp_ns), scalar_pose.compose, scalar_pose.inverse
+        )
 
     def _lookup_each(self, target: str, source: str, stamps_ns: IntArray) -> Trajectory:
         poses = [self.lookup(target, source, stamp_ns) for stamp_ns in stamps_ns.tolist()]

@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeVar
 
 from nucleus_bridge.geometry import tree_text
 from nucleus_bridge.geometry.edge import NOT_COVERED, DynamicEdge, Edge
+from nucleus_bridge.geometry.scalar_pose import IDENTITY, Pose, compose, inverse
 
 T = TypeVar("T")
 
@@ -39,6 +40,42 @@ class Path(NamedTuple):
         if not self.up:
             return target_from_meeting
         return compose(target_from_meeting, _accumulated([pose_of(crossing) for crossing in self.up], compose))
+
+
+class Way(NamedTuple):
+    """The edges of a path that is the same at every stamp, so that it need not be found again."""
+
+    up: tuple[Edge, ...]
+    down: tuple[Edge, ...]
+
+    @classmethod
+    def of(cls, path: Path) -> Way | None:
+        """Return the way of a path; None where an edge has had several parents."""
+        up, down = (tuple(crossing.edge for crossing in crossings) for crossings in path)
+        return None if any(edge.reparented for edge in up + down) else cls(up, down)
+
+    def pose_at(self, stamp_ns: int) -> Pose | None:
+        """Return target_from_source, the same bits as ``Path.joined``; None where an edge does not cover the stamp."""
+        meeting_from_source = _pose_along(self.up, stamp_ns)
+        if not self.down or meeting_from_source is None:
+            return meeting_from_source
+        meeting_from_target = _pose_along(self.down, stamp_ns)
+        if meeting_from_target is None:
+            return None
+        target_from_meeting = inverse(meeting_from_target)
+        return compose(target_from_meeting, meeting_from_source) if self.up else target_from_meeting
+
+
+def _pose_along(edges: tuple[Edge, ...], stamp_ns: int) -> Pose | None:
+    """Return top_from_bottom, the identity without edges; None where one does not cover the stamp."""
+    pose: Pose | None = None
+    for edge in edges:
+        sample = edge.find(stamp_ns)
+        if sample == NOT_COVERED:
+            return None
+        step = edge.pose_at(sample, stamp_ns)
+        pose = step if pose is None else compose(step, pose)
+    return IDENTITY if pose is None else pose
 
 
 def find_path(edges: Mapping[str, Edge], target: str, source: str, stamp_ns: int) -> Path:

@@ -436,3 +436,22 @@ def test_a_jump_in_a_single_edge_at_15_m_a_second_is_found_once():
     jumps = [tree.largest_jump("map", "base_link", a, b) for a, b in itertools.pairwise(frames)]
     assert [i for i, jump in enumerate(jumps) if jump > 5.0] == [49]
     assert jumps[49] == pytest.approx(8.0)
+
+
+def test_what_was_looked_up_before_does_not_hide_a_change_of_the_tree():
+    tree = TransformTree()
+    tree.add("map", "odom", 1, (1.0, 0.0, 0.0), LEVEL, static=True)
+    tree.add("odom", "base", 10, (0.0, 1.0, 0.0), LEVEL)
+    tree.add("odom", "base", 20, (0.0, 1.0, 0.0), LEVEL)
+    assert tree.lookup("map", "base", 15).translation.tolist() == [1.0, 1.0, 0.0]
+    tree.add("map", "odom", 2, (5.0, 0.0, 0.0), LEVEL, static=True)
+    assert tree.lookup("map", "base", 15).translation.tolist() == [5.0, 1.0, 0.0]
+    tree.add("other", "base", 30, (0.0, 7.0, 0.0), LEVEL)
+    tree.add("map", "other", 1, (0.0, 0.0, 3.0), LEVEL, static=True)
+    assert tree.lookup("map", "base", 15).translation.tolist() == [5.0, 1.0, 0.0]
+    assert tree.lookup("map", "base", 30).translation.tolist() == [0.0, 7.0, 3.0]
+    tree.restart("base")
+    with pytest.raises(TransformError):
+        tree.lookup("map", "base", 30)
+    tree.add("map", "base", 30, (9.0, 0.0, 0.0), LEVEL)
+    assert tree.lookup("map", "base", 30).translation.tolist() == [9.0, 0.0, 0.0]
