@@ -125,7 +125,7 @@ class Synchroniser(Generic[Item]):
         if stamp_ns <= self._closed_ns:
             self._lost(self._reference, "late", stamp_ns)
             return
-        if any(anchor.sample.stamp_ns == stamp_ns for anchor in reversed(self._anchors)):
+        if self._waits_for(stamp_ns):
             self._lost(self._reference, "duplicate_stamp", stamp_ns)
             return
         if self._newest_sweep_ns >= 0:
@@ -190,6 +190,11 @@ class Synchroniser(Generic[Item]):
     def newest_sweep_ns(self) -> int:
         """Newest stamp of the reference lidar, -1 before the first."""
         return self._newest_sweep_ns
+
+    def _waits_for(self, stamp_ns: int) -> bool:
+        """Whether there is an anchor of this stamp; looks back from the newest, where new ones belong."""
+        at_or_before = (a.sample.stamp_ns for a in reversed(self._anchors) if a.sample.stamp_ns <= stamp_ns)
+        return next(at_or_before, None) == stamp_ns
 
     def _sample(self, stamp_ns: int, size: int, item: Item) -> Sample[Item]:
         self._arrivals += 1
