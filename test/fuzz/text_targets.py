@@ -18,7 +18,7 @@ from nucleus_bridge.demo import DriveOptions, demo_config
 from nucleus_bridge.errors import BridgeError, ConfigError, SceneError
 from nucleus_bridge.receiver.content import check_cloud
 from nucleus_bridge.review.preview import preview_page
-from nucleus_bridge.review.preview_scene import SceneFolder
+from nucleus_bridge.review.preview_fusion import open_scene_folder
 from nucleus_bridge.review.validate import validate_path
 from nucleus_bridge.spool import Manifest, Spool, conversions
 from nucleus_bridge.spool.quota import read_drops
@@ -98,7 +98,7 @@ def use_scene() -> int:
     reads = (
         lambda: StateBook(spool()).get(folder.name),
         lambda: scene_line(folder, Manifest.read(folder), lambda paths: [f"s3://bucket/{path}" for path in paths]),
-        lambda: preview_page(SceneFolder(folder), lambda _: None),
+        lambda: preview_page(open_scene_folder(folder), lambda _: None),
     )
     return sum(is_refused(read, (BridgeError,)) for read in reads)
 
