@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from nucleus_bridge.errors import RejectedError
+from nucleus_bridge.formats.nucleus import NUCLEUS
 from nucleus_bridge.spool.manifest import SCENE_NAME, FileRecord
 from nucleus_bridge.spool.state import SceneState, StateRecord
 from nucleus_bridge.upload.holdings import Difference
@@ -19,7 +20,7 @@ DIFFERENT_SCENE = "different scene"
 UNNOTED_SCENE = "unnoted scene"
 LOST_JOB = "lost job"
 
-FORMATS = frozenset({"nucleus"})
+FORMATS = frozenset({NUCLEUS})
 
 
 class DatasetHoldings:

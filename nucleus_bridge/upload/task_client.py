@@ -11,6 +11,7 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from nucleus_bridge.config.task_template import CONTENT_KEY
 from nucleus_bridge.errors import RejectedError
+from nucleus_bridge.formats.sensor_fusion import FRAME_FOLDER
 from nucleus_bridge.spool.state import StateRecord
 from nucleus_bridge.upload.http import HttpChannel, check_endpoint, expect
 from nucleus_bridge.upload.retry import Retry
@@ -102,7 +103,7 @@ def is_task_of(task: Mapping[str, Any], record: StateRecord) -> bool:
     if not isinstance(attachments, list):
         return True  # it does not say
     return [_frame_of(str(url)) for url in attachments] == [
-        (record.reference_id, "frames", f"{number:06d}") for number in range(record.frames)
+        (record.reference_id, FRAME_FOLDER, f"{number:06d}") for number in range(record.frames)
     ]
 
 

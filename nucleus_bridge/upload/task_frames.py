@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from nucleus_bridge.errors import SceneError, StoreConflictError
-from nucleus_bridge.formats.sensor_fusion import FRAME_SUFFIX, image_paths, with_image_urls
+from nucleus_bridge.formats.sensor_fusion import FRAME_FOLDER, FRAME_SUFFIX, image_paths, with_image_urls
 from nucleus_bridge.spool.failpoints import failpoint
 from nucleus_bridge.spool.manifest import FileRecord, Manifest
 from nucleus_bridge.upload.destination import FrameKeys, Told
@@ -26,8 +26,8 @@ from nucleus_bridge.upload.sealed_file import PART_BYTES, checked_content
 from nucleus_bridge.upload.store import ObjectStore
 
 LARGE_FRAMES_AT_ONCE = 2
-FRAMES = "frames/"
-_SENT_FRAME = re.compile(r"(frames/[^/]+)-([0-9a-f]{64})(\.[a-z]+)")
+FRAMES = f"{FRAME_FOLDER}/"
+_SENT_FRAME = re.compile(rf"({FRAMES}[^/]+)-([0-9a-f]{{64}})(\.[a-z]+)")
 
 ItemUrls = Callable[[Sequence[str]], list[str]]
 

@@ -12,6 +12,7 @@ from typing import Any
 from nucleus_bridge.config import UploadConfig
 from nucleus_bridge.config.task_template import TaskTemplate
 from nucleus_bridge.errors import ConfigError, RejectedError, UnavailableError
+from nucleus_bridge.formats.sensor_fusion import SENSOR_FUSION_JSON, SENSOR_FUSION_PROTOBUF
 from nucleus_bridge.spool.failpoints import failpoint
 from nucleus_bridge.spool.state import SceneState, StateBook, StateRecord
 from nucleus_bridge.upload.destination import Changed, FrameKeys
@@ -21,7 +22,7 @@ from nucleus_bridge.upload.task_client import TaskClient, is_task_of, said_of_ta
 DOUBTFUL_SCENES = 3
 _LATE_LOOKS = 5
 _TAKEN, _NO_ROUTE = 409, (404, 405)
-ATTACHMENT_TYPES = {"sensor_fusion_json": "json", "sensor_fusion_protobuf": "protobuf"}
+ATTACHMENT_TYPES = {SENSOR_FUSION_JSON: "json", SENSOR_FUSION_PROTOBUF: "protobuf"}
 
 
 @dataclass
