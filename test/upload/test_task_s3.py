@@ -146,12 +146,12 @@ def test_under_faults_of_every_kind_on_both_sides_each_task_is_made_once(
     names = [*seal_fusion_scenes(spool, 6), seal_fusion_scene(spool, 9, frames=1, padding=9 << 20)]
     kinds = ("rate_limited", "server_error", "error_after_commit", "unavailable", "reset", "slow_body", "cut_body")
     kinds += ("stall", "wrong_json")
-    seconds = {"stall": 1.5, "slow_body": 0.1, "rate_limited": 0.0}
+    seconds = {"stall": 2.5, "slow_body": 0.1, "rate_limited": 0.0}
     faults = [Fault(kind, 0.06, seconds=seconds.get(kind)) for kind in kinds]
     receiver = s3_receiver(faults=faults, seed=2)
     parts = urlsplit(s3)
     proxy = FaultProxy(str(parts.hostname), int(parts.port or 0), rate=0.3, seed=2)
-    chosen = task_settings(receiver, f"s3://bucket/{prefix}?endpoint={proxy.url}", template, timeout_s=1.0)
+    chosen = task_settings(receiver, f"s3://bucket/{prefix}?endpoint={proxy.url}", template, timeout_s=2.0)
     try:
         summary = Uploader(spool, chosen, key=TASK_KEY, retry=Retry(random=lambda: 0.2)).run()
     finally:
