@@ -100,6 +100,12 @@ class DynamicEdge:
         """Whether samples of more than one parent frame came in."""
         return len(self._parents) > 1
 
+    @property
+    def leapt(self) -> bool:
+        """Whether the newest sample is so far ahead that the next one cuts off all before it."""
+        stamps = self._stamps
+        return self._cache_ns is not None and len(self) > 1 and stamps[-1] - stamps[-2] > self._cache_ns
+
     def insert(self, stamp_ns: int, parent: str, pose: Pose) -> Insertion:
         """Put a sample at its place in time.
 

@@ -238,6 +238,11 @@ class TransformTree:
         if isinstance(edge, DynamicEdge):
             edge.clear()
 
+    def has_leapt(self, child: str) -> bool:
+        """Tell whether a frame's clock went so far ahead that its next sample cuts off all before the step."""
+        edge = self._edges.get(_strip_slash(child))
+        return isinstance(edge, DynamicEdge) and edge.leapt
+
     def would_restart(self, child: str, stamp_ns: int) -> bool:
         """Say whether a sample at this stamp would restart the history of its edge, as after a step of the clock."""
         edge = self._edges.get(_strip_slash(child))

@@ -14,7 +14,7 @@ from nucleus_bridge.decode.image import decode_image
 from nucleus_bridge.decode.navsat import decode_fix, decode_heading
 from nucleus_bridge.decode.pointcloud2 import decode_sweep, has_points
 from nucleus_bridge.decode.radar import decode_radar
-from nucleus_bridge.decode.tf import decode_transforms
+from nucleus_bridge.decode.tf import TransformSample, decode_transforms
 from nucleus_bridge.errors import CloudError, DecodeError, TransformError
 from nucleus_bridge.geometry import TransformTree
 from nucleus_bridge.model import Message
@@ -163,7 +163,7 @@ class Pipeline:
 
     def _on_transforms(self, static: bool, message: Message) -> None:  # noqa: FBT001 - bound by partial
         for sample in decode_transforms(message):
-            if not static and self.tree.would_restart(sample.child, sample.stamp_ns):
+            if not static and self._ends_the_past(sample):
                 self._flush("clock_jump")
             try:
                 self.tree.add(
@@ -176,6 +176,12 @@ class Pipeline:
                 )
             except TransformError as error:
                 self.ledger.count(message.topic, "bad_transform", sample.stamp_ns, f"{message.topic}: {error}")
+
+    def _ends_the_past(self, sample: TransformSample) -> bool:
+        """Whether the poses that frames still wait for are gone once this sample is in."""
+        if self.tree.would_restart(sample.child, sample.stamp_ns):
+            return True
+        return self.tree.has_leapt(sample.child) and self.oldest_waiting_ns is not None
 
     def _on_info(self, name: str, message: Message) -> None:
         self._calibrations.add(name, decode_camera_info(message))
