@@ -15,7 +15,7 @@ import requests
 from nucleus_bridge.receiver import Receiver
 
 KEY = "test_key"
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 CLOUD = {
     "points": [

@@ -67,7 +67,7 @@ def test_a_put_repeated_at_once_leaves_one_whole_upload(driver: Driver) -> None:
     url = driver.sign(dataset, request_id)
     bodies = [(json.dumps(make_scene(f"s{number}", frames=50)) + "\n").encode() for number in range(CLIENTS)]
     with ThreadPoolExecutor(CLIENTS) as pool:
-        statuses = list(pool.map(lambda body: requests.put(url, data=body, timeout=30).status_code, bodies))
+        statuses = list(pool.map(lambda body: requests.put(url, data=body, timeout=60).status_code, bodies))
     assert statuses == [200] * CLIENTS
     kept = driver.receiver.directory / "datasets" / dataset / "uploads" / f"{request_id}.ndjson"
     assert kept.read_bytes() in bodies

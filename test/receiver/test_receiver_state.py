@@ -47,7 +47,7 @@ def test_an_upload_url_outlives_a_restart_on_the_same_port(serve: Callable[..., 
     dataset = driver.create()
     url, port = driver.sign(dataset, "0" * 32), int(driver.receiver.origin.rpartition(":")[2])
     again = serve(port=port)
-    assert requests.put(url, data=(json.dumps(make_scene()) + "\n").encode(), timeout=10).status_code == 200
+    assert requests.put(url, data=(json.dumps(make_scene()) + "\n").encode(), timeout=60).status_code == 200
     assert counts(again.wait(again.start_job(dataset, "0" * 32))) == {"new_scenes": 1}
 
 
@@ -123,7 +123,7 @@ def test_what_was_answered_survives_a_kill(tmp_path: Path, bucket: Path) -> None
 
 def test_serve_forever_ends_on_a_signal(tmp_path: Path, bucket: Path) -> None:
     process = Process(tmp_path / "kept", bucket)
-    assert requests.get(f"{process.url}/dataset/details", auth=("k", ""), timeout=10).json() == []
+    assert requests.get(f"{process.url}/dataset/details", auth=("k", ""), timeout=60).json() == []
     process.process.send_signal(2)
     process.process.communicate(timeout=DEADLINE_S)
     assert process.process.returncode not in (None, 0)
@@ -215,12 +215,12 @@ def test_stop_ends_connections_that_are_kept_alive(serve: Callable[..., Driver])
     driver = serve()
     with requests.Session() as session:
         session.auth = driver.auth
-        assert session.get(f"{driver.receiver.url}/dataset/details", timeout=10).status_code == 200
+        assert session.get(f"{driver.receiver.url}/dataset/details", timeout=60).status_code == 200
         began = time.monotonic()
         driver.receiver.stop()
         assert time.monotonic() - began < driver.receiver.limits.idle_s
         with pytest.raises(requests.ConnectionError):
-            session.get(f"{driver.receiver.url}/dataset/details", timeout=10)
+            session.get(f"{driver.receiver.url}/dataset/details", timeout=60)
 
 
 def test_the_signing_key_is_for_its_owner_only(driver: Driver) -> None:

@@ -52,7 +52,7 @@ class FaultProxy:
                     return
                 if fault == "slow":
                     time.sleep(0.2)
-                upstream = http.client.HTTPConnection(host, port, timeout=30)
+                upstream = http.client.HTTPConnection(host, port, timeout=60)
                 headers = {key: value for key, value in self.headers.items() if key.lower() != "connection"}
                 upstream.request(self.command, self.path, body, headers)
                 response = upstream.getresponse()

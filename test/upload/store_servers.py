@@ -47,7 +47,7 @@ def moto(buckets: tuple[str, ...] = ("bucket",)) -> Iterator[str]:
         url = f"http://127.0.0.1:{port}"
         wait_for(url, process)
         for bucket in buckets:
-            assert requests.put(f"{url}/{bucket}", timeout=10).status_code == 200
+            assert requests.put(f"{url}/{bucket}", timeout=60).status_code == 200
         yield url
     finally:
         process.terminate()

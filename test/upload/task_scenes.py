@@ -127,7 +127,7 @@ def held_tasks(receiver: Receiver) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     while True:
         route = f"{task_endpoint(receiver)}/tasks?offset={len(found)}"
-        answer = requests.get(route, auth=("reader", ""), timeout=30).json()
+        answer = requests.get(route, auth=("reader", ""), timeout=60).json()
         found += answer["docs"]
         if not answer["has_more"]:
             return found

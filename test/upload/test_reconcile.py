@@ -118,7 +118,7 @@ def test_another_scene_of_the_same_id_at_the_service_is_found(
 ) -> None:
     delete_scene(receiver, uploaded[0])
     route = f"{receiver.url}/dataset/details"
-    dataset_id = requests.get(route, auth=("k", ""), timeout=10).json()[0]["id"]
+    dataset_id = requests.get(route, auth=("k", ""), timeout=60).json()[0]["id"]
     scene = next(dict(scene) for scene in held_scenes(receiver) if scene["reference_id"] == uploaded[1])
     other = json.loads(json.dumps(scene).replace(uploaded[1], uploaded[0]).replace("lidar-0000", "lidar-0009"))
     other = json.loads(json.dumps(other).replace(f"{uploaded[0]}/", f"{uploaded[1]}/"))

@@ -74,14 +74,14 @@ def s3_receiver(tmp_path: Path, s3: str) -> Iterator[Callable[..., Receiver]]:
 
 def open_to_all(s3: str) -> None:
     anyone = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::bucket/*"}
-    requests.put(f"{s3}/bucket?policy", json={"Version": "2012-10-17", "Statement": [anyone]}, timeout=10)
+    requests.put(f"{s3}/bucket?policy", json={"Version": "2012-10-17", "Statement": [anyone]}, timeout=60)
 
 
 def fetched(url: str, s3: str) -> bytes:
     """Read what a URL points to, as the service would."""
     if url.startswith("s3://"):
         url = f"{s3}/{url.removeprefix('s3://')}"
-    answer = requests.get(url, timeout=10)
+    answer = requests.get(url, timeout=60)
     assert answer.status_code == 200, url
     return answer.content
 

@@ -40,7 +40,7 @@ def create_container(endpoint: str) -> None:
     text = "PUT" + "\n" * 12 + canonical
     signature = base64.b64encode(hmac.new(base64.b64decode(ACCOUNT_KEY), text.encode(), hashlib.sha256).digest())
     headers["Authorization"] = f"SharedKey {ACCOUNT}:{signature.decode()}"
-    answer = requests.put(f"{endpoint}/container?restype=container", headers=headers, timeout=10)
+    answer = requests.put(f"{endpoint}/container?restype=container", headers=headers, timeout=60)
     assert answer.status_code == 201, answer.text
 
 

@@ -313,7 +313,7 @@ def test_a_dataset_of_images_is_refused_before_anything_is_sent(spool: Path, obj
 
     document = {"name": "images", "is_scene": False, "use_privacy_mode": False}
     document |= {"annotation_metadata_schema": None, "item_metadata_schema": None}
-    made = requests.post(f"{receiver.url}/dataset/create", json=document, auth=("k", ""), timeout=10).json()
+    made = requests.post(f"{receiver.url}/dataset/create", json=document, auth=("k", ""), timeout=60).json()
     seal_scenes(spool, 1)
     for changes in ({"dataset_name": "images"}, {"dataset_name": "", "dataset_id": made["dataset_id"]}):
         with pytest.raises(ConfigError, match="single images"):

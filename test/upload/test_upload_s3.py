@@ -98,7 +98,7 @@ def test_a_spool_arrives_whole_under_each_kind_of_url(
     receiver = s3_receiver()
     if kind == "public":
         anyone = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::bucket/*"}
-        requests.put(f"{s3}/bucket?policy", json={"Version": "2012-10-17", "Statement": [anyone]}, timeout=10)
+        requests.put(f"{s3}/bucket?policy", json={"Version": "2012-10-17", "Statement": [anyone]}, timeout=60)
     base = f"{s3}/bucket/{prefix}" if kind == "public" else ""
     chosen = settings(receiver, f"s3://bucket/{prefix}", url=kind, public_base_url=base)
     summary = Uploader(spool, chosen, key=KEY).run()

@@ -74,12 +74,12 @@ def test_watching_takes_up_scenes_that_appear_and_stops_when_told(
     thread = threading.Thread(target=lambda: result.append(uploader.run(watch=True)))
     thread.start()
     seal_scene(spool, 5)
-    for _ in range(600):
+    for _ in range(2400):
         if list(states(spool).values()).count("done") == 2:
             break
         threading.Event().wait(0.05)
     uploader.stop()
-    thread.join(5)
+    thread.join(60)
     assert not thread.is_alive()
     assert result[0].stopped
     assert states(spool) == {scene_name(0): "done", scene_name(5): "done"}

@@ -136,7 +136,7 @@ def held_scenes(receiver: Receiver, name: str = "drives") -> list[Mapping[str, A
     """Return the payloads of all scenes in the one dataset of that name."""
     import requests
 
-    rows = requests.get(f"{receiver.url}/dataset/details", auth=("k", ""), timeout=10).json()
+    rows = requests.get(f"{receiver.url}/dataset/details", auth=("k", ""), timeout=60).json()
     found = [row["id"] for row in rows if row["name"] == name]
     assert len(found) == 1, rows
     return receiver.scenes(found[0])
