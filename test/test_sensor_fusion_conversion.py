@@ -138,6 +138,24 @@ def test_radar_points_are_where_the_truth_has_them(converted: Converted) -> None
     assert scene.manifest.sensors["front_radar"]["points"] == sum(len(frame["radar_points"]) for frame in frames)
 
 
+def test_radar_points_beyond_all_bounds_are_left_out_and_counted(converted: Converted, tmp_path: Path) -> None:
+    from nucleus_bridge.config import load_config
+    from nucleus_bridge.model import Frame, RadarPoints, Scene, Transform
+    from nucleus_bridge.pipeline.losses import Table
+    from nucleus_bridge.render.sensor_fusion import radars_in_reach
+
+    position = np.array([[500_000.0, 0.0, 0.0], [500_010.0, 5.0, 0.0], [700_000.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    seen = RadarPoints("front_radar", 5, "radar", position, position * 1e-5, np.arange(4.0) / 4)
+    frame = Frame(5, Transform(position[0], np.array([0.0, 0.0, 0.0, 1.0])), None, (), (), (seen,))
+    losses: Table = {}
+    scene = Scene("x", 5, "map", "base_link", (500_000.0, 0.0, 0.0))
+    (near,) = radars_in_reach(frame, scene, load_config(converted.drive.config_path), losses)
+    assert losses == {"/radar/front/points": {"coordinate_range": 2}}
+    assert near.position.tolist() == position[:2].tolist()
+    assert near.size is not None
+    assert near.size.tolist() == [0.0, 0.25]
+
+
 @pytest.mark.parametrize("name", FORMATS[1:])
 def test_the_bytes_do_not_depend_on_the_number_of_workers(converted: Converted, tmp_path: Path, name: str) -> None:
     (scene,) = converted.convert(tmp_path / "spool", name, workers=2).scenes
@@ -160,6 +178,14 @@ def test_a_conversion_is_skipped_only_in_the_format_it_was_made_in(converted: Co
 def test_an_unknown_format_is_refused_by_name(converted: Converted, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"must be one of nucleus, .*, not 'pcd'"):
         converted.convert(tmp_path / "spool", "pcd")
+
+
+def test_every_room_knows_the_same_formats() -> None:
+    from nucleus_bridge.config import FORMATS as CHOICES
+    from nucleus_bridge.decode.rectify import MODELS
+    from nucleus_bridge.review.validate import FORMATS as CHECKED
+
+    assert FORMATS == CHOICES == tuple(CHECKED) == tuple(MODELS)
 
 
 LOOKING_ALONG_X = {"x": -0.5, "y": 0.5, "z": -0.5, "w": 0.5}

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from typing import Any
 
 import numpy as np
@@ -34,10 +35,12 @@ def read_points(text: bytes) -> dict[str, NDArray[Any]]:
     if keys != ["x", "y", "z", *(key for key in COLUMNS if key in keys)]:
         raise SceneError(f"the first point has the keys {', '.join(keys) or 'of none'}; expected x, y, z, i, d, t, ...")
     numeric = text.replace(b"true", b"1").replace(b"false", b"0").translate(None, _NOT_NUMERIC)
-    try:
-        values = np.fromstring(numeric, dtype=np.float64, sep=",")
-    except (ValueError, DeprecationWarning) as error:
-        raise SceneError(f"the points cannot be read: {error}") from None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DeprecationWarning)  # numpy's way to say that something is no number
+        try:
+            values = np.fromstring(numeric, dtype=np.float64, sep=",")
+        except (ValueError, DeprecationWarning) as error:
+            raise SceneError(f"the points cannot be read: {error}") from None
     count = text.count(b"{")
     if len(values) != count * len(keys) or any(text.count(b'"%s":' % key.encode()) != count for key in keys):
         raise SceneError(f"not every point has the keys {', '.join(keys)}")

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from nucleus_bridge.formats.point_json import encode_cloud, encode_points
 from nucleus_bridge.model import CameraModel, Frame, PosedImage, Scene
 from nucleus_bridge.pipeline.losses import Table, merge
 from nucleus_bridge.render.cloud import Columns, world_points
-from nucleus_bridge.render.sensor_fusion import Shot, frame_document, frame_path
+from nucleus_bridge.render.sensor_fusion import Shot, frame_document, frame_path, radars_in_reach
 from nucleus_bridge.spool.manifest import FileRecord
 from nucleus_bridge.spool.spool import write_scene_file
 
@@ -69,6 +69,7 @@ def render_frame(job: FrameJob, config: Config) -> RenderedFrame:
     """
     losses: Table = {}
     reasons: dict[str, str] = {}
+    job = replace(job, frame=replace(job.frame, radars=radars_in_reach(job.frame, job.scene, config, losses)))
     columns = world_points(job.frame, job.scene.world_offset, config, losses)
     shots: list[Shot] = []
     files: list[FileRecord] = []

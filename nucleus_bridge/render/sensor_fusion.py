@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from nucleus_bridge.formats.point_json import Buffer
 from nucleus_bridge.formats.sensor_fusion import FRAME_FOLDER, FRAME_SUFFIX, SENSOR_FUSION_JSON
 from nucleus_bridge.formats.sensor_fusion_frame import CameraImage, RadarPoint, SensorFusionFrame, radar_point
 from nucleus_bridge.model import CameraModel, FloatArray, Frame, PosedImage, RadarPoints, Scene
+from nucleus_bridge.pipeline.losses import Table, merge
+from nucleus_bridge.pipeline.scene_builder import MAX_COORDINATE_M
 from nucleus_bridge.render.cloud import Columns
 
 
@@ -65,6 +67,25 @@ def _content(frame: Frame, scene: Scene, timestamp_ns: int, shots: Sequence[Shot
         tuple(_camera_image(shot, offset, config) for shot in shots),
         tuple(seen) if frame.radars else None,
     )
+
+
+def radars_in_reach(frame: Frame, scene: Scene, config: Config, losses: Table) -> tuple[RadarPoints, ...]:
+    """Leave out detections that are as far away as no point of a lidar may be, and count them as such."""
+    topics = {radar.name: radar.topic for radar in config.radars}
+    near: list[RadarPoints] = []
+    for radar in frame.radars:
+        kept = np.all(np.abs(radar.position - np.asarray(scene.world_offset)) < MAX_COORDINATE_M, axis=1)
+        if not kept.all():
+            merge(losses, {topics[radar.radar]: {"coordinate_range": int(np.count_nonzero(~kept))}})
+        near.append(
+            replace(
+                radar,
+                position=radar.position[kept],
+                direction=None if radar.direction is None else radar.direction[kept],
+                size=None if radar.size is None else radar.size[kept],
+            )
+        )
+    return tuple(near)
 
 
 def _camera_image(shot: Shot, offset: FloatArray, config: Config) -> CameraImage:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import PurePosixPath
 
 from nucleus_bridge.errors import SceneError
 from nucleus_bridge.formats.sensor_fusion import FRAME_FOLDER, FRAME_SUFFIX, SENSOR_FUSION_JSON
@@ -16,6 +17,7 @@ from nucleus_bridge.review.rules_camera import CAMERA_RULES
 from nucleus_bridge.review.rules_cloud import CLOUD_RULES, Cloud, check_gps, check_points, check_sequence
 from nucleus_bridge.review.rules_files import SceneFolder
 from nucleus_bridge.review.rules_fusion_parts import IMAGE_RULES, RADAR_RULES, check_images, check_radar
+from nucleus_bridge.review.rules_items import check_metadata
 from nucleus_bridge.review.rules_json import check_document, integer
 from nucleus_bridge.review.rules_manifest import PLACE, count, table
 from nucleus_bridge.review.rules_points import POINT_RULES
@@ -40,6 +42,7 @@ _CAMERA_RULES = {
 _MANIFEST_RULES = {
     "manifest-counts": "the manifest counts the frames, items, points, radar points and missing images that are there",
     "manifest-sensors": "the manifest describes every camera, and a lidar",
+    "metadata-strings": "metadata in the manifest is an object of strings",
     "files-used": "every listed file belongs to the scene",
 }
 FUSION_RULES = {
@@ -90,6 +93,7 @@ def check_fusion(
     check_sequence(clouds, len(paths) - 1, manifest, findings, step_ns)
     _check_counts(manifest, paths, images, totals, findings)
     _check_missing(manifest, len(paths), images, findings)
+    check_metadata(manifest.get("metadata", {}), PLACE, findings)
     used = {*paths, *(url for _, url in images)}
     for path in listed:
         findings.expect("files-used", Place(path), holds=path in used, text="no frame refers to it")
@@ -98,12 +102,16 @@ def check_fusion(
 def _frame_paths(listed: Mapping[str, FileRecord], scene_format: str, findings: Findings) -> list[str]:
     """Return the frame files in order."""
     form = re.compile(rf"{FRAME_FOLDER}/[0-9]{{6,18}}{re.escape(FRAME_SUFFIX[scene_format])}")
-    paths = sorted((path for path in listed if form.fullmatch(path)), key=lambda path: int(path[7:].partition(".")[0]))
+    paths = sorted((path for path in listed if form.fullmatch(path)), key=_number)
     findings.expect("frames-present", PLACE, holds=bool(paths), text="there is no frame")
     for before, path in pairwise(paths):
-        same = int(before[7:].partition(".")[0]) == int(path[7:].partition(".")[0])
-        findings.expect("frames-present", Place(path), holds=not same, text=f"has the number of {before}")
+        holds = _number(before) != _number(path)
+        findings.expect("frames-present", Place(path), holds=holds, text=f"has the number of {before}")
     return paths
+
+
+def _number(path: str) -> int:
+    return int(PurePosixPath(path).stem)
 
 
 def _read(folder: SceneFolder, place: Place, scene_format: str, findings: Findings) -> FusionFrame | None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from nucleus_bridge.review.rules_camera import FUSION_COEFFICIENTS, check_image, check_params, check_stamp
 from nucleus_bridge.review.rules_files import SceneFolder
-from nucleus_bridge.review.rules_json import finite, text_or_none
+from nucleus_bridge.review.rules_json import components, finite, text_or_none
 from nucleus_bridge.review.rules_manifest import is_inside
 from nucleus_bridge.review.rules_pose import check_position
 from nucleus_bridge.review.rules_report import Findings, Place, shown
@@ -92,9 +92,10 @@ def _check_radar_point(point: object, number: int, place: Place, findings: Findi
     known = {"position"} <= set(record) <= {"position", "direction", "size"}
     text = f"radar point {number} is {shown(point)} without a position, or with other keys than direction and size"
     findings.expect("radar-points", place, holds=known, text=text)
-    for key in ("position", "direction"):
-        if key in record:
-            check_position(f"{key} of radar point {number}", record[key], place, findings)
+    check_position(f"position of radar point {number}", record.get("position"), place, findings)
+    if "direction" in record:
+        text = f"direction of radar point {number} is {shown(record['direction'])} without the numbers x, y and z"
+        findings.expect("radar-points", place, holds=components(record["direction"], "xyz") is not None, text=text)
     if "size" in record:
         size = finite(record["size"])
         text = f"size of radar point {number} is {shown(record['size'])}, expected 0 to 1"

@@ -152,6 +152,7 @@ DAMAGES: dict[str, tuple[Callable[[Any], None], set[str]]] = {
     "radar size": (set_("radar_points", 0, "size", value=1.5), {"radar-points"}),
     "radar keys": (set_("radar_points", 0, "speed", value=1.5), {"radar-points"}),
     "radar position": (set_("radar_points", 0, "position", value={"x": 1}), {"position-keys"}),
+    "radar direction": (set_("radar_points", 0, "direction", "y", value=None), {"radar-points"}),
     "a radar point less": (delete("radar_points", 0), {"manifest-counts"}),
 }
 
@@ -191,8 +192,8 @@ def test_the_manifest_is_held_against_the_frames(scene: Damaged) -> None:
     (report,) = validate_path(scene.folder)
     texts = [failure.text for rule in report.rules for failure in rule.failures]
     assert len(texts) == 3
-    scene.relist(frames=3, points=-1, items=9, sensors={})
-    assert scene.broken() == {"manifest-fields", "manifest-counts", "manifest-sensors"}
+    scene.relist(frames=3, metadata={"weather": 7}, points=-1, items=9, sensors={})
+    assert scene.broken() == {"manifest-fields", "manifest-counts", "manifest-sensors", "metadata-strings"}
 
 
 def test_a_missing_image_and_a_file_of_no_use_are_found(scene: Damaged) -> None:
