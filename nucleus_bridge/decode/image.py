@@ -36,8 +36,8 @@ def decode_image(message: Message) -> Image:
     to the caller, who may know the camera's optical frame.
 
     Returns:
-        An image with its own copy of the payload; ``encoding`` is ``jpeg``, ``png``, ``compressed`` (a file of another
-        kind) or one of ``RAW_LAYOUTS``.
+        An image whose payload is a view of ``message.data``; ``encoding`` is ``jpeg``, ``png``, ``compressed`` (a file
+        of another kind) or one of ``RAW_LAYOUTS``.
 
     Raises:
         ImageError: ``cause`` is ``zero_stamp``, ``unknown_encoding``, ``too_large`` or ``damaged``.
@@ -115,10 +115,9 @@ def _compressed(content: Any, stamp_ns: int, frame_id: str) -> Image:
     if "compressedDepth" in content.format:
         msg = f"format {content.format!r} is a depth image of compressed_depth_image_transport, not a picture"
         raise ImageError(msg, cause="unknown_encoding")
-    data = content.data.tobytes()
-    header = read_file_header(data)
+    header = read_file_header(content.data.data)
     if header is None:
-        begin = data[:8].hex(" ") or "nothing"
+        begin = content.data[:8].tobytes().hex(" ") or "nothing"
         msg = f"format {content.format!r}, beginning with {begin}, is no JPEG, PNG, TIFF, WebP or BMP file"
         raise ImageError(msg, cause="unknown_encoding")
     _check_size(header.width, header.height)

@@ -15,6 +15,7 @@ _JPEG_END = b"\xff\xd9"
 _JPEG_ALONE = {0x01, *range(0xD0, 0xD8)}
 _JPEG_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_SCAN, _JPEG_EOI = 0xDA, 0xD9
+_TAIL_BYTES = 4096
 _TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
 
 
@@ -26,7 +27,7 @@ class FileHeader(NamedTuple):
     height: int
 
 
-def read_file_header(data: bytes) -> FileHeader | None:
+def read_file_header(data: bytes | memoryview) -> FileHeader | None:
     """Recognise an image file by its first bytes and read its size.
 
     JPEG and PNG files, which are handed on as they are, must also have their end marker.
@@ -38,15 +39,15 @@ def read_file_header(data: bytes) -> FileHeader | None:
         ImageError: The file is cut off or its header is damaged.
     """
     try:
-        if data.startswith(b"\xff\xd8\xff"):
+        if data[:3] == b"\xff\xd8\xff":
             return FileHeader("jpeg", *_jpeg_size(data))
-        if data.startswith(_PNG_MAGIC):
+        if data[:8] == _PNG_MAGIC:
             return FileHeader("png", *_png_size(data))
         if data[:4] in (b"II*\x00", b"MM\x00*"):
             return FileHeader("tiff", *_tiff_size(data))
-        if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
             return FileHeader("webp", *_webp_size(data))
-        if data.startswith(b"BM"):
+        if data[:2] == b"BM":
             width, height = struct.unpack_from("<ii", data, 18)
             return FileHeader("bmp", width, abs(height))
     except struct.error as error:
@@ -55,7 +56,7 @@ def read_file_header(data: bytes) -> FileHeader | None:
     return None
 
 
-def _jpeg_size(data: bytes) -> tuple[int, int]:
+def _jpeg_size(data: bytes | memoryview) -> tuple[int, int]:
     """Follow the marker segments up to the frame header (ITU-T T.81, B.2.2)."""
     position = 2
     while True:
@@ -69,7 +70,7 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
             position += 2
         elif marker in _JPEG_FRAMES:
             height, width = struct.unpack_from(">HH", data, position + 5)
-            if data.rfind(_JPEG_END, position) < 0:
+            if not _ends_with(data, _JPEG_END, position):
                 msg = f"the JPEG file is cut off: no end marker in {len(data)} bytes"
                 raise ImageError(msg)
             return width, height
@@ -77,22 +78,27 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
             position += 2 + int(struct.unpack_from(">H", data, position + 2)[0])
 
 
-def _png_size(data: bytes) -> tuple[int, int]:
+def _ends_with(data: bytes | memoryview, marker: bytes, start: int = 0) -> bool:
+    """Whether the marker comes after ``start``; mostly it is at the very end, and the rest need not be copied."""
+    return marker in bytes(data[max(start, len(data) - _TAIL_BYTES) :]) or marker in bytes(data[start:])
+
+
+def _png_size(data: bytes | memoryview) -> tuple[int, int]:
     name, width, height = struct.unpack_from(">4sII", data, 12)
     if name != b"IHDR":
         msg = f"the PNG file begins with the chunk {name!r}, expected IHDR"
         raise ImageError(msg)
-    if data.rfind(_PNG_END) < 0:
+    if not _ends_with(data, _PNG_END):
         msg = f"the PNG file is cut off: no IEND chunk in {len(data)} bytes"
         raise ImageError(msg)
     _check_chunks(data)
     return width, height
 
 
-def _check_chunks(data: bytes) -> None:
+def _check_chunks(data: bytes | memoryview) -> None:
     """Refuse a chunk that claims more bytes than there are: decoders take that much memory for it."""
     position = len(_PNG_MAGIC)
-    while not data.startswith(_PNG_END, position):
+    while data[position : position + len(_PNG_END)] != _PNG_END:
         (length,) = struct.unpack_from(">I", data, position)
         if length > len(data) - position - _CHUNK_BYTES:
             msg = f"a chunk of the PNG file claims {length} bytes at byte {position} of {len(data)}"
@@ -100,9 +106,9 @@ def _check_chunks(data: bytes) -> None:
         position += length + _CHUNK_BYTES
 
 
-def _tiff_size(data: bytes) -> tuple[int, int]:
+def _tiff_size(data: bytes | memoryview) -> tuple[int, int]:
     """Look through the first directory of a TIFF 6.0 file."""
-    order = "<" if data.startswith(b"II") else ">"
+    order = "<" if data[:2] == b"II" else ">"
     (position,) = struct.unpack_from(f"{order}I", data, 4)
     (entries,) = struct.unpack_from(f"{order}H", data, position)
     found: dict[int, int] = {}
@@ -116,7 +122,7 @@ def _tiff_size(data: bytes) -> tuple[int, int]:
     return found[_TIFF_WIDTH], found[_TIFF_HEIGHT]
 
 
-def _webp_size(data: bytes) -> tuple[int, int]:
+def _webp_size(data: bytes | memoryview) -> tuple[int, int]:
     """Read the size from the first chunk (RFC 9649)."""
     chunk = data[12:16]
     if chunk == b"VP8X":

@@ -232,6 +232,12 @@ class TestCompressed:
         assert name == ".png"
         assert np.array_equal(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR), BGR)
 
+    @pytest.mark.parametrize("suffix", [".jpg", ".png"])
+    def test_what_is_written_are_the_very_bytes_of_the_message(self, suffix):
+        message = compressed_message(encoded(suffix), "jpeg")
+        content, _ = image_file(decode_image(message), "jpeg", 90)
+        assert np.shares_memory(np.frombuffer(content, np.uint8), np.frombuffer(message.data, np.uint8))
+
     @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tiff", ".webp", ".bmp"])
     @given(width=st.integers(1, 300), height=st.integers(1, 300), channels=st.sampled_from([1, 3]))
     @settings(deadline=None, max_examples=25)
