@@ -28,7 +28,7 @@ def demo_config(options: DriveOptions) -> str:
         "    lidars:",
         *(line for lines in lidars for line in lines),
         f"    camera_names: [{', '.join(options.camera_names)}]",
-        "    cameras:" if cameras else "    cameras: {}",
+        *(["    cameras:"] if cameras else []),  # ROS 2 cannot read an empty mapping
         *(line for lines in cameras for line in lines),
         *(_RADARS if options.radars else ()),
         f"    gps: {{topic: {gnss.FIX_TOPIC}, heading_topic: {gnss.HEADING_TOPIC}}}",
