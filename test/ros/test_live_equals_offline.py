@@ -4,12 +4,18 @@
 from __future__ import annotations
 
 import filecmp
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from bags import TYPES, Recording
 from drives import Drive, make_drive
+from rosbags.typesys import get_types_from_msg
 
+from nucleus_bridge.bag import open_bag
 from nucleus_bridge.convert import convert_bag
+from nucleus_bridge.decode.radar import RADAR_SCAN, RADAR_SCAN_DEFINITION
 from nucleus_bridge.demo import DriveOptions
 
 pytest.importorskip("rclpy", reason="needs ROS 2")
@@ -75,3 +81,36 @@ def test_a_real_recording(real_data: Path, tmp_path: Path, rate: str, delay_ms: 
     config = tmp_path / "sample.yaml"
     config.write_text(SAMPLE)
     assert_live_equals_offline(real_data / "scale_sample", config, tmp_path, "--rate", rate, "--delay-ms", delay_ms)
+
+
+@pytest.mark.parametrize("kind", ["sensor_msgs/msg/PointCloud2", "radar_msgs/msg/RadarScan"])
+def test_a_radar(tmp_path: Path, kind: str) -> None:
+    if kind == RADAR_SCAN:
+        pytest.importorskip("radar_msgs", reason="python -m nucleus_bridge.ros.build_interfaces radar_msgs")
+    drive = make_drive(tmp_path, DriveOptions(seconds=2.0, points=500, cameras=0, radars=1))
+    bag = drive.bag if kind != RADAR_SCAN else with_radar_scans(drive.bag, tmp_path / "scans")
+    assert_live_equals_offline(bag, drive.config_path, tmp_path, "--rate", "2")
+    [path] = (tmp_path / "live" / "scenes").glob("*/manifest.json")
+    manifest = json.loads(path.read_text())
+    assert manifest["frames"] == 20
+    assert manifest["sensors"]["front_radar"]["points"] > 100
+    assert "/radar/front/points" not in manifest["losses"]
+
+
+def with_radar_scans(source: Path, target: Path) -> Path:
+    """Write a drive again with its radar's clouds as radar_msgs/RadarScan."""
+    TYPES.register(get_types_from_msg(RADAR_SCAN_DEFINITION, RADAR_SCAN))
+    scan, one = TYPES.types[RADAR_SCAN], TYPES.types["radar_msgs/msg/RadarReturn"]
+    made = Recording()
+    with open_bag(source) as bag:
+        for message in bag.messages([topic.name for topic in bag.topics]):
+            if message.topic != "/radar/front/points":
+                made.add_raw(message.topic, message.type_name, message.data, message.log_ns)
+                continue
+            cloud = TYPES.deserialize_cdr(message.data, "sensor_msgs/msg/PointCloud2")
+            rows = cloud.data.reshape(-1, cloud.point_step).copy().view("<f4").astype(float)
+            ranges = np.linalg.norm(rows[:, :3], axis=1)
+            angles = np.arctan2(rows[:, 1], rows[:, 0]), np.arcsin(rows[:, 2] / ranges)
+            returns = [one(*values, 0.0, 1.0) for values in zip(ranges, *angles, strict=True)]
+            made.add(message.topic, scan(cloud.header, returns), message.log_ns)
+    return made.write(target)
