@@ -3,13 +3,16 @@
 
     python benchmarks/live.py --seconds 60                       # 130,000 points, six JPEG cameras
     python benchmarks/live.py --seconds 60 --cameras 2 --image raw
+    python benchmarks/live.py --seconds 20 --idle                # no sensor: nothing at all, then /tf and /clock
 
-Prints frames published and recorded, every loss, the duration of callbacks, memory over time and CPU time.
+Prints frames published and recorded, every loss, the duration of callbacks, memory over time and CPU time; with
+--yardstick also the CPU time of a bare subscriber that takes the same messages and throws them away.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -28,9 +31,10 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TransformStamped
 from rclpy.duration import Duration
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.serialization import serialize_message
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
 from tf2_msgs.msg import TFMessage
 
@@ -129,6 +133,50 @@ def publish(given: argparse.Namespace) -> None:
     rclpy.shutdown()
 
 
+def publish_idle(given: argparse.Namespace) -> None:
+    """Publish transforms and the clock at 100 Hz, and nothing else."""
+    rclpy.init()
+    node = rclpy.create_node("load")
+    tf, clock = node.create_publisher(TFMessage, "/tf", 100), node.create_publisher(Clock, "/clock", 10)
+    begin = time.monotonic()
+    for tick in range(given.seconds * TF_HZ):
+        time.sleep(max(0.0, begin + tick / TF_HZ - time.monotonic()))
+        now = transform("map", "base_link", time.time_ns(), 0.0)
+        tf.publish(now)
+        clock.publish(Clock(clock=now.transforms[0].header.stamp))
+    rclpy.shutdown()
+
+
+def subscribe(given: argparse.Namespace) -> None:
+    """Take the sensors' messages and throw them away, as little as rclpy can do; until a signal comes."""
+    rclpy.init()
+    node = rclpy.create_node("yardstick")
+    kind = Image if given.image == "raw" else CompressedImage
+    wanted = [(PointCloud2, "/lidar"), (TFMessage, "/tf")]
+    for index in range(given.cameras):
+        wanted += [(kind, f"/camera{index}/image"), (CameraInfo, f"/camera{index}/info")]
+    for message_type, topic in wanted:
+        node.create_subscription(message_type, topic, lambda _: None, 100, raw=True)
+    with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
+        rclpy.spin(node)
+
+
+def measure_idle(given: argparse.Namespace, recorder: subprocess.Popen[bytes]) -> int:
+    """Print the CPU time of a recorder that has nothing to record."""
+    for what, program in (("silent", ["sleep", str(given.seconds)]), ("/tf and /clock", myself("--publish-idle"))):
+        time.sleep(10.0)  # the start, and warnings of topics that nobody publishes come first
+        before = sum(map(cpu_seconds, family(recorder.pid)))
+        subprocess.run(program, check=True)
+        used = sum(map(cpu_seconds, family(recorder.pid))) - before
+        print(f"CPU, {what:15} {used / given.seconds:.3f} cores")
+    return 0
+
+
+def myself(flag: str) -> list[str]:
+    """Return the command that runs this program in another role."""
+    return [sys.executable, __file__, flag, *sys.argv[1:]]
+
+
 def configuration(given: argparse.Namespace) -> str:
     """Return the recorder's parameter file."""
     names = [f"camera{index}" for index in range(given.cameras)]
@@ -195,30 +243,45 @@ def main() -> int:
     parser.add_argument("--cameras", type=int, default=6)
     parser.add_argument("--image", choices=("jpeg", "raw"), default="jpeg")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--idle", action="store_true", help="measure a recorder that has nothing to record")
+    parser.add_argument("--sim-time", action="store_true", help="with --idle: take the time from /clock")
+    parser.add_argument("--yardstick", action="store_true", help="run a bare subscriber beside the recorder")
+    parser.add_argument("--publish-idle", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--subscribe", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--publish", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.publish:
-        publish(given)
-        return 0
+    for chosen, role in ((given.publish, publish), (given.publish_idle, publish_idle), (given.subscribe, subscribe)):
+        if chosen:
+            role(given)
+            return 0
     os.environ.setdefault("FASTDDS_BUILTIN_TRANSPORTS", "LARGE_DATA")  # as docs/vehicle.md advises
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
     with tempfile.TemporaryDirectory() as scratch:
         config, spool = Path(scratch, "config.yaml"), Path(scratch, "spool")
         config.write_text(configuration(given))
         parameters = [f"spool.path:={spool}", "autostart:=true", f"queue.workers:={given.workers}"]
+        parameters.append(f"use_sim_time:={str(given.idle and given.sim_time).lower()}")
         flags = [flag for parameter in parameters for flag in ("-p", parameter)]
         program = [sys.executable, "-m", "nucleus_bridge.ros.recorder", "--ros-args", "--params-file", str(config)]
         recorder = subprocess.Popen([*program, *flags])
-        watch = Watch(recorder.pid)
+        bare = subprocess.Popen(myself("--subscribe")) if given.yardstick else None
         try:
-            subprocess.run([sys.executable, __file__, "--publish", *sys.argv[1:]], check=True)
+            if given.idle:
+                return measure_idle(given, recorder)
+            watch = Watch(recorder.pid)
+            subprocess.run(myself("--publish"), check=True)
             last, settled = "", time.monotonic() + SETTLE_S
             while time.monotonic() < settled and (last != watch.values.get("frames") or not last):
                 last = watch.values.get("frames", "")
                 time.sleep(2.0)
             cpu_s = sum(cpu_seconds(pid) for pid in family(recorder.pid))
+            if bare is not None:
+                print(f"CPU, bare rclpy   {cpu_seconds(bare.pid) / given.seconds:.2f} cores, for the same messages")
             begin = time.monotonic()
         finally:
+            if bare is not None:
+                bare.terminate()
+                bare.wait(30)
             recorder.send_signal(signal.SIGTERM)
             recorder.wait(30)
         return report(given, spool, watch, cpu_s, time.monotonic() - begin)
