@@ -155,6 +155,7 @@ class QueueConfig:
     """``queue``."""
 
     max_bytes: int = 256_000_000
+    thin_at: float = 0.5
     workers: int = 2
 
 

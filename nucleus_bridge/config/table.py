@@ -208,8 +208,18 @@ PARAMETERS: tuple[Parameter, ...] = (
         "queue.max_bytes",
         256_000_000,
         "Recorder only: messages that were received and not looked at yet take at most this much memory; beyond it "
-        "new clouds and images are dropped and counted as `queue_full`.",
+        "new clouds and images are dropped, until half of it is free again, and counted as `queue_full`.",
         minimum=1_000_000,
+        live=True,
+        shapes_output=False,
+    ),
+    Parameter(
+        "queue.thin_at",
+        0.5,
+        "Recorder only: while more than this share of `queue.max_bytes` is in use, only every second frame is kept, "
+        "and every fourth above half of the rest; the others are counted as `overload`. 1: never.",
+        minimum=0.0,
+        maximum=1.0,
         live=True,
         shapes_output=False,
     ),

@@ -95,6 +95,10 @@ class Pipeline:
         stamps = (self._frames.oldest_ns, self._sync.oldest_ns)
         return min((stamp for stamp in stamps if stamp is not None), default=None)
 
+    def thin(self, every: int) -> None:
+        """Keep only every so many-th frame from now on, for want of time; 1 keeps them all again."""
+        self._sync.thinning = every
+
     def obstacle(self) -> str:
         """Say what the oldest matched frame waits for; empty when there is none."""
         return self._frames.obstacle()

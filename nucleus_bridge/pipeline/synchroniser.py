@@ -96,13 +96,18 @@ class _Anchor(Generic[Item]):
 
 
 class Synchroniser(Generic[Item]):
-    """Matches streams to the sweeps of one reference stream."""
+    """Matches streams to the sweeps of one reference stream.
+
+    Attributes:
+        thinning: Of the sweeps that the stride leaves, every so many-th is taken; 1 unless there is too much to do.
+    """
 
     def __init__(self, reference: str, specs: list[StreamSpec], wait_ns: int, stride: int, lost: LossSink) -> None:
         self._reference = reference
         self._streams: dict[str, _Stream[Item]] = {spec.name: _Stream(spec) for spec in specs}
         self._wait_ns = wait_ns
         self._stride = stride
+        self.thinning = 1
         self._lost = lost
         self._reach_ns = max([0, *(spec.offset_ns + spec.tolerance_ns for spec in specs)])
         self._arrivals = 0
@@ -133,8 +138,9 @@ class Synchroniser(Generic[Item]):
         self._newest_sweep_ns = max(self._newest_sweep_ns, stamp_ns)
         self._observe(stamp_ns)
         self._sweeps += 1
-        if (self._sweeps - 1) % self._stride:
-            self._lost(self._reference, "frame_stride", stamp_ns)
+        chosen, skipped = divmod(self._sweeps - 1, self._stride)
+        if skipped or chosen % self.thinning:
+            self._lost(self._reference, "frame_stride" if skipped else "overload", stamp_ns)
             return
         anchor = _Anchor(self._sample(stamp_ns, size, item), max(last_ns, stamp_ns), self._hole_ns)
         self._hole_ns = 0

@@ -166,7 +166,9 @@ class Reporter:
         if snapshot.failure:
             level, text = ERROR, snapshot.failure
         elif "queue_full" in recent:
-            level, text = ERROR, "messages are dropped: the queue is full; raise queue.workers or record less"
+            level, text = ERROR, "recording pauses: the queue is full; raise queue.workers or record less"
+        elif "overload" in recent:
+            level, text = WARN, "only some frames are kept: processing does not keep up"
         elif fill > _NEARLY_FULL:
             level, text = WARN, f"the queue was {fill:.0%} full: processing does not keep up"
         elif recent:

@@ -26,6 +26,7 @@ class Progress:
         longest_wait_s: Message time of the longest wait since the last report, ended or not.
         longest_obstacle: What that frame waited for, or "".
         pipeline_bytes: Messages that wait for their frame.
+        booked: Of the losses, those that were counted where messages come in.
         spool_full: Why the newest scene has no room in the spool, or "".
     """
 
@@ -41,4 +42,5 @@ class Progress:
     longest_wait_s: float = 0.0
     longest_obstacle: str = ""
     pipeline_bytes: int = 0
+    booked: Table = field(default_factory=dict)
     spool_full: str = ""

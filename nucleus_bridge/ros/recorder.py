@@ -22,6 +22,7 @@ from std_srvs.srv import Trigger
 from nucleus_bridge.config import Config
 from nucleus_bridge.errors import BridgeError, ConfigError
 from nucleus_bridge.pipeline import Pipeline
+from nucleus_bridge.pipeline.losses import Table, is_expected
 from nucleus_bridge.render.workers import executor_for
 from nucleus_bridge.ros.diagnostics import Reporter, Snapshot
 from nucleus_bridge.ros.parameters import NodeParameters
@@ -36,6 +37,7 @@ NAME = "nucleus_recorder"
 SEAL_WITHIN_S = 4.5
 GRAPH_PERIOD_S = 0.25
 REPORT_PERIOD_S = 1.0
+LOSSES_PERIOD_S = 60.0
 CLOCK_STEP_BACK = Duration(nanoseconds=-1)
 
 _DONE = TransitionCallbackReturn.SUCCESS
@@ -61,6 +63,8 @@ class RecorderNode(LifecycleNode):
         self._paused = False
         self._last = Progress()
         self._failure = ""
+        self._told_losses: dict[tuple[str, str], int] = {}
+        self._tell_losses_at_s = 0.0
         self._reporter = Reporter(NAME)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         alone = MutuallyExclusiveCallbackGroup()  # it waits for its answer, and nothing may wait for it
@@ -106,6 +110,7 @@ class RecorderNode(LifecycleNode):
         if self._spool is None or self._workers is None:
             return TransitionCallbackReturn.ERROR
         self._paused = False
+        self._told_losses = {}
         self._recording = Recording(self.config, self._spool, self._workers, self._on_sealed)
         self._recording.start()
         given = self._settings.given
@@ -246,10 +251,27 @@ class RecorderNode(LifecycleNode):
             recording = None
         state = "inactive" if recording is None else "paused" if self._paused else "active"
         progress = recording.take_progress() if recording else self._last
+        self._log_losses(progress.losses)
         queued = recording.take_most_queued() if recording else 0
         array = self._reporter.report(self.config, self._listening, Snapshot(state, progress, queued, self._failure))
         array.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(array)
+
+    def _log_losses(self, losses: Table) -> None:
+        """Log what was lost by fault since the last time, at most one line a minute."""
+        now = time.monotonic()
+        new = {
+            f"{topic} {cause}": count - self._told_losses.get((topic, cause), 0)
+            for topic, causes in losses.items()
+            for cause, count in causes.items()
+            if not is_expected(cause)
+        }
+        new = {what: count for what, count in new.items() if count > 0}
+        if not new or now < self._tell_losses_at_s:
+            return
+        self.get_logger().warning("lost: " + ", ".join(f"{what} {count}" for what, count in sorted(new.items())))
+        self._told_losses = {(topic, cause): n for topic, causes in losses.items() for cause, n in causes.items()}
+        self._tell_losses_at_s = now + LOSSES_PERIOD_S
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

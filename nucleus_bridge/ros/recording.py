@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from queue import Empty, SimpleQueue
 
@@ -28,6 +28,8 @@ from nucleus_bridge.spool.quota import Quota, Room
 SMALL_BYTES = 64_000
 SMALL_RESERVE = 16_000_000
 """Transforms, calibrations and fixes are small and cannot be done without: they may exceed the limit by this much."""
+RESUME_AT = 0.5
+THINNED, THINNED_MORE = 2, 4
 FRAMES_IN_FLIGHT_PER_WORKER = 3
 _HEAD_BYTES = 512
 _REPORT_PERIOD_S = 0.1
@@ -83,6 +85,8 @@ class Recording:
         self.progress = Progress()
         self.failure = ""
         self.max_bytes = config.queue.max_bytes
+        self._thin_at = config.queue.thin_at
+        self._every = 1
         self._sealed = sealed
         self._spool = spool
         self._quota = Quota(spool, config.spool)
@@ -90,8 +94,11 @@ class Recording:
         in_flight = FRAMES_IN_FLIGHT_PER_WORKER * config.queue.workers
         self._scenes = SceneRecorder(config, spool, executor, in_flight=in_flight)
         self._queue: SimpleQueue[_Item] = SimpleQueue()
-        self._put_bytes = 0  # written by the callbacks' thread alone
-        self._most_queued = 0  # likewise
+        self._put_bytes = 0  # this and the next two are written by the callbacks' thread alone
+        self._most_queued = 0
+        self._shedding = False
+        self._handed_losses: Table = {}  # by the callbacks' thread as well
+        self._booked: Table = {}
         self._longest = Wait()
         self._told: Progress | None = None
         self._taken_bytes = 0  # written by the recording's thread alone
@@ -125,13 +132,20 @@ class Recording:
         return most
 
     def take_progress(self) -> Progress:
-        """Return the latest snapshot to be told; the longest wait counts anew after it."""
-        self._told = self.progress
-        return self._told
+        """Return the latest snapshot to be told, for the callbacks' thread; the longest wait counts anew after it.
+
+        Losses stand in it at once, also while the recording's thread waits for room on the disk.
+        """
+        self._told = told = self.progress
+        losses = {topic: dict(causes) for topic, causes in told.losses.items()}
+        merge(losses, self._handed_losses)
+        merge(losses, {t: {c: -count for c, count in causes.items()} for t, causes in told.booked.items()})
+        return replace(told, losses=losses)
 
     def apply(self, config: Config) -> None:
         """Take the values of live parameters."""
         self.max_bytes = config.queue.max_bytes
+        self._thin_at = config.queue.thin_at
         self._quota = Quota(self._spool, config.spool)
 
     def start(self) -> None:
@@ -139,10 +153,17 @@ class Recording:
         self._thread.start()
 
     def offer(self, topic: str, type_name: str, log_ns: int, data: bytes) -> None:
-        """Hand over a message; it is dropped and counted when the queue is full. Never waits."""
+        """Hand over a message; it is dropped and counted when the queue is full. Never waits.
+
+        Once something large was dropped, everything large is until half of the queue is free: rather no frame for a
+        while than parts of frames all the time.
+        """
         size = len(data)
-        limit = self.max_bytes + (SMALL_RESERVE if size <= SMALL_BYTES else 0)
-        if self._put_bytes - self._taken_bytes + size > limit:
+        is_small = size <= SMALL_BYTES
+        wanted = self.queued_bytes + size
+        if not is_small:
+            self._shedding = wanted > (self.max_bytes * RESUME_AT if self._shedding else self.max_bytes)
+        if wanted > self.max_bytes + SMALL_RESERVE if is_small else self._shedding:
             self.lose(topic, "queue_full", data)
             return
         self._put_bytes += size
@@ -151,6 +172,7 @@ class Recording:
 
     def lose(self, topic: str, cause: str, data: bytes = b"") -> None:
         """Count a message that is not handed over."""
+        merge(self._handed_losses, {topic: {cause: 1}})
         self._queue.put(_Lost(topic, cause, data[:_HEAD_BYTES]))
 
     def clock_jumped(self, now_ns: int, step_ns: int) -> None:
@@ -232,16 +254,32 @@ class Recording:
             if self._is_too_late():
                 self._count(item.topic, "stopping", item.data)
             else:
+                self._thin()
                 self._handle(self._pipeline.add(item))
             self._taken_bytes += len(item.data)
         elif isinstance(item, _Lost):
             self._count(item.topic, item.cause, item.head)
+            merge(self._booked, {item.topic: {item.cause: 1}})
         elif isinstance(item, _ClockStep):
             # The pipeline may have noticed by itself: then its time is past the step already.
             if self._pipeline.message_time_ns > item.now_ns + item.step_ns // 2:
                 self._handle(self._pipeline.restart())
         elif isinstance(item, _FinishScene):
             self._finish_scene(item)
+
+    def _thin(self) -> None:
+        """Keep fewer frames while the queue is long, and all of them again once it is short."""
+        fill = self.queued_bytes / self.max_bytes
+        every = self._every
+        if fill <= self._thin_at / 2:
+            every = 1
+        elif fill > (1.0 + self._thin_at) / 2:
+            every = THINNED_MORE
+        elif fill > self._thin_at:
+            every = max(every, THINNED)
+        if every != self._every:
+            self._every = every
+            self._pipeline.thin(every)
 
     def _finish_scene(self, item: _FinishScene) -> None:
         before = self._sealed_scenes
@@ -341,5 +379,6 @@ class Recording:
             longest_wait_s=self._longest.waited_ns / 1e9,
             longest_obstacle=self._longest.obstacle,
             pipeline_bytes=pipeline.bytes_held,
+            booked={topic: dict(causes) for topic, causes in self._booked.items()},
             spool_full=self._spool_full,
         )

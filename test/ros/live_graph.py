@@ -20,7 +20,9 @@ from typing import Any
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.srv import ChangeState
+from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
 HERE = Path(__file__).parent
@@ -203,6 +205,13 @@ class Observer:
         self._thread.join(LIMIT_S)
         self.node.destroy_node()
         rclpy.shutdown(context=self._context)
+
+
+def set_parameter(observer: Observer, name: str, value: object) -> str:
+    """Set a parameter of the recorder; return why it was refused, or ""."""
+    request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
+    [result] = observer.call(SetParameters, f"{RECORDER}/set_parameters", request).results
+    return "" if result.successful else result.reason or "refused"
 
 
 def values(status: DiagnosticStatus) -> dict[str, str]:

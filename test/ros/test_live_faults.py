@@ -21,7 +21,7 @@ from nucleus_bridge.review.validate import validate_path
 pytest.importorskip("rclpy", reason="needs ROS 2")
 pytest.importorskip("tf2_msgs", reason="needs tf2_msgs: python -m nucleus_bridge.ros.build_interfaces tf2_msgs")
 from diagnostic_msgs.msg import DiagnosticStatus
-from live_graph import Observer, Program, observing, recorder, replay, values, wait_until
+from live_graph import Observer, Program, observing, recorder, replay, set_parameter, values, wait_until
 
 pytestmark = pytest.mark.live
 
@@ -146,10 +146,10 @@ def test_a_publisher_that_comes_late(drive: Drive, tmp_path: Path, observer: Obs
     assert_same_scenes(tmp_path / "live", tmp_path / "offline")
 
 
-@pytest.mark.parametrize(("late_s", "lost"), [(1.0, False), (2.5, True)])
+@pytest.mark.parametrize(("late_s", "lost"), [(1.0, False), (3.0, True)])
 def test_static_transforms_that_come_late(tmp_path: Path, observer: Observer, late_s: float, lost: bool) -> None:
-    """Later than ``sync.wait_s`` the frames from before are lost live; a recording is looked through beforehand."""
-    drive = make_drive(tmp_path, replace(SMALL, late_static_s=late_s, seconds=3.5))
+    """Much later than ``sync.wait_s`` the frames from before are lost; a recording is looked through beforehand."""
+    drive = make_drive(tmp_path, replace(SMALL, late_static_s=late_s))
     convert_bag(drive.bag, drive.config, tmp_path / "offline")
     held = ("--pause-at", str(late_s + 0.45))  # counted from the first transform, half a second before the first sweep
     with recorder(drive.config_path, tmp_path / "live") as node, replay(drive.bag, flags=held) as player:
@@ -166,7 +166,7 @@ def test_static_transforms_that_come_late(tmp_path: Path, observer: Observer, la
     [scene] = scenes(tmp_path / "live")
     causes = manifest(scene)["losses"][LIDAR]
     assert set(causes) <= {"unknown_frame", "unconnected_frames"}
-    assert manifest(scene)["frames"] == 35 - sum(causes.values())
+    assert manifest(scene)["frames"] == 40 - sum(causes.values())
     assert 1 <= sum(causes.values()) <= 7
     assert_valid(tmp_path / "live")
 
@@ -230,6 +230,35 @@ def test_sigterm_in_mid_scene_keeps_every_whole_frame(drive: Drive, tmp_path: Pa
             assert filecmp.cmp(scene / path, whole / path, shallow=False), path
         assert cloud(scene, index) == cloud(whole, index)
     assert not list((tmp_path / "live" / "open").iterdir())
+
+
+def test_a_disk_without_room_thins_then_pauses_and_counts_every_loss(tmp_path: Path, observer: Observer) -> None:
+    """While the spool has no room the queue fills; then every fourth frame of it is kept until it is short again."""
+    drive = make_drive(tmp_path, replace(SMALL, points=6000, cameras=1))
+    tight = ("queue.max_bytes:=2000000", f"spool.min_free_bytes:={2**62}", "diagnostics.recent_s:=60.0")
+    with recorder(drive.config_path, tmp_path / "live", *tight) as node:
+        with replay(drive.bag, seen_by=observer, flags=("--rate", "2")) as player:
+            player.wait_for("done")
+            full = observer.status("spool", lambda status: status.level == ERROR)
+            assert "spool.when_full is block" in full.message
+            node.wait_for("lost: ")
+            set_parameter(observer, "spool.min_free_bytes", 0)
+            paused = observer.status("scenes", lambda status: "recording pauses" in status.message)
+            assert paused.level == ERROR
+            counted = observer.status("scenes", lambda status: accounted(status) == 40)
+        assert node.end() == 0
+        assert node.output.count("lost: ") == 1
+    assert int(values(counted)[f"{LIDAR} overload"]) > 0
+    assert int(values(counted)[f"{LIDAR} queue_full"]) > 0
+    losses = [manifest(scene)["losses"].get(LIDAR, {}) for scene in scenes(tmp_path / "live")]
+    assert sum(loss.get("overload", 0) for loss in losses) == int(values(counted)[f"{LIDAR} overload"])
+    assert_valid(tmp_path / "live")
+
+
+def accounted(status: DiagnosticStatus) -> int:
+    """Count the sweeps that are in a frame or lost."""
+    counts = values(status)
+    return int(counts["frames"]) + sum(int(n) for name, n in counts.items() if name.startswith(f"{LIDAR} "))
 
 
 def test_static_transforms_published_as_volatile_are_explained(

@@ -17,9 +17,8 @@ pytest.importorskip("tf2_msgs", reason="needs tf2_msgs: python -m nucleus_bridge
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import GetState
-from live_graph import HERE, RECORDER, Observer, Program, new_domain, observing, recorder, replay, values
-from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters
-from rclpy.parameter import Parameter
+from live_graph import HERE, RECORDER, Observer, Program, new_domain, observing, recorder, replay, set_parameter, values
+from rcl_interfaces.srv import DescribeParameters, GetParameters
 
 pytestmark = pytest.mark.live
 
@@ -123,12 +122,6 @@ def test_parameters_are_described_checked_and_applied(drive: Drive, tmp_path: Pa
             observer.status("sensor /lidar/top/points", lambda status: "was silent for" in status.message)
             player.wait_for("done")
         assert node.end() == 0
-
-
-def set_parameter(observer: Observer, name: str, value: object) -> str:
-    request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
-    [result] = observer.call(SetParameters, f"{RECORDER}/set_parameters", request).results
-    return "" if result.successful else result.reason or "refused"
 
 
 @pytest.mark.parametrize(

@@ -199,3 +199,31 @@ def test_a_disk_that_fails_is_a_failure_with_its_reason(
     run.recording.start()
     assert run.recording.stop(LIMIT_S)
     assert str(tmp_path / "spool" / "open") in run.recording.failure
+
+
+def test_a_long_queue_is_thinned_by_whole_frames_and_counted(config: Config, tmp_path: Path) -> None:
+    path = recording(frames=20).write(tmp_path / "many")
+    with open_bag(path) as bag:
+        messages = list(bag.messages([topic.name for topic in bag.topics]))
+    size = sum(len(message.data) for message in messages)
+    run = Run(config, tmp_path / "spool")
+    run.offer(messages)
+    run.recording.max_bytes = size  # full at first, and less and less so
+    run.finish()
+    [scene] = run.scenes
+    losses = scene.manifest.losses["/points"]
+    assert set(losses) == {"overload"}
+    assert 20 - scene.manifest.frames == losses["overload"]
+    assert losses["overload"] > 5
+    assert "/image" not in scene.manifest.missing
+    stamps = [item.path for item in scene.manifest.files if item.path.endswith(".jpg")]
+    assert len(stamps) == scene.manifest.frames
+
+
+def test_thinning_can_be_switched_off(config: Config, messages: list[Message], tmp_path: Path) -> None:
+    run = Run(replace(config, queue=replace(config.queue, thin_at=1.0)), tmp_path / "spool")
+    run.offer(messages)
+    run.recording.max_bytes = run.recording.queued_bytes
+    run.finish()
+    assert run.scenes[0].manifest.frames == FRAMES
+    assert not run.scenes[0].manifest.losses
