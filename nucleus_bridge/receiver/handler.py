@@ -138,6 +138,8 @@ class RequestHandler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         request, path = self._request()
+        if not cast("Any", self.server).rate.take():
+            raise Refusal(429, "too many requests", headers=(("Retry-After", "1"),))
         self._input.allow(self._limits.idle_s + request.body.length / _SLOWEST_BYTES_PER_S)
         application = self._application
         fault = application.injector.draw(self.command, path) if path.startswith(("/v1/", "/put/")) else None

@@ -25,6 +25,7 @@ class Limits:
         max_item_bytes: Largest point cloud or image that is read for a check.
         max_header_bytes: Request line and headers together.
         max_connections: Connections served at a time; more wait, then get 503.
+        max_requests_per_s: Requests served, over ten seconds; more get 429.
         idle_s: Longest wait for a request's head, and for each piece of a body or answer.
     """
 
@@ -33,6 +34,7 @@ class Limits:
     max_item_bytes: int = 128 << 20
     max_header_bytes: int = 32 << 10
     max_connections: int = 64
+    max_requests_per_s: float = 1000.0
     idle_s: float = 30.0
 
 

@@ -13,6 +13,7 @@ from http.server import ThreadingHTTPServer
 from typing import Any
 
 from nucleus_bridge.receiver.handler import Application, RequestHandler
+from nucleus_bridge.receiver.rate import RequestRate
 
 HOST = "127.0.0.1"
 _CONNECTION_WAIT_S = 2.0
@@ -28,6 +29,7 @@ class LoopbackServer(ThreadingHTTPServer):
 
     def __init__(self, port: int, application: Application) -> None:
         self.application = application
+        self.rate = RequestRate(application.limits.max_requests_per_s)
         self._slots = threading.BoundedSemaphore(application.limits.max_connections)
         self._slot_count = application.limits.max_connections
         self._open: set[socket.socket] = set()

@@ -17,7 +17,7 @@ from harness import Target, scratch_folder
 from receiver_driver import KEY, Driver, make_scene, write_items
 
 from nucleus_bridge.errors import BridgeError, ConfigError, UploadError
-from nucleus_bridge.receiver import Receiver, resolvers_from_mappings
+from nucleus_bridge.receiver import Limits, Receiver, resolvers_from_mappings
 from nucleus_bridge.upload.nucleus import NucleusClient
 from nucleus_bridge.upload.retry import Retry, TransientError
 from nucleus_bridge.upload.scene_files import same_structure
@@ -43,7 +43,7 @@ def receiver() -> Driver:
     (SCRATCH / "bucket").mkdir()
     write_items(SCRATCH / "bucket")
     resolvers = resolvers_from_mappings([f"s3://bucket={SCRATCH / 'bucket'}"])
-    driver = Driver(Receiver(SCRATCH / "kept", resolvers=resolvers).start())
+    driver = Driver(Receiver(SCRATCH / "kept", resolvers=resolvers, limits=Limits(max_requests_per_s=1e9)).start())
     driver.dataset = driver.create()
     return driver
 

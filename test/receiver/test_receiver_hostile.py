@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from receiver_driver import Driver, make_scene
 
 from nucleus_bridge.receiver import Limits
+from nucleus_bridge.receiver.rate import RequestRate
 
 AUTH = "Authorization: Basic " + base64.b64encode(b"test_key:").decode()
 HOST = "Host: 127.0.0.1"
@@ -200,6 +201,23 @@ def test_more_connections_than_allowed_are_told_to_wait(serve: Callable[..., Dri
     with socket.create_connection(("127.0.0.1", port), timeout=60) as idle:
         idle.sendall(b"GET")
         assert talk(driver, b"").startswith(b"HTTP/1.1 503 ")
+
+
+def test_more_requests_than_allowed_are_told_to_wait(serve: Callable[..., Driver]) -> None:
+    driver = serve(limits=Limits(max_requests_per_s=0.5))
+    statuses = [driver.call("GET", "dataset/details", {}).status_code for _ in range(200)]
+    assert statuses[:5] == [200] * 5
+    assert set(statuses) == {200, 429}
+
+
+def test_the_rate_of_requests_is_that_of_ten_seconds() -> None:
+    now = [0.0]
+    rate = RequestRate(2.0, lambda: now[0])
+    assert [rate.take() for _ in range(21)] == [True] * 20 + [False]
+    now[0] = 1.0
+    assert [rate.take() for _ in range(3)] == [True, True, False]
+    now[0] = 1000.0
+    assert [rate.take() for _ in range(21)] == [True] * 20 + [False]
 
 
 def connection_threads() -> int:
