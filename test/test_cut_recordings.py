@@ -141,6 +141,7 @@ def test_a_cut_recording_says_what_was_kept_and_what_is_lost(
     out = capsys.readouterr().out
     assert f"damaged: {path} at byte" in out
     assert "the rest is lost" in out
+    assert out.endswith("lost: what was in the damaged parts\n")
     (scene,) = (spool / "scenes").iterdir()
     manifest = json.loads((scene / "manifest.json").read_text())
     assert f"1 scenes (1 new), {manifest['frames']} frames, {manifest['items']} items" in out

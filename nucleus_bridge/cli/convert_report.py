@@ -100,7 +100,10 @@ def _totals(results: Sequence[BagResult], made: Sequence[Conversion]) -> str:
     left_out = _by_cause(losses, expected=True)
     if left_out:
         lines.append(f"left out by choice: {left_out}")
-    lines.append(f"lost: {_by_cause(losses, expected=False) or 'nothing'}")
+    lost = [_by_cause(losses, expected=False)]
+    if any(part.loses_messages for conversion in made for part in conversion.damage):
+        lost.append("what was in the damaged parts")
+    lines.append(f"lost: {'; '.join(filter(None, lost)) or 'nothing'}")
     return "\n".join(lines)
 
 

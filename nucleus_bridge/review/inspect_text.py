@@ -30,7 +30,8 @@ def sections(report: BagReport) -> Iterator[Section]:
 
 
 def _sections(report: BagReport) -> Iterator[Section]:
-    scope = "everything was read" if report.whole else (
+    read = "everything that can be read was" if report.damage else "everything was read"
+    scope = read if report.whole else (
         f"gaps, drops, clocks and the trial run are from the first {report.read_s:.1f} s; --full reads everything"
     )  # fmt: skip
     yield Section(
