@@ -19,6 +19,7 @@ NODE_NAMES = ("nucleus_recorder", "nucleus_uploader")
 _ROS_OWN = ("use_sim_time", "start_type_description_service")
 _ROS_OWN_PREFIXES = ("qos_overrides.",)
 _INTEGERS = 1 << 63
+_LARGEST_FILE = 1_000_000
 _SENSOR_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
@@ -85,6 +86,23 @@ def parse_yaml(text: str, name: str) -> object:
         raise ConfigError(message) from None
 
 
+def read_text(path: Path, name: str) -> str:
+    """Read a file that a person wrote.
+
+    Raises:
+        ConfigError: It is missing, unreadable, no text, or far larger than anybody writes.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LARGEST_FILE + 1)
+        if len(data) > _LARGEST_FILE:
+            raise ConfigError(f"{name}: cannot be read: it has more than {_LARGEST_FILE} bytes")
+        return data.decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}"
+        raise ConfigError(message) from None
+
+
 def read_file(path: Path) -> dict[str, object]:
     """Read a ROS 2 parameter file into raw values under flat dotted names.
 
@@ -93,12 +111,7 @@ def read_file(path: Path) -> dict[str, object]:
     Raises:
         ConfigError: The file is missing, unreadable or no parameter file.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        message = f"configuration {path}: cannot be read: {getattr(error, 'strerror', None) or error}"
-        raise ConfigError(message) from None
-    document = parse_yaml(text, f"configuration {path}")
+    document = parse_yaml(read_text(path, f"configuration {path}"), f"configuration {path}")
     if not isinstance(document, Mapping):
         message = f"configuration {path}: expected a ROS 2 parameter file that starts with '/**: ros__parameters:'"
         raise ConfigError(message)

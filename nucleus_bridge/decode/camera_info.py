@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nucleus_bridge.config.loader import parse_yaml
+from nucleus_bridge.config.loader import parse_yaml, read_text
 from nucleus_bridge.decode.cdr import deserialise, naming, strip_slashes, to_ns
 from nucleus_bridge.decode.distortion import BROWN_CONRADY, read_distortion
 from nucleus_bridge.errors import CalibrationError, ConfigError
@@ -107,12 +107,7 @@ def load_calibration(path: Path) -> CameraInfo:
     Raises:
         ConfigError: The file cannot be read, or a key is missing or holds something else.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"calibration file {path} cannot be read: {error}"
-        raise ConfigError(msg) from error
-    content = parse_yaml(text, f"calibration file {path}")
+    content = parse_yaml(read_text(path, f"calibration file {path}"), f"calibration file {path}")
     if not isinstance(content, Mapping):
         msg = f"calibration file {path} holds no keys; expected image_width, camera_matrix, ..."
         raise ConfigError(msg)
