@@ -82,7 +82,8 @@ def _on_disk(argument: str) -> Iterator[Place]:
             if (inside := Path(match)).is_dir():
                 yield from _in_folder(inside)
             elif inside.name.endswith(SUFFIXES):
-                yield from _of_files(inside.parent, [inside.name])
+                of_one = group(path.name for path in inside.parent.iterdir()) == [""]
+                yield inside.parent if of_one else inside
     else:
         yield path  # says itself what is wrong with it
 
