@@ -129,22 +129,22 @@ class Recording:
         return path
 
 
-def recording(frames: int = 5, speed: float = 1.0) -> Recording:
+def recording(frames: int = 5, speed: float = 1.0, start_ns: int = START_NS) -> Recording:
     """A lidar, a camera and poses at 10 Hz that make one scene without a loss."""
     made = Recording()
     made.add(
         "/tf_static",
         transforms(
-            ("base_link", "lidar", START_NS, (0, 0, 2), UNIT), ("base_link", "camera", START_NS, (1, 0, 1), OPTICAL)
+            ("base_link", "lidar", start_ns, (0, 0, 2), UNIT), ("base_link", "camera", start_ns, (1, 0, 1), OPTICAL)
         ),
-        START_NS - 500 * MS,
+        start_ns - 500 * MS,
     )
     for number in range(-1, 10 * frames + 2):
-        stamp = START_NS + 10 * number * MS
+        stamp = start_ns + 10 * number * MS
         pose = ("map", "base_link", stamp, (speed * number * 0.01, 0.0, 0.0), UNIT)
         made.add("/tf", transforms(pose), stamp + MS)
     for number in range(frames):
-        stamp = START_NS + 100 * number * MS
+        stamp = start_ns + 100 * number * MS
         made.add("/points", cloud(stamp), stamp + 3 * MS)
         made.add("/info", info(stamp), stamp + 4 * MS)
         made.add("/image", compressed(stamp), stamp + 5 * MS)
