@@ -14,7 +14,7 @@ from nucleus_bridge.model import Message
 from nucleus_bridge.pipeline import Pipeline
 from nucleus_bridge.pipeline.losses import Table, faults, merge, ordered
 from nucleus_bridge.render import SceneRecorder
-from nucleus_bridge.render.workers import executor_for, keep_freed_memory
+from nucleus_bridge.render.workers import executor_for
 from nucleus_bridge.spool import SealedScene, Spool, conversions
 from nucleus_bridge.spool.conversions import Conversion, DamageNote, SceneSummary
 
@@ -153,7 +153,6 @@ def _run(
     recording: Bag, pipeline: Pipeline, spool: Spool, workers: int, *, force: bool, observer: Observer
 ) -> tuple[list[SealedScene], SceneRecorder]:
     scenes: list[SealedScene] = []
-    keep_freed_memory()
     with executor_for(workers) as executor:
         recorder = SceneRecorder(
             pipeline.config, spool, executor, in_flight=3 * workers if workers > 1 else 0, force=force

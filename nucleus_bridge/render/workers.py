@@ -107,6 +107,7 @@ class _Arena:
 
 def executor_for(workers: int) -> Executor:
     """Return an executor: this process for one worker, that many processes for more."""
+    keep_freed_memory()
     if workers <= 1:
         return InlineExecutor()
     return processes(workers)

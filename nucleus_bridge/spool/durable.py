@@ -46,7 +46,8 @@ def _start_writeback(descriptor: int) -> None:
     On Linux this is what the advice does with pages that are not on the disk yet; elsewhere it is a hint or missing.
     """
     if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        with suppress(OSError):
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def sync_file(path: Path) -> None:
