@@ -271,7 +271,7 @@ class Recording:
         """Keep fewer frames while the queue is long, and all of them again once it is short."""
         fill = self.queued_bytes / self.max_bytes
         every = self._every
-        if fill <= self._thin_at / 2:
+        if self._thin_at >= 1.0 or fill <= self._thin_at / 2:
             every = 1
         elif fill > (1.0 + self._thin_at) / 2:
             every = THINNED_MORE
