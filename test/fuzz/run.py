@@ -26,7 +26,7 @@ def main() -> int:
     parser.add_argument("--memory-mb", type=int, default=1024, help="memory that the cases may take")
     parser.add_argument("--atheris", type=int, metavar="SECONDS", help="let atheris choose the cases for so long")
     options = parser.parse_args()
-    warnings.simplefilter("error")
+    warnings.simplefilter("error", RuntimeWarning)  # of numpy: NaN where none was thought of
     if options.atheris:
         return guided(options)
     from harness import Memory, no_hang
