@@ -37,7 +37,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
         description="Send sealed scenes to the object store, submit them to Nucleus and follow each job to its end. "
         "With --task each sensor-fusion scene becomes an annotation task instead. May be interrupted at any time and "
         "goes on where it was. The API key is taken from NUCLEUS_API_KEY, for tasks from SCALE_API_KEY.",
-        epilog="examples: nucleus-bridge upload /data/spool --store s3://bucket/drives --dataset my_drives; "
+        epilog="example: nucleus-bridge upload /data/spool --store s3://bucket/drives --dataset my_drives; "
         "nucleus-bridge upload /data/fusion --store s3://bucket/drives --task cuboids.yaml",
     )
     parser.add_argument("spool", metavar="SPOOL", type=Path, help="folder with the scenes")
