@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -113,6 +115,12 @@ def test_printing_and_leaving_are_for_the_command_line() -> None:
             if isinstance(node, ast.Call):
                 called = ast.unparse(node.func)
                 assert called not in ("print", "sys.exit", "exit"), f"{path} calls {called}"
+
+
+def test_what_renders_starts_without_the_message_types_and_the_other_commands() -> None:
+    program = "import sys, nucleus_bridge.cli.main, nucleus_bridge.render.frame; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+    assert not {"rosbags", "requests", "nucleus_bridge.review", "nucleus_bridge.upload"} & set(loaded.stdout.split())
 
 
 def test_the_public_names_are_what_the_documentation_says() -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,10 @@ RELATIVE = (("vx", "vy", "vz"), ("velocity_x", "velocity_y", "velocity_z"))
 RADIAL = ("doppler_velocity", "radial_velocity", "radial_speed", "range_rate", "doppler", "v_r", "velocity")
 STRENGTH = ("rcs", "RCS", "amplitude", "power", "snr", "intensity")
 
-register(RADAR_SCAN, RADAR_SCAN_DEFINITION)
+
+@lru_cache(maxsize=1)
+def _make_scan_known() -> None:
+    register(RADAR_SCAN, RADAR_SCAN_DEFINITION)
 
 
 def decode_radar(message: Message) -> RadarScan:
@@ -41,6 +45,7 @@ def decode_radar(message: Message) -> RadarScan:
         CloudError: There are neither coordinates nor range and azimuth (``missing_field``), or as for any PointCloud2.
         DecodeError: The bytes are no such message, or the stamp is not set (``zero_stamp``).
     """
+    _make_scan_known()
     if message.type_name == RADAR_SCAN:
         return _from_scan(message)
     cloud = deserialise(message, POINTCLOUD2, RADAR_SCAN)
