@@ -114,16 +114,19 @@ def publish(given: argparse.Namespace) -> None:
         kind = Image if given.image == "raw" else CompressedImage
         sensors.append((node.create_publisher(CameraInfo, f"/camera{index}/info", 20), info))
         sensors.append((node.create_publisher(kind, f"/camera{index}/image", 20), picture))
-    while not all(sensor.get_subscription_count() for sensor, _ in sensors) or not tf.get_subscription_count():
+    listeners = 2 if given.yardstick else 1
+    while any(one.get_subscription_count() < listeners for one in (tf, *(sensor for sensor, _ in sensors))):
         time.sleep(0.05)
     start_ns, begin = time.time_ns(), time.monotonic()
     size = sum(len(message) for _, message in sensors)
     print(f"{size * RATE_HZ / 1e6:.0f} MB/s", flush=True)
     ticks = TF_HZ // RATE_HZ
+    gap_from = given.seconds * TF_HZ // 4
     for tick in range(given.seconds * TF_HZ + 5 * ticks):
         time.sleep(max(0.0, begin + tick / TF_HZ - time.monotonic()))
         stamp_ns = start_ns + tick * 10**9 // TF_HZ
-        tf.publish(transform("map", "base_link", stamp_ns, 0.1 * tick / ticks))
+        if not 0 <= tick - gap_from < given.tf_gap * TF_HZ:
+            tf.publish(transform("map", "base_link", stamp_ns, 0.1 * tick / ticks))
         frame, slot = divmod(tick - ticks, ticks)  # a sweep is published when it is over
         if 0 <= frame < given.seconds * RATE_HZ:
             for sensor, message in sensors[slot::ticks]:
@@ -206,6 +209,7 @@ class Watch:
         self._node = rclpy.create_node("watch")
         self._node.create_subscription(DiagnosticArray, "/diagnostics", self._take, 10)
         self.values: dict[str, str] = {}
+        self.waits: dict[str, str] = {}
         self.memory: list[int] = []
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)
@@ -215,6 +219,8 @@ class Watch:
         for status in array.status:
             if status.name.endswith(": scenes"):
                 self.values = {pair.key: pair.value for pair in status.values}
+            if status.name.endswith(": tf"):
+                self.waits = {pair.key: pair.value for pair in status.values}
         self.memory.append(sum(map(resident_bytes, family(self._pid))))
 
 
@@ -243,6 +249,7 @@ def main() -> int:
     parser.add_argument("--cameras", type=int, default=6)
     parser.add_argument("--image", choices=("jpeg", "raw"), default="jpeg")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--tf-gap", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--idle", action="store_true", help="measure a recorder that has nothing to record")
     parser.add_argument("--sim-time", action="store_true", help="with --idle: take the time from /clock")
     parser.add_argument("--yardstick", action="store_true", help="run a bare subscriber beside the recorder")
