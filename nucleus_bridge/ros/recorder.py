@@ -177,11 +177,11 @@ class RecorderNode(LifecycleNode):
         if recording is None:
             return
         if type_name in SAMPLE_TYPES and self._paused:
-            recording.lose(topic, "paused", data)
+            recording.inbox.lose(topic, "paused", data)
         elif type_name in SAMPLE_TYPES and self._waits_for_clock():
-            recording.lose(topic, "no_clock", data)
+            recording.inbox.lose(topic, "no_clock", data)
         else:
-            recording.offer(topic, type_name, time.time_ns(), data)
+            recording.inbox.offer(topic, type_name, time.time_ns(), data)
 
     def _waits_for_clock(self) -> bool:
         clock = self.get_clock()
@@ -189,7 +189,7 @@ class RecorderNode(LifecycleNode):
 
     def _on_transport_loss(self, topic: str) -> None:
         if self._recording is not None:
-            self._recording.lose(topic, "lost_in_transport")
+            self._recording.inbox.lose(topic, "lost_in_transport")
 
     def _on_clock_jump(self, jump: Any) -> None:
         if self._recording is not None:
@@ -252,7 +252,7 @@ class RecorderNode(LifecycleNode):
         state = "inactive" if recording is None else "paused" if self._paused else "active"
         progress = recording.take_progress() if recording else self._last
         self._log_losses(progress.losses)
-        queued = recording.take_most_queued() if recording else 0
+        queued = recording.inbox.take_most_queued() if recording else 0
         array = self._reporter.report(self.config, self._listening, Snapshot(state, progress, queued, self._failure))
         array.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(array)

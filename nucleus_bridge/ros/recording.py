@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from queue import Empty, SimpleQueue
+from queue import Empty
 
 from nucleus_bridge.config import Config
 from nucleus_bridge.decode.cdr import peek_header
@@ -21,51 +21,23 @@ from nucleus_bridge.pipeline.events import Event, FrameReady, Residual, SceneEnd
 from nucleus_bridge.pipeline.frame_builder import Wait
 from nucleus_bridge.pipeline.losses import Table, merge
 from nucleus_bridge.render import SceneRecorder
+from nucleus_bridge.ros.inbox import ClockStep, End, FinishScene, Inbox, Item, Lost
 from nucleus_bridge.ros.progress import Progress
 from nucleus_bridge.spool import SealedScene, Spool
 from nucleus_bridge.spool.quota import Quota, Room
 
-SMALL_BYTES = 64_000
-SMALL_RESERVE = 16_000_000
-"""Transforms, calibrations and fixes are small and cannot be done without: they may exceed the limit by this much."""
-RESUME_AT = 0.5
 THINNED, THINNED_MORE = 2, 4
 FRAMES_IN_FLIGHT_PER_WORKER = 3
-_HEAD_BYTES = 512
 _REPORT_PERIOD_S = 0.1
 _ASK_AGAIN_S = 0.5
 _SLICE_S = 0.1
-
-
-@dataclass(frozen=True)
-class _Lost:
-    topic: str
-    cause: str
-    head: bytes
-
-
-@dataclass(frozen=True)
-class _ClockStep:
-    now_ns: int
-    step_ns: int
-
-
-@dataclass(frozen=True)
-class _FinishScene:
-    done: Callable[[str], None]
-
-
-class _End:
-    """Nothing comes after it."""
-
-
-_Item = Message | _Lost | _ClockStep | _FinishScene | _End
 
 
 class Recording:
     """Takes messages from one thread and makes scenes of them in another.
 
     Attributes:
+        inbox: Where messages are handed over.
         progress: The latest snapshot.
         failure: Why the recording cannot go on, or "".
     """
@@ -84,7 +56,7 @@ class Recording:
         """
         self.progress = Progress()
         self.failure = ""
-        self.max_bytes = config.queue.max_bytes
+        self.inbox = Inbox(config.queue.max_bytes)
         self._thin_at = config.queue.thin_at
         self._every = 1
         self._sealed = sealed
@@ -93,15 +65,9 @@ class Recording:
         self._pipeline = Pipeline(config)
         in_flight = FRAMES_IN_FLIGHT_PER_WORKER * config.queue.workers
         self._scenes = SceneRecorder(config, spool, executor, in_flight=in_flight)
-        self._queue: SimpleQueue[_Item] = SimpleQueue()
-        self._put_bytes = 0  # this and the next two are written by the callbacks' thread alone
-        self._most_queued = 0
-        self._shedding = False
-        self._handed_losses: Table = {}  # by the callbacks' thread as well
         self._booked: Table = {}
         self._longest = Wait()
         self._told: Progress | None = None
-        self._taken_bytes = 0  # written by the recording's thread alone
         self._stopping = threading.Event()
         self._time_left_s = 0.0
         self._looked_s = 0.0
@@ -121,16 +87,6 @@ class Recording:
         """Every topic that is wanted."""
         return self._pipeline.topics
 
-    @property
-    def queued_bytes(self) -> int:
-        """Bytes received and not looked at yet."""
-        return self._put_bytes - self._taken_bytes
-
-    def take_most_queued(self) -> int:
-        """Return the most bytes that were queued since this was asked the last time; for the callbacks' thread."""
-        most, self._most_queued = self._most_queued, self.queued_bytes
-        return most
-
     def take_progress(self) -> Progress:
         """Return the latest snapshot to be told, for the callbacks' thread; the longest wait counts anew after it.
 
@@ -138,13 +94,13 @@ class Recording:
         """
         self._told = told = self.progress
         losses = {topic: dict(causes) for topic, causes in told.losses.items()}
-        merge(losses, self._handed_losses)
+        merge(losses, self.inbox.losses)
         merge(losses, {t: {c: -count for c, count in causes.items()} for t, causes in told.booked.items()})
         return replace(told, losses=losses)
 
     def apply(self, config: Config) -> None:
         """Take the values of live parameters."""
-        self.max_bytes = config.queue.max_bytes
+        self.inbox.max_bytes = config.queue.max_bytes
         self._thin_at = config.queue.thin_at
         self._quota = Quota(self._spool, config.spool)
 
@@ -152,36 +108,13 @@ class Recording:
         """Start the thread."""
         self._thread.start()
 
-    def offer(self, topic: str, type_name: str, log_ns: int, data: bytes) -> None:
-        """Hand over a message; it is dropped and counted when the queue is full. Never waits.
-
-        Once something large was dropped, everything large is until half of the queue is free: rather no frame for a
-        while than parts of frames all the time.
-        """
-        size = len(data)
-        is_small = size <= SMALL_BYTES
-        wanted = self.queued_bytes + size
-        if not is_small:
-            self._shedding = wanted > (self.max_bytes * RESUME_AT if self._shedding else self.max_bytes)
-        if wanted > self.max_bytes + SMALL_RESERVE if is_small else self._shedding:
-            self.lose(topic, "queue_full", data)
-            return
-        self._put_bytes += size
-        self._most_queued = max(self._most_queued, self.queued_bytes)
-        self._queue.put(Message(topic, type_name, log_ns, data))
-
-    def lose(self, topic: str, cause: str, data: bytes = b"") -> None:
-        """Count a message that is not handed over."""
-        merge(self._handed_losses, {topic: {cause: 1}})
-        self._queue.put(_Lost(topic, cause, data[:_HEAD_BYTES]))
-
     def clock_jumped(self, now_ns: int, step_ns: int) -> None:
         """Start over after what was handed over before: the clock went back by ``step_ns`` to ``now_ns``."""
-        self._queue.put(_ClockStep(now_ns, step_ns))
+        self.inbox.put(ClockStep(now_ns, step_ns))
 
     def finish_scene(self, done: Callable[[str], None]) -> None:
         """End the open scene; ``done`` is told what came of it, in the recording's thread."""
-        self._queue.put(_FinishScene(done))
+        self.inbox.put(FinishScene(done))
         if self._ended:
             self._answer_rest()
 
@@ -193,7 +126,7 @@ class Recording:
         """
         self._time_left_s, self._looked_s = within_s / 2, time.monotonic()
         self._stopping.set()
-        self._queue.put(_End())
+        self.inbox.put(End())
         for _ in range(round(within_s / _SLICE_S)):
             self._thread.join(_SLICE_S)
             if not self._thread.is_alive():
@@ -213,7 +146,7 @@ class Recording:
         try:
             while True:
                 item = self._next()
-                if isinstance(item, _End):
+                if isinstance(item, End):
                     break
                 self._take(item)
             self._handle(self._pipeline.finish())
@@ -234,42 +167,42 @@ class Recording:
         """Answer requests that came after the end."""
         with suppress(Empty):
             while True:
-                item = self._queue.get_nowait()
-                if isinstance(item, _FinishScene):
+                item = self.inbox.get_nowait()
+                if isinstance(item, FinishScene):
                     item.done("the recording has ended")
 
-    def _next(self) -> _Item:
+    def _next(self) -> Item:
         now = time.monotonic()
         if now >= self._next_report:
             self._report()
             self._next_report = now + _REPORT_PERIOD_S
         try:
-            return self._queue.get_nowait()
+            return self.inbox.get_nowait()
         except Empty:
             self._report()
-            return self._queue.get()
+            return self.inbox.get()
 
-    def _take(self, item: _Item) -> None:
+    def _take(self, item: Item) -> None:
         if isinstance(item, Message):
             if self._is_too_late():
                 self._count(item.topic, "stopping", item.data)
             else:
                 self._thin()
                 self._handle(self._pipeline.add(item))
-            self._taken_bytes += len(item.data)
-        elif isinstance(item, _Lost):
+            self.inbox.looked_at(item)
+        elif isinstance(item, Lost):
             self._count(item.topic, item.cause, item.head)
             merge(self._booked, {item.topic: {item.cause: 1}})
-        elif isinstance(item, _ClockStep):
+        elif isinstance(item, ClockStep):
             # The pipeline may have noticed by itself: then its time is past the step already.
             if self._pipeline.message_time_ns > item.now_ns + item.step_ns // 2:
                 self._handle(self._pipeline.restart())
-        elif isinstance(item, _FinishScene):
+        elif isinstance(item, FinishScene):
             self._finish_scene(item)
 
     def _thin(self) -> None:
         """Keep fewer frames while the queue is long, and all of them again once it is short."""
-        fill = self.queued_bytes / self.max_bytes
+        fill = self.inbox.queued_bytes / self.inbox.max_bytes
         every = self._every
         if self._thin_at >= 1.0 or fill <= self._thin_at / 2:
             every = 1
@@ -281,7 +214,7 @@ class Recording:
             self._every = every
             self._pipeline.thin(every)
 
-    def _finish_scene(self, item: _FinishScene) -> None:
+    def _finish_scene(self, item: FinishScene) -> None:
         before = self._sealed_scenes
         last: list[SealedScene] = []
         self._handle(self._pipeline.finish_scene(), last)

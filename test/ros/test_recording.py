@@ -14,7 +14,8 @@ from nucleus_bridge.bag import open_bag
 from nucleus_bridge.config import Config, load_config
 from nucleus_bridge.model import Message
 from nucleus_bridge.render.workers import InlineExecutor
-from nucleus_bridge.ros.recording import SMALL_RESERVE, Recording
+from nucleus_bridge.ros.inbox import SMALL_RESERVE
+from nucleus_bridge.ros.recording import Recording
 from nucleus_bridge.spool import SealedScene, Spool
 
 LIMIT_S = 60.0
@@ -44,7 +45,7 @@ class Run:
 
     def offer(self, messages: list[Message]) -> None:
         for message in messages:
-            self.recording.offer(message.topic, message.type_name, message.log_ns, message.data)
+            self.recording.inbox.offer(message.topic, message.type_name, message.log_ns, message.data)
 
     def finish(self) -> None:
         self.recording.start()
@@ -57,9 +58,9 @@ def test_everything_that_was_handed_over_reaches_the_scene(
 ) -> None:
     run = Run(config, tmp_path / "spool")
     run.offer(messages)
-    assert run.recording.queued_bytes == sum(len(message.data) for message in messages)
+    assert run.recording.inbox.queued_bytes == sum(len(message.data) for message in messages)
     run.finish()
-    assert run.recording.queued_bytes == 0
+    assert run.recording.inbox.queued_bytes == 0
     assert [scene.manifest.frames for scene in run.scenes] == [FRAMES]
     assert run.recording.progress.frames == FRAMES
     assert run.recording.progress.scenes == 1
@@ -68,10 +69,10 @@ def test_everything_that_was_handed_over_reaches_the_scene(
 
 def test_a_full_queue_drops_what_comes_and_counts_it(config: Config, messages: list[Message], tmp_path: Path) -> None:
     run = Run(config, tmp_path / "spool")
-    run.recording.max_bytes = 1_000_000
+    run.recording.inbox.max_bytes = 1_000_000
     big = Message("/points", "sensor_msgs/msg/PointCloud2", START_NS, messages[0].data + bytes(400_000))
     run.offer([big] * 5)
-    assert run.recording.queued_bytes <= 1_000_000
+    assert run.recording.inbox.queued_bytes <= 1_000_000
     run.finish()
     assert run.recording.progress.losses["/points"]["queue_full"] == 3
 
@@ -80,10 +81,10 @@ def test_small_messages_have_room_beyond_the_limit_and_no_more(
     config: Config, messages: list[Message], tmp_path: Path
 ) -> None:
     run = Run(config, tmp_path / "spool")
-    run.recording.max_bytes = 1_000_000
+    run.recording.inbox.max_bytes = 1_000_000
     small = Message("/tf", "tf2_msgs/msg/TFMessage", START_NS, bytes(50_000))
     run.offer([small] * 1000)
-    assert 1_000_000 < run.recording.queued_bytes <= 1_000_000 + SMALL_RESERVE
+    assert 1_000_000 < run.recording.inbox.queued_bytes <= 1_000_000 + SMALL_RESERVE
     run.finish()
     lost = run.recording.progress.losses["/tf"]["queue_full"]
     assert lost == 1000 - (1_000_000 + SMALL_RESERVE) // 50_000
@@ -93,7 +94,7 @@ def test_losses_go_to_the_scene_of_their_stamp(config: Config, messages: list[Me
     run = Run(config, tmp_path / "spool")
     image = next(message for message in messages if message.topic == "/image")
     run.offer([message for message in messages if message is not image])
-    run.recording.lose("/image", "paused", image.data)
+    run.recording.inbox.lose("/image", "paused", image.data)
     run.finish()
     assert run.scenes[0].manifest.losses["/image"] == {"paused": 1}
 
@@ -208,7 +209,7 @@ def test_a_long_queue_is_thinned_by_whole_frames_and_counted(config: Config, tmp
     size = sum(len(message.data) for message in messages)
     run = Run(config, tmp_path / "spool")
     run.offer(messages)
-    run.recording.max_bytes = size  # full at first, and less and less so
+    run.recording.inbox.max_bytes = size  # full at first, and less and less so
     run.finish()
     [scene] = run.scenes
     losses = scene.manifest.losses["/points"]
@@ -223,7 +224,7 @@ def test_a_long_queue_is_thinned_by_whole_frames_and_counted(config: Config, tmp
 def test_thinning_can_be_switched_off(config: Config, messages: list[Message], tmp_path: Path) -> None:
     run = Run(replace(config, queue=replace(config.queue, thin_at=1.0)), tmp_path / "spool")
     run.offer(messages)
-    run.recording.max_bytes = run.recording.queued_bytes
+    run.recording.inbox.max_bytes = run.recording.inbox.queued_bytes
     run.finish()
     assert run.scenes[0].manifest.frames == FRAMES
     assert not run.scenes[0].manifest.losses
