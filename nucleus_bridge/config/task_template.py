@@ -81,10 +81,11 @@ def load_task_template(path: Path) -> TaskTemplate:
 
 def _parse_json(text: str, name: str) -> object:
     def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        found = dict(pairs)
-        for key in found:
-            if sum(other == key for other, _ in pairs) > 1:
+        found: dict[str, object] = {}
+        for key, value in pairs:
+            if key in found:
                 raise ConfigError(f"{name}: key {key!r} is given twice")
+            found[key] = value
         return found
 
     try:
