@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 
+import yaml
 from bags import CONFIG, recording, write_config
 from harness import Target, is_refused, scratch_folder
 from recording_targets import YAML
 
 from nucleus_bridge.config import load_config
+from nucleus_bridge.config.task_template import load_task_template
 from nucleus_bridge.convert import convert_bag
 from nucleus_bridge.decode.camera_info import load_calibration
 from nucleus_bridge.demo import DriveOptions, demo_config
@@ -90,6 +93,13 @@ def with_file(path: Callable[[], Path], use: Callable[[], object], data: bytes) 
         file.write_bytes(whole)
 
 
+def use_template(name: str, data: bytes) -> None:
+    path = SCRATCH / name
+    path.write_bytes(data)
+    request = load_task_template(path).request("drive", ["s3://bucket/drive/0.json"], "json", "0" * 64)
+    assert json.loads(json.dumps(request, allow_nan=False))["unique_id"] == "drive"
+
+
 def use_scene() -> int:
     """Read a scene in every way there is; each may refuse it, returns how many did."""
     folder = spool().scenes()[0]
@@ -147,7 +157,29 @@ def long_config() -> bytes:
     return demo_config(DriveOptions(lidars=2, cameras=2)).encode()
 
 
+TEMPLATE = {
+    "labels": ["car", {"choice": "vehicle", "subchoices": ["bus", "truck"]}],
+    "instruction": "Mark what moves.",
+    "metadata": {"route": 7},
+    "extra": {"new_setting": [1.5, None]},
+}
 TARGETS = [
+    Target(
+        "task_template",
+        partial(use_template, "template.yaml"),
+        lambda: [yaml.safe_dump(TEMPLATE).encode(), b"labels: [car]\npriority: 20\n"],
+        (ConfigError,),
+        tokens=YAML,
+        cases=1_000,
+    ),
+    Target(
+        "task_template_json",
+        partial(use_template, "template.json"),
+        lambda: [json.dumps(TEMPLATE).encode()],
+        (ConfigError,),
+        tokens=JSON,
+        cases=1_000,
+    ),
     Target("config", use_config, lambda: [CONFIG.encode(), long_config()], (ConfigError,), tokens=YAML, cases=1_000),
     Target(
         "override",
