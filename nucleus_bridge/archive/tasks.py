@@ -73,19 +73,17 @@ class TaskRunner:
             self._close()
 
     def _submit(self) -> None:
-        if self._executor is None:
-            self._executor = self._workplace.start()
-        if self._suspects:
-            if not self._flying:
-                self._fly(self._suspects.popleft())
-            return
+        executor = self._executor = self._executor or self._workplace.start()
         alone = any(task.deaths for task in self._flying.values())
-        while self._waiting and not alone and len(self._flying) < self._workplace.at_once:
-            self._fly(self._waiting.popleft())
-
-    def _fly(self, task: Task) -> None:
-        if self._executor is not None:
-            self._flying[self._executor.submit(task.function, task.argument)] = task
+        at_once = 1 if self._suspects else self._workplace.at_once
+        line = self._suspects or self._waiting
+        try:
+            while line and not alone and len(self._flying) < at_once:
+                self._flying[executor.submit(line[0].function, line[0].argument)] = line[0]
+                line.popleft()
+        except BrokenExecutor:  # a worker died while it had nothing to do
+            if not self._flying:
+                self._end_executor()
 
     def _after_a_death(self) -> Iterator[tuple[Task, Any]]:
         """Sort out what was under way."""
