@@ -26,9 +26,10 @@ demo: core
 	@tools/demo.sh $(BIN) demo-output
 
 test: dev
-	@$(SETUP) ros client
+	@$(SETUP) ros client lidar_io
 	$(MAKE) --no-print-directory check
 	@if [ -e .venv-client/.done-client ]; then export NUCLEUS_BRIDGE_CLIENT_PYTHON="$(CURDIR)/.venv-client/bin/python"; fi; \
+	if [ -e .venv-lidar-io/.done-lidar_io ]; then export NUCLEUS_BRIDGE_LIDAR_IO_PYTHON="$(CURDIR)/.venv-lidar-io/bin/python"; fi; \
 	export AMENT_PREFIX_PATH="$(CURDIR)/.venv"; \
 	failed=0; set -x; \
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not live and not slow" $(PYTEST_ARGS) || [ $$? = 5 ] || failed=1; \
@@ -47,6 +48,6 @@ core dev:
 	@$(SETUP) $@
 
 clean:
-	rm -rf .venv .venv-client demo-output build *.egg-info
+	rm -rf .venv .venv-client .venv-lidar-io demo-output build *.egg-info
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
