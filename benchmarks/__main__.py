@@ -5,7 +5,7 @@
     python -m benchmarks --json after.json              # and keep the figures
     python -m benchmarks --compare before.json after.json
 
-Scale's own writer takes part where NUCLEUS_BRIDGE_LIDARIO_PYTHON names an interpreter that has ``scale-lidar-io``.
+Scale's own writer takes part where NUCLEUS_BRIDGE_LIDAR_IO_PYTHON names an interpreter that has ``scale-lidar-io``.
 The recorder and the uploader have programs of their own: benchmarks/live.py and benchmarks/upload.py.
 """
 

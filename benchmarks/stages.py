@@ -32,7 +32,7 @@ from nucleus_bridge.spool.durable import write_file
 
 MS = 1_000_000
 START_NS = 1_700_000_000_000_000_000
-SCALE_PYTHON = "NUCLEUS_BRIDGE_LIDARIO_PYTHON"
+SCALE_PYTHON = "NUCLEUS_BRIDGE_LIDAR_IO_PYTHON"
 """Names the interpreter of an environment that has ``scale-lidar-io``."""
 
 ORIGIN = (0.0, 0.0, 0.0)

@@ -59,6 +59,7 @@ def dask_cluster(address: str) -> Iterator[Workplace]:
         message = "--cluster needs distributed, which is not installed: pip install 'nucleus-bridge[cluster]'"
         raise ConfigError(message) from None
     try:
+        import_module("distributed.comm").resolve_address(address)  # a client that cannot begin complains as it goes
         client = distributed.Client(address, timeout=CLUSTER_TIMEOUT_S, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         lines = str(error).splitlines() or [type(error).__name__]

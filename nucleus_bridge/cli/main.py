@@ -14,7 +14,6 @@ from types import FrameType
 
 import nucleus_bridge
 from nucleus_bridge.errors import BridgeError, InputError
-from nucleus_bridge.review.rules_report import printable
 
 COMMANDS = (
     "demo-drive",
@@ -81,6 +80,8 @@ def build_parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
 
 
 def _complain(error: object, status: int) -> int:
+    from nucleus_bridge.review.rules_report import printable  # noqa: PLC0415 - worker processes load this module too
+
     text = str(error)
     print(f"nucleus-bridge: error: {printable(text, len(text))}", file=sys.stderr)
     return status
