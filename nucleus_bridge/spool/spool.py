@@ -213,6 +213,7 @@ class Spool:
 
     def _sweep(self) -> None:
         """Put back what a crash left while it was being replaced, and clear away what has no living writer."""
+        durable.sync_folder(self.open_dir)  # a move that a crash takes back must not bring back what is emptied here
         for replaced in sorted(self.open_dir.glob(f"{_REPLACED}*")):
             reference_id = replaced.name.removeprefix(_REPLACED)
             if self.scene_folder(reference_id).exists():
