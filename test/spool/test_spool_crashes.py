@@ -30,6 +30,7 @@ EFFORT = int(os.environ.get("NUCLEUS_BRIDGE_TEST_EFFORT", "1"))
 HISTORIES = 40 * EFFORT
 NOTES = 350
 CUTS = 50
+FOUND = {127}  # histories of longer runs that were failures once
 IDS = ("drive-a", "drive-b", "drive-c")
 STEPS = {
     SceneState.SEALED: SceneState.STORING,
@@ -270,7 +271,7 @@ def check(root: Path, expected: Expected) -> None:
     assert least <= sum(read_drops(spool).values()) <= most
 
 
-@pytest.mark.parametrize("seed", range(HISTORIES))
+@pytest.mark.parametrize("seed", sorted({*range(HISTORIES), *FOUND}))
 def test_after_a_power_cut_every_sealed_scene_is_whole_and_no_other_is_there(
     seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
