@@ -190,7 +190,11 @@ def configuration(given: argparse.Namespace) -> str:
 
 def resident_bytes(pid: int) -> int:
     """Return the memory of a process without its libraries; what it shares with others counts for each."""
-    fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0  # it has ended
+    fields = dict(line.split(":", 1) for line in lines)
     return sum(int(fields.get(name, "0 kB").split()[0]) for name in ("RssAnon", "RssShmem")) * 1024
 
 
