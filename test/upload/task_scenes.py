@@ -13,11 +13,11 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import requests
-from upload_scenes import CAMERA, JPEG, command, scene_name
+from upload_scenes import CAMERA, JPEG, command, manifest_of, scene_name
 
 from nucleus_bridge.config import UploadConfig
 from nucleus_bridge.receiver import Receiver
-from nucleus_bridge.spool import Manifest, Spool
+from nucleus_bridge.spool import Spool
 
 TASK_KEY = "live_fedcba9876543210"
 FRAME_KEYS = ("position", "heading", "fx", "fy", "cx", "cy", "camera_model", "timestamp")
@@ -71,26 +71,7 @@ def seal_fusion_scene(
             frame, suffix = protobuf_frame(number * 100 + index + salt, image), "pb"
         files.append(scene.write(image, [JPEG + f"{number} {index} {salt}".encode()]))  # as a Nucleus scene has it
         files.append(scene.write(f"frames/{index:06d}.{suffix}", [frame]))
-    manifest = Manifest(
-        reference_id=name,
-        format=f"sensor_fusion_{kind}",
-        frames=frames,
-        items=2 * frames,
-        points=3 * frames,
-        first_stamp_ns=1_700_000_000_000_000_000,
-        last_stamp_ns=1_700_000_000_100_000_000,
-        world_frame="map",
-        device_frame="base_link",
-        world_offset={"x": 0.0, "y": 0.0, "z": 0.0},
-        sensors={},
-        sync={},
-        missing={},
-        losses={},
-        end_reason="end of recording",
-        config_digest=f"{salt:064d}",
-        software="test",
-        files=tuple(files),
-    )
+    manifest = manifest_of(name, f"sensor_fusion_{kind}", frames, salt, files)
     spool.seal(scene, manifest, None, replace_existing=False)
     return name
 

@@ -16,7 +16,7 @@ from typing import Any
 from nucleus_bridge.config import UploadConfig
 from nucleus_bridge.formats.nucleus import cloud_item, encode_payload, image_item, scene_payload
 from nucleus_bridge.receiver import Receiver, SceneRules, resolvers_from_mappings
-from nucleus_bridge.spool import Manifest, Spool
+from nucleus_bridge.spool import FileRecord, Manifest, Spool
 from nucleus_bridge.spool.state import StateBook, StateRecord
 
 KEY = "live_0123456789abcdef"
@@ -52,6 +52,30 @@ def cloud(number: int, points: int = 3) -> bytes:
     ).encode()
 
 
+def manifest_of(name: str, scene_format: str, frames: int, salt: int, files: list[FileRecord]) -> Manifest:
+    """Describe a scene of one camera and three points a frame."""
+    return Manifest(
+        reference_id=name,
+        format=scene_format,
+        frames=frames,
+        items=2 * frames,
+        points=3 * frames,
+        first_stamp_ns=1_700_000_000_000_000_000,
+        last_stamp_ns=1_700_000_000_100_000_000,
+        world_frame="map",
+        device_frame="base_link",
+        world_offset={"x": 0.0, "y": 0.0, "z": 0.0},
+        sensors={},
+        sync={},
+        missing={},
+        losses={},
+        end_reason="end of recording",
+        config_digest=f"{salt:064d}",
+        software="test",
+        files=tuple(files),
+    )
+
+
 def seal_scene(
     spool_path: Path, number: int, *, frames: int = 2, salt: int = 0, image_bytes: int = 0, replace: bool = False
 ) -> str:
@@ -71,26 +95,7 @@ def seal_scene(
                 "front": image_item(f"{name}-front-{index:06d}", f"front/{index:06d}.jpg", CAMERA),
             }
         )
-    manifest = Manifest(
-        reference_id=name,
-        format="nucleus",
-        frames=frames,
-        items=2 * frames,
-        points=3 * frames,
-        first_stamp_ns=1_700_000_000_000_000_000,
-        last_stamp_ns=1_700_000_000_100_000_000,
-        world_frame="map",
-        device_frame="base_link",
-        world_offset={"x": 0.0, "y": 0.0, "z": 0.0},
-        sensors={},
-        sync={},
-        missing={},
-        losses={},
-        end_reason="end of recording",
-        config_digest=f"{salt:064d}",
-        software="test",
-        files=tuple(files),
-    )
+    manifest = manifest_of(name, "nucleus", frames, salt, files)
     payload = scene_payload(name, payload_frames, {"vehicle": "v1"})
     spool.seal(scene, manifest, encode_payload(payload), replace_existing=replace)
     return name
