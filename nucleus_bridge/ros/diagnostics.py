@@ -183,7 +183,7 @@ class Reporter:
             "lost": faults(progress.losses),
         }
         if subscriptions:
-            values["callback_p99_ms"] = subscriptions.callback_percentile_ms(0.99)
+            values["callback_p99_ms"] = subscriptions.durations.percentile_ms(0.99)
         for topic, causes in progress.losses.items():
             values |= {f"{topic} {cause}": count for cause, count in causes.items()}
         return self._status("scenes", level, text, values)

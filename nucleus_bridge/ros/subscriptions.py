@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
@@ -38,6 +38,8 @@ Receive = Callable[[str, str, bytes], None]
 CLOCK_TOPIC = "/clock"
 UNPUBLISHED_AFTER_S = 5.0
 WARN_PERIOD_S = 30.0
+PUBLISHED_EVERY = 4
+"""A topic that has publishers is asked about more of them at every fourth look at the graph."""
 FRAGMENTS_LOST = (
     "messages of many UDP fragments are lost whole when one fragment is: let the publisher be reliable, set "
     "FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA for both sides, or raise net.core.rmem_max (see docs/vehicle.md)"
@@ -133,7 +135,7 @@ class Subscriptions:
 
     Attributes:
         topics: The state of each topic by name.
-        slow_callbacks: Callbacks by duration: element n counts those under 2**n microseconds and not under half that.
+        durations: How long each message took to be taken and handed over.
     """
 
     def __init__(
@@ -153,9 +155,10 @@ class Subscriptions:
         self._lost = lost
         self._given = given
         self._intake = Intake(node)
+        self.durations = self._intake.durations
         self._started_s = time.monotonic()
         self._warned_s: dict[str, float] = {}
-        self.slow_callbacks = [0] * 32
+        self._updates = 0
         self.topics: dict[str, Topic] = {}
         for topic in wanted_topics(config):
             self.topics.setdefault(topic.name, topic)
@@ -168,15 +171,20 @@ class Subscriptions:
 
     def update(self) -> None:
         """Look at the graph: subscribe where a publisher came, and again where it changes what all can give."""
+        names = dict(self._node.get_topic_names_and_types())
+        self._updates += 1
         for topic in self.topics.values():
-            publishers = self._node.get_publishers_info_by_topic(self._node.resolve_topic_name(topic.name))
+            if topic.known and self._updates % PUBLISHED_EVERY:
+                continue
+            name = self._node.resolve_topic_name(topic.name)
+            publishers = self._node.get_publishers_info_by_topic(name) if name in names else []
             there = {bytes(publisher.endpoint_gid) for publisher in publishers}
             topic.publishers = len(there)
             if there - topic.known:
                 self._match(topic, publishers)
             elif not there:
                 topic.incompatible = ""
-                self._check_unpublished(topic)
+                self._check_unpublished(topic, names)
             topic.known = there
 
     def close(self) -> None:
@@ -184,15 +192,6 @@ class Subscriptions:
         self._intake.close()
         for topic in self.topics.values():
             topic.subscription = None
-
-    def callback_percentile_ms(self, share: float) -> float:
-        """Return a duration in milliseconds that a share of all callbacks stayed under, to a power of two."""
-        below, total = 0, sum(self.slow_callbacks)
-        for exponent, count in enumerate(self.slow_callbacks):
-            below += count
-            if total and below >= share * total:
-                return float(2**exponent) / 1e3
-        return 0.0
 
     def warn(self, key: str, text: str) -> None:
         """Log a warning, the same one not again for a while."""
@@ -236,13 +235,9 @@ class Subscriptions:
         )
 
     def _receiver(self, topic: Topic, type_name: str) -> Callable[[bytes, int], None]:
-        histogram = self.slow_callbacks
-
         def take(data: bytes, sent_ns: int) -> None:
-            start_ns = time.perf_counter_ns()
             topic.note(len(data), sent_ns)
             self._receive(topic.name, type_name, data)
-            histogram[((time.perf_counter_ns() - start_ns) // 1000).bit_length()] += 1
 
         return take
 
@@ -264,12 +259,10 @@ class Subscriptions:
             f"{topic.name}: {topic.transport_lost} messages did not arrive, {topic.received} did; {remedy}",
         )
 
-    def _check_unpublished(self, topic: Topic) -> None:
+    def _check_unpublished(self, topic: Topic, names: Mapping[str, Sequence[str]]) -> None:
         if time.monotonic() - self._started_s < UNPUBLISHED_AFTER_S or topic.known or topic.received:
             return
-        others = sorted(
-            name for name, types in self._node.get_topic_names_and_types() if set(types) & set(topic.allowed)
-        )
+        others = sorted(name for name, types in names.items() if set(types) & set(topic.allowed))
         there = ", ".join(name for name in others if name not in self.topics) or "none"
         topic.missing = (
             f"{topic.parameter}: nobody publishes {topic.name}; check its name, ROS_DOMAIN_ID and the driver; "

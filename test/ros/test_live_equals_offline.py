@@ -83,6 +83,16 @@ def test_a_real_recording(real_data: Path, tmp_path: Path, rate: str, delay_ms: 
     assert_live_equals_offline(real_data / "scale_sample", config, tmp_path, "--rate", rate, "--delay-ms", delay_ms)
 
 
+@pytest.mark.parametrize("fusion", ["sensor_fusion_json", "sensor_fusion_protobuf"])
+def test_sensor_fusion_frames(tmp_path: Path, fusion: str) -> None:
+    drive = make_drive(tmp_path, DriveOptions(seconds=2.0, points=2000, cameras=1, radars=1))
+    text = drive.config_path.read_text()
+    drive.config_path.write_text(text.replace("prefix: demo", f"prefix: demo, format: {fusion}"))
+    assert_live_equals_offline(drive.bag, drive.config_path, tmp_path, "--rate", "2")
+    [path] = (tmp_path / "live" / "scenes").glob("*/manifest.json")
+    assert json.loads(path.read_text())["format"] == fusion
+
+
 @pytest.mark.parametrize("kind", ["sensor_msgs/msg/PointCloud2", "radar_msgs/msg/RadarScan"])
 def test_a_radar(tmp_path: Path, kind: str) -> None:
     if kind == RADAR_SCAN:
