@@ -3,18 +3,21 @@
 
     python benchmarks/soak.py                             # a minute at a quarter of the sensors' load
     python benchmarks/soak.py --seconds 600
-    python benchmarks/soak.py --seconds 3600 --points 130000 --cameras 6
+    python benchmarks/soak.py --seconds 3600 --points 130000 --cameras 6 --delete
 
 Drivers restart every twelfth of the time, in each of their runs transforms stop for three seconds, and the receiver
 is down half of the time. Prints a line every --every seconds and at the end what became of every sweep and scene.
+An hour at full load is 240 GB: --delete lets the uploader delete what the dataset holds, and clears the store of it.
 Exit status 1: a sweep or a scene is not accounted for, or handles, threads or memory have grown.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -111,7 +114,7 @@ def drive(given: argparse.Namespace, stop: threading.Event) -> int:
     sweeps, over_s = 0, time.monotonic() + given.seconds - seconds
     while not stop.is_set() and (not sweeps or time.monotonic() < over_s):
         command = [sys.executable, live.__file__, "--publish", "--tf-gap", str(TF_GAP_S), *options]
-        subprocess.run(command, check=True)
+        subprocess.run(command, check=False)  # sweeps that it did not publish are missed at the end
         sweeps += seconds * live.RATE_HZ
     return sweeps
 
@@ -123,13 +126,39 @@ def states(spool: Path) -> dict[str, str]:
     return {scene["reference_id"]: scene["state"] for scene in found["scenes"]}
 
 
-def verdict(spool: Path, samples: list[Sample], sweeps: int) -> int:
+class Ledger:
+    """Notes each scene as soon as it is sealed; looks several times in the least time that one stays in the spool."""
+
+    def __init__(self, spool: Path, store: Path | None) -> None:
+        """Take the store's folder to clear it of what has left the spool."""
+        self._spool, self._store = spool, store
+        self._last: set[Path] = set()
+        self.frames: dict[str, int] = {}
+        self.losses: Counter[str] = Counter()
+
+    def keep(self, stop: threading.Event) -> None:
+        """Look until told to stop, and once more after that."""
+        while not stop.wait(0.1):
+            self.look()
+        self.look()
+
+    def look(self) -> None:
+        """Note the scenes that are new, and clear away the objects of those that are gone."""
+        there = set(self._spool.glob("scenes/*"))
+        for folder in there - self._last:
+            with contextlib.suppress(FileNotFoundError):
+                manifest = json.loads((folder / "manifest.json").read_text())
+                self.frames[folder.name] = manifest["frames"]
+                self.losses.update(manifest["losses"].get("/lidar", {}))
+        gone, self._last = self._last - there, there
+        if self._store is not None:
+            for folder in (found for scene in gone for found in self._store.glob(f"**/{scene.name}")):
+                shutil.rmtree(folder)
+
+
+def verdict(spool: Path, samples: list[Sample], sweeps: int, ledger: Ledger) -> int:
     """Print what became of everything; return the exit status."""
-    manifests = [json.loads(path.read_text()) for path in spool.glob("scenes/*/manifest.json")]
-    frames = sum(manifest["frames"] for manifest in manifests)
-    losses: Counter[str] = Counter()
-    for manifest in manifests:
-        losses.update(manifest["losses"].get("/lidar", {}))
+    frames, losses = sum(ledger.frames.values()), ledger.losses
     ends = states(spool)
     valid = subprocess.run(
         [sys.executable, "-m", "nucleus_bridge", "validate", str(spool)], check=False, capture_output=True
@@ -139,7 +168,7 @@ def verdict(spool: Path, samples: list[Sample], sweeps: int) -> int:
     problems = []
     if frames + sum(losses.values()) != sweeps:
         problems.append(f"{sweeps - frames - sum(losses.values())} sweeps are not accounted for")
-    if list(ends.values()) != ["done"] * len(manifests):
+    if ends != dict.fromkeys(ledger.frames, "done"):
         problems.append(f"not every scene is uploaded: {ends}")
     if valid.returncode:
         problems.append(f"scenes are not valid: {valid.stdout.decode()[-2000:]}")
@@ -148,8 +177,8 @@ def verdict(spool: Path, samples: list[Sample], sweeps: int) -> int:
         most = max(getattr(one, name) for one in first)
         if getattr(last, name) > most + more:
             problems.append(f"{name} has grown from {most} to {getattr(last, name)}")
-    print(f"sweeps published  {sweeps}: {frames} frames in {len(manifests)} scenes, lost {dict(losses) or 'none'}")
-    print(f"uploaded          {sum(state == 'done' for state in ends.values())} of {len(manifests)} scenes")
+    print(f"sweeps published  {sweeps}: {frames} frames in {len(ledger.frames)} scenes, lost {dict(losses) or 'none'}")
+    print(f"uploaded          {sum(state == 'done' for state in ends.values())} of {len(ledger.frames)} scenes")
     for name in ("memory_mb", "handles", "threads", "waited_s"):
         thirds = [[getattr(one, name) for one in part] for part in (samples[:third], samples[-third:])]
         means = [sum(part) / len(part) for part in thirds]
@@ -165,6 +194,7 @@ def main() -> int:
     parser.add_argument("--points", type=int, default=32_000)
     parser.add_argument("--cameras", type=int, default=2)
     parser.add_argument("--every", type=float, default=10.0, help="seconds between two printed lines")
+    parser.add_argument("--delete", action="store_true", help="keep nothing of what is uploaded")
     given = parser.parse_args()
     given.image = "jpeg"
     os.environ.setdefault("FASTDDS_BUILTIN_TRANSPORTS", "LARGE_DATA")
@@ -185,8 +215,12 @@ def run(given: argparse.Namespace, scratch: Path) -> int:
     common = [f"spool.path:={spool}", "spool.min_free_bytes:=0", "scene.max_frames:=50"]
     recorder = node("nucleus_bridge.ros.recorder", config, [*common, "autostart:=true", "queue.workers:=2"])
     sending = [f"upload.store:=file://{objects}", "upload.dataset_name:=soak", "upload.poll_interval_s:=0.5"]
+    sending.append(f"upload.delete_after:={str(given.delete).lower()}")
     uploader = node("nucleus_bridge.ros.uploader", config, [*common, *sending])
     watch, stop, started_s = live.Watch(recorder.pid), threading.Event(), time.monotonic()
+    ledger = Ledger(spool, objects if given.delete else None)
+    keeper = threading.Thread(target=ledger.keep, args=[stop], daemon=True)
+    keeper.start()
     samples: list[Sample] = []
     published: list[int] = []
     driver = threading.Thread(target=lambda: published.append(drive(given, stop)), daemon=True)
@@ -210,10 +244,12 @@ def run(given: argparse.Namespace, scratch: Path) -> int:
         limit = time.monotonic() + UPLOADED_WITHIN_S
         while set(states(spool).values()) != {"done"} and time.monotonic() < limit:
             time.sleep(1.0)
+        stop.set()
+        keeper.join()
         if not published:
             print("the drivers could not be run")
             return 1
-        return max(status, verdict(spool, samples, published[0]))
+        return max(status, verdict(spool, samples, published[0], ledger))
     finally:
         stop.set()
         for process in (recorder, uploader):

@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import faulthandler
+import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol
 
 import rclpy
@@ -19,6 +23,7 @@ from nucleus_bridge.errors import BridgeError, InputError
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
 SHUTDOWN_S = 4.0
+LEAVE_WITHIN_S = 5.0
 
 
 class Stop:
@@ -69,9 +74,25 @@ def run(make_node: Callable[[Stop], Any], arguments: Sequence[str] | None = None
         node.get_logger().error(str(error))
         stop.request(FAILED)
     finally:
-        node.destroy_node()
-        rclpy.try_shutdown()
+        with leaving():
+            node.destroy_node()
+            rclpy.try_shutdown()
     return stop.status
+
+
+@contextmanager
+def leaving(within_s: float = LEAVE_WITHIN_S) -> Iterator[None]:
+    """End the process with status 1 if leaving the graph takes longer than ``within_s``; all work must be safe.
+
+    Fast DDS may wait for ever when it closes a connection with ``LARGE_DATA`` (up to 3.2, eProsima/Fast-DDS#6066). It
+    does so with the interpreter's lock held, so that nothing written in Python could end it.
+    """
+    with Path(os.devnull).open("w") as nowhere:
+        faulthandler.dump_traceback_later(within_s, exit=True, file=nowhere)
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
 
 
 def _spin_until(stop: Stop, node: Node) -> None:

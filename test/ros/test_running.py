@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a node's program comes to its end."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2")
+
+LEAVE = """
+import ctypes
+from nucleus_bridge.ros.running import leaving
+with leaving(0.5):
+    ctypes.PyDLL(None).sleep({seconds})  # keeps the interpreter's lock
+print("left")
+"""
+
+
+@pytest.mark.parametrize(("seconds", "status", "told"), [(0, 0, "left\n"), (600, 1, "")])
+def test_a_middleware_that_never_lets_go_does_not_keep_the_process(seconds: int, status: int, told: str) -> None:
+    program = [sys.executable, "-c", LEAVE.format(seconds=seconds)]
+    ended = subprocess.run(program, check=False, capture_output=True, text=True, timeout=120)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (status, told, "")
