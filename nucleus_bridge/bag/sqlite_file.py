@@ -18,6 +18,7 @@ from nucleus_bridge.bag.compression import ZSTD_MAGIC, unpack_message
 from nucleus_bridge.bag.contents import ALWAYS, Channel, DamageLog
 from nucleus_bridge.bag.place import Place
 from nucleus_bridge.bag.scratch import Scratch
+from nucleus_bridge.bag.sqlite_pages import Gap, Pages
 from nucleus_bridge.errors import BagError
 from nucleus_bridge.model import Message
 
@@ -36,7 +37,7 @@ class SqliteFile:
 
     A file that its recorder did not close has its last transactions in a ``-wal`` or ``-journal`` file beside it:
     then a temporary copy is repaired by SQLite and read. The recording itself is never written to.
-    Damaged pages cost the messages in them and, where they are many in a row, as many after them.
+    Damaged pages cost the messages in them; those that they only lead to are looked for page by page.
     """
 
     def __init__(self, path: Place, source: Path, *, scratch: Scratch) -> None:
@@ -49,7 +50,9 @@ class SqliteFile:
         self.path = path
         self.damage = DamageLog(path)
         self._channels: dict[int, Channel] = {}
-        self._uri = self._database_uri(source, scratch)
+        file, options = self._readable(source, scratch)
+        self._uri = f"file:{quote(str(file.absolute()))}?{options}"
+        self._pages = Pages(file)
         try:
             with closing(self._connect()) as connection:
                 self._channels = _read_channels(connection, path)
@@ -76,11 +79,11 @@ class SqliteFile:
         except sqlite3.Error as error:
             self.damage.add(f"cannot be read: {error}")
 
-    def _database_uri(self, source: Path, scratch: Scratch) -> str:
-        """Give the URI to open a database by; a damaged or unclosed one is copied first."""
+    def _readable(self, source: Path, scratch: Scratch) -> tuple[Path, str]:
+        """Give the file to open and the options to do so; an unclosed or cut one is copied first."""
         left_behind = [place for end in LEFT_BEHIND if _has_bytes(place := source.with_name(source.name + end))]
         if left_behind:
-            return _uri(_copy((source, *left_behind), scratch), "mode=rw")
+            return _copy((source, *left_behind), scratch), "mode=rw"
         with source.open("rb") as file:
             header = file.read(100)
             size = file.seek(0, 2)
@@ -93,7 +96,7 @@ class SqliteFile:
                 # SQLite would take the missing end of the last page for zeros, and give messages that end in them.
                 source = _copy((source,), scratch)
                 os.truncate(source, size - size % page_bytes)
-        return _uri(source, "immutable=1")
+        return source, "immutable=1"
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._uri, uri=True)
@@ -139,24 +142,36 @@ class SqliteFile:
             self.damage.add(f"{missing} messages are lost: the index on log times does not list them")
 
     def _table_rows(self, connection: sqlite3.Connection, topics: Collection[int] | None = None) -> Iterator[Row]:
-        """Yield rows as they lie in the table, and go around its damaged pages in steps that double."""
+        """Yield rows as they lie in the table, around its damaged pages in steps that double; then what is left out."""
         query = _query("NOT INDEXED", topics) + " AND id > ? ORDER BY id"
-        done, step = -1, 1
+        last = done = -1
+        step = 1
+        gaps: list[Gap] = []
         while done < _LAST_ROW:
             try:
                 for row in connection.execute(query, (done,)):
                     _require_ascending(done, row[1])
+                    if last < done:
+                        gaps.append((last, row[1]))
                     yield row
-                    done, step = row[1], 1
+                    last = done = row[1]
+                    step = 1
             except sqlite3.Error as error:
                 self.damage.add(f"messages are lost: {error}")
                 done, step = done + step, 2 * step
             else:
-                return
+                break
+        if last < done:
+            gaps.append((last, _LAST_ROW))
+        if gaps:
+            yield from (row for row in self._pages.rows(gaps) if topics is None or row[2] in topics)
 
     def _payload(self, cursor: sqlite3.Cursor, row: int, log_ns: int) -> bytes | None:
         try:
-            (data,) = cursor.execute("SELECT data FROM messages WHERE id = ?", (row,)).fetchone() or (None,)
+            if self._pages.has(row):
+                data = self._pages.payload(row)
+            else:
+                (data,) = cursor.execute("SELECT data FROM messages WHERE id = ?", (row,)).fetchone() or (None,)
             if not isinstance(data, bytes):
                 self.damage.add("a message's bytes are gone", log_ns=log_ns)
                 return None
@@ -166,10 +181,6 @@ class SqliteFile:
         except BagError as error:
             self.damage.add(str(error), log_ns=log_ns)
         return None
-
-
-def _uri(path: Path, options: str) -> str:
-    return f"file:{quote(str(path.absolute()))}?{options}"
 
 
 def _copy(sources: Sequence[Path], scratch: Scratch) -> Path:

@@ -233,3 +233,37 @@ def test_rows_of_unknown_topics_and_unusable_payloads_are_reported(tmp_path: Pat
         assert everything(bag) == MESSAGES[:4] + MESSAGES[7:]
         assert len(bag.damage) == 3
         assert all(damage.loses_messages for damage in bag.damage)
+
+
+@lru_cache
+def grown_file(messages: int, payload: int) -> tuple[bytes, list[int]]:
+    """Give a db3 file as a recorder grows it, and its size after each tenth message."""
+    sizes = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = storage_file(write_bag(Path(folder, "drive"), drive(10, payload=payload), SQLITE))
+        wanted = drive(messages, payload=payload)
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA synchronous = OFF")
+            connection.execute("DELETE FROM messages")
+            for first in range(0, messages, 10):
+                insert(connection, wanted[first : first + 10], first + 1)
+                connection.commit()
+                sizes.append(path.stat().st_size)
+        return path.read_bytes(), sizes
+
+
+@pytest.mark.parametrize(("messages", "payload"), [(6000, 600), (3000, 9000)])
+def test_messages_of_a_tree_whose_upper_pages_are_lost_are_found(messages: int, payload: int) -> None:
+    whole, sizes = grown_file(messages, payload)
+    wanted = drive(messages, payload=payload)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "drive.db3")
+        for share in (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99):
+            cut = int(len(whole) * share)
+            path.write_bytes(whole[:cut])
+            with open_bag(path) as bag:
+                found = everything(bag)
+                assert any(damage.loses_messages for damage in bag.damage)
+            written = 10 * sum(size <= cut for size in sizes)
+            assert found == wanted[: len(found)]
+            assert len(found) >= written - 20
