@@ -22,6 +22,7 @@ from nucleus_bridge.config.parameter_files import readable_arguments
 from nucleus_bridge.errors import BridgeError, InputError
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SHUTDOWN_S = 4.0
 LEAVE_WITHIN_S = 5.0
 
@@ -59,7 +60,7 @@ def run(make_node: Callable[[Stop], Any], arguments: Sequence[str] | None = None
         print(f"error: {str(error).strip()}", file=sys.stderr)
         return BAD_INPUT
     stop = Stop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in SIGNALS:
         signal.signal(number, lambda _number, _frame: stop.request())
     try:
         node = make_node(stop)
@@ -74,6 +75,10 @@ def run(make_node: Callable[[Stop], Any], arguments: Sequence[str] | None = None
         node.get_logger().error(str(error))
         stop.request(FAILED)
     finally:
+        # Under `ros2 launch` a Ctrl-C comes twice, from the terminal and from launch. While Python ends, it has no
+        # handlers any more, and the second one would make a failure of a clean end.
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
         with leaving():
             node.destroy_node()
             rclpy.try_shutdown()

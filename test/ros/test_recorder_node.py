@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,19 @@ pytest.importorskip("tf2_msgs", reason="needs tf2_msgs: python -m nucleus_bridge
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import GetState
-from live_graph import HERE, RECORDER, Observer, Program, new_domain, observing, recorder, replay, set_parameter, values
+from live_graph import (
+    HERE,
+    RECORDER,
+    Observer,
+    Program,
+    new_domain,
+    observing,
+    recorder,
+    replay,
+    set_parameter,
+    values,
+    wait_until,
+)
 from rcl_interfaces.srv import DescribeParameters, GetParameters
 
 pytestmark = pytest.mark.live
@@ -178,6 +191,20 @@ def test_empty_mappings_may_stand_in_the_file_that_the_command_line_reads(
         got = observer.call(GetParameters, f"{RECORDER}/get_parameters", request).values
         assert [got[0].string_value, got[1].bool_value] == ["map", True]
         assert node.end() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_comes_again_and_again_ends_it_as_cleanly(drive: Drive, tmp_path: Path, number: int) -> None:
+    new_domain()
+    with recorder(drive.config_path, tmp_path / "live") as node:
+        node.wait_for("recording to")
+
+        def ended() -> bool:
+            node.process.send_signal(number)
+            return node.process.poll() is not None
+
+        wait_until(ended, "the end", lambda: node.output)
+        assert node.wait() == 0, node.output
 
 
 def test_an_executor_that_dies_leaves_a_sealed_scene(drive: Drive, tmp_path: Path) -> None:
