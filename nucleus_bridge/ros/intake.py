@@ -2,8 +2,8 @@
 """Takes the messages of all subscriptions together, in the order in which they arrived.
 
 An executor of rclpy takes one message of each topic in turn: after a stall a topic of 100 Hz would fall behind one of
-10 Hz by seconds. And each of its turns costs more than a small message. So the first message switches to looking at
-all topics ten times a second, and silence switches back to waiting.
+10 Hz by seconds. And each of its turns costs more than a small message. So the executor only tells that there is a
+first message. Then all topics are looked at ten times a second, and silence switches back to waiting.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Intake(CallbackGroup):
         super().__init__()
         self.durations = Durations()
         self._sources: list[Source] = []
-        self._adopted: list[tuple[Subscription, Any, Any]] = []
+        self._adopted: list[tuple[Subscription, Any]] = []
         self._polling = False
         self._looks = 0
         self._in_vain = 0
@@ -92,39 +92,30 @@ class Intake(CallbackGroup):
         return asked < ONCE
 
     def beginning_execution(self, entity: Any) -> bool:
-        """Allow it: there is one executor thread."""
-        del entity
-        return True
+        """Take the messages before the executor does: what it passes on has no time of arrival in ROS 2 Humble."""
+        if not isinstance(entity, Subscription):
+            return True
+        self._poll()
+        self.drain()
+        return False
 
     def ending_execution(self, entity: Any) -> None:
         """Do nothing: callbacks do not exclude each other."""
 
     def subscribe(self, message_type: Any, topic: str, profile: Any, take: Take, **options: Any) -> Subscription:
         """Subscribe to serialised messages; options are those of ``Node.create_subscription``."""
-
-        def first(message: bytes, info: Any) -> None:
-            self._deliver([(info["received_timestamp"], -1, message, info["source_timestamp"], take, 0)])
-            self._poll()
-
         made = self._node.create_subscription(
-            message_type, topic, first, profile, raw=True, callback_group=self, **options
+            message_type, topic, _not_called, profile, raw=True, callback_group=self, **options
         )
         self._sources.append(Source(made, take))
         return made
 
     def adopt(self, subscription: Subscription) -> None:
         """Take over a subscription that somebody else made, such as that of the node's clock."""
-        callback, group = subscription.callback, subscription.callback_group
-
-        def first(message: Any) -> None:
-            callback(message)
-            self._poll()
-
-        subscription.callback = first
+        self._adopted.append((subscription, subscription.callback_group))
         for entity in (subscription, *subscription.event_handlers):
             entity.callback_group = self
-        self._sources.append(Source(subscription, lambda message, _: callback(message)))
-        self._adopted.append((subscription, callback, group))
+        self._sources.append(Source(subscription, lambda message, _: subscription.callback(message)))
 
     def destroy(self, subscription: Subscription) -> None:
         """End a subscription; what it has received is taken first."""
@@ -135,11 +126,10 @@ class Intake(CallbackGroup):
     def close(self) -> None:
         """End all subscriptions but the adopted ones; what they have received is taken first."""
         self.drain()
-        for subscription, callback, group in self._adopted:
-            subscription.callback = callback
+        for subscription, group in self._adopted:
             for entity in (subscription, *subscription.event_handlers):
                 entity.callback_group = group
-        adopted = [subscription for subscription, _, _ in self._adopted]
+        adopted = [subscription for subscription, _ in self._adopted]
         for source in self._sources:
             if source.subscription not in adopted:
                 self._node.destroy_subscription(source.subscription)
@@ -148,23 +138,7 @@ class Intake(CallbackGroup):
 
     def drain(self) -> int:
         """Take everything that is there; return how much it was."""
-        return self._deliver([])
-
-    def _poll(self) -> None:
-        if not self._polling:
-            self._polling, self._in_vain = True, 0
-            self._timer.reset()
-
-    def _look(self) -> None:
-        self._looks += 1
-        if self._looks % EVENTS_EVERY == 0:
-            self._asked.clear()
-        self._in_vain = 0 if self.drain() else self._in_vain + 1
-        if self._in_vain >= SILENT_LOOKS:
-            self._polling = False
-            self._timer.cancel()
-
-    def _deliver(self, taken: list[tuple[int, int, Any, int, Take, int]]) -> int:
+        taken: list[tuple[int, int, Any, int, Take, int]] = []
         numbers = count()
         for source in self._sources:
             latest = 0  # a step back of the system's clock must not turn a topic around
@@ -185,3 +159,21 @@ class Intake(CallbackGroup):
             take(message, sent_ns)
             self.durations.note(spent_ns + time.perf_counter_ns() - start_ns)
         return len(taken)
+
+    def _poll(self) -> None:
+        if not self._polling:
+            self._polling, self._in_vain = True, 0
+            self._timer.reset()
+
+    def _look(self) -> None:
+        self._looks += 1
+        if self._looks % EVENTS_EVERY == 0:
+            self._asked.clear()
+        self._in_vain = 0 if self.drain() else self._in_vain + 1
+        if self._in_vain >= SILENT_LOOKS:
+            self._polling = False
+            self._timer.cancel()
+
+
+def _not_called(_: Any) -> None:
+    """Stand where rclpy wants a callback: the intake takes the messages itself."""

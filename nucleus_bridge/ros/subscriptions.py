@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
-from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import qos_policy_name_from_kind
 from rclpy.subscription import Subscription
@@ -31,6 +30,11 @@ from nucleus_bridge.ros.qos import (
     match_publishers,
     overriding_options,
 )
+
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks
+except ImportError:  # ROS 2 Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks
 
 Receive = Callable[[str, str, bytes], None]
 """Takes topic, type and the serialised message."""
