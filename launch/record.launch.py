@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
-from launch.actions import DeclareLaunchArgument
+from pathlib import Path
+
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-from launch import LaunchDescription
+from launch import LaunchContext, LaunchDescription
 
 RESPAWN_DELAY_S = 5.0
 
@@ -57,4 +59,11 @@ def generate_launch_description() -> LaunchDescription:
         respawn_delay=RESPAWN_DELAY_S,
         **common,
     )
-    return LaunchDescription([*arguments, recorder, uploader])
+    return LaunchDescription([*arguments, OpaqueFunction(function=check_config), recorder, uploader])
+
+
+def check_config(context: LaunchContext) -> None:
+    """Stop here: launch itself only warns, and the node would miss its first parameter."""
+    path = Path(LaunchConfiguration("config").perform(context))
+    if not path.is_file():
+        raise FileNotFoundError(f"config:={path}: there is no such file")

@@ -13,6 +13,8 @@ from launch import LaunchDescription
 
 PASSED_ON = ("config", "spool", "use_sim_time", "autostart", "upload", "log_level", "namespace")
 DISCOVERY_S = "5"
+DELIVERY_MS = "10000"
+"""The player waits this long for what reliable topics still have to deliver: the recorder is told to end after it."""
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -28,7 +30,8 @@ def generate_launch_description() -> LaunchDescription:
     play = ExecuteProcess(
         cmd=[
             *("ros2", "bag", "play", LaunchConfiguration("bag"), "--clock", "100"),
-            *("--rate", LaunchConfiguration("rate"), "--delay", DISCOVERY_S, "--disable-keyboard-controls"),
+            *("--rate", LaunchConfiguration("rate"), "--delay", DISCOVERY_S),
+            *("--wait-for-all-acked", DELIVERY_MS, "--disable-keyboard-controls"),
         ],
         output="screen",
         on_exit=[Shutdown(reason="the bag has been played")],

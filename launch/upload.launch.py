@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
-from launch.actions import DeclareLaunchArgument
+from pathlib import Path
+
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-from launch import LaunchDescription
+from launch import LaunchContext, LaunchDescription
 
 RESPAWN_DELAY_S = 5.0
 
@@ -39,6 +41,14 @@ def generate_launch_description() -> LaunchDescription:
                 description="How much the node tells",
             ),
             DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node"),
+            OpaqueFunction(function=check_config),
             uploader,
         ]
     )
+
+
+def check_config(context: LaunchContext) -> None:
+    """Stop here: launch itself only warns, and the node would upload with defaults."""
+    path = Path(LaunchConfiguration("config").perform(context))
+    if not path.is_file():
+        raise FileNotFoundError(f"config:={path}: there is no such file")
