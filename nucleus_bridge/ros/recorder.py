@@ -194,7 +194,9 @@ class RecorderNode(LifecycleNode):
     def _on_clock_jump(self, jump: Any) -> None:
         if self._recording is not None:
             step_ns = abs(jump.delta.nanoseconds)
-            self.get_logger().warning(f"the clock went back by {step_ns / 1e9:.3f} s: the open scene ends")
+            self.get_logger().warning(
+                f"the clock went back by {step_ns / 1e9:.3f} s: the open scene ends, if there is one"
+            )
             self._recording.clock_jumped(self.get_clock().now().nanoseconds, step_ns)
 
     def _on_sealed(self, scene: SealedScene) -> None:
