@@ -68,6 +68,9 @@ def test_what_pip_installs_ros_installs_as_well() -> None:
     assert wanted == {name for name in declared if name and name.startswith("python3-")}
 
 
+ROS_ENDINGS = ("_msgs", "_srvs", "_interfaces")
+
+
 def test_every_ros_package_that_is_imported_is_declared() -> None:
     declared = {element.text for element in package_xml().iter("exec_depend")}
     imported = set()
@@ -77,7 +80,7 @@ def test_every_ros_package_that_is_imported_is_declared() -> None:
                 imported |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
                 imported.add(node.module.partition(".")[0])
-    ros = {name for name in imported if name in ("rclpy", "launch", "launch_ros") or name.endswith(("_msgs", "_srvs"))}
+    ros = {name for name in imported if name in ("rclpy", "launch", "launch_ros") or name.endswith(ROS_ENDINGS)}
     assert ros
     assert ros <= declared
 
