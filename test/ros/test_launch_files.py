@@ -9,6 +9,8 @@ import re
 import shutil
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -66,9 +68,14 @@ def prefix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AMENT_PREFIX_PATH", os.pathsep.join(prefixes))
 
 
-def launched(name: str, **arguments: object) -> Program:
+@contextmanager
+def launched(name: str, **arguments: object) -> Iterator[Program]:
     given = [f"{argument}:={value}" for argument, value in arguments.items()]
-    return Program(str(HERE / "launch_program.py"), str(LAUNCH / f"{name}.launch.py"), *given)
+    with Program(str(HERE / "launch_program.py"), str(LAUNCH / f"{name}.launch.py"), *given) as launch:
+        try:
+            yield launch
+        finally:
+            launch.end(signal.SIGINT)  # a launch that is killed leaves its nodes behind
 
 
 def frames(spool: Path) -> list[int]:
