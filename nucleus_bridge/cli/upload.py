@@ -21,10 +21,12 @@ from nucleus_bridge.errors import ConfigError
 from nucleus_bridge.review.rules_report import printable_lines
 from nucleus_bridge.spool import Spool
 from nucleus_bridge.spool.state import SceneState, StateBook, StateRecord
-from nucleus_bridge.upload import Summary, Uploader, UploadObserver, key_for
-from nucleus_bridge.upload.choice import destination_for
+from nucleus_bridge.upload.board import Summary
+from nucleus_bridge.upload.choice import destination_for, key_for
+from nucleus_bridge.upload.observer import UploadObserver
 from nucleus_bridge.upload.plan import LEAVE_ALONE, check_formats, check_settings, plan
 from nucleus_bridge.upload.tasks import planned_request
+from nucleus_bridge.upload.uploader import Uploader
 
 _TOLD = (SceneState.DONE, SceneState.FAILED, SceneState.QUARANTINED)
 

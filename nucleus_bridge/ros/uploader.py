@@ -21,7 +21,9 @@ from nucleus_bridge.ros.diagnostics import ERROR, OK, WARN, make_status
 from nucleus_bridge.ros.parameters import NodeParameters
 from nucleus_bridge.ros.running import Stop, run
 from nucleus_bridge.spool.state import SceneState, StateRecord
-from nucleus_bridge.upload import Uploader, UploadObserver, key_for
+from nucleus_bridge.upload.choice import key_for
+from nucleus_bridge.upload.observer import UploadObserver
+from nucleus_bridge.upload.uploader import Uploader
 
 NAME = "nucleus_uploader"
 REPORT_PERIOD_S = 1.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import datetime as dt
 import email.utils
-import ipaddress
 import json
 import logging
 import os
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit
 import requests
 
 from nucleus_bridge.errors import AuthError, ConfigError, RejectedError
+from nucleus_bridge.upload.loopback import is_loopback
 from nucleus_bridge.upload.retry import TransientError
 
 logging.getLogger("urllib3").setLevel(logging.INFO)  # its debug lines show signed URLs
@@ -49,15 +49,6 @@ def key_from_environment(variable: str, environment: Mapping[str, str] = os.envi
     if not key:
         raise ConfigError(f"{variable} is not set; the API key is taken from the environment only")
     return key
-
-
-def is_loopback(url: str) -> bool:
-    """Whether a URL points to this very machine."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class HttpChannel:

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from nucleus_bridge.errors import ConfigError
-from nucleus_bridge.upload.http import is_loopback
+from nucleus_bridge.upload.loopback import is_loopback
 
 _SCHEMES = {"s3": "s3", "s3a": "s3", "gs": "gs", "az": "az", "abfs": "az", "file": "file"}
 _OPTIONS = {

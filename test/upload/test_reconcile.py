@@ -14,8 +14,10 @@ from upload_scenes import KEY, assert_whole, command, finish, held_scenes, seal_
 from nucleus_bridge.receiver import Receiver
 from nucleus_bridge.spool import Spool
 from nucleus_bridge.spool.state import SceneState, StateBook
-from nucleus_bridge.upload import Finding, NucleusClient, open_store, reconcile
 from nucleus_bridge.upload.dataset_holdings import DatasetHoldings
+from nucleus_bridge.upload.nucleus import NucleusClient
+from nucleus_bridge.upload.reconcile import Finding, reconcile
+from nucleus_bridge.upload.store import open_store
 from nucleus_bridge.upload.uploader import Uploader
 
 

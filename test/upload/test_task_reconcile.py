@@ -25,9 +25,11 @@ from nucleus_bridge.cli.main import main
 from nucleus_bridge.receiver import Receiver
 from nucleus_bridge.spool import Spool
 from nucleus_bridge.spool.state import SceneState, StateBook
-from nucleus_bridge.upload import Finding, Uploader, open_store, reconcile
+from nucleus_bridge.upload.reconcile import Finding, reconcile
+from nucleus_bridge.upload.store import open_store
 from nucleus_bridge.upload.task_client import TaskClient
 from nucleus_bridge.upload.task_holdings import TaskHoldings
+from nucleus_bridge.upload.uploader import Uploader
 
 Kind = tuple[str, str, bool]
 

@@ -31,8 +31,8 @@ from task_scenes import (
 from upload_scenes import finish, states
 
 from nucleus_bridge.receiver import Fault, Receiver, object_store_resolver
-from nucleus_bridge.upload import Uploader
 from nucleus_bridge.upload.retry import Retry
+from nucleus_bridge.upload.uploader import Uploader
 
 
 @pytest.fixture(scope="module")
