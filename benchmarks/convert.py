@@ -18,7 +18,6 @@ import itertools
 import json
 import os
 import resource
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -140,26 +139,31 @@ def compare(
 ) -> dict[str, Any]:
     """Make a drive and convert it in every way, taking turns; of each way the fastest run counts."""
     tool = [sys.executable, "-m", "nucleus_bridge"]
-    bag, spool, target = folder / "drive", folder / "spool", folder / "target"
+    bag = folder / "drive"
+    # Nothing is removed before the last run: for each file that is made, ext4 passes one by one over the inodes of
+    # files that were removed in the last minutes, and with thousands of them that costs seconds.
+    places = (folder / f"out-{number}" for number in itertools.count())
     options = [f"--{name}={value}" for name, value in asdict(drive).items()]
     subprocess.run([*tool, "demo-drive", str(bag), *options], check=True, stdout=subprocess.DEVNULL)
-    convert = [*tool, "convert", bag, "--config", f"{bag}.yaml", "--output", spool, "--workers"]
+    convert = [*tool, "convert", bag, "--config", f"{bag}.yaml"]
     runs: dict[str, list[dict[str, float]]] = {}
-    written = 0
+    spool, written = folder, 0
     for turn in range(rounds):
         for count in workers:
-            shutil.rmtree(spool, ignore_errors=True)
+            spool = next(places)
             name = f"convert, {count} worker{'s' * (count > 1)}"
-            runs.setdefault(name, []).append(measure([*convert, str(count)]))
+            runs.setdefault(name, []).append(measure([*convert, "--workers", str(count), "--output", spool]))
         written = sum(path.stat().st_size for path in spool.rglob("*") if path.is_file())
-        copy = [sys.executable, "-c", COPY, bag, target, str(written)]
-        ways = {COPY_SYNCED: [*copy, "messages"], "copying files, not synced": [*copy, "files"]}
+        copy = [sys.executable, "-c", COPY, bag]
+        ways: dict[str, list[str | Path]] = {
+            COPY_SYNCED: [*copy, next(places), str(written), "messages"],
+            "copying files, not synced": [*copy, next(places), str(written), "files"],
+        }
         if scripts and turn == 0:  # they take minutes, and vary less than they are slower
             for library in filter(importlib.util.find_spec, ("json", "orjson")):
-                ways[f"plain script, {library}"] = [sys.executable, "-c", PLAIN_SCRIPT, bag, target, library]
+                ways[f"plain script, {library}"] = [sys.executable, "-c", PLAIN_SCRIPT, bag, next(places), library]
         for name, command in ways.items():
             runs.setdefault(name, []).append(measure(command))
-            shutil.rmtree(target)
     best = {name: min(taken, key=lambda run: run["wall_s"]) for name, taken in runs.items()}
     return {**asdict(drive), "bytes_out": written, "rows": best}
 
