@@ -39,9 +39,10 @@ def starts_with_header(type_name: str, definition: str) -> bool:
 
 
 def _fields(type_name: str, definition: str) -> Fielddefs:
-    standard = get_typestore(Stores.LATEST).fielddefs
-    if type_name in standard:
-        return standard[type_name][1]
+    for release in (Stores.ROS2_HUMBLE, Stores.LATEST):  # the first is loaded anyway, and what it knows begins alike
+        standard = get_typestore(release).fielddefs
+        if type_name in standard:
+            return standard[type_name][1]
     for part in definition.split(_SEPARATOR):
         if part.startswith(f"IDL: {type_name}\n"):
             return get_types_from_idl(part.partition("\n")[2])[type_name][1]
