@@ -14,7 +14,7 @@ from nucleus_bridge.model import Message
 from nucleus_bridge.pipeline import Pipeline
 from nucleus_bridge.pipeline.losses import Table, faults, merge, ordered
 from nucleus_bridge.render import SceneRecorder
-from nucleus_bridge.render.workers import executor_for
+from nucleus_bridge.render.workers import crew_for
 from nucleus_bridge.spool import SealedScene, Spool, conversions
 from nucleus_bridge.spool.conversions import Conversion, DamageNote, SceneSummary
 
@@ -102,7 +102,7 @@ def convert_bag(  # noqa: PLR0913 - what a caller may want to say
         output: The spool; made when it is not there.
         format: ``nucleus``, ``sensor_fusion_json`` or ``sensor_fusion_protobuf``; by default the configuration's
             ``scene.format``.
-        workers: Processes that render frames; the bytes are the same for any number.
+        workers: Processes that render frames, this one among them; the bytes are the same for any number.
         force: Replace scenes of the same id that have other content.
         observer: Told of progress.
 
@@ -153,9 +153,9 @@ def _run(
     recording: Bag, pipeline: Pipeline, spool: Spool, workers: int, *, force: bool, observer: Observer
 ) -> tuple[list[SealedScene], SceneRecorder]:
     scenes: list[SealedScene] = []
-    with executor_for(workers) as executor:
+    with crew_for(workers) as executor:
         recorder = SceneRecorder(
-            pipeline.config, spool, executor, in_flight=3 * workers if workers > 1 else 0, force=force
+            pipeline.config, spool, executor, in_flight=8 * workers if workers > 1 else 0, force=force
         )
 
         def keep(sealed: Iterable[SealedScene]) -> None:

@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
+
+_PERIOD_S = 0.1
 
 
 class Bar(Protocol):
@@ -30,6 +33,17 @@ def progress_bar(title: str) -> Iterator[Bar]:
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    # Without a thread of its own, so that workers can be forked beside it.
+    with Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as progress:
         task = progress.add_task(title, total=1.0)
-        yield lambda share: progress.update(task, completed=share)
+        shown_s = 0.0
+
+        def show(share: float) -> None:
+            nonlocal shown_s
+            now = time.monotonic()
+            progress.update(task, completed=share)
+            if now - shown_s >= _PERIOD_S:
+                shown_s = now
+                progress.refresh()
+
+        yield show

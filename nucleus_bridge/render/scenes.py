@@ -22,6 +22,7 @@ from nucleus_bridge.render.sensors import sensors_of
 from nucleus_bridge.spool import FileRecord, Manifest, OpenScene, SealedScene, Spool
 
 SOFTWARE = f"nucleus_bridge {nucleus_bridge.__version__}"
+_WORKER_LOST = "a worker process ended unexpectedly, perhaps for lack of memory; try fewer --workers"
 
 
 @dataclass
@@ -107,7 +108,11 @@ class SceneRecorder:
     def _submit(self, writing: _Writing, event: FrameReady) -> None:
         job = FrameJob(writing.target.folder, writing.scene, event.index, event.frame)
         writing.sensors |= dict(sensors_of(event.frame, self._config, known=writing.sensors))
-        writing.jobs.append((event.frame.stamp_ns, self._executor.submit(render_frame, job, self._config)))
+        try:
+            future = self._executor.submit(render_frame, job, self._config)
+        except BrokenExecutor:
+            raise BridgeError(_WORKER_LOST) from None
+        writing.jobs.append((event.frame.stamp_ns, future))
         self._flying += 1
 
     def _collect(self, in_flight: int) -> list[SealedScene]:
@@ -189,8 +194,6 @@ def _result(future: Future[RenderedFrame]) -> RenderedFrame:
     try:
         return future.result()
     except BrokenExecutor:
-        raise BridgeError(
-            "a worker process ended unexpectedly, perhaps for lack of memory; try fewer --workers"
-        ) from None
+        raise BridgeError(_WORKER_LOST) from None
     except OSError as error:
         raise BridgeError(f"cannot write {error.filename or 'the scene'}: {error.strerror}") from None

@@ -12,13 +12,19 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 Result = TypeVar("Result")
 
+CALLS_AHEAD = 6
+"""Handed to each other process before this one carries out a call itself: what it does between two calls, to read, to
+carry one out or to seal a scene, takes less time than the others need for so many."""
+
 _KEPT_BYTES = 31 << 20
+_LEFT_TO_PARENT = (signal.SIGINT, signal.SIGTERM)  # a service manager sends them to every process of a service
 
 
 class InlineExecutor(Executor):
@@ -41,12 +47,15 @@ class SharedMemoryExecutor(Executor):
     its arguments.
     """
 
-    def __init__(self, workers: int) -> None:
-        """Start the processes when they are first needed."""
-        self._pool = ProcessPoolExecutor(
-            workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
-        )
+    def __init__(self, workers: int, start_method: str = "spawn") -> None:
+        """Start the processes: forked ones at once, before there is a thread or a lock to inherit, else when needed."""
+        context = multiprocessing.get_context(start_method)
+        self._pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
         self._idle: list[_Arena] = []
+        if start_method == "fork":
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, _LEFT_TO_PARENT)
+            self._pool.submit(os.getpid)
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:  # noqa: ANN401
         """Run the call in another process."""
@@ -66,6 +75,30 @@ class SharedMemoryExecutor(Executor):
 
     def _recycle(self, arena: _Arena, _done: Future[Any]) -> None:
         self._idle.append(arena)
+
+
+class CrewExecutor(Executor):
+    """This process and others: a call is carried out here, at once, while the others have enough to do."""
+
+    def __init__(self, others: Executor, most: int) -> None:
+        """Take the executor of the others, and how many calls it is given before one of them is done."""
+        self._others = others
+        self._most = most
+        self._own = InlineExecutor()
+        self._given: list[Future[Any]] = []
+
+    def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:  # noqa: ANN401
+        """Hand the call over, or carry it out."""
+        self._given = [future for future in self._given if not future.done()]
+        if len(self._given) >= self._most:
+            return self._own.submit(fn, *args, **kwargs)
+        future = self._others.submit(fn, *args, **kwargs)
+        self._given.append(future)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as its base
+        """End the others."""
+        self._others.shutdown(wait, cancel_futures=cancel_futures)
 
 
 class _Arena:
@@ -113,11 +146,28 @@ def executor_for(workers: int) -> Executor:
     return processes(workers)
 
 
-def processes(workers: int) -> Executor:
+def crew_for(workers: int) -> Executor:
+    """Return an executor for a process that has nothing else to do: it is one of the workers itself."""
+    if workers <= 1:
+        return executor_for(workers)
+    keep_freed_memory()
+    others = processes(workers - 1, "fork" if _has_one_thread() else "spawn")
+    return CrewExecutor(others, CALLS_AHEAD * (workers - 1))
+
+
+def processes(workers: int, start_method: str = "spawn") -> Executor:
     """Return an executor of worker processes."""
     if hasattr(os, "memfd_create"):
-        return SharedMemoryExecutor(workers)
+        return SharedMemoryExecutor(workers, start_method)
     return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
+
+
+def _has_one_thread() -> bool:
+    """Whether forking is safe: what another thread holds, a lock or half a change, would stay so in the child."""
+    try:
+        return len(list(Path("/proc/self/task").iterdir())) == 1
+    except OSError:
+        return False
 
 
 _mapped: dict[str, mmap.mmap] = {}
@@ -157,8 +207,8 @@ def _start_worker() -> None:
 
 def follow_parent() -> None:
     """Leave signals to the parent, which lets the workers finish their frames, and end when it is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a service manager sends it to every process of the service
+    for number in _LEFT_TO_PARENT:
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
