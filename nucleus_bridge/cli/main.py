@@ -37,9 +37,8 @@ LOG_LEVELS = ("debug", "info", "warn", "error")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    os.environ.setdefault(
-        "OPENBLAS_NUM_THREADS", "1"
-    )  # numpy starts a thread a core else, and has no use for them here
+    # A thread a core, which nothing here has use for, would keep workers from being forked.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     given = sys.argv[1:] if arguments is None else arguments
     parser = build_parser(given[:1] if given and given[0] in COMMANDS else COMMANDS)
     if "_ARGCOMPLETE" in os.environ:

@@ -20,8 +20,8 @@ import numpy as np
 Result = TypeVar("Result")
 
 CALLS_AHEAD = 6
-"""Handed to each other process before this one carries out a call itself: what it does between two calls, to read, to
-carry one out or to seal a scene, takes less time than the others need for so many."""
+"""As many calls wait for each other process before this one carries one out itself: to read on, carry one out and seal
+a scene takes less time than that process needs for so many."""
 
 _KEPT_BYTES = 31 << 20
 _LEFT_TO_PARENT = (signal.SIGINT, signal.SIGTERM)  # a service manager sends them to every process of a service
