@@ -3,18 +3,19 @@
 
     python benchmarks/soak.py                             # a minute at a quarter of the sensors' load
     python benchmarks/soak.py --seconds 600
-    python benchmarks/soak.py --seconds 3600 --points 130000 --cameras 6 --delete
+    python benchmarks/soak.py --seconds 3600 --points 130000 --cameras 6 --keep-every 10
 
 Drivers restart every twelfth of the time, in each of their runs transforms stop for three seconds, and the receiver
 is down half of the time. Prints a line every --every seconds and at the end what became of every sweep and scene.
-An hour at full load is 240 GB: --delete lets the uploader delete what the dataset holds, and clears the store of it.
+An hour at full load is 400 GB, and the receiver, which reads every point, takes longer for a scene than a drive does:
+with --keep-every one scene of so many is uploaded, and deleted everywhere once it is in the dataset; the others are
+deleted as soon as they are sealed and counted.
 Exit status 1: a sweep or a scene is not accounted for, or handles, threads or memory have grown.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import shutil
@@ -29,6 +30,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import live
+
+from nucleus_bridge.spool import Spool
 
 PERIODS = 12
 TF_GAP_S = 3
@@ -127,33 +130,50 @@ def states(spool: Path) -> dict[str, str]:
 
 
 class Ledger:
-    """Notes each scene as soon as it is sealed; looks several times in the least time that one stays in the spool."""
+    """Notes each scene as soon as it is sealed, and hands over those that are to be uploaded."""
 
-    def __init__(self, spool: Path, store: Path | None) -> None:
-        """Take the store's folder to clear it of what has left the spool."""
-        self._spool, self._store = spool, store
-        self._last: set[Path] = set()
+    def __init__(self, spool: Path, sent: Path, store: Path, keep_every: int) -> None:
+        """Take where scenes are sealed, where the uploader looks, where it stores, and how many it gets: 0 for all."""
+        self._spool, self._sent, self._store, self._keep_every = spool, sent, store, keep_every
+        self._sealed: list[Path] = []
+        self._waiting: set[str] = set()
         self.frames: dict[str, int] = {}
         self.losses: Counter[str] = Counter()
+        self.kept: set[str] = set()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._keep, daemon=True)
+        self._thread.start()
 
-    def keep(self, stop: threading.Event) -> None:
-        """Look until told to stop, and once more after that."""
-        while not stop.wait(0.1):
-            self.look()
-        self.look()
+    def end(self) -> None:
+        """Look for the last time."""
+        self._stop.set()
+        self._thread.join()
 
-    def look(self) -> None:
-        """Note the scenes that are new, and clear away the objects of those that are gone."""
-        there = set(self._spool.glob("scenes/*"))
-        for folder in there - self._last:
-            with contextlib.suppress(FileNotFoundError):
+    def _keep(self) -> None:
+        while not self._stop.wait(1.0):
+            self._look()
+        self._look()
+        self._look()
+
+    def _look(self) -> None:
+        """Note the scenes that are new; clear away those that are not wanted or in the dataset."""
+        for folder in self._sealed:  # at the look before: the recorder itself reads it once more
+            if folder.name not in self.frames:
                 manifest = json.loads((folder / "manifest.json").read_text())
                 self.frames[folder.name] = manifest["frames"]
                 self.losses.update(manifest["losses"].get("/lidar", {}))
-        gone, self._last = self._last - there, there
-        if self._store is not None:
-            for folder in (found for scene in gone for found in self._store.glob(f"**/{scene.name}")):
+                if self._keep_every and len(self.frames) % self._keep_every:
+                    shutil.rmtree(folder)
+                    continue
+                self.kept.add(folder.name)
+                if self._keep_every:
+                    folder.rename(self._sent / "scenes" / folder.name)
+        self._sealed = sorted(self._spool.glob("scenes/*"))
+        waiting = {folder.name for folder in self._sent.glob("scenes/*")}
+        for name in self._waiting - waiting:
+            for folder in self._store.glob(f"**/{name}"):
                 shutil.rmtree(folder)
+        self._waiting = waiting
 
 
 def verdict(spool: Path, samples: list[Sample], sweeps: int, ledger: Ledger) -> int:
@@ -168,7 +188,7 @@ def verdict(spool: Path, samples: list[Sample], sweeps: int, ledger: Ledger) -> 
     problems = []
     if frames + sum(losses.values()) != sweeps:
         problems.append(f"{sweeps - frames - sum(losses.values())} sweeps are not accounted for")
-    if ends != dict.fromkeys(ledger.frames, "done"):
+    if ends != dict.fromkeys(ledger.kept, "done"):
         problems.append(f"not every scene is uploaded: {ends}")
     if valid.returncode:
         problems.append(f"scenes are not valid: {valid.stdout.decode()[-2000:]}")
@@ -178,7 +198,7 @@ def verdict(spool: Path, samples: list[Sample], sweeps: int, ledger: Ledger) -> 
         if getattr(last, name) > most + more:
             problems.append(f"{name} has grown from {most} to {getattr(last, name)}")
     print(f"sweeps published  {sweeps}: {frames} frames in {len(ledger.frames)} scenes, lost {dict(losses) or 'none'}")
-    print(f"uploaded          {sum(state == 'done' for state in ends.values())} of {len(ledger.frames)} scenes")
+    print(f"uploaded          {sum(state == 'done' for state in ends.values())} of {len(ledger.kept)} scenes")
     for name in ("memory_mb", "handles", "threads", "waited_s"):
         thirds = [[getattr(one, name) for one in part] for part in (samples[:third], samples[-third:])]
         means = [sum(part) / len(part) for part in thirds]
@@ -194,7 +214,7 @@ def main() -> int:
     parser.add_argument("--points", type=int, default=32_000)
     parser.add_argument("--cameras", type=int, default=2)
     parser.add_argument("--every", type=float, default=10.0, help="seconds between two printed lines")
-    parser.add_argument("--delete", action="store_true", help="keep nothing of what is uploaded")
+    parser.add_argument("--keep-every", type=int, default=0, metavar="N", help="upload one scene of N, keep none")
     given = parser.parse_args()
     given.image = "jpeg"
     os.environ.setdefault("FASTDDS_BUILTIN_TRANSPORTS", "LARGE_DATA")
@@ -208,19 +228,20 @@ def run(given: argparse.Namespace, scratch: Path) -> int:
     """Run everything in a folder; return the exit status."""
     config, spool, objects = scratch / "config.yaml", scratch / "spool", scratch / "objects"
     objects.mkdir()
+    sent = scratch / "sent" if given.keep_every else spool
+    Spool(sent).create()
     config.write_text(live.configuration(given))
     receiver = Receiver(scratch / "receiver", f"file://{objects}")
     receiver.up()
     os.environ["NUCLEUS_ENDPOINT"] = receiver.url
-    common = [f"spool.path:={spool}", "spool.min_free_bytes:=0", "scene.max_frames:=50"]
-    recorder = node("nucleus_bridge.ros.recorder", config, [*common, "autostart:=true", "queue.workers:=2"])
+    common = ["spool.min_free_bytes:=1000000000", "scene.max_frames:=50"]
+    recording = [f"spool.path:={spool}", "autostart:=true", "queue.workers:=2"]
+    recorder = node("nucleus_bridge.ros.recorder", config, [*common, *recording])
     sending = [f"upload.store:=file://{objects}", "upload.dataset_name:=soak", "upload.poll_interval_s:=0.5"]
-    sending.append(f"upload.delete_after:={str(given.delete).lower()}")
+    sending += [f"spool.path:={sent}", f"upload.delete_after:={str(bool(given.keep_every)).lower()}"]
     uploader = node("nucleus_bridge.ros.uploader", config, [*common, *sending])
     watch, stop, started_s = live.Watch(recorder.pid), threading.Event(), time.monotonic()
-    ledger = Ledger(spool, objects if given.delete else None)
-    keeper = threading.Thread(target=ledger.keep, args=[stop], daemon=True)
-    keeper.start()
+    ledger = Ledger(spool, sent, objects, given.keep_every)
     samples: list[Sample] = []
     published: list[int] = []
     driver = threading.Thread(target=lambda: published.append(drive(given, stop)), daemon=True)
@@ -240,16 +261,15 @@ def run(given: argparse.Namespace, scratch: Path) -> int:
         time.sleep(3.0)  # the last report
         recorder.send_signal(signal.SIGTERM)
         status = recorder.wait(30)
+        ledger.end()
         receiver.up()
         limit = time.monotonic() + UPLOADED_WITHIN_S
-        while set(states(spool).values()) != {"done"} and time.monotonic() < limit:
+        while set(states(sent).values()) != {"done"} and time.monotonic() < limit:
             time.sleep(1.0)
-        stop.set()
-        keeper.join()
         if not published:
             print("the drivers could not be run")
             return 1
-        return max(status, verdict(spool, samples, published[0], ledger))
+        return max(status, verdict(sent, samples, published[0], ledger))
     finally:
         stop.set()
         for process in (recorder, uploader):
