@@ -1,38 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
+"""A calibration becomes the model of an image: rectified or not, of a region, binned or made smaller."""
+
 from __future__ import annotations
 
 import math
 from dataclasses import replace
 
-import cv2
 import numpy as np
 import pytest
-import yaml
+from front_camera import BROWN, INFO, K, P, distorted, model_of
 from serialised import STAMP_NS, camera_info_message, header, recorded
 
 from nucleus_bridge.decode.camera_info import (
-    CameraInfo,
     RegionOfInterest,
-    camera_model,
     decode_camera_info,
     is_rectified_topic,
-    load_calibration,
     rectified_from_optical,
 )
-from nucleus_bridge.errors import CalibrationError, ConfigError
-
-K = (1000.0, 0.0, 960.0, 0.0, 1001.0, 540.0, 0.0, 0.0, 1.0)
-P = (900.0, 0.0, 950.0, 0.0, 0.0, 901.0, 530.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-BROWN = [-0.3, 0.1, 0.001, -0.002, 0.05]
-INFO = CameraInfo(STAMP_NS, "front_optical", 1920, 1080, "plumb_bob", tuple(BROWN), K, p=P)
-
-
-def model_of(info: CameraInfo, width: int = 1920, height: int = 1080, *, rectified: bool = False):
-    return camera_model(info, image_width=width, image_height=height, rectified=rectified)
-
-
-def distorted(distortion_model: str, *d: float) -> CameraInfo:
-    return replace(INFO, distortion_model=distortion_model, d=d)
+from nucleus_bridge.errors import CalibrationError
 
 
 class TestMessage:
@@ -65,86 +50,6 @@ class TestMessage:
     def test_thousands_of_coefficients_are_refused(self):
         with pytest.raises(CalibrationError, match="5000 coefficients"):
             decode_camera_info(camera_info_message(d=np.zeros(5000)))
-
-
-BROWN_NAMES = ("k1", "k2", "p1", "p2", "k3")
-RATIONAL_NAMES = (*BROWN_NAMES, "k4", "k5", "k6")
-THIN_PRISM_NAMES = (*RATIONAL_NAMES, "s1", "s2", "s3", "s4", "tau_x", "tau_y")
-TAIL = [0.2, 0.1, 0.01]
-PRISM = [0.001, 0.002, 0.003, 0.004]
-
-
-class TestDistortion:
-    @pytest.mark.parametrize(
-        ("name", "d", "model", "coefficients"),
-        [
-            ("plumb_bob", BROWN, "brown_conrady", BROWN),
-            ("plumb_bob", BROWN[:4], "brown_conrady", [*BROWN[:4], 0]),
-            ("plumb_bob", [], "brown_conrady", [0] * 5),
-            ("plumb_bob", [*BROWN, 0, 0, 0], "brown_conrady", BROWN),
-            ("", [], "brown_conrady", [0] * 5),
-            ("", [0] * 5, "brown_conrady", [0] * 5),
-            ("", [0] * 8, "brown_conrady", [0] * 5),
-            ("equidistant", [0.1, 0.2, 0.3, 0.4], "fisheye", [0.1, 0.2, 0.3, 0.4]),
-            ("fisheye", [0.1, 0.2, 0.3, 0.4], "fisheye", [0.1, 0.2, 0.3, 0.4]),
-            ("equidistant", [0, 0, 0, 0], "fisheye", [0] * 4),
-            ("equidistant", [0.1, 0.2, 0.3, 0.4, 0], "fisheye", [0.1, 0.2, 0.3, 0.4]),
-            ("rational_polynomial", [*BROWN, 0, 0, 0], "brown_conrady", BROWN),
-            ("rational_polynomial", BROWN, "brown_conrady", BROWN),
-            ("rational_polynomial", [*BROWN, *TAIL], "rational", [*BROWN, *TAIL]),
-            ("rational_polynomial", [*BROWN, *TAIL, 0, 0, 0, 0], "rational", [*BROWN, *TAIL]),
-            ("thin_prism", [*BROWN, *TAIL, *PRISM], "thin_prism", [*BROWN, *TAIL, *PRISM, 0, 0]),
-            ("thin_prism_fisheye", [*BROWN, *TAIL, *PRISM, 0.1, 0.2], "thin_prism", [*BROWN, *TAIL, *PRISM, 0.1, 0.2]),
-            ("thin_prism", [*BROWN, 0, 0, 0, *PRISM], "thin_prism", [*BROWN, 0, 0, 0, *PRISM, 0, 0]),
-            ("mei", [1.2, -0.3, 0.1, 0.001, 0.002], "omnidirectional", [1.2, -0.3, 0.1, 0.001, 0.002]),
-            ("mei", [-0.3, 0.1, 0.001, 0.002, 1.2], "omnidirectional", [1.2, -0.3, 0.1, 0.001, 0.002]),
-            ("omnidirectional", [0.9], "omnidirectional", [0.9, 0, 0, 0, 0]),
-            ("cata", [2.9, 0.2, -6.7, 0.004, -0.001], "omnidirectional", [2.9, 0.2, -6.7, 0.004, -0.001]),
-        ],
-    )
-    def test_models_and_coefficients_get_their_names(self, name, d, model, coefficients):
-        names = {
-            "brown_conrady": BROWN_NAMES,
-            "fisheye": ("k1", "k2", "k3", "k4"),
-            "rational": RATIONAL_NAMES,
-            "thin_prism": THIN_PRISM_NAMES,
-            "omnidirectional": ("xi", "k1", "k2", "p1", "p2"),
-        }[model]
-        found = model_of(distorted(name, *d))
-        assert found.model == model
-        assert dict(found.distortion) == dict(zip(names, coefficients, strict=True))
-
-    @pytest.mark.parametrize("name", ["kannala_brandt", "ftheta", "PLUMB", "none"])
-    def test_an_unknown_model_is_named_with_the_camera(self, name):
-        with pytest.raises(CalibrationError, match=f"front_optical.*'{name}'.*plumb_bob") as caught:
-            model_of(distorted(name, *BROWN))
-        assert caught.value.cause == "unknown_distortion_model"
-
-    def test_no_model_with_coefficients_is_unknown(self):
-        with pytest.raises(CalibrationError) as caught:
-            model_of(distorted("", *BROWN))
-        assert caught.value.cause == "unknown_distortion_model"
-
-    @pytest.mark.parametrize(
-        ("name", "d"),
-        [
-            ("plumb_bob", [0.1, 0.2, 0.3]),
-            ("plumb_bob", [*BROWN, *TAIL]),
-            ("equidistant", []),
-            ("equidistant", [0.1, 0.2]),
-            ("equidistant", [0.1, 0.2, 0.3, 0.4, 0.5]),
-            ("rational_polynomial", [*BROWN, 0.1]),
-            ("rational_polynomial", []),
-            ("thin_prism", [*BROWN, *TAIL, *PRISM, 0.1]),
-            ("mei", [0.1, 0.2, 0.3, 0.4]),
-            ("mei", [-0.3, 0.1, 0.001, 0.002, 0.003]),
-            ("mei", []),
-        ],
-    )
-    def test_coefficients_that_do_not_suit_the_model_are_shown(self, name, d):
-        with pytest.raises(CalibrationError, match=rf"front_optical.*'{name}'.*{len(d)} coefficients D = \[") as caught:
-            model_of(distorted(name, *d))
-        assert caught.value.cause == "distortion"
 
 
 class TestIntrinsics:
@@ -309,82 +214,6 @@ class TestSizes:
         assert (found.fx, found.cx, found.scale_factor) == (500.0, 480.0, 2.0)
 
 
-def matrix(rows: int, cols: int, data):
-    return {"rows": rows, "cols": cols, "data": list(data)}
-
-
-CALIBRATION = {
-    "image_width": 1920,
-    "image_height": 1080,
-    "camera_name": "front",
-    "camera_matrix": matrix(3, 3, K),
-    "distortion_model": "plumb_bob",
-    "distortion_coefficients": matrix(1, 5, BROWN),
-    "rectification_matrix": matrix(3, 3, np.eye(3).ravel().tolist()),
-    "projection_matrix": matrix(3, 4, P),
-}
-
-
-class TestFile:
-    def write(self, folder, **changes):
-        content = {key: value for key, value in {**CALIBRATION, **changes}.items() if value is not None}
-        path = folder / "front.yaml"
-        path.write_text(yaml.safe_dump(content))
-        return path
-
-    def test_a_file_says_what_the_message_says(self, tmp_path):
-        info = load_calibration(self.write(tmp_path))
-        assert info == replace(INFO, frame_id="")
-        assert info.stamp_ns == 0
-
-    def test_a_file_as_the_calibrator_prints_it_is_read(self, tmp_path):
-        path = tmp_path / "printed.yaml"
-        path.write_text(
-            "image_width: 640\nimage_height: 480\ncamera_name: narrow_stereo\n"
-            "camera_matrix:\n  rows: 3\n  cols: 3\n  data: [438.78, 0., 305.5, 0., 437.3, 243.7, 0, 0, 1]\n"
-            "distortion_model: equidistant\n"
-            "distortion_coefficients:\n  rows: 1\n  cols: 4\n  data: [-1.0e-2, 0.02, 0.003, 0.004]\n"
-        )
-        info = load_calibration(path)
-        assert info.k[:3] == (438.78, 0.0, 305.5)
-        assert info.d == (-0.01, 0.02, 0.003, 0.004)
-        assert model_of(info, 640, 480).model == "fisheye"
-        with pytest.raises(CalibrationError, match=r"P\[0\]"):
-            model_of(info, 640, 480, rectified=True)
-
-    @pytest.mark.parametrize(
-        ("changes", "key"),
-        [
-            ({"image_width": None}, "image_width"),
-            ({"image_height": "tall"}, "image_height"),
-            ({"image_height": 0}, "image_height"),
-            ({"image_width": True}, "image_width"),
-            ({"distortion_model": None}, "distortion_model"),
-            ({"camera_matrix": None}, "camera_matrix.data"),
-            ({"camera_matrix": [1.0] * 9}, "camera_matrix.data"),
-            ({"camera_matrix": matrix(3, 3, K[:8])}, "camera_matrix.data has 8 numbers, expected 9"),
-            ({"distortion_coefficients": matrix(1, 2, [0.1, "a"])}, "distortion_coefficients.data"),
-            ({"projection_matrix": matrix(3, 3, K)}, "projection_matrix.data has 9 numbers, expected 12"),
-            ({"rectification_matrix": matrix(3, 3, [math.nan] * 9)}, "rectification_matrix.data"),
-        ],
-    )
-    def test_a_wrong_key_is_named_with_the_file(self, tmp_path, changes, key):
-        path = self.write(tmp_path, **changes)
-        with pytest.raises(ConfigError, match=f"front.yaml: {key}"):
-            load_calibration(path)
-
-    @pytest.mark.parametrize("content", [b"", b"a list", b"- 1\n- 2", b"{", b"\xff\xfe\x00", b"%YAML:1.0\n---\n"])
-    def test_a_file_that_is_no_calibration_is_named(self, tmp_path, content):
-        path = tmp_path / "wrong.yaml"
-        path.write_bytes(content)
-        with pytest.raises(ConfigError, match=r"wrong\.yaml"):
-            load_calibration(path)
-
-    def test_a_file_that_is_not_there_is_named(self, tmp_path):
-        with pytest.raises(ConfigError, match=r"gone\.yaml"):
-            load_calibration(tmp_path / "gone.yaml")
-
-
 def test_recorded_calibrations_are_usable():
     messages = list(recorded("scale_sample", "sensor_msgs/msg/CameraInfo"))
     assert len(messages) == 15
@@ -393,19 +222,3 @@ def test_recorded_calibrations_are_usable():
         assert found.model in ("brown_conrady", "fisheye")
         assert 500 < found.fx < 5000
         assert found.scale_factor == 1.0
-
-
-def test_named_coefficients_project_as_opencv_projects_d():
-    """The order of names follows OpenCV's order of D, checked through its own projection."""
-    info = distorted("rational_polynomial", *BROWN, *TAIL)
-    d = model_of(info).distortion
-    x, y = 0.31, -0.22
-    r2 = x * x + y * y
-    radial = (1 + d["k1"] * r2 + d["k2"] * r2**2 + d["k3"] * r2**3) / (
-        1 + d["k4"] * r2 + d["k5"] * r2**2 + d["k6"] * r2**3
-    )
-    u = x * radial + 2 * d["p1"] * x * y + d["p2"] * (r2 + 2 * x * x)
-    v = y * radial + d["p1"] * (r2 + 2 * y * y) + 2 * d["p2"] * x * y
-    point = np.array([[[x, y, 1.0]]])
-    projected, _ = cv2.projectPoints(point, np.zeros(3), np.zeros(3), np.array(K).reshape(3, 3), np.array(info.d))
-    np.testing.assert_allclose(projected.ravel(), [1000 * u + 960, 1001 * v + 540], atol=1e-9)
