@@ -15,6 +15,7 @@ import requests
 from nucleus_bridge.receiver import Receiver
 
 KEY = "test_key"
+REQUEST = "0123456789abcdef" * 2
 DEADLINE_S = 60.0
 
 CLOUD = {
