@@ -3,9 +3,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
+from trees import LEVEL, MS, START_NS
 
+from nucleus_bridge.errors import UnknownFrameError
+from nucleus_bridge.geometry import TransformTree
 from nucleus_bridge.geometry.jumps import unexplained_steps
 
 
@@ -75,3 +80,30 @@ def test_a_change_of_the_parent_frame_is_no_jump_and_starts_anew():
     positions[20:] += 1000.0
     comparable = np.arange(len(stamps) - 1) != 19
     assert unexplained_steps(stamps, positions, comparable).max() < 1e-9
+
+
+def test_the_largest_jump_of_the_way_counts():
+    tree = TransformTree()
+    tree.add("base_link", "lidar", 0, (1, 0, 2), LEVEL, static=True)
+    for i in range(30):
+        tree.add("map", "odom", START_NS + i * 1000 * MS, (0, 10 if i > 20 else 0, 0), LEVEL)
+    for i in range(60):
+        tree.add("odom", "base_link", START_NS + i * 500 * MS, (15 * i, 3 if i > 30 else 0, 0), LEVEL)
+    end = START_NS + 30_000 * MS
+    assert tree.largest_jump("map", "lidar", START_NS, end) == 10.0
+    assert tree.largest_jump("odom", "lidar", START_NS, end) == pytest.approx(3.0)
+    assert tree.largest_jump("map", "lidar", START_NS + 16_000 * MS, START_NS + 20_000 * MS) < 1e-9
+    assert tree.largest_jump("base_link", "lidar", START_NS, end) == 0.0
+    with pytest.raises(UnknownFrameError):
+        tree.largest_jump("map", "radar", START_NS, end)
+
+
+def test_a_jump_in_a_single_edge_at_15_m_a_second_is_found_once():
+    tree = TransformTree()
+    for i in range(100):
+        x = 1.5 * i + (8 if i >= 50 else 0)
+        tree.add("map", "base_link", START_NS + i * 100 * MS, (x, 0, 0), LEVEL)
+    frames = [START_NS + i * 100 * MS for i in range(100)]
+    jumps = [tree.largest_jump("map", "base_link", a, b) for a, b in itertools.pairwise(frames)]
+    assert [i for i, jump in enumerate(jumps) if jump > 5.0] == [49]
+    assert jumps[49] == pytest.approx(8.0)
