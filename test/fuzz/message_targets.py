@@ -3,79 +3,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import cycle
 
-import cv2
 import numpy as np
 from harness import Target
-from serialised import (
-    STAMP_NS,
-    STORE,
-    camera_info_message,
-    cloud_of,
-    compressed_message,
-    fix_message,
-    header,
-    image_message,
-    imu_message,
-    tf_message,
-)
+from message_families import FAMILIES, LIDARS, cloud_points, use_cloud
+from serialised import STAMP_NS, STORE, cloud_of, header
 
-from nucleus_bridge.config.settings import LidarConfig
-from nucleus_bridge.decode.camera_info import camera_model, decode_camera_info
 from nucleus_bridge.decode.cdr import peek_header
-from nucleus_bridge.decode.image import decode_image, pixels
-from nucleus_bridge.decode.navsat import decode_fix, decode_heading
-from nucleus_bridge.decode.pointcloud2 import decode_sweep, has_points
-from nucleus_bridge.decode.points import select_points
 from nucleus_bridge.decode.radar import RADAR_SCAN, decode_radar
-from nucleus_bridge.decode.tf import decode_transforms
 from nucleus_bridge.errors import DecodeError
 from nucleus_bridge.model import Message
 
-LIDARS = cycle(
-    (
-        LidarConfig(name="top", topic="/lidar/points", max_range_m=200.0),
-        LidarConfig(name="top", topic="/lidar/points", stamp="end", time_field="t"),
-    )
-)
-PICTURE = np.random.default_rng(1).integers(0, 256, (12, 16, 3), np.uint8)
+lidars = cycle(LIDARS)
 
 
-def use_cloud(message: Message) -> None:
-    config = next(LIDARS)
-    sweep = decode_sweep(message, config)
-    cloud = select_points(sweep, config)
-    assert has_points(sweep, config) == (len(cloud.xyz) > 0)
-    assert np.isfinite(cloud.xyz).all()
-    assert sweep.first_ns <= sweep.last_ns
-    assert len(cloud.xyz) + sum(cloud.dropped.values()) == len(sweep.points)
-    if cloud.intensity is not None:
-        assert ((cloud.intensity >= 0) & (cloud.intensity <= 1)).all()
-    if cloud.time_ns is not None and len(cloud.time_ns):
-        assert sweep.first_ns <= cloud.time_ns.min()
-        assert cloud.time_ns.max() <= sweep.last_ns
-
-
-def use_image(message: Message) -> None:
-    image = decode_image(message)
-    assert pixels(image).shape[:2] == (image.height, image.width)
-
-
-def use_camera_info(message: Message) -> None:
-    info = decode_camera_info(message)
-    hash(info)
-    for rectified in (False, True):
-        model = camera_model(info, image_width=1920, image_height=1080, rectified=rectified)
-        assert model.fx > 0
-        assert model.scale_factor >= 1
-
-
-def use_transforms(message: Message) -> None:
-    for row in decode_transforms(message):
-        assert row
+def use_cloud_in_turn(message: Message) -> None:
+    use_cloud(message, next(lidars))
 
 
 def use_radar(message: Message) -> None:
@@ -84,40 +30,19 @@ def use_radar(message: Message) -> None:
     assert scan.velocity is None or np.isfinite(scan.velocity).all()
 
 
-def cloud_points(time_type: str, names: Sequence[str] = ("x", "y", "z", "intensity")) -> np.ndarray:
-    points = np.zeros(6, np.dtype([*((name, "f4") for name in names), ("t", time_type)]))
-    points[names[0]] = np.arange(6)
-    points["t"] = np.linspace(0, 0.1, 6) if time_type == "f4" else (STAMP_NS / 1e9 if time_type == "f8" else 7)
-    return points
-
-
 def radar_scan() -> Message:
     kind, row = STORE.types[RADAR_SCAN], STORE.types["radar_msgs/msg/RadarReturn"]
     scan = kind(header(), [row(10.0 + n, 0.1 * n, 0.0, -1.0, 5.0) for n in range(4)])
     return Message("/radar", RADAR_SCAN, STAMP_NS, bytes(STORE.serialize_cdr(scan, RADAR_SCAN)))
 
 
-def raw_images() -> list[Message]:
-    return [
-        image_message("rgb8", PICTURE.tobytes(), width=16, height=12, step=48),
-        image_message("mono16", PICTURE.tobytes(), width=8, height=12, step=48, is_bigendian=True),
-        image_message("bayer_rggb16", PICTURE.tobytes(), width=16, height=18, step=32),
-        image_message("nv12", PICTURE.tobytes(), width=16, height=24, step=16),
-        image_message("nv24", PICTURE.tobytes(), width=16, height=12, step=16),
-        image_message("yuv422", PICTURE.tobytes(), width=16, height=18, step=32),
-    ]
-
-
-def image_files() -> list[Message]:
-    suffixes = (".jpg", ".png", ".tiff", ".webp", ".bmp")
-    return [compressed_message(cv2.imencode(suffix, PICTURE)[1].tobytes()) for suffix in suffixes]
-
-
-def family(name: str, use: Callable[[Message], object], make: Callable[[], list[Message]]) -> Target:
+def family(name: str, use: Callable[[Message], object], messages: list[Message]) -> Target:
     """Make a target of one message family; what is fuzzed are the bytes, topic and type are given."""
-    types = {message.type_name: message for message in make()}
+    types = {message.type_name: message for message in messages}
     (message,) = types.values()
-    return Target(name, lambda data: use(replace(message, data=data)), lambda: [m.data for m in make()], (DecodeError,))
+    return Target(
+        name, lambda data: use(replace(message, data=data)), lambda: [m.data for m in messages], (DecodeError,)
+    )
 
 
 def register_radar() -> None:
@@ -129,28 +54,27 @@ def register_radar() -> None:
 
 
 register_radar()
-POSE = ("map", "base_link", STAMP_NS, (1.0, 2.0, 3.0), (0.0, 0.0, 0.0, 1.0))
 TARGETS = [
-    family("pointcloud2", use_cloud, lambda: [cloud_of(cloud_points(kind)) for kind in ("f4", "f8", "u4")]),
-    family("image", use_image, raw_images),
-    family("compressed_image", use_image, image_files),
-    family("camera_info", use_camera_info, lambda: [camera_info_message(d=[0.1, 0.2, 0.3, 0.4, 0.5])]),
-    family("nav_sat_fix", decode_fix, lambda: [fix_message(48.0, 11.0)]),
-    family("imu", decode_heading, lambda: [imu_message((0.0, 0.0, 0.6, 0.8))]),
-    family("tf_message", use_transforms, lambda: [tf_message(*[POSE] * 3)]),
+    family("pointcloud2", use_cloud_in_turn, FAMILIES["PointCloud2"][1]),
+    family("image", *FAMILIES["Image"]),
+    family("compressed_image", *FAMILIES["CompressedImage"]),
+    family("camera_info", *FAMILIES["CameraInfo"]),
+    family("nav_sat_fix", *FAMILIES["NavSatFix"]),
+    family("imu", *FAMILIES["Imu"]),
+    family("tf_message", *FAMILIES["TFMessage"]),
     family(
         "radar_cloud",
         use_radar,
-        lambda: [
+        [
             cloud_of(cloud_points("f4", names))
             for names in (("x", "y", "z", "vx", "vy"), ("range", "azimuth", "doppler"), ("x", "y", "z", "rcs"))
         ],
     ),
-    family("radar_scan", use_radar, lambda: [radar_scan()]),
+    family("radar_scan", use_radar, [radar_scan()]),
     Target(
         "header",
         peek_header,
-        lambda: [imu_message((0.0, 0.0, 0.6, 0.8)).data[:40]],
+        lambda: [FAMILIES["Imu"][1][0].data[:40]],
         (DecodeError,),
     ),
 ]
