@@ -26,20 +26,16 @@ import numpy as np
 
 from benchmarks import convert, encoder, stages
 from benchmarks.rows import Row, show, show_change
+from benchmarks.turns import few_and_all, sweep
 
 
 def encoding(points: int, rounds: int) -> Iterator[Row]:
     """Yield the encoder beside json, orjson and pandas."""
-    columns = encoder.sweep(points)
-    chosen = {
-        "encode x y z i": {name: columns[name] for name in ("xyz", "intensity")},
-        "encode x y z i d t is_ground": columns,
-    }
-    for name, given in chosen.items():
+    for keys, given in few_and_all(sweep(points)).items():
         rows = encoder.compare(given, rounds)["rows"]
         ours = rows.pop(encoder.OURS)["ms"]
         for peer, row in rows.items():
-            yield Row(name, ours, "ms", peer, row["ms"], encoder.BARS.get(peer))
+            yield Row(f"encode {keys}", ours, "ms", peer, row["ms"], encoder.BARS.get(peer))
 
 
 def main() -> None:

@@ -8,49 +8,27 @@ dicts. All take turns, and the least processor time of each counts, so that othe
 from __future__ import annotations
 
 import argparse
-import gc
 import importlib
 import json
-import os
 import platform
 import sys
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.turns import KEYS, Columns, few_and_all, least_cpu_s, stay_on_one_core, sweep
 from nucleus_bridge.formats.point_json import encode_points
 
 OURS = "nucleus_bridge"
 BARS = {"json.dumps of dicts": 30.0, "orjson of dicts": 8.0, "pandas records": 8.0}
 BAR_POINTS_PER_S = 15e6  # of x y z i, on a machine where json.dumps of dicts does 0.55e6
-KEYS = {"intensity": "i", "device": "d", "time_ns": "t", "is_ground": "is_ground"}
 
 _RUNS = 3
-
-Columns = dict[str, NDArray[Any]]
-
-
-def sweep(points: int) -> Columns:
-    """Make one turn of a lidar with every column a point may have."""
-    random = np.random.default_rng(7)
-    azimuth = np.linspace(0, 2 * np.pi, points, endpoint=False)
-    elevation = random.uniform(-0.25, 0.1, points)
-    distance = np.minimum(3 + random.exponential(25, points), 180)
-    level = distance * np.cos(elevation)
-    return {
-        "xyz": np.stack([level * np.cos(azimuth), level * np.sin(azimuth), distance * np.sin(elevation)], axis=1),
-        "intensity": random.random(points).astype(np.float32),
-        "device": random.integers(0, 2, points).astype(np.uint8),
-        "time_ns": 1_700_000_000_100_000_000 + np.sort(random.integers(0, 10**8, points)),
-        "is_ground": random.random(points) < 0.3,
-    }
 
 
 def dicts(columns: Columns) -> list[dict[str, Any]]:
@@ -94,20 +72,10 @@ def routes(columns: Columns) -> tuple[dict[str, Callable[[], Any]], list[str]]:
 
 
 def measure(ways: Mapping[str, Callable[[], Any]], points: int, rounds: int) -> dict[str, dict[str, float]]:
-    """Return each way's figures, of its fastest run; each takes several runs a round, so that none starts cold."""
-    best = dict.fromkeys(ways, float("inf"))
-    gc.collect()
-    gc.disable()  # else the dicts of one route slow the others
-    for _ in range(rounds):
-        for name, way in ways.items():
-            for _ in range(_RUNS):
-                start = time.process_time()
-                way()
-                best[name] = min(best[name], time.process_time() - start)
-    gc.enable()
+    """Return each way's figures, of its fastest run."""
     return {
         name: {"ms": s * 1e3, "points_per_s": points / s, "bytes_per_point": len(ways[name]()) / points}
-        for name, s in best.items()
+        for name, s in least_cpu_s(ways, rounds, _RUNS).items()
     }
 
 
@@ -160,12 +128,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     options = parser.parse_args()
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    stay_on_one_core()
     columns = sweep(options.points)
     results = {
-        "x y z i": compare({name: columns[name] for name in ("xyz", "intensity")}, options.rounds),
-        "x y z i d t is_ground": compare(columns, options.rounds),
+        **{keys: compare(given, options.rounds) for keys, given in few_and_all(columns).items()},
         "ours, other clouds": ours_elsewhere(columns, options.rounds),
     }
     about = {"points": options.points, "python": platform.python_version(), "numpy": np.__version__}

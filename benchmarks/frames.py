@@ -8,44 +8,32 @@ processor time of each counts, so that other load on the machine favours none.
 from __future__ import annotations
 
 import argparse
-import gc
 import json
-import os
 import platform
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from google.protobuf.internal import api_implementation
-from numpy.typing import NDArray
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "test")]
 
 from lidar_frame_messages import messages  # noqa: E402
 
+from benchmarks.turns import KEYS, Columns, few_and_all, least_cpu_s, stay_on_one_core, sweep  # noqa: E402
 from nucleus_bridge.formats.point_protobuf import encode_points  # noqa: E402
 
 BAR_MS = 40.0
 BAR_RATIO = 20.0
-KEYS = {"intensity": "i", "device": "d", "time_ns": "t", "is_ground": "is_ground"}
-
-Columns = dict[str, NDArray[Any]]
 
 
-def sweep(points: int) -> Columns:
-    """Make points with every column that they may have."""
-    random = np.random.default_rng(7)
-    return {
-        "xyz": random.normal(0.0, 25.0, (points, 3)).round(3) + 0.0,  # no -0.0
-        "intensity": random.random(points).round(3).astype(np.float32),
-        "device": random.integers(0, 2, points).astype(np.uint8),
-        "time_ns": 1_700_000_000_000_000_000 + np.sort(random.integers(0, 10**8, points)),
-        "is_ground": random.random(points) < 0.3,
-    }
+def rounded(columns: Columns) -> Columns:
+    """Round to the decimals of the format, as protobuf's own message does not."""
+    xyz = columns["xyz"].round(3) + 0.0  # no -0.0
+    return {**columns, "xyz": xyz, "intensity": columns["intensity"].round(3)}
 
 
 def filled(columns: Columns) -> bytes:
@@ -82,15 +70,7 @@ def measure(columns: Columns, rounds: int) -> dict[str, Any]:
     }
     if len({bytes(way()) for way in ways.values()}) != 1:
         raise SystemExit("the ways give different bytes")
-    best = dict.fromkeys(ways, float("inf"))
-    gc.collect()
-    gc.disable()
-    for _ in range(rounds):
-        for name, way in ways.items():
-            start = time.process_time()
-            way()
-            best[name] = min(best[name], time.process_time() - start)
-    gc.enable()
+    best = least_cpu_s(ways, rounds)
     ours = best["nucleus_bridge"]
     ratio = best["protobuf, keys written out"] / ours
     rows = {name: {"ms": seconds * 1e3, "ours_is_faster_by": seconds / ours} for name, seconds in best.items()}
@@ -104,13 +84,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     options = parser.parse_args()
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    columns = sweep(options.points)
-    results = {
-        "x y z i": measure({name: columns[name] for name in ("xyz", "intensity")}, options.rounds),
-        "x y z i d t is_ground": measure(columns, options.rounds),
-    }
+    stay_on_one_core()
+    columns = rounded(sweep(options.points))
+    results = {keys: measure(given, options.rounds) for keys, given in few_and_all(columns).items()}
     about = f"{options.points} points, one core, Python {platform.python_version()}, numpy {np.__version__}, "
     about += f"protobuf's {api_implementation.Type()} implementation; least processor time of each"
     if options.json:
