@@ -9,6 +9,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,8 +22,11 @@ from nucleus_bridge.upload.retry import TransientError
 logging.getLogger("urllib3").setLevel(logging.INFO)  # its debug lines show signed URLs
 
 RETRIED = frozenset({408, 425, 429})
+MAX_ANSWER_BYTES = 256 << 20
+"""More than a list of a million scenes takes."""
 _CONNECT_S = 10.0
 _SHOWN = 500
+_BLOCK = 1 << 16
 
 
 def check_endpoint(endpoint: str) -> str:
@@ -49,6 +53,13 @@ def key_from_environment(variable: str, environment: Mapping[str, str] = os.envi
     if not key:
         raise ConfigError(f"{variable} is not set; the API key is taken from the environment only")
     return key
+
+
+@dataclass(frozen=True)
+class _Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
 
 
 class HttpChannel:
@@ -84,15 +95,15 @@ class HttpChannel:
         data = None if document is None else json.dumps(document, allow_nan=False).encode()
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         what = f"{method} {urlsplit(url).path}"
-        response = self._send(what, method, url, data=data, headers=headers, auth=(self._key, ""))
-        if response.status_code in (401, 403):
+        answer = self._send(what, method, url, data=data, headers=headers, auth=(self._key, ""))
+        if answer.status in (401, 403):
             raise AuthError(
-                f"{what}: the API key was refused (HTTP {response.status_code}{self._text(response)}); "
+                f"{what}: the API key was refused (HTTP {answer.status}{self._text(answer)}); "
                 f"nothing more is sent until {self._key_variable} holds a key that may do this"
             )
-        self._check(what, response)
+        self._check(what, answer)
         try:
-            return response.json()
+            return json.loads(answer.body)
         except (ValueError, RecursionError):
             raise TransientError(f"{what}: the answer is no JSON", unclear=True) from None
 
@@ -106,28 +117,33 @@ class HttpChannel:
         what = f"PUT of the scenes to {urlsplit(url).hostname}"
         self._check(what, self._send(what, "PUT", url, data=body, headers={}, auth=_no_auth))
 
-    def _send(self, what: str, method: str, url: str, **options: Any) -> requests.Response:  # noqa: ANN401
+    def _send(self, what: str, method: str, url: str, **options: Any) -> _Answer:  # noqa: ANN401
         self._session.trust_env = not is_loopback(url)  # no proxy on the way to ourselves
+        options |= {"timeout": self._timeout, "allow_redirects": False, "verify": True, "stream": True}
+        body = bytearray()
         try:
-            return self._session.request(
-                method, url, timeout=self._timeout, allow_redirects=False, verify=True, **options
-            )
+            with self._session.request(method, url, **options) as response:
+                for block in response.iter_content(_BLOCK):
+                    body += block
+                    if len(body) > MAX_ANSWER_BYTES:
+                        raise TransientError(f"{what}: the answer has more than {MAX_ANSWER_BYTES} bytes", unclear=True)
+                return _Answer(response.status_code, response.headers, bytes(body))
         except requests.exceptions.SSLError:
             raise TransientError(f"{what}: the server's certificate is not trusted") from None
         except requests.RequestException as error:  # its text may show a signed URL
             raise TransientError(f"{what}: {_cause(error)}", unclear=_may_have_arrived(error)) from None
 
-    def _check(self, what: str, response: requests.Response) -> None:
-        status = response.status_code
+    def _check(self, what: str, answer: _Answer) -> None:
+        status = answer.status
         if 200 <= status < 300:
             return
-        message = f"{what}: HTTP {status}{self._text(response)}"
+        message = f"{what}: HTTP {status}{self._text(answer)}"
         if status in RETRIED or status >= 500:
-            raise TransientError(message, retry_after_s=_retry_after(response.headers), unclear=status >= 500)
+            raise TransientError(message, retry_after_s=_retry_after(answer.headers), unclear=status >= 500)
         raise RejectedError(message, status=status)
 
-    def _text(self, response: requests.Response) -> str:
-        text = " ".join(response.text[:_SHOWN].split())
+    def _text(self, answer: _Answer) -> str:
+        text = " ".join(answer.body[: 4 * _SHOWN].decode(errors="replace")[:_SHOWN].split())
         if self._key:
             text = text.replace(self._key, "***")
         return f": {text}" if text and "<" not in text[:1] else ""

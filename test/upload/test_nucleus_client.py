@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import threading
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from upload_scenes import KEY
 
 from nucleus_bridge.errors import AuthError, ConfigError, RejectedError, StoppedError, UnavailableError
+from nucleus_bridge.upload import http
 from nucleus_bridge.upload.nucleus import JobStatus, NucleusClient, api_key_from_environment, endpoint_from
 from nucleus_bridge.upload.retry import BASE_S, CAP_S, Retry, TransientError
 from nucleus_bridge.upload.submission import said_of
@@ -118,6 +120,20 @@ def test_retry_after_is_waited_for(script: Script, client: NucleusClient, clock:
     assert clock.slept[0] == 37
     assert clock.slept[2] == CAP_S
     assert clock.slept[1] >= BASE_S * 0.5
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_an_answer_that_never_ends_is_not_read_to_its_end(
+    script: Script, client: NucleusClient, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setattr(http, "MAX_ANSWER_BYTES", 200_000)
+    script.say(status, gzip.compress(bytes(100_000_000)), Content_Encoding="gzip")
+    script.say(200, {"scenes": []})
+    told: list[str] = []
+    client.retry.told = lambda text, _: told.append(text)
+    assert client.scene_references("ds_1") == set()
+    assert len(told) == 1
+    assert "the answer has more than 200000 bytes" in told[0]
 
 
 @pytest.mark.parametrize("status", [401, 403])
