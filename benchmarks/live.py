@@ -203,8 +203,11 @@ def resident_bytes(pid: int) -> int:
 
 def family(pid: int) -> list[int]:
     """Return a process and its children, whichever of its threads started them."""
-    lists = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
-    return [pid, *(int(child) for text in lists for child in text.split())]
+    found = [pid]
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread has ended meanwhile
+            found += map(int, path.read_text().split())
+    return found
 
 
 class Watch:
