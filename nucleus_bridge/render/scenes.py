@@ -19,6 +19,7 @@ from nucleus_bridge.pipeline.losses import Table, merge, ordered
 from nucleus_bridge.render.frame import FrameJob, RenderedFrame, render_frame
 from nucleus_bridge.render.ground import require_library
 from nucleus_bridge.render.sensors import sensors_of
+from nucleus_bridge.render.workers import InlineExecutor
 from nucleus_bridge.spool import FileRecord, Manifest, OpenScene, SealedScene, Spool
 
 SOFTWARE = f"nucleus_bridge {nucleus_bridge.__version__}"
@@ -47,7 +48,14 @@ class SceneRecorder:
     """Writes scenes to a spool as the pipeline decides them."""
 
     def __init__(
-        self, config: Config, spool: Spool, executor: Executor, *, in_flight: int = 1, force: bool = False
+        self,
+        config: Config,
+        spool: Spool,
+        executor: Executor,
+        *,
+        sealer: Executor | None = None,
+        in_flight: int = 1,
+        force: bool = False,
     ) -> None:
         """Set up.
 
@@ -55,6 +63,7 @@ class SceneRecorder:
             config: The configuration.
             spool: Where scenes go; must have been created.
             executor: Renders the frames.
+            sealer: Seals the scenes, one after the other, which is mostly waiting for the disk; by default at once.
             in_flight: Frames given to the executor before the oldest is waited for.
             force: Replace a scene of the same id that has other content.
 
@@ -65,9 +74,11 @@ class SceneRecorder:
         self._config = config
         self._spool = spool
         self._executor = executor
+        self._sealer = sealer or InlineExecutor()
         self._in_flight = in_flight
         self._force = force
         self._scenes: deque[_Writing] = deque()
+        self._sealing: deque[Future[SealedScene]] = deque()
         self._flying = 0
         self.render_losses: Table = {}
         self.reasons: dict[str, str] = {}
@@ -91,7 +102,7 @@ class SceneRecorder:
 
     def finish(self) -> list[SealedScene]:
         """Wait for every frame and seal every scene that has ended."""
-        return self._collect(0)
+        return [*self._collect(0), *self._sealed(wait=True)]
 
     def discard(self) -> None:
         """Remove what is unfinished."""
@@ -104,6 +115,9 @@ class SceneRecorder:
                     job.exception()
             writing.target.discard()
         self._scenes.clear()
+        for scene in self._sealing:  # it is whole, and will be found sealed
+            scene.exception()
+        self._sealing.clear()
 
     def _submit(self, writing: _Writing, event: FrameReady) -> None:
         job = FrameJob(writing.target.folder, writing.scene, event.index, event.frame)
@@ -117,7 +131,6 @@ class SceneRecorder:
 
     def _collect(self, in_flight: int) -> list[SealedScene]:
         """Take finished frames in order until at most ``in_flight`` are left, and seal what is complete."""
-        sealed: list[SealedScene] = []
         while self._scenes:
             writing = self._scenes[0]
             while writing.jobs and (self._flying > in_flight or writing.jobs[0][1].done()):
@@ -128,9 +141,16 @@ class SceneRecorder:
                 break
             self._scenes.popleft()
             if writing.frames:
-                sealed.append(self._seal(writing, writing.ended))
+                self._sealing.append(self._sealer.submit(self._seal, writing, writing.ended))
             else:
                 writing.target.discard()
+        return self._sealed()
+
+    def _sealed(self, *, wait: bool = False) -> list[SealedScene]:
+        """Return the next scenes that are sealed, or all of them."""
+        sealed: list[SealedScene] = []
+        while self._sealing and (wait or self._sealing[0].done()):
+            sealed.append(self._sealing.popleft().result())
         return sealed
 
     def _take(self, writing: _Writing, stamp_ns: int, rendered: RenderedFrame) -> None:

@@ -15,9 +15,12 @@ from pathlib import Path
 import pytest
 from drives import Drive
 
+from nucleus_bridge.config import load_config
 from nucleus_bridge.convert import ConversionReport, Observer, convert_bag
-from nucleus_bridge.errors import BridgeError
+from nucleus_bridge.errors import BridgeError, SceneExistsError
 from nucleus_bridge.render.workers import CALLS_AHEAD, crew_for
+from nucleus_bridge.review.validate import validate_path
+from nucleus_bridge.spool import SealedScene
 
 WAIT_S = 60.0
 
@@ -95,3 +98,14 @@ def test_the_command_forks_its_workers_and_the_bytes_are_those_of_one_process(
     names = [str(path.relative_to(one)) for path in one.rglob("*") if path.is_file()]
     same, *_ = filecmp.cmpfiles(one, tmp_path / "scenes" / one.name, names, shallow=False)
     assert sorted(same) == sorted(names)
+
+
+def test_a_scene_of_another_content_is_kept_and_told_of_also_when_sealing_goes_on_beside(
+    drive: Drive, tmp_path: Path
+) -> None:
+    kept = convert_bag(drive.bag, drive.config, tmp_path, workers=2).scenes[0]
+    with pytest.raises(SceneExistsError, match="--force"):
+        convert_bag(drive.bag, load_config(drive.config_path, ["deskew=false"]), tmp_path, workers=2)
+    assert validate_path(tmp_path)[0].ok
+    assert SealedScene.read(kept.folder).manifest == kept.manifest
+    assert list((tmp_path / "open").iterdir()) == []
