@@ -44,6 +44,7 @@ WIDTH, HEIGHT = 1920, 1080
 RATE_HZ, TF_HZ = 10, 100
 CLOUD = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("intensity", "<f4"), ("ring", "<u2"), ("time", "<f4")])
 SETTLE_S = 10.0
+FOUND_WITHIN_S, NOT_FOUND = 30.0, 3
 Publishing = list[tuple[Any, bytes]]
 
 
@@ -117,8 +118,12 @@ def publish(given: argparse.Namespace) -> None:
         sensors.append((node.create_publisher(CameraInfo, f"/camera{index}/info", 20), info))
         sensors.append((node.create_publisher(kind, f"/camera{index}/image", 20), picture))
     listeners = 2 if given.yardstick else 1
+    give_up_s = time.monotonic() + FOUND_WITHIN_S
     while any(one.get_subscription_count() < listeners for one in (tf, *(sensor for sensor, _ in sensors))):
         time.sleep(0.05)
+        if time.monotonic() > give_up_s:
+            print("the recorder was not found: the middleware does not connect", flush=True)
+            os._exit(NOT_FOUND)
     start_ns, begin = time.time_ns(), time.monotonic()
     size = sum(len(message) for _, message in sensors)
     print(f"{size * RATE_HZ / 1e6:.0f} MB/s", flush=True)

@@ -111,14 +111,17 @@ def sample(watch: live.Watch, pids: list[int], started_s: float) -> Sample:
 
 
 def drive(given: argparse.Namespace, stop: threading.Event) -> int:
-    """Run the drivers again and again; return how many sweeps they published."""
+    """Run the drivers again and again; return how many sweeps they published.
+
+    One that does not find the recorder, which happens with Fast DDS 3.2 over TCP, ends and is started again.
+    """
     seconds = max(2 * TF_GAP_S, given.seconds // PERIODS)
     options = ["--seconds", str(seconds), "--points", str(given.points), "--cameras", str(given.cameras)]
     sweeps, over_s = 0, time.monotonic() + given.seconds - seconds
     while not stop.is_set() and (not sweeps or time.monotonic() < over_s):
         command = [sys.executable, live.__file__, "--publish", "--tf-gap", str(TF_GAP_S), *options]
-        subprocess.run(command, check=False)  # sweeps that it did not publish are missed at the end
-        sweeps += seconds * live.RATE_HZ
+        ended = subprocess.run(command, check=False)  # sweeps that it did not publish are missed at the end
+        sweeps += seconds * live.RATE_HZ if ended.returncode != live.NOT_FOUND else 0
     return sweeps
 
 
