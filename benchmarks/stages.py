@@ -27,7 +27,7 @@ from nucleus_bridge.model import Frame, Message
 from nucleus_bridge.pipeline import FrameReady, Pipeline
 from nucleus_bridge.pipeline.synchroniser import StreamSpec, Synchroniser
 from nucleus_bridge.render.cloud import world_points
-from nucleus_bridge.render.workers import keep_freed_memory
+from nucleus_bridge.render.processes import keep_freed_memory
 from nucleus_bridge.spool.durable import write_file
 
 MS = 1_000_000

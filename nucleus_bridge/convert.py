@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from nucleus_bridge.model import Message
 from nucleus_bridge.pipeline import Pipeline
 from nucleus_bridge.pipeline.losses import Table, faults, merge, ordered
 from nucleus_bridge.render import SceneRecorder
-from nucleus_bridge.render.workers import InlineExecutor, crew_for
+from nucleus_bridge.render.workers import attendant_for, crew_for
 from nucleus_bridge.spool import SealedScene, Spool, conversions
 from nucleus_bridge.spool.conversions import Conversion, DamageNote, SceneSummary
 
@@ -154,10 +153,9 @@ def _run(
     recording: Bag, pipeline: Pipeline, spool: Spool, workers: int, *, force: bool, observer: Observer
 ) -> tuple[list[SealedScene], SceneRecorder]:
     scenes: list[SealedScene] = []
-    # Forked before there is another thread.
-    with crew_for(workers) as executor, ThreadPoolExecutor(1) if workers > 1 else InlineExecutor() as sealer:
+    with crew_for(workers) as crew, attendant_for(workers) as attendant:
         in_flight = 8 * workers if workers > 1 else 0
-        recorder = SceneRecorder(pipeline.config, spool, executor, sealer=sealer, in_flight=in_flight, force=force)
+        recorder = SceneRecorder(pipeline.config, spool, crew, attendant=attendant, in_flight=in_flight, force=force)
 
         def keep(sealed: Iterable[SealedScene]) -> None:
             for scene in sealed:

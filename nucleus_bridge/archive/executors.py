@@ -14,7 +14,7 @@ from multiprocessing.synchronize import Event
 from typing import Any
 
 from nucleus_bridge.errors import ConfigError, StoppedError
-from nucleus_bridge.render.workers import follow_parent
+from nucleus_bridge.render.processes import follow_parent
 
 CLUSTER_AT_ONCE = 1000
 CLUSTER_TIMEOUT_S = 30

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import nucleus_bridge
 from nucleus_bridge.config import Config
@@ -20,7 +20,9 @@ from nucleus_bridge.render.frame import FrameJob, RenderedFrame, render_frame
 from nucleus_bridge.render.ground import require_library
 from nucleus_bridge.render.sensors import sensors_of
 from nucleus_bridge.render.workers import InlineExecutor
-from nucleus_bridge.spool import FileRecord, Manifest, OpenScene, SealedScene, Spool
+from nucleus_bridge.spool import FileRecord, Manifest, OpenScene, SealedScene, Spool, sync_scene_files
+
+Result = TypeVar("Result")
 
 SOFTWARE = f"nucleus_bridge {nucleus_bridge.__version__}"
 _WORKER_LOST = "a worker process ended unexpectedly, perhaps for lack of memory; try fewer --workers"
@@ -53,7 +55,7 @@ class SceneRecorder:
         spool: Spool,
         executor: Executor,
         *,
-        sealer: Executor | None = None,
+        attendant: Executor | None = None,
         in_flight: int = 1,
         force: bool = False,
     ) -> None:
@@ -63,7 +65,7 @@ class SceneRecorder:
             config: The configuration.
             spool: Where scenes go; must have been created.
             executor: Renders the frames.
-            sealer: Seals the scenes, one after the other, which is mostly waiting for the disk; by default at once.
+            attendant: Forces the files of a scene to the disk, which is mostly waiting; by default at once.
             in_flight: Frames given to the executor before the oldest is waited for.
             force: Replace a scene of the same id that has other content.
 
@@ -74,11 +76,11 @@ class SceneRecorder:
         self._config = config
         self._spool = spool
         self._executor = executor
-        self._sealer = sealer or InlineExecutor()
+        self._attendant = attendant or InlineExecutor()
         self._in_flight = in_flight
         self._force = force
         self._scenes: deque[_Writing] = deque()
-        self._sealing: deque[Future[SealedScene]] = deque()
+        self._ended: deque[tuple[Future[None], _Writing, SceneEnded]] = deque()
         self._flying = 0
         self.render_losses: Table = {}
         self.reasons: dict[str, str] = {}
@@ -115,9 +117,10 @@ class SceneRecorder:
                     job.exception()
             writing.target.discard()
         self._scenes.clear()
-        for scene in self._sealing:  # it is whole, and will be found sealed
-            scene.exception()
-        self._sealing.clear()
+        for synced, writing, _ in self._ended:
+            synced.exception()
+            writing.target.discard()
+        self._ended.clear()
 
     def _submit(self, writing: _Writing, event: FrameReady) -> None:
         job = FrameJob(writing.target.folder, writing.scene, event.index, event.frame)
@@ -141,16 +144,21 @@ class SceneRecorder:
                 break
             self._scenes.popleft()
             if writing.frames:
-                self._sealing.append(self._sealer.submit(self._seal, writing, writing.ended))
+                paths = [record.path for record in writing.files]
+                synced = self._attendant.submit(sync_scene_files, writing.target.folder, paths)
+                self._ended.append((synced, writing, writing.ended))
             else:
                 writing.target.discard()
         return self._sealed()
 
     def _sealed(self, *, wait: bool = False) -> list[SealedScene]:
-        """Return the next scenes that are sealed, or all of them."""
+        """Seal the next scenes whose files are safe, or all of them."""
         sealed: list[SealedScene] = []
-        while self._sealing and (wait or self._sealing[0].done()):
-            sealed.append(self._sealing.popleft().result())
+        while self._ended and (wait or self._ended[0][0].done()):
+            synced, writing, ended = self._ended[0]
+            _result(synced)
+            sealed.append(self._seal(writing, ended))
+            self._ended.popleft()
         return sealed
 
     def _take(self, writing: _Writing, stamp_ns: int, rendered: RenderedFrame) -> None:
@@ -205,12 +213,14 @@ class SceneRecorder:
         payload = None
         if manifest.format == NUCLEUS:
             payload = encode_payload(scene_payload(scene.reference_id, writing.frames, dict(self._config.metadata)))
-        folder = self._spool.seal(writing.target, manifest, payload, replace_existing=self._force)
+        folder = self._spool.seal(
+            writing.target, manifest, payload, replace_existing=self._force, files_are_synced=True
+        )
         there = folder or self._spool.scene_folder(scene.reference_id)
         return SealedScene(there, Manifest.read(there), existed=folder is None)
 
 
-def _result(future: Future[RenderedFrame]) -> RenderedFrame:
+def _result(future: Future[Result]) -> Result:
     try:
         return future.result()
     except BrokenExecutor:

@@ -10,7 +10,7 @@ start, since its input still exists or is lost with the writer.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
@@ -26,6 +26,7 @@ QUARANTINE = "quarantine"
 _LOCK = ".lock"
 _MOVES = ".moves.lock"  # held by whoever moves scenes about
 _OPEN_TRIES = 10
+_SYNCED_AT_ONCE = 8
 _UNNAMED = ".unnamed-"  # a folder that is not locked yet
 _PROBE = ".probe-"  # a file that was written to see whether one can be
 _REMOVED = ".removed-"  # a scene that is being removed
@@ -66,6 +67,27 @@ def write_scene_file(folder: Path, path: str, buffers: Iterable[durable.Buffer])
         durable.make_folder(target.parent, is_durable=False)
     length, digest = durable.write_file(target, buffers)
     return FileRecord(path, length, digest)
+
+
+def sync_scene_files(folder: Path, paths: Sequence[str]) -> None:
+    """Force files below a scene's folder, and the entries of the folders they are in, to the disk.
+
+    Another process than the one that wrote them may do it.
+
+    Raises:
+        OSError: The disk failed.
+    """
+
+    def sync_some(some: Sequence[str]) -> None:
+        for path in some:
+            durable.sync_file(folder / path)
+
+    shares = [share for first in range(_SYNCED_AT_ONCE) if (share := paths[first::_SYNCED_AT_ONCE])]
+    with ThreadPoolExecutor(_SYNCED_AT_ONCE) as pool:
+        for _ in pool.map(sync_some, shares):
+            pass
+    for parent in {(folder / path).parent for path in paths}:
+        durable.sync_folder(parent)
 
 
 class Spool:
@@ -136,22 +158,32 @@ class Spool:
         return None
 
     def seal(
-        self, scene: OpenScene, manifest: Manifest, scene_json: bytes | None, *, replace_existing: bool
+        self,
+        scene: OpenScene,
+        manifest: Manifest,
+        scene_json: bytes | None,
+        *,
+        replace_existing: bool,
+        files_are_synced: bool = False,
     ) -> Path | None:
         """Make an open scene durable and visible; returns None when the very same scene is there already.
+
+        ``files_are_synced`` says that ``sync_scene_files`` was called for the manifest's files.
 
         Raises:
             SceneExistsError: A scene of that id with other content is there and may not be replaced.
         """
         files = list(manifest.files)
+        unsynced = [] if files_are_synced else [record.path for record in files]
         if scene_json is not None:
             files.append(scene.write(SCENE_NAME, [scene_json]))
+            unsynced.append(SCENE_NAME)
         manifest = replace(manifest, files=tuple(sorted(files, key=lambda record: record.path)))
         if self._is_there(scene, manifest, replace_existing=replace_existing):
             return None
-        self._sync(scene.folder, [record.path for record in manifest.files])
+        sync_scene_files(scene.folder, unsynced)
         scene.write(MANIFEST_NAME, [manifest.to_json()])
-        self._sync(scene.folder, [MANIFEST_NAME])
+        sync_scene_files(scene.folder, [MANIFEST_NAME])
         with self._moving():
             if self._is_there(scene, manifest, replace_existing=replace_existing):  # by now
                 return None
@@ -203,13 +235,6 @@ class Spool:
         durable.remove_folder(doomed)
         durable.move_folder(folder, doomed)
         durable.remove_folder(doomed)
-
-    def _sync(self, folder: Path, paths: list[str]) -> None:
-        with ThreadPoolExecutor(max_workers=8) as pool:
-            for _ in pool.map(lambda path: durable.sync_file(folder / path), paths):
-                pass
-        for parent in {(folder / path).parent for path in paths}:
-            durable.sync_folder(parent)
 
     def _sweep(self) -> None:
         """Put back what a crash left while it was being replaced, and clear away what has no living writer."""

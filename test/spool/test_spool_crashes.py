@@ -21,7 +21,7 @@ from crashing_disk import Change, CrashingDisk, Killed
 
 from nucleus_bridge.config import SpoolConfig
 from nucleus_bridge.errors import SceneError, SceneExistsError
-from nucleus_bridge.spool import FileRecord, Manifest, OpenScene, Spool, durable
+from nucleus_bridge.spool import FileRecord, Manifest, OpenScene, Spool, durable, sync_scene_files
 from nucleus_bridge.spool.manifest import MANIFEST_NAME, SCENE_NAME
 from nucleus_bridge.spool.quota import Quota, read_drops
 from nucleus_bridge.spool.state import REASON_NAME, SceneState, StateBook, content_digest
@@ -139,8 +139,12 @@ class Work:
         now, aside = place_of(self.spool, name)
         new = digest_of(sealed, payload)
         self._may_become(name, (new, aside))
+        is_synced_beside = self.chance.random() < 0.5  # by another process, as a conversion does
+        if is_synced_beside:
+            sync_scene_files(scene.folder, [record.path for record in files])
+        replaces = self.chance.random() < 0.8
         try:
-            self.spool.seal(scene, sealed, payload, replace_existing=self.chance.random() < 0.8)
+            self.spool.seal(scene, sealed, payload, replace_existing=replaces, files_are_synced=is_synced_beside)
             self._is(name, (new, aside))
         except SceneExistsError:
             assert now != new
