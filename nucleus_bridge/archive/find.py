@@ -6,23 +6,17 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from itertools import takewhile
-from operator import attrgetter
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from nucleus_bridge.archive.stored_path import StoredPath, shared_store, with_prefix
 from nucleus_bridge.bag import Place
 from nucleus_bridge.bag.folder import METADATA, SUFFIXES, is_recorded
-from nucleus_bridge.upload.store import StoredObject
-from nucleus_bridge.upload.store_url import parse_store_url
 
 _NUMBERED = re.compile(r"(.+)_[0-9]+\.(mcap|db3)")
-_WILD = re.compile(r"[*?\[]")
+WILD = re.compile(r"[*?\[]")
+"""What makes an argument a pattern."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +46,8 @@ def find_bags(arguments: Iterable[str]) -> Found:
     bags: dict[str, Place] = {}
     problems = []
     for argument in arguments:
-        found = list(_in_store(argument) if is_url(argument) else _on_disk(argument))
+        folder = local_path(argument)
+        found = list(_in_store(argument) if folder is None else _on_disk(str(folder)))
         for bag in found:
             bags.setdefault(str(bag.resolve()), bag)
         if not found:
@@ -73,11 +68,17 @@ def local_path(argument: str) -> Path | None:
     return Path(unquote(parts.path)) if parts.scheme == "file" else None
 
 
+def _in_store(argument: str) -> Iterator[Place]:
+    from nucleus_bridge.archive.find_stored import in_store  # noqa: PLC0415 - most recordings are on a disk
+
+    return in_store(argument)
+
+
 def _on_disk(argument: str) -> Iterator[Place]:
     path = Path(argument)
     if path.is_dir():
         yield from list(_in_folder(path)) or [path]
-    elif _WILD.search(argument) and not path.exists():
+    elif WILD.search(argument) and not path.exists():
         for match in sorted(glob.glob(argument, recursive=True)):  # noqa: PTH207 - the pattern may be absolute
             if (inside := Path(match)).is_dir():
                 yield from _in_folder(inside)
@@ -111,41 +112,3 @@ def group(names: Iterable[str]) -> list[str]:
     numbered = [_NUMBERED.match(name) for name in storage]
     is_one = len({match[1] if match else "" for match in numbered}) == 1 and all(numbered)
     return [""] if len(storage) > 1 and is_one else storage
-
-
-def _in_store(argument: str) -> Iterator[Place]:
-    folder = local_path(argument)
-    if folder is not None:
-        yield from _on_disk(str(folder))
-        return
-    url = parse_store_url(argument, name="recording")
-    pattern = PurePosixPath(url.prefix).parts
-    root = with_prefix(url, "")
-    objects = shared_store(root, "recording").objects("/".join(takewhile(_is_plain, pattern)))
-    by_folder: dict[str, list[StoredObject]] = defaultdict(list)
-    for stored in sorted(objects, key=attrgetter("key")):
-        by_folder[stored.key.rpartition("/")[0]].append(stored)
-    for folder_key, inside in sorted(by_folder.items()):
-        for bag in _of_objects(root, folder_key, inside):
-            if any(_matches(pattern, PurePosixPath(key).parts) for key in (bag.key, *(x.key for x in bag.objects))):
-                yield bag
-
-
-def _of_objects(root: str, folder_key: str, objects: Iterable[StoredObject]) -> Iterator[StoredPath]:
-    names = {stored.key.rpartition("/")[2]: stored for stored in objects if is_recorded(stored.key)}
-    for name in group(names):
-        key = f"{folder_key}/{name}".strip("/")
-        yield StoredPath(root, key, tuple(stored for other, stored in names.items() if other.startswith(name)))
-
-
-def _is_plain(part: str) -> bool:
-    return not _WILD.search(part)
-
-
-def _matches(pattern: Sequence[str], key: Sequence[str]) -> bool:
-    """Whether a key, or a folder that it is in, matches a pattern, both taken apart at the slashes."""
-    if not pattern:
-        return True
-    if pattern[0] == "**":
-        return _matches(pattern[1:], key) or (bool(key) and _matches(pattern, key[1:]))
-    return bool(key) and fnmatchcase(key[0], pattern[0]) and _matches(pattern[1:], key[1:])

@@ -8,42 +8,14 @@ from dataclasses import dataclass, field, replace
 
 from nucleus_bridge.archive.executors import Workplace
 from nucleus_bridge.archive.output import Output
+from nucleus_bridge.archive.result import DONE, FAILED, SKIPPED, BagResult
 from nucleus_bridge.archive.tasks import Task, TaskRunner
 from nucleus_bridge.archive.work import Failure, Job, Made, Plan, Settings, convert_or_plan, render_chunk
 from nucleus_bridge.bag import Place, marks_of
 from nucleus_bridge.errors import BridgeError, InputError
-from nucleus_bridge.pipeline.losses import Table, faults, merge, ordered
+from nucleus_bridge.pipeline.losses import Table, merge, ordered
 from nucleus_bridge.spool import conversions
 from nucleus_bridge.spool.conversions import Conversion
-
-DONE, SKIPPED, FAILED = "done", "skipped", "failed"
-
-
-@dataclass(frozen=True)
-class BagResult:
-    """What became of one recording.
-
-    Attributes:
-        bag: Its path or URL.
-        state: ``done``, ``skipped`` (converted before, with the same settings) or ``failed``.
-        conversion: What came of it; None when it failed.
-        new: Ids of the scenes that were not there before.
-        error: Why it failed, or was skipped though it was not converted before.
-        is_input_error: Whether the recording or a setting was at fault.
-    """
-
-    bag: str
-    state: str
-    conversion: Conversion | None = None
-    new: frozenset[str] = frozenset()
-    error: str = ""
-    is_input_error: bool = False
-
-    @property
-    def complete(self) -> bool:
-        """Whether it was converted and nothing was lost by fault."""
-        done = self.conversion
-        return done is not None and not faults(done.losses) and not any(part.loses_messages for part in done.damage)
 
 
 @dataclass(eq=False)

@@ -6,13 +6,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
-
-from rosbags.interfaces import Qos
-from rosbags.rosbag2.metadata import parse_qos
+from typing import TYPE_CHECKING, Protocol
 
 from nucleus_bridge.bag.place import Place
 from nucleus_bridge.model import Message
+
+if TYPE_CHECKING:
+    from rosbags.interfaces import Qos
 
 ALWAYS = (-(1 << 63), 1 << 64)
 """The span of every log time."""
@@ -68,7 +68,7 @@ class TopicInfo:
         type_name: Interface name such as ``sensor_msgs/msg/Image``; the first one where a topic has several.
         count: Messages.
         definition: The interface definition embedded in the recording (msg or IDL text), or ''.
-        offered_qos: Profiles of the publishers, or ().
+        qos_texts: Profiles of the publishers as they are recorded; see ``offered_qos``.
         encoding: How messages are serialised; only ``cdr`` can be read.
     """
 
@@ -76,8 +76,13 @@ class TopicInfo:
     type_name: str
     count: int
     definition: str = ""
-    offered_qos: tuple[Qos, ...] = ()
+    qos_texts: tuple[str, ...] = ()
     encoding: str = "cdr"
+
+    @property
+    def offered_qos(self) -> tuple[Qos, ...]:
+        """Profiles of the publishers, each once, or ()."""
+        return tuple(dict.fromkeys(profile for text in self.qos_texts for profile in _qos_profiles(text)))
 
 
 @dataclass(frozen=True)
@@ -92,8 +97,8 @@ class Channel:
 
     def info(self, count: int) -> TopicInfo:
         """Give this channel as a topic of so many messages."""
-        qos = _qos_profiles(self.offered_qos)
-        return TopicInfo(self.topic, self.type_name, count, self.definition, qos, self.encoding)
+        qos_texts = (self.offered_qos,) if self.offered_qos else ()
+        return TopicInfo(self.topic, self.type_name, count, self.definition, qos_texts, self.encoding)
 
 
 class StorageFile(Protocol):
@@ -135,7 +140,7 @@ def merge_topics(topics: Collection[TopicInfo]) -> tuple[TopicInfo, ...]:
             known.type_name,
             known.count + topic.count,
             known.definition or (topic.definition if same_type else ""),
-            known.offered_qos + tuple(x for x in topic.offered_qos if x not in known.offered_qos),
+            known.qos_texts + tuple(text for text in topic.qos_texts if text not in known.qos_texts),
             known.encoding,
         )
     return tuple(merged[name] for name in sorted(merged))
@@ -143,6 +148,8 @@ def merge_topics(topics: Collection[TopicInfo]) -> tuple[TopicInfo, ...]:
 
 @lru_cache(maxsize=1024)
 def _qos_profiles(text: str) -> tuple[Qos, ...]:
+    from rosbags.rosbag2.metadata import parse_qos  # noqa: PLC0415 - loads much that a conversion has no use for
+
     try:
         return tuple(parse_qos(text))
     except Exception:  # noqa: BLE001 - a library's own errors on odd text; the profiles are only a hint

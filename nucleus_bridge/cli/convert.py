@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from nucleus_bridge.archive.find import find_bags, is_url
-from nucleus_bridge.cli.convert_many import add_archive_arguments, convert_many
 from nucleus_bridge.cli.convert_report import failed, finish, print_scenes, result_of, scene_line
 from nucleus_bridge.cli.progress import Bar, progress_bar
 from nucleus_bridge.config import FORMATS, Config, load_config, with_format
@@ -46,10 +45,34 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
         "--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides", help="override a parameter"
     )
     parser.add_argument("--force", action="store_true", help="replace scenes that exist with other content")
-    add_archive_arguments(parser)
+    _add_archive_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of lines")
     parser.set_defaults(run=run)
     return parser
+
+
+def _add_archive_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what only many or long recordings need."""
+    parser.add_argument(
+        "--cluster", metavar="URL", help="have the work done by a Dask cluster, such as tcp://scheduler:8786"
+    )
+    parser.add_argument(
+        "--chunk",
+        metavar="MINUTES",
+        type=_minutes,
+        default=0.0,
+        help="cut longer recordings into parts that are rendered independently (default: do not)",
+    )
+    parser.add_argument(
+        "--scratch", metavar="DIR", type=Path, help="folder for temporary copies of recordings (default: the system's)"
+    )
+    parser.add_argument(
+        "--scratch-limit",
+        metavar="GB",
+        type=_gigabytes,
+        default=0,
+        help="most that the copies of one recording may take (default: what the disk takes)",
+    )
 
 
 class _Printer(Observer):
@@ -74,6 +97,8 @@ def run(options: argparse.Namespace) -> int:
     is_archive = len(found.bags) + len(found.problems) > 1 or options.cluster or options.chunk
     if not is_archive and not is_url(options.output) and isinstance(bag := next(iter(found.bags), None), Path):
         return _convert_one(options, config, bag)
+    from nucleus_bridge.cli.convert_many import convert_many  # noqa: PLC0415 - it loads what one recording has no use for
+
     return convert_many(options, config, found)
 
 
@@ -105,3 +130,17 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, not {text}")
     return number
+
+
+def _minutes(text: str) -> float:
+    minutes = float(text)
+    if not 0.0 < minutes <= 100_000.0:
+        raise argparse.ArgumentTypeError(f"must be more than 0, not {text}")
+    return minutes
+
+
+def _gigabytes(text: str) -> int:
+    size = round(float(text) * 1e9)
+    if size <= 0:
+        raise argparse.ArgumentTypeError(f"must be more than 0, not {text}")
+    return size

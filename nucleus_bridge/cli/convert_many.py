@@ -5,41 +5,17 @@ from __future__ import annotations
 
 import argparse
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 
 from nucleus_bridge.archive.executors import Workplace, dask_cluster, local_processes
 from nucleus_bridge.archive.find import Found, local_path
 from nucleus_bridge.archive.output import open_output
-from nucleus_bridge.archive.run import FAILED, BagResult, convert_archive
+from nucleus_bridge.archive.result import FAILED, BagResult
+from nucleus_bridge.archive.run import convert_archive
 from nucleus_bridge.archive.work import Settings
 from nucleus_bridge.cli.convert_report import finish, print_error, print_scenes
 from nucleus_bridge.cli.progress import progress_bar
 from nucleus_bridge.config import Config
 from nucleus_bridge.errors import ConfigError
-
-
-def add_archive_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what only many or long recordings need."""
-    parser.add_argument(
-        "--cluster", metavar="URL", help="have the work done by a Dask cluster, such as tcp://scheduler:8786"
-    )
-    parser.add_argument(
-        "--chunk",
-        metavar="MINUTES",
-        type=_minutes,
-        default=0.0,
-        help="cut longer recordings into parts that are rendered independently (default: do not)",
-    )
-    parser.add_argument(
-        "--scratch", metavar="DIR", type=Path, help="folder for temporary copies of recordings (default: the system's)"
-    )
-    parser.add_argument(
-        "--scratch-limit",
-        metavar="GB",
-        type=_gigabytes,
-        default=0,
-        help="most that the copies of one recording may take (default: what the disk takes)",
-    )
 
 
 def convert_many(options: argparse.Namespace, config: Config, found: Found) -> int:
@@ -85,17 +61,3 @@ def _output(options: argparse.Namespace) -> str:
 
 def _bag(result: BagResult) -> str:
     return result.bag
-
-
-def _minutes(text: str) -> float:
-    minutes = float(text)
-    if not 0.0 < minutes <= 100_000.0:
-        raise argparse.ArgumentTypeError(f"must be more than 0, not {text}")
-    return minutes
-
-
-def _gigabytes(text: str) -> int:
-    size = round(float(text) * 1e9)
-    if size <= 0:
-        raise argparse.ArgumentTypeError(f"must be more than 0, not {text}")
-    return size

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nucleus_bridge.archive.run import DONE, FAILED, SKIPPED, BagResult
+from nucleus_bridge.archive.result import DONE, FAILED, SKIPPED, BagResult
 from nucleus_bridge.convert import ConversionReport
 from nucleus_bridge.errors import BridgeError, InputError
 from nucleus_bridge.pipeline.losses import Table, is_expected, merge, ordered

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import logging
 import os
 import signal
@@ -39,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     # A thread a core, which nothing here has use for, would keep workers from being forked.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    atexit.register(gc.freeze)  # a last look for cycles would find none worth its time
     given = sys.argv[1:] if arguments is None else arguments
     parser = build_parser(given[:1] if given and given[0] in COMMANDS else COMMANDS)
     if "_ARGCOMPLETE" in os.environ:
