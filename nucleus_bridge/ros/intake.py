@@ -3,7 +3,8 @@
 
 An executor of rclpy takes one message of each topic in turn: after a stall a topic of 100 Hz would fall behind one of
 10 Hz by seconds. And each of its turns costs more than a small message. So the executor only tells that there is a
-first message. Then all topics are looked at ten times a second, and silence switches back to waiting.
+first message. Then all topics are looked at ten times a second, half as often while no sensor sends anything, and
+silence switches back to waiting.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ Take = Callable[[Any, int], None]
 """Takes a message and the time in ns at which the middleware sent it, 0 when unknown."""
 
 PERIOD_S = 0.1
+CALM_PERIOD_S = 0.2
+"""While there are only transforms, the clock and the like; no queue that is asked for overflows meanwhile."""
+CALM_BYTES = 16_384
+"""No message of a sensor that matters is as small, and not many others come in one look."""
 SILENT_LOOKS = 3
 """After so many looks in vain it is waited again."""
 EVENTS_EVERY = 3
@@ -75,6 +80,7 @@ class Intake(CallbackGroup):
         self._polling = False
         self._looks = 0
         self._in_vain = 0
+        self._calm_looks = 0
         self._asked: dict[int, int] = {}
         self._timer = node.create_timer(PERIOD_S, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._timer.cancel()
@@ -136,8 +142,13 @@ class Intake(CallbackGroup):
         self._sources, self._adopted = [], []
         self._node.destroy_timer(self._timer)
 
+    @property
+    def period_s(self) -> float:
+        """Time between looks while there are messages."""
+        return float(self._timer.timer_period_ns) / 1e9
+
     def drain(self) -> int:
-        """Take everything that is there; return how much it was."""
+        """Take everything that is there; return how much it was, in bytes."""
         taken: list[tuple[int, int, Any, int, Take, int]] = []
         numbers = count()
         for source in self._sources:
@@ -158,21 +169,30 @@ class Intake(CallbackGroup):
             start_ns = time.perf_counter_ns()
             take(message, sent_ns)
             self.durations.note(spent_ns + time.perf_counter_ns() - start_ns)
-        return len(taken)
+        return sum(len(message) if isinstance(message, bytes) else 1 for _, _, message, *_ in taken)
 
     def _poll(self) -> None:
         if not self._polling:
             self._polling, self._in_vain = True, 0
+            self._look_every(PERIOD_S)
             self._timer.reset()
 
     def _look(self) -> None:
         self._looks += 1
         if self._looks % EVENTS_EVERY == 0:
             self._asked.clear()
-        self._in_vain = 0 if self.drain() else self._in_vain + 1
+        taken = self.drain()
+        self._in_vain = 0 if taken else self._in_vain + 1
+        self._calm_looks = self._calm_looks + 1 if taken < CALM_BYTES else 0
+        self._look_every(CALM_PERIOD_S if self._calm_looks >= SILENT_LOOKS else PERIOD_S)
         if self._in_vain >= SILENT_LOOKS:
             self._polling = False
             self._timer.cancel()
+
+    def _look_every(self, period_s: float) -> None:
+        period_ns = round(period_s * 1e9)
+        if self._timer.timer_period_ns != period_ns:
+            self._timer.timer_period_ns = period_ns
 
 
 def _not_called(_: Any) -> None:
