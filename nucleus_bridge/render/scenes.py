@@ -155,10 +155,13 @@ class SceneRecorder:
         """Seal the next scenes whose files are safe, or all of them."""
         sealed: list[SealedScene] = []
         while self._ended and (wait or self._ended[0][0].done()):
-            synced, writing, ended = self._ended[0]
-            _result(synced)
-            sealed.append(self._seal(writing, ended))
-            self._ended.popleft()
+            synced, writing, ended = self._ended.popleft()
+            try:
+                _result(synced)
+                sealed.append(self._seal(writing, ended))
+            except BaseException:
+                writing.target.discard()
+                raise
         return sealed
 
     def _take(self, writing: _Writing, stamp_ns: int, rendered: RenderedFrame) -> None:
