@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
@@ -44,9 +45,10 @@ class DaemonPool:
             self._tasks.put(None)
 
     def join(self, timeout_s: float) -> bool:
-        """Wait for the threads to end; returns whether all did."""
+        """Wait for the threads to end, so long for all of them; returns whether all did."""
+        end = time.monotonic() + timeout_s
         for thread in self._threads:
-            thread.join(timeout_s)
+            thread.join(max(0.0, end - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
     def _work(self) -> None:

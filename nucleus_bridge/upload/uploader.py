@@ -33,6 +33,7 @@ from nucleus_bridge.upload.store import open_store
 
 SCENES_AT_ONCE = 4
 STOP_S = 4.0
+JOIN_S = 1.5
 _LOOK_S = 0.25
 
 
@@ -129,7 +130,7 @@ class Uploader:
             submitting.join(_LOOK_S)
         self._files.close()
         self._scenes.close()
-        return self._scenes.join(0.1) and self._files.join(0.02)
+        return self._scenes.join(JOIN_S) and self._files.join(JOIN_S)
 
     def _feed(self, submitter: Submitter, *, watch: bool) -> None:
         """Begin with scenes as long as there are any, or until told to stop."""
