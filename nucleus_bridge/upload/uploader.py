@@ -128,9 +128,11 @@ class Uploader:
                 if time.monotonic() > deadline:
                     return False
             submitting.join(_LOOK_S)
-        self._files.close()
         self._scenes.close()
-        return self._scenes.join(JOIN_S) and self._files.join(JOIN_S)
+        if not self._scenes.join(JOIN_S):
+            return False
+        self._files.close()  # not before: a scene that hands in a file then would wait for it for ever
+        return self._files.join(JOIN_S)
 
     def _feed(self, submitter: Submitter, *, watch: bool) -> None:
         """Begin with scenes as long as there are any, or until told to stop."""
