@@ -32,6 +32,7 @@ from nucleus_bridge.receiver import Fault, JobPace, Receiver
 from nucleus_bridge.spool import Spool
 from nucleus_bridge.spool.state import StateRecord
 from nucleus_bridge.upload.observer import UploadObserver
+from nucleus_bridge.upload.pool import DaemonPool
 from nucleus_bridge.upload.retry import Retry
 from nucleus_bridge.upload.uploader import Uploader
 
@@ -93,6 +94,30 @@ def test_a_key_revoked_in_mid_upload_stops_everything_and_a_new_key_goes_on(
     assert KEY not in str(caught.value)
     assert set(states(spool).values()) <= {"sealed", "storing", "stored"}
     assert Uploader(spool, chosen, key="another_key").run().complete
+    assert states(spool) == dict.fromkeys(names, "done")
+
+
+def test_a_scene_that_begins_to_be_sent_as_the_upload_ends_is_free_for_the_next_one(
+    spool: Path, objects: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = seal_scenes(spool, 1)
+    monkeypatch.setattr("nucleus_bridge.upload.uploader.JOIN_S", 20.0)
+
+    first = Uploader(spool, settings(receiver, f"file://{objects}"), key=KEY)
+    hand_in = DaemonPool.submit
+
+    def hand_in_late(pool: DaemonPool, work: Callable[[], Any]) -> Any:
+        movers = [thread for thread in threading.enumerate() if thread.name.startswith("upload-file")]
+        if threading.current_thread().name.startswith("upload-scene") and not first._stop.is_set():
+            first.stop()
+            for thread in movers:
+                thread.join(2.0 / len(movers))  # long enough for the upload to end if it did not wait
+        return hand_in(pool, work)
+
+    monkeypatch.setattr(DaemonPool, "submit", hand_in_late)
+    first.run()
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("upload-")]
+    assert upload(spool, objects, receiver).complete
     assert states(spool) == dict.fromkeys(names, "done")
 
 
