@@ -15,11 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from waiting import WAIT_S, wait_for
 
 from nucleus_bridge.render.processes import SharedMemoryExecutor
 from nucleus_bridge.spool import durable
-
-WAIT_S = 60.0
 
 
 class _Untold(Exception):  # noqa: N818 - an error that cannot be sent to another process
@@ -34,15 +33,6 @@ def raise_untold() -> None:
 
 def add(array: np.ndarray, number: int) -> np.ndarray:
     return array + number
-
-
-def wait_for(path: Path) -> int:
-    end = time.monotonic() + WAIT_S
-    while not path.exists():
-        if time.monotonic() > end:
-            raise TimeoutError(path)
-        time.sleep(0.01)
-    return os.getpid()
 
 
 @pytest.fixture(params=["spawn", "fork"])
@@ -119,7 +109,7 @@ import os, signal, sys, threading
 from pathlib import Path
 sys.path[:0] = {sys.path!r}
 from nucleus_bridge.render.processes import SharedMemoryExecutor
-from test_processes import wait_for
+from waiting import wait_for
 executor = SharedMemoryExecutor(1, "fork")
 process = executor.submit(os.getpid).result()
 future = executor.submit(wait_for, Path({str(tmp_path / "never")!r}))

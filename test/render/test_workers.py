@@ -9,11 +9,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from drives import Drive
+from waiting import wait_for
 
 from nucleus_bridge.config import load_config
 from nucleus_bridge.convert import ConversionReport, Observer, convert_bag
@@ -21,18 +21,6 @@ from nucleus_bridge.errors import BridgeError, SceneExistsError
 from nucleus_bridge.render.workers import CALLS_AHEAD, crew_for
 from nucleus_bridge.review.validate import validate_path
 from nucleus_bridge.spool import SealedScene
-
-WAIT_S = 60.0
-
-
-def wait_for(path: Path) -> int:
-    """Return the process's id once a file is there."""
-    end = time.monotonic() + WAIT_S
-    while not path.exists():
-        if time.monotonic() > end:
-            raise TimeoutError(path)
-        time.sleep(0.01)
-    return os.getpid()
 
 
 def test_a_call_is_carried_out_here_only_while_the_others_have_enough_to_do(tmp_path: Path) -> None:
