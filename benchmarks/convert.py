@@ -138,7 +138,7 @@ def measure(command: Sequence[str | Path]) -> dict[str, float]:
 def release_cache(folder: Path) -> None:
     """Write earlier output to the disk and free its memory: a run that gets memory no run has used takes far longer."""
     os.sync()
-    for path in folder.rglob("*"):
+    for path in folder.glob("out-*/**/*"):
         if path.is_file():
             with path.open("rb") as file:
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
@@ -160,8 +160,7 @@ def compare(
     spool, written = folder, 0
 
     def run(name: str, command: Sequence[str | Path]) -> None:
-        for output in folder.glob("out-*"):
-            release_cache(output)
+        release_cache(folder)
         runs.setdefault(name, []).append(measure(command))
 
     for turn in range(rounds):

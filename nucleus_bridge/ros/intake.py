@@ -27,7 +27,7 @@ PERIOD_S = 0.1
 CALM_PERIOD_S = 0.2
 """While there are only transforms, the clock and the like; no queue that is asked for overflows meanwhile."""
 CALM_BYTES = 16_384
-"""No message of a sensor that matters is as small, and not many others come in one look."""
+"""A look that finds less has found no sensor's message, and few others."""
 SILENT_LOOKS = 3
 """After so many looks in vain it is waited again."""
 EVENTS_EVERY = 3
@@ -148,7 +148,7 @@ class Intake(CallbackGroup):
         return float(self._timer.timer_period_ns) / 1e9
 
     def drain(self) -> int:
-        """Take everything that is there; return how much it was, in bytes."""
+        """Take everything that is there; return how much it was, in bytes, at least one a message."""
         taken: list[tuple[int, int, Any, int, Take, int]] = []
         numbers = count()
         for source in self._sources:
