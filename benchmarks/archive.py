@@ -24,10 +24,10 @@ from nucleus_bridge.archive.output import LocalOutput
 from nucleus_bridge.archive.plain import to_json
 from nucleus_bridge.archive.run import convert_archive
 from nucleus_bridge.archive.work import Settings
-from nucleus_bridge.bag import open_bag
 from nucleus_bridge.config import Config, load_config
 from nucleus_bridge.convert import convert_bag, primed_pipeline
-from nucleus_bridge.demo import DriveOptions, demo_config, write_demo_drive
+from nucleus_bridge.recordings import open_recording
+from nucleus_bridge.testing.demo import DriveOptions, demo_config, write_demo_drive
 
 SCENE_ITEMS = 45  # short scenes, so that a short drive has chunks
 
@@ -62,7 +62,7 @@ def decide(bags: list[Path], config: Config, spool: Path) -> None:
     """Do what is done once before the chunks of a recording are rendered."""
     del spool
     for bag in bags:
-        with open_bag(bag) as recording:
+        with open_recording(bag) as recording:
             for chunk in chunks_of(recording, primed_pipeline(recording, config), 0):
                 to_json(chunk)
 

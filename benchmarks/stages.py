@@ -16,19 +16,19 @@ from typing import Any
 import numpy as np
 
 from benchmarks.rows import Row, cpu_ms
-from nucleus_bridge.bag import open_bag
 from nucleus_bridge.config import Config, load_config
 from nucleus_bridge.decode.pointcloud2 import decode_sweep
 from nucleus_bridge.decode.points import select_points
-from nucleus_bridge.demo import DriveOptions, demo_config, write_demo_drive
 from nucleus_bridge.formats.point_json import encode_points
 from nucleus_bridge.geometry import TransformTree, points_in_world
 from nucleus_bridge.model import Frame, Message
 from nucleus_bridge.pipeline import FrameReady, Pipeline
 from nucleus_bridge.pipeline.synchroniser import StreamSpec, Synchroniser
+from nucleus_bridge.recordings import open_recording
 from nucleus_bridge.render.cloud import world_points
 from nucleus_bridge.render.processes import keep_freed_memory
 from nucleus_bridge.spool.durable import write_file
+from nucleus_bridge.testing.demo import DriveOptions, demo_config, write_demo_drive
 
 MS = 1_000_000
 START_NS = 1_700_000_000_000_000_000
@@ -74,7 +74,7 @@ def one_frame(folder: Path, points: int) -> tuple[Message, Frame, Config]:
     (folder / "drive.yaml").write_text(demo_config(options))
     config = load_config(folder / "drive.yaml")
     pipeline = Pipeline(config)
-    with open_bag(folder / "drive") as bag:
+    with open_recording(folder / "drive") as bag:
         message = next(bag.messages([config.lidars[0].topic]))
         pipeline.prime(bag.messages(["/tf_static"]))
         events = [event for part in map(pipeline.add, bag.messages(pipeline.topics)) for event in part]

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nucleus_bridge.bag import Bag, Damage, Place, marks_of, open_bag
 from nucleus_bridge.config import Config, load_config, with_format
 from nucleus_bridge.errors import BridgeError, InputError, SceneError
 from nucleus_bridge.model import Message
 from nucleus_bridge.pipeline import Pipeline
 from nucleus_bridge.pipeline.losses import Table, faults, merge, ordered
+from nucleus_bridge.recordings import Damage, Place, Recording, marks_of, open_recording
 from nucleus_bridge.render import SceneRecorder
 from nucleus_bridge.render.workers import attendant_for, crew_for
 from nucleus_bridge.spool import SealedScene, Spool, conversions
@@ -85,7 +85,7 @@ class Observer:
 
 
 def convert_bag(  # noqa: PLR0913 - what a caller may want to say
-    bag: Bag | Path | str,
+    bag: Recording | Path | str,
     config: Config | Path | str,
     output: Path | str,
     *,
@@ -116,11 +116,11 @@ def convert_bag(  # noqa: PLR0913 - what a caller may want to say
         config = with_format(config, format)
     observer = observer or Observer()
     spool = Spool(Path(output))
-    path = bag.path if isinstance(bag, Bag) else Path(bag)
+    path = bag.path if isinstance(bag, Recording) else Path(bag)
     key = conversions.key(marks_of(path), config)
     if not force and (report := _done_before(path, spool, key)) is not None:
         return report
-    with bag if isinstance(bag, Bag) else open_bag(path) as recording:
+    with bag if isinstance(bag, Recording) else open_recording(path) as recording:
         spool.create()
         pipeline = primed_pipeline(recording, config)
         scenes, recorder = _run(recording, pipeline, spool, workers, force=force, observer=observer)
@@ -150,7 +150,7 @@ def _done_before(path: Place, spool: Spool, key: str) -> ConversionReport | None
 
 
 def _run(
-    recording: Bag, pipeline: Pipeline, spool: Spool, workers: int, *, force: bool, observer: Observer
+    recording: Recording, pipeline: Pipeline, spool: Spool, workers: int, *, force: bool, observer: Observer
 ) -> tuple[list[SealedScene], SceneRecorder]:
     scenes: list[SealedScene] = []
     with crew_for(workers) as crew, attendant_for(workers) as attendant:
@@ -177,7 +177,7 @@ def _run(
     return scenes, recorder
 
 
-def primed_pipeline(recording: Bag, config: Config) -> Pipeline:
+def primed_pipeline(recording: Recording, config: Config) -> Pipeline:
     """Return a pipeline that is ready for the first message of a recording.
 
     Raises:
@@ -189,13 +189,13 @@ def primed_pipeline(recording: Bag, config: Config) -> Pipeline:
     return pipeline
 
 
-def _ahead(recording: Bag, config: Config) -> list[Message]:
+def _ahead(recording: Recording, config: Config) -> list[Message]:
     """Messages that hold for the whole recording wherever they were logged."""
     infos = [camera.info_topic for camera in config.cameras if camera.info_topic and not camera.calibration_file]
     return [*recording.messages(["/tf_static"]), *recording.first_messages(infos).values()]
 
 
-def check_topics(recording: Bag, config: Config) -> None:
+def check_topics(recording: Recording, config: Config) -> None:
     """Check that every configured topic is in the recording with a type that fits.
 
     Raises:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nucleus_bridge.config import Config, load_config
-from nucleus_bridge.demo import DriveOptions, demo_config, write_demo_drive
+from nucleus_bridge.testing.demo import DriveOptions, demo_config, write_demo_drive
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from bags import Recording
 
 from nucleus_bridge.config import load_config
 from nucleus_bridge.convert import ConversionReport, convert_bag
-from nucleus_bridge.demo import DriveOptions, demo_config, truth_of
-from nucleus_bridge.demo.streams import streams_of
+from nucleus_bridge.testing.demo import DriveOptions, demo_config, truth_of
+from nucleus_bridge.testing.demo.streams import streams_of
 
 FAST_TURN_S = (5.75, 6.45)
 """30 degrees a second, with a correction of the map from 6.20 s to 6.30 s."""

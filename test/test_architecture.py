@@ -22,28 +22,38 @@ MAY_USE = {
     "config": {"errors"},
     "geometry": {"errors", "model"},
     "decode": {"errors", "model", "config"},
-    "bag": {"errors", "model"},
-    "demo": {"errors"},
+    "recordings": {"errors", "model"},
     "pipeline": {"errors", "model", "config", "geometry", "decode"},
     "formats": {"errors", "model"},
     "spool": {"errors", "model", "config"},
     "render": {"errors", "model", "config", "geometry", "decode", "pipeline", "formats", "spool"},
-    "convert": {"errors", "model", "config", "bag", "pipeline", "render", "spool"},
+    "convert": {"errors", "model", "config", "recordings", "pipeline", "render", "spool"},
     "export": {"errors", "model", "config", "decode", "formats", "spool"},
     "upload": {"errors", "model", "config", "formats", "spool"},
-    "receiver": {"errors", "spool"},
-    "archive": {"errors", "model", "config", "decode", "bag", "pipeline", "render", "spool", "convert", "upload"},
+    "testing": {"errors", "spool"},
+    "archive": {
+        "errors",
+        "model",
+        "config",
+        "decode",
+        "recordings",
+        "pipeline",
+        "render",
+        "spool",
+        "convert",
+        "upload",
+    },
 }
-"""Rooms that may use anything below them (``ros``, ``cli``, ``review``) are not listed."""
+"""Rooms that may use anything below them (``ros``, ``cli``, ``inspect``, ``validate``, ``preview``) are not listed."""
 
 ONLY_IN = {
     "rclpy": {"ros"},
-    "cv2": {"decode", "demo", "review"},
-    "requests": {"upload", "receiver"},
+    "cv2": {"decode", "testing", "inspect", "validate", "preview"},
+    "requests": {"upload", "testing"},
     "rich": {"cli"},
-    "yaml": {"config", "decode", "bag", "demo", "review"},
-    "rosbags": {"bag", "decode", "demo"},
-    "obstore": {"upload", "receiver"},
+    "yaml": {"config", "decode", "recordings", "testing", "inspect"},
+    "rosbags": {"recordings", "decode", "testing"},
+    "obstore": {"upload", "testing"},
     "distributed": {"archive"},
     "pypatchworkpp": {"render"},
 }
@@ -120,7 +130,7 @@ def test_printing_and_leaving_are_for_the_command_line() -> None:
 def test_what_renders_starts_without_the_message_types_and_the_other_commands() -> None:
     program = "import sys, nucleus_bridge.cli.main, nucleus_bridge.render.frame; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
-    assert not {"rosbags", "requests", "nucleus_bridge.review", "nucleus_bridge.upload"} & set(loaded.stdout.split())
+    assert not {"rosbags", "requests", "nucleus_bridge.preview", "nucleus_bridge.upload"} & set(loaded.stdout.split())
 
 
 def test_the_public_names_are_what_the_documentation_says() -> None:

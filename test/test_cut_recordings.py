@@ -14,7 +14,7 @@ import pytest
 from bags import TYPES, Recording, recording, write_config
 
 from nucleus_bridge.cli.main import main
-from nucleus_bridge.review.validate import validate_path
+from nucleus_bridge.validate.scenes import validate_path
 
 FRAMES = 5
 CUTS = 200

@@ -14,10 +14,10 @@ from drives import Drive, make_drive
 from nucleus_bridge.cli.main import main
 from nucleus_bridge.config import load_config
 from nucleus_bridge.convert import convert_bag
-from nucleus_bridge.demo import DriveOptions
 from nucleus_bridge.errors import InputError, SceneError, SceneExistsError
 from nucleus_bridge.export import export_scene
 from nucleus_bridge.spool import Manifest
+from nucleus_bridge.testing.demo import DriveOptions
 
 FUSION = ("sensor_fusion_json", "sensor_fusion_protobuf")
 OPTIONS = DriveOptions(

@@ -12,8 +12,8 @@ from drives import Drive, make_drive
 
 from nucleus_bridge.config import load_config
 from nucleus_bridge.convert import convert_bag
-from nucleus_bridge.demo import DriveOptions
 from nucleus_bridge.errors import ConfigError
+from nucleus_bridge.testing.demo import DriveOptions
 
 CHOICES = ["point_fields=[intensity,device,is_ground]", "ground.method=patchwork", "ground.device_height_m=0.35"]
 

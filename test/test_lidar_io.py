@@ -18,7 +18,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from nucleus_bridge.cli.main import main
 from nucleus_bridge.convert import convert_bag
-from nucleus_bridge.demo import DriveOptions
+from nucleus_bridge.testing.demo import DriveOptions
 
 TYPES = get_typestore(Stores.ROS2_JAZZY)
 PROGRAM = Path(__file__).with_name("lidar_io_program.py")

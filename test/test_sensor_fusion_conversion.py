@@ -18,8 +18,8 @@ from lidar_frame_messages import parse, record_of, rounded_to_32_bits
 
 from nucleus_bridge.cli.main import main
 from nucleus_bridge.convert import ConversionReport, convert_bag
-from nucleus_bridge.demo import DriveOptions
 from nucleus_bridge.errors import ConfigError, SceneExistsError
+from nucleus_bridge.testing.demo import DriveOptions
 
 FORMATS = ("nucleus", "sensor_fusion_json", "sensor_fusion_protobuf")
 OPTIONS = DriveOptions(
@@ -183,7 +183,7 @@ def test_an_unknown_format_is_refused_by_name(converted: Converted, tmp_path: Pa
 def test_every_room_knows_the_same_formats() -> None:
     from nucleus_bridge.config import FORMATS as CHOICES
     from nucleus_bridge.decode.rectify import MODELS
-    from nucleus_bridge.review.validate import FORMATS as CHECKED
+    from nucleus_bridge.validate.scenes import FORMATS as CHECKED
 
     assert FORMATS == CHOICES == tuple(CHECKED) == tuple(MODELS)
 

@@ -13,7 +13,7 @@ from bags import TYPES
 from moments import FAST_S, FAST_TURN_S, RING_S, Cloud, Moments, clouds_of, record
 
 from nucleus_bridge.convert import ConversionReport
-from nucleus_bridge.demo import DriveOptions
+from nucleus_bridge.testing.demo import DriveOptions
 
 DRIVERS = ("velodyne", "ouster", "hesai", "robosense", "livox", "autoware")
 SECONDS = 12.0

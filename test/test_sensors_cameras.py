@@ -29,7 +29,7 @@ from test_demo_conversion import hidden, rotate, xyz
 
 from nucleus_bridge.cli.main import main
 from nucleus_bridge.convert import ConversionReport, convert_bag
-from nucleus_bridge.demo import DriveOptions
+from nucleus_bridge.testing.demo import DriveOptions
 
 LENSES = {
     "plumb_bob": "brown_conrady",
@@ -160,7 +160,7 @@ def rectified_recording(folder: Path) -> Moments:
             return bytes(TYPES.serialize_cdr(message, "sensor_msgs/msg/Image"))
         return data
 
-    from nucleus_bridge.demo import truth_of
+    from nucleus_bridge.testing.demo import truth_of
 
     camera = truth_of(options)["cameras"]["front"]
     k, d = np.array(camera["k"]).reshape(3, 3), np.array(camera["d"])

@@ -16,11 +16,11 @@ from rosbags.rosbag2 import Reader
 
 from nucleus_bridge.config import load_config
 from nucleus_bridge.convert import ConversionReport
-from nucleus_bridge.demo import DriveOptions, Pose, true_pose
-from nucleus_bridge.demo.gnss import geodetic
-from nucleus_bridge.demo.rigid import from_roll_pitch_yaw
 from nucleus_bridge.model import GpsPose, Message
 from nucleus_bridge.pipeline import FrameReady, Pipeline
+from nucleus_bridge.testing.demo import DriveOptions, Pose, true_pose
+from nucleus_bridge.testing.demo.gnss import geodetic
+from nucleus_bridge.testing.demo.rigid import from_roll_pitch_yaw
 
 OPTIONS = DriveOptions(seconds=12.0, points=400, cameras=0, standing_s=0.0)
 LEVER = Pose(np.array([-0.8, 0.45, 1.5]), from_roll_pitch_yaw(0.0, 0.0, np.radians(75.0)))

@@ -106,8 +106,8 @@ def test_full_scale_follows_from_the_fields_or_stays_what_was_configured_and_the
 def test_full_scale_of_every_drivers_layout_is_told_by_its_fields(driver: str, full_scale: float) -> None:
     from nucleus_bridge.config import LidarConfig
     from nucleus_bridge.decode.intensity import intensity_scale
-    from nucleus_bridge.demo.layouts import LAYOUTS
     from nucleus_bridge.model import Sweep
+    from nucleus_bridge.testing.demo.layouts import LAYOUTS
 
     layout = LAYOUTS[driver]
     sweep = Sweep(1, "lidar", np.zeros(1, layout.dtype), None, 1, 1, 1.0, True)

@@ -16,10 +16,10 @@ from rosbags.typesys import get_types_from_msg
 from nucleus_bridge.config import Config, config_from_values, load_config
 from nucleus_bridge.convert import convert_bag
 from nucleus_bridge.decode.radar import RADAR_SCAN, RADAR_SCAN_DEFINITION, decode_radar
-from nucleus_bridge.demo import DriveOptions
 from nucleus_bridge.errors import DecodeError
 from nucleus_bridge.model import Frame, Message, RadarPoints
 from nucleus_bridge.pipeline import FrameReady, Pipeline
+from nucleus_bridge.testing.demo import DriveOptions
 
 OPTIONS = DriveOptions(seconds=12.0, points=200, cameras=0, standing_s=0.0, radars=1)
 TOPIC = "/radar/front/points"
@@ -143,7 +143,7 @@ def along_the_ray(
     drive: Moments, frame: Frame, seen: RadarPoints, positions: np.ndarray, velocities: np.ndarray
 ) -> np.ndarray:
     """What a Doppler radar at its true place can know of velocities."""
-    from nucleus_bridge.demo.radar import map_from_radar
+    from nucleus_bridge.testing.demo.radar import map_from_radar
 
     eye = map_from_radar(OPTIONS, (seen.stamp_ns - OPTIONS.start_ns) / 1e9).translation
     rays = positions - eye

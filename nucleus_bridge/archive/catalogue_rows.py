@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from nucleus_bridge.bag import Place
 from nucleus_bridge.pipeline.losses import faults, is_expected
+from nucleus_bridge.recordings import Place
 from nucleus_bridge.spool.manifest import SCENE_NAME, Manifest
 from nucleus_bridge.spool.state import content_digest
 

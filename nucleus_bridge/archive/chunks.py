@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from nucleus_bridge.bag import Bag
 from nucleus_bridge.config import Config
 from nucleus_bridge.decode.cdr import peek_header
 from nucleus_bridge.decode.image import decode_image
@@ -33,6 +32,7 @@ from nucleus_bridge.model import (
 )
 from nucleus_bridge.pipeline import Event, FrameReady, Pipeline, SceneEnded, SceneStarted
 from nucleus_bridge.pipeline.events import Residual
+from nucleus_bridge.recordings import Recording
 
 REMEMBERED = 100_000
 """So many messages back is it known which one a frame was made of; far more than wait for their frame."""
@@ -127,7 +127,7 @@ STORED = (
 """Every class that a chunk is made of."""
 
 
-def chunks_of(recording: Bag, pipeline: Pipeline, chunk_ns: int) -> Iterator[Chunk]:
+def chunks_of(recording: Recording, pipeline: Pipeline, chunk_ns: int) -> Iterator[Chunk]:
     """Run the pipeline over a recording; yield its scenes in runs that are at least ``chunk_ns`` long but the last.
 
     Raises:
@@ -150,7 +150,7 @@ def chunks_of(recording: Bag, pipeline: Pipeline, chunk_ns: int) -> Iterator[Chu
         yield Chunk(tuple(decided))
 
 
-def _events(recording: Bag, pipeline: Pipeline, seen: _Seen) -> Iterator[Event]:
+def _events(recording: Recording, pipeline: Pipeline, seen: _Seen) -> Iterator[Event]:
     for message in recording.messages(pipeline.topics):
         seen.add(message)
         yield from pipeline.add(message)
@@ -211,7 +211,7 @@ class _Seen:
         return Source(topic, stamp_ns, log_ns)
 
 
-def whole_events(chunk: Chunk, recording: Bag, config: Config) -> Iterator[Event]:
+def whole_events(chunk: Chunk, recording: Recording, config: Config) -> Iterator[Event]:
     """Yield the pipeline's events again, points and pixels read from the recording.
 
     Raises:
@@ -249,7 +249,7 @@ def whole_events(chunk: Chunk, recording: Bag, config: Config) -> Iterator[Event
 class _Payloads:
     """Messages by what identifies them, read on only as far as one is needed."""
 
-    def __init__(self, recording: Bag, chunk: Chunk) -> None:
+    def __init__(self, recording: Recording, chunk: Chunk) -> None:
         self._wanted = Counter(chunk.sources)
         topics = {source.topic for source in self._wanted}
         self._messages = recording.messages(topics, span=chunk.span)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from nucleus_bridge.bag import Place
-from nucleus_bridge.bag.folder import METADATA, SUFFIXES, is_recorded
+from nucleus_bridge.recordings import Place
+from nucleus_bridge.recordings.folder import METADATA, SUFFIXES, is_recorded
 
 _NUMBERED = re.compile(r"(.+)_[0-9]+\.(mcap|db3)")
 WILD = re.compile(r"[*?\[]")

@@ -12,10 +12,10 @@ from pathlib import PurePosixPath
 
 from nucleus_bridge.archive.find import WILD, group
 from nucleus_bridge.archive.stored_path import StoredPath, shared_store, with_prefix
-from nucleus_bridge.bag import Place
-from nucleus_bridge.bag.folder import is_recorded
-from nucleus_bridge.upload.store import StoredObject
-from nucleus_bridge.upload.store_url import parse_store_url
+from nucleus_bridge.recordings import Place
+from nucleus_bridge.recordings.folder import is_recorded
+from nucleus_bridge.upload.store.objects import StoredObject
+from nucleus_bridge.upload.store.url import parse_store_url
 
 
 def in_store(argument: str) -> Iterator[Place]:

@@ -11,16 +11,16 @@ from typing import Protocol
 
 from nucleus_bridge.archive.find import local_path
 from nucleus_bridge.archive.stored_path import StoredPath, shared_store, with_prefix
-from nucleus_bridge.bag import Place
 from nucleus_bridge.errors import InputError
+from nucleus_bridge.recordings import Place
 from nucleus_bridge.spool import Spool, conversions
 from nucleus_bridge.spool.conversions import FOLDER as CONVERSIONS
 from nucleus_bridge.spool.conversions import Conversion
 from nucleus_bridge.spool.manifest import MANIFEST_NAME
 from nucleus_bridge.spool.spool import SCENES
 from nucleus_bridge.spool.state import SceneState, StateBook, StateRecord
-from nucleus_bridge.upload.store import StoredObject
-from nucleus_bridge.upload.store_url import parse_store_url
+from nucleus_bridge.upload.store.objects import StoredObject
+from nucleus_bridge.upload.store.url import parse_store_url
 
 
 @dataclass(frozen=True)

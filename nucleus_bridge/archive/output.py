@@ -22,8 +22,8 @@ from nucleus_bridge.spool.durable import replace_file
 from nucleus_bridge.spool.spool import SCENES
 from nucleus_bridge.upload.pool import DaemonPool
 from nucleus_bridge.upload.scene_files import SceneSender
-from nucleus_bridge.upload.store import ObjectStore
-from nucleus_bridge.upload.store_url import parse_store_url
+from nucleus_bridge.upload.store.objects import ObjectStore
+from nucleus_bridge.upload.store.url import parse_store_url
 
 PARTS = "parts"
 SENDERS = 8

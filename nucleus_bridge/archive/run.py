@@ -11,9 +11,9 @@ from nucleus_bridge.archive.output import Output
 from nucleus_bridge.archive.result import DONE, FAILED, SKIPPED, BagResult
 from nucleus_bridge.archive.tasks import Task, TaskRunner
 from nucleus_bridge.archive.work import Failure, Job, Made, Plan, Settings, convert_or_plan, render_chunk
-from nucleus_bridge.bag import Place, marks_of
 from nucleus_bridge.errors import BridgeError, InputError
 from nucleus_bridge.pipeline.losses import Table, merge, ordered
+from nucleus_bridge.recordings import Place, marks_of
 from nucleus_bridge.spool import conversions
 from nucleus_bridge.spool.conversions import Conversion
 

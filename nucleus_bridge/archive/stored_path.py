@@ -12,8 +12,8 @@ from urllib.parse import urlencode
 
 from nucleus_bridge.archive.stored_file import StoredFile
 from nucleus_bridge.upload.retry import Retry
-from nucleus_bridge.upload.store import ObjectStore, StoredObject, open_store
-from nucleus_bridge.upload.store_url import StoreUrl
+from nucleus_bridge.upload.store.objects import ObjectStore, StoredObject, open_store
+from nucleus_bridge.upload.store.url import StoreUrl
 
 GIVE_UP_AFTER_S = 300.0
 

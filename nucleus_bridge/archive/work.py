@@ -14,10 +14,10 @@ from nucleus_bridge.archive.chunks import STORED, Chunk, NotDivisibleError, chun
 from nucleus_bridge.archive.executors import check_stop
 from nucleus_bridge.archive.output import Workshop, open_output
 from nucleus_bridge.archive.plain import from_json, to_json
-from nucleus_bridge.bag import Bag, Place, Scratch, open_bag
 from nucleus_bridge.config import Config
 from nucleus_bridge.convert import Observer, convert_bag, damage_notes, primed_pipeline
 from nucleus_bridge.errors import BridgeError, InputError
+from nucleus_bridge.recordings import Place, Recording, Scratch, open_recording
 from nucleus_bridge.render import SceneRecorder
 from nucleus_bridge.render.workers import InlineExecutor
 from nucleus_bridge.spool import SealedScene
@@ -134,18 +134,18 @@ def render_chunk(job: Job) -> Made | Failure:
 
 
 @contextmanager
-def _opened(job: Job) -> Iterator[Bag]:
+def _opened(job: Job) -> Iterator[Recording]:
     settings = job.settings
     if settings.software != nucleus_bridge.__version__:
         raise BridgeError(
             f"the worker has nucleus_bridge {nucleus_bridge.__version__}, not {settings.software}: install the same"
         )
     check_stop()
-    with open_bag(job.bag, Scratch(settings.scratch, max_bytes=settings.scratch_bytes)) as recording:
+    with open_recording(job.bag, Scratch(settings.scratch, max_bytes=settings.scratch_bytes)) as recording:
         yield recording
 
 
-def _convert(job: Job, recording: Bag) -> Made:
+def _convert(job: Job, recording: Recording) -> Made:
     settings = job.settings
     output = open_output(settings.output)
     with output.workshop(settings.scratch) as workshop:
@@ -155,7 +155,7 @@ def _convert(job: Job, recording: Bag) -> Made:
     return Made(report.conversion, tuple(watch.new))
 
 
-def _plan(job: Job, recording: Bag) -> Plan | None:
+def _plan(job: Job, recording: Recording) -> Plan | None:
     """Cut a recording into chunks; None when it does not come to two of them."""
     output = open_output(job.settings.output)
     if (kept := output.part(job.key, PLAN)) is not None:
@@ -181,7 +181,7 @@ def _plan(job: Job, recording: Bag) -> Plan | None:
     return Plan(count, conversion)
 
 
-def _render(job: Job, chunk: Chunk, recording: Bag, workshop: Workshop) -> Made:
+def _render(job: Job, chunk: Chunk, recording: Recording, workshop: Workshop) -> Made:
     settings = job.settings
     watch = _Watch(workshop)
     sealed: list[SealedScene] = []

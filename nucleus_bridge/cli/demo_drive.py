@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nucleus_bridge.cli.progress import progress_bar
-from nucleus_bridge.demo import DriveOptions, demo_config, truth_path_of, write_demo_drive
+from nucleus_bridge.testing.demo import DriveOptions, demo_config, truth_path_of, write_demo_drive
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse keeps its type private

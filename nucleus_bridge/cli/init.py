@@ -10,8 +10,8 @@ from typing import Any
 
 from nucleus_bridge.cli.progress import progress_bar
 from nucleus_bridge.errors import InputError, OutputError
-from nucleus_bridge.review.init import config_text
-from nucleus_bridge.review.inspect import study
+from nucleus_bridge.inspect.config_file import config_text
+from nucleus_bridge.inspect.report import study
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse keeps its type private

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from nucleus_bridge.cli.progress import progress_bar
-from nucleus_bridge.review.inspect import inspect_bag
-from nucleus_bridge.review.inspect_text import Section, plain, sections
+from nucleus_bridge.inspect.report import inspect_bag
+from nucleus_bridge.inspect.text import Section, plain, sections
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse keeps its type private

@@ -9,9 +9,9 @@ from typing import Any
 
 from nucleus_bridge.cli.progress import progress_bar
 from nucleus_bridge.errors import InputError
-from nucleus_bridge.review.preview import index_page, write_page, write_preview
-from nucleus_bridge.review.preview_fusion import open_scene_folder
-from nucleus_bridge.review.preview_rerun import write_rerun
+from nucleus_bridge.preview.fusion import open_scene_folder
+from nucleus_bridge.preview.html_page import index_page, write_page, write_preview
+from nucleus_bridge.preview.rerun import write_rerun
 from nucleus_bridge.spool import Spool
 
 

@@ -12,7 +12,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from nucleus_bridge.errors import InputError, SceneError
-from nucleus_bridge.receiver import (
+from nucleus_bridge.preview.received import received_page
+from nucleus_bridge.testing.receiver import (
     FAULT_NAMES,
     Receiver,
     Resolver,
@@ -21,7 +22,6 @@ from nucleus_bridge.receiver import (
     parse_fault,
     resolvers_from_mappings,
 )
-from nucleus_bridge.review.received import received_page
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse keeps its type private

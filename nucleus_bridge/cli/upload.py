@@ -18,15 +18,15 @@ from typing import Any
 from nucleus_bridge.config import UploadConfig, load_config
 from nucleus_bridge.config.loader import check_values, parse_override
 from nucleus_bridge.errors import ConfigError
-from nucleus_bridge.review.rules_report import printable_lines
 from nucleus_bridge.spool import Spool
 from nucleus_bridge.spool.state import SceneState, StateBook, StateRecord
 from nucleus_bridge.upload.board import Summary
 from nucleus_bridge.upload.choice import destination_for, key_for
 from nucleus_bridge.upload.observer import UploadObserver
 from nucleus_bridge.upload.plan import LEAVE_ALONE, check_formats, check_settings, plan
-from nucleus_bridge.upload.tasks import planned_request
+from nucleus_bridge.upload.tasks.destination import planned_request
 from nucleus_bridge.upload.uploader import Uploader
+from nucleus_bridge.validate.report import printable_lines
 
 _TOLD = (SceneState.DONE, SceneState.FAILED, SceneState.QUARANTINED)
 

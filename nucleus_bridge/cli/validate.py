@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nucleus_bridge.cli.progress import Bar, progress_bar
-from nucleus_bridge.review.validate import SceneReport, validate_path
+from nucleus_bridge.validate.scenes import SceneReport, validate_path
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse keeps its type private

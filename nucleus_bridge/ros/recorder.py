@@ -28,8 +28,8 @@ from nucleus_bridge.ros.diagnostics import Reporter, Snapshot
 from nucleus_bridge.ros.parameters import NodeParameters
 from nucleus_bridge.ros.progress import Progress
 from nucleus_bridge.ros.qos import SAMPLE_TYPES
-from nucleus_bridge.ros.recording import Recording
 from nucleus_bridge.ros.running import FAILED, Stop, run
+from nucleus_bridge.ros.session import Session
 from nucleus_bridge.ros.subscriptions import Subscriptions
 from nucleus_bridge.spool import SealedScene, Spool
 
@@ -58,7 +58,7 @@ class RecorderNode(LifecycleNode):
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._workers: Executor | None = None
         self._spool: Spool | None = None
-        self._recording: Recording | None = None
+        self._session: Session | None = None
         self._listening: Subscriptions | None = None
         self._paused = False
         self._last = Progress()
@@ -111,8 +111,8 @@ class RecorderNode(LifecycleNode):
             return TransitionCallbackReturn.ERROR
         self._paused = False
         self._told_losses = {}
-        self._recording = Recording(self.config, self._spool, self._workers, self._on_sealed)
-        self._recording.start()
+        self._session = Session(self.config, self._spool, self._workers, self._on_sealed)
+        self._session.start()
         given = self._settings.given
         self._listening = Subscriptions(self, self.config, self._receive, self._on_transport_loss, given)
         self.get_logger().info(f"recording to {self._spool.path}")
@@ -155,16 +155,16 @@ class RecorderNode(LifecycleNode):
 
     def _seal(self) -> str:
         """End the recording; return what went wrong with it."""
-        recording, subscriptions = self._recording, self._listening
-        if recording is None:
+        session, subscriptions = self._session, self._listening
+        if session is None:
             return ""
         if subscriptions is not None:
             subscriptions.close()
             self._listening = None
-        if not recording.stop(SEAL_WITHIN_S):
+        if not session.stop(SEAL_WITHIN_S):
             self._failure = f"the open scene could not be sealed within {SEAL_WITHIN_S} s"
-        self._failure = recording.failure or self._failure
-        self._last, self._recording = recording.progress, None
+        self._failure = session.failure or self._failure
+        self._last, self._session = session.progress, None
         return self._failure
 
     def _free(self) -> None:
@@ -173,31 +173,31 @@ class RecorderNode(LifecycleNode):
         self._workers = self._spool = None
 
     def _receive(self, topic: str, type_name: str, data: bytes) -> None:
-        recording = self._recording
-        if recording is None:
+        session = self._session
+        if session is None:
             return
         if type_name in SAMPLE_TYPES and self._paused:
-            recording.inbox.lose(topic, "paused", data)
+            session.inbox.lose(topic, "paused", data)
         elif type_name in SAMPLE_TYPES and self._waits_for_clock():
-            recording.inbox.lose(topic, "no_clock", data)
+            session.inbox.lose(topic, "no_clock", data)
         else:
-            recording.inbox.offer(topic, type_name, time.time_ns(), data)
+            session.inbox.offer(topic, type_name, time.time_ns(), data)
 
     def _waits_for_clock(self) -> bool:
         clock = self.get_clock()
         return clock.ros_time_is_active and not clock.now().nanoseconds
 
     def _on_transport_loss(self, topic: str) -> None:
-        if self._recording is not None:
-            self._recording.inbox.lose(topic, "lost_in_transport")
+        if self._session is not None:
+            self._session.inbox.lose(topic, "lost_in_transport")
 
     def _on_clock_jump(self, jump: Any) -> None:
-        if self._recording is not None:
+        if self._session is not None:
             step_ns = abs(jump.delta.nanoseconds)
             self.get_logger().warning(
                 f"the clock went back by {step_ns / 1e9:.3f} s: the open scene ends, if there is one"
             )
-            self._recording.clock_jumped(self.get_clock().now().nanoseconds, step_ns)
+            self._session.clock_jumped(self.get_clock().now().nanoseconds, step_ns)
 
     def _on_sealed(self, scene: SealedScene) -> None:
         manifest = scene.manifest
@@ -208,12 +208,12 @@ class RecorderNode(LifecycleNode):
         )
 
     async def _on_finish_scene(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        recording = self._recording
-        if recording is None:
+        session = self._session
+        if session is None:
             response.message = "not active: nothing is being recorded"
             return response
         sealed: Future = Future(executor=self.executor)
-        recording.finish_scene(sealed.set_result)
+        session.finish_scene(sealed.set_result)
         response.message = str(await sealed)
         response.success = True
         return response
@@ -225,7 +225,7 @@ class RecorderNode(LifecycleNode):
         return self._set_paused(response, paused=False)
 
     def _set_paused(self, response: Trigger.Response, *, paused: bool) -> Trigger.Response:
-        response.success = self._recording is not None
+        response.success = self._session is not None
         response.message = "not active: nothing is being recorded"
         if response.success:
             was, self._paused = self._paused, paused
@@ -234,8 +234,8 @@ class RecorderNode(LifecycleNode):
         return response
 
     def _apply(self, config: Config) -> None:
-        if self._recording is not None:
-            self._recording.apply(config)
+        if self._session is not None:
+            self._session.apply(config)
 
     def _on_start(self) -> None:
         self.destroy_timer(self._start_timer)
@@ -247,14 +247,14 @@ class RecorderNode(LifecycleNode):
             self._listening.update()
 
     def _on_report(self) -> None:
-        recording = self._recording
-        if recording is not None and recording.failure:
+        session = self._session
+        if session is not None and session.failure:
             self.trigger_deactivate()
-            recording = None
-        state = "inactive" if recording is None else "paused" if self._paused else "active"
-        progress = recording.take_progress() if recording else self._last
+            session = None
+        state = "inactive" if session is None else "paused" if self._paused else "active"
+        progress = session.take_progress() if session else self._last
         self._log_losses(progress.losses)
-        queued = recording.inbox.take_most_queued() if recording else 0
+        queued = session.inbox.take_most_queued() if session else 0
         array = self._reporter.report(self.config, self._listening, Snapshot(state, progress, queued, self._failure))
         array.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(array)

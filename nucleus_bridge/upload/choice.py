@@ -7,9 +7,9 @@ import os
 from collections.abc import Mapping
 
 from nucleus_bridge.config import UploadConfig
-from nucleus_bridge.upload.dataset import DatasetDestination
 from nucleus_bridge.upload.http import key_from_environment
-from nucleus_bridge.upload.tasks import TaskDestination
+from nucleus_bridge.upload.nucleus.dataset import DatasetDestination
+from nucleus_bridge.upload.tasks.destination import TaskDestination
 
 
 def destination_for(settings: UploadConfig) -> type[DatasetDestination | TaskDestination]:

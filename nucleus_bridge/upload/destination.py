@@ -11,7 +11,7 @@ from nucleus_bridge.spool.manifest import Manifest
 from nucleus_bridge.spool.state import StateBook, StateRecord
 from nucleus_bridge.upload.holdings import Holdings
 from nucleus_bridge.upload.pool import DaemonPool
-from nucleus_bridge.upload.store import ObjectStore
+from nucleus_bridge.upload.store.objects import ObjectStore
 
 Changed = Callable[[StateRecord], None]
 Told = Callable[[str, int, bool], None]

@@ -11,7 +11,7 @@ from nucleus_bridge.errors import ConfigError, OutputError
 from nucleus_bridge.spool import Spool
 from nucleus_bridge.spool.state import SceneState, StateBook, StateRecord
 from nucleus_bridge.upload.choice import destination_for
-from nucleus_bridge.upload.store_url import check_url_kind, parse_store_url
+from nucleus_bridge.upload.store.url import check_url_kind, parse_store_url
 
 LEAVE_ALONE = "leave alone"
 _TO_DO = {

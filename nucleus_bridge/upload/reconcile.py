@@ -21,7 +21,7 @@ from nucleus_bridge.spool.state import SceneState, StateBook, StateRecord
 from nucleus_bridge.upload.holdings import Holdings
 from nucleus_bridge.upload.plan import is_foreign
 from nucleus_bridge.upload.scene_files import claim_name
-from nucleus_bridge.upload.store import ObjectStore
+from nucleus_bridge.upload.store.objects import ObjectStore
 
 MISSING_OBJECT = "missing object"
 DIFFERENT_OBJECT = "different object"

@@ -22,7 +22,7 @@ from nucleus_bridge.spool.failpoints import failpoint
 from nucleus_bridge.spool.manifest import MANIFEST_NAME, SCENE_NAME, FileRecord, Manifest
 from nucleus_bridge.upload.destination import FrameKeys, Told
 from nucleus_bridge.upload.pool import DaemonPool
-from nucleus_bridge.upload.store import ObjectStore
+from nucleus_bridge.upload.store.objects import ObjectStore
 
 Result = TypeVar("Result")
 

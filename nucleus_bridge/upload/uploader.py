@@ -29,7 +29,7 @@ from nucleus_bridge.upload.observer import UploadObserver
 from nucleus_bridge.upload.plan import check_formats, check_settings, is_foreign
 from nucleus_bridge.upload.pool import DaemonPool
 from nucleus_bridge.upload.retry import Retry
-from nucleus_bridge.upload.store import open_store
+from nucleus_bridge.upload.store.objects import open_store
 
 SCENES_AT_ONCE = 4
 STOP_S = 4.0

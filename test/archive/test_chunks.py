@@ -17,7 +17,7 @@ from bags import MS, START_NS, cloud, recording, write_config
 from drives import make_drive
 
 from nucleus_bridge.convert import convert_bag
-from nucleus_bridge.demo import DriveOptions
+from nucleus_bridge.testing.demo import DriveOptions
 
 SMALL = {"points": 400, "image_width": 64, "image_height": 64}
 

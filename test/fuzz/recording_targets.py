@@ -12,8 +12,8 @@ from harness import Target, scratch_folder
 from recordings import MCAP, SQLITE, TYPES, drive, everything, storage_file, write_bag, write_mcap
 from rosbags.rosbag2 import CompressionMode
 
-from nucleus_bridge.bag import open_bag
 from nucleus_bridge.errors import BagError
+from nucleus_bridge.recordings import open_recording
 
 SCRATCH = scratch_folder("fuzzed-recordings-")
 MESSAGES = drive(40, payload=120)
@@ -22,7 +22,7 @@ MESSAGES = drive(40, payload=120)
 def use_file(name: str, data: bytes) -> None:
     path = SCRATCH / name
     path.write_bytes(data)
-    with open_bag(path) as bag:
+    with open_recording(path) as bag:
         found = everything(bag)
         known = {topic.name for topic in bag.topics}
         assert {message.topic for message in found} <= known
@@ -39,7 +39,7 @@ def use_metadata(data: bytes) -> None:
     if not folder.is_dir():
         write_bag(folder, MESSAGES)
     (folder / "metadata.yaml").write_bytes(data)
-    with open_bag(folder) as bag:
+    with open_recording(folder) as bag:
         assert everything(bag) == MESSAGES
         for damage in bag.damage:
             assert len(str(damage)) < 10_000

@@ -17,8 +17,8 @@ from harness import Target, scratch_folder
 from receiver_driver import KEY, Driver, make_scene, write_items
 
 from nucleus_bridge.errors import BridgeError, ConfigError, UploadError
-from nucleus_bridge.receiver import Limits, Receiver, resolvers_from_mappings
-from nucleus_bridge.upload.nucleus import NucleusClient
+from nucleus_bridge.testing.receiver import Limits, Receiver, resolvers_from_mappings
+from nucleus_bridge.upload.nucleus.client import NucleusClient
 from nucleus_bridge.upload.retry import Retry, TransientError
 from nucleus_bridge.upload.scene_files import same_structure
 

@@ -17,16 +17,16 @@ from nucleus_bridge.config import load_config
 from nucleus_bridge.config.task_template import load_task_template
 from nucleus_bridge.convert import convert_bag
 from nucleus_bridge.decode.camera_info import load_calibration
-from nucleus_bridge.demo import DriveOptions, demo_config
 from nucleus_bridge.errors import BridgeError, ConfigError, SceneError
-from nucleus_bridge.receiver.content import check_cloud
-from nucleus_bridge.review.preview import preview_page
-from nucleus_bridge.review.preview_fusion import open_scene_folder
-from nucleus_bridge.review.validate import validate_path
+from nucleus_bridge.preview.fusion import open_scene_folder
+from nucleus_bridge.preview.html_page import preview_page
 from nucleus_bridge.spool import Manifest, Spool, conversions
 from nucleus_bridge.spool.quota import read_drops
 from nucleus_bridge.spool.state import SceneState, StateBook
+from nucleus_bridge.testing.demo import DriveOptions, demo_config
+from nucleus_bridge.testing.receiver.content import check_cloud
 from nucleus_bridge.upload.scene_files import scene_line
+from nucleus_bridge.validate.scenes import validate_path
 
 SCRATCH = scratch_folder("fuzzed-texts-")
 CALIBRATION = b"""image_width: 640

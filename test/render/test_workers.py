@@ -19,8 +19,8 @@ from nucleus_bridge.config import load_config
 from nucleus_bridge.convert import ConversionReport, Observer, convert_bag
 from nucleus_bridge.errors import BridgeError, SceneExistsError
 from nucleus_bridge.render.workers import CALLS_AHEAD, crew_for
-from nucleus_bridge.review.validate import validate_path
 from nucleus_bridge.spool import SealedScene
+from nucleus_bridge.validate.scenes import validate_path
 
 
 def test_a_call_is_carried_out_here_only_while_the_others_have_enough_to_do(tmp_path: Path) -> None:

@@ -24,8 +24,8 @@ from rclpy.duration import Duration
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 
-from nucleus_bridge.bag import open_bag
 from nucleus_bridge.model import Message
+from nucleus_bridge.recordings import open_recording
 
 CLOCK_PERIOD_S = 0.02
 LIMIT_S = 60
@@ -76,7 +76,7 @@ def schedule(messages: list[Message], given: argparse.Namespace) -> Iterator[tup
 
 
 def read(path: Path, skip: list[str]) -> tuple[dict[str, str], list[Message]]:
-    with open_bag(path) as bag:
+    with open_recording(path) as bag:
         topics = {topic.name: topic.type_name for topic in bag.topics if topic.name not in skip}
         return topics, sorted(bag.messages(topics), key=lambda message: message.log_ns)
 

@@ -13,10 +13,10 @@ from bags import TYPES, Recording
 from drives import Drive, make_drive
 from rosbags.typesys import get_types_from_msg
 
-from nucleus_bridge.bag import open_bag
 from nucleus_bridge.convert import convert_bag
 from nucleus_bridge.decode.radar import RADAR_SCAN, RADAR_SCAN_DEFINITION
-from nucleus_bridge.demo import DriveOptions
+from nucleus_bridge.recordings import open_recording
+from nucleus_bridge.testing.demo import DriveOptions
 
 pytest.importorskip("rclpy", reason="needs ROS 2")
 pytest.importorskip("tf2_msgs", reason="needs tf2_msgs: python -m nucleus_bridge.ros.build_interfaces tf2_msgs")
@@ -112,7 +112,7 @@ def with_radar_scans(source: Path, target: Path) -> Path:
     TYPES.register(get_types_from_msg(RADAR_SCAN_DEFINITION, RADAR_SCAN))
     scan, one = TYPES.types[RADAR_SCAN], TYPES.types["radar_msgs/msg/RadarReturn"]
     made = Recording()
-    with open_bag(source) as bag:
+    with open_recording(source) as bag:
         for message in bag.messages([topic.name for topic in bag.topics]):
             if message.topic != "/radar/front/points":
                 made.add_raw(message.topic, message.type_name, message.data, message.log_ns)

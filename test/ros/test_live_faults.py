@@ -13,10 +13,10 @@ import pytest
 from bags import Recording
 from drives import SHORT, Drive, make_drive
 
-from nucleus_bridge.bag import open_bag
 from nucleus_bridge.convert import convert_bag
 from nucleus_bridge.model import Message
-from nucleus_bridge.review.validate import validate_path
+from nucleus_bridge.recordings import open_recording
+from nucleus_bridge.validate.scenes import validate_path
 
 pytest.importorskip("rclpy", reason="needs ROS 2")
 pytest.importorskip("tf2_msgs", reason="needs tf2_msgs: python -m nucleus_bridge.ros.build_interfaces tf2_msgs")
@@ -41,7 +41,7 @@ def observer() -> Iterator[Observer]:
 def with_messages(drive: Drive, path: Path, keep: Callable[[Message], bool]) -> Path:
     """Write the drive again without the messages that are not to be kept."""
     made = Recording()
-    with open_bag(drive.bag) as bag:
+    with open_recording(drive.bag) as bag:
         for message in bag.messages([topic.name for topic in bag.topics]):
             if keep(message):
                 made.add_raw(message.topic, message.type_name, message.data, message.log_ns)

@@ -14,7 +14,7 @@ sys.path.append(str(Path(__file__).parent))
 
 from upload_scenes import file_receiver
 
-from nucleus_bridge.receiver import Receiver
+from nucleus_bridge.testing.receiver import Receiver
 
 
 @pytest.fixture(autouse=True)

@@ -16,8 +16,8 @@ import requests
 from upload_scenes import CAMERA, JPEG, command, manifest_of, scene_name
 
 from nucleus_bridge.config import UploadConfig
-from nucleus_bridge.receiver import Receiver
 from nucleus_bridge.spool import Spool
+from nucleus_bridge.testing.receiver import Receiver
 
 TASK_KEY = "live_fedcba9876543210"
 FRAME_KEYS = ("position", "heading", "fx", "fy", "cx", "cy", "camera_model", "timestamp")

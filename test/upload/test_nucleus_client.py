@@ -18,9 +18,9 @@ from upload_scenes import KEY
 
 from nucleus_bridge.errors import AuthError, ConfigError, RejectedError, StoppedError, UnavailableError
 from nucleus_bridge.upload import http
-from nucleus_bridge.upload.nucleus import JobStatus, NucleusClient, api_key_from_environment, endpoint_from
+from nucleus_bridge.upload.nucleus.client import JobStatus, NucleusClient, api_key_from_environment, endpoint_from
+from nucleus_bridge.upload.nucleus.submission import said_of
 from nucleus_bridge.upload.retry import BASE_S, CAP_S, Retry, TransientError
-from nucleus_bridge.upload.submission import said_of
 
 
 class Script:

@@ -11,13 +11,13 @@ import pytest
 import requests
 from upload_scenes import KEY, assert_whole, command, finish, held_scenes, seal_scene, seal_scenes, settings, states
 
-from nucleus_bridge.receiver import Receiver
 from nucleus_bridge.spool import Spool
 from nucleus_bridge.spool.state import SceneState, StateBook
-from nucleus_bridge.upload.dataset_holdings import DatasetHoldings
-from nucleus_bridge.upload.nucleus import NucleusClient
+from nucleus_bridge.testing.receiver import Receiver
+from nucleus_bridge.upload.nucleus.client import NucleusClient
+from nucleus_bridge.upload.nucleus.holdings import DatasetHoldings
 from nucleus_bridge.upload.reconcile import Finding, reconcile
-from nucleus_bridge.upload.store import open_store
+from nucleus_bridge.upload.store.objects import open_store
 from nucleus_bridge.upload.uploader import Uploader
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from upload_scenes import held_scenes, seal_scenes, states
 
-from nucleus_bridge.receiver import Fault, Receiver
-from nucleus_bridge.receiver.faults import FAULT_NAMES, STALL
+from nucleus_bridge.testing.receiver import Fault, Receiver
+from nucleus_bridge.testing.receiver.faults import FAULT_NAMES, STALL
 
 LIMIT_S = 120.0
 SIGNATURE = re.compile(rb"Signature=[0-9A-Za-z%]{8}")

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from nucleus_bridge.errors import ConfigError
-from nucleus_bridge.upload.store import open_store
-from nucleus_bridge.upload.store_url import check_url_kind, parse_store_url
+from nucleus_bridge.upload.store.objects import open_store
+from nucleus_bridge.upload.store.url import check_url_kind, parse_store_url
 
 PUBLIC = "https://api.scale.com/v1/nucleus"
 LOCAL = "http://127.0.0.1:8080/v1/nucleus"

@@ -9,8 +9,8 @@ import pytest
 from upload_scenes import KEY, held_scenes, records, seal_scenes, settings, states
 
 from nucleus_bridge.errors import RejectedError
-from nucleus_bridge.receiver import Receiver
-from nucleus_bridge.upload.nucleus import JobStatus, NucleusClient
+from nucleus_bridge.testing.receiver import Receiver
+from nucleus_bridge.upload.nucleus.client import JobStatus, NucleusClient
 from nucleus_bridge.upload.uploader import Uploader
 
 

@@ -20,7 +20,7 @@ from task_scenes import (
 from upload_scenes import finish, seal_scene, states
 
 from nucleus_bridge.cli.main import main
-from nucleus_bridge.receiver import Receiver
+from nucleus_bridge.testing.receiver import Receiver
 
 Run = Callable[..., tuple[int, str, str]]
 

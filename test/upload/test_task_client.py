@@ -9,9 +9,9 @@ import pytest
 from task_scenes import TASK_KEY, task_endpoint
 
 from nucleus_bridge.errors import AuthError, ConfigError
-from nucleus_bridge.receiver import Receiver
 from nucleus_bridge.spool.state import SceneState, StateRecord
-from nucleus_bridge.upload.task_client import TaskClient, endpoint_from, is_task_of
+from nucleus_bridge.testing.receiver import Receiver
+from nucleus_bridge.upload.tasks.client import TaskClient, endpoint_from, is_task_of
 
 RECORD = StateRecord("drive-1", SceneState.STORED, "c0ffee", frames=2)
 

@@ -26,12 +26,12 @@ from task_scenes import (
 from upload_scenes import finish, records, states
 
 from nucleus_bridge.errors import AuthError, ConfigError
-from nucleus_bridge.receiver import Fault, Receiver
 from nucleus_bridge.spool.state import StateRecord
+from nucleus_bridge.testing.receiver import Fault, Receiver
 from nucleus_bridge.upload.board import Summary
 from nucleus_bridge.upload.observer import UploadObserver
 from nucleus_bridge.upload.retry import Retry
-from nucleus_bridge.upload.task_client import TaskClient
+from nucleus_bridge.upload.tasks.client import TaskClient
 from nucleus_bridge.upload.uploader import Uploader
 
 

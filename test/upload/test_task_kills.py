@@ -21,7 +21,7 @@ from task_scenes import (
 )
 from upload_scenes import finish, records, states
 
-from nucleus_bridge.receiver import Receiver
+from nucleus_bridge.testing.receiver import Receiver
 
 SCENES = 6
 STEPS = (

@@ -22,13 +22,13 @@ from task_scenes import (
 from upload_scenes import records, seal_scene, states
 
 from nucleus_bridge.cli.main import main
-from nucleus_bridge.receiver import Receiver
 from nucleus_bridge.spool import Spool
 from nucleus_bridge.spool.state import SceneState, StateBook
+from nucleus_bridge.testing.receiver import Receiver
 from nucleus_bridge.upload.reconcile import Finding, reconcile
-from nucleus_bridge.upload.store import open_store
-from nucleus_bridge.upload.task_client import TaskClient
-from nucleus_bridge.upload.task_holdings import TaskHoldings
+from nucleus_bridge.upload.store.objects import open_store
+from nucleus_bridge.upload.tasks.client import TaskClient
+from nucleus_bridge.upload.tasks.holdings import TaskHoldings
 from nucleus_bridge.upload.uploader import Uploader
 
 Kind = tuple[str, str, bool]

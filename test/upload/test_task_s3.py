@@ -30,7 +30,7 @@ from task_scenes import (
 )
 from upload_scenes import finish, states
 
-from nucleus_bridge.receiver import Fault, Receiver, object_store_resolver
+from nucleus_bridge.testing.receiver import Fault, Receiver, object_store_resolver
 from nucleus_bridge.upload.retry import Retry
 from nucleus_bridge.upload.uploader import Uploader
 

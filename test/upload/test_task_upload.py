@@ -23,14 +23,14 @@ from task_scenes import (
 from upload_scenes import KEY, held_scenes, records, seal_scene, settings, states
 
 from nucleus_bridge.errors import ConfigError
-from nucleus_bridge.receiver import Receiver
+from nucleus_bridge.testing.receiver import Receiver
 from nucleus_bridge.upload.board import Summary
-from nucleus_bridge.upload.dataset_holdings import DatasetHoldings
-from nucleus_bridge.upload.nucleus import NucleusClient
+from nucleus_bridge.upload.nucleus.client import NucleusClient
+from nucleus_bridge.upload.nucleus.holdings import DatasetHoldings
 from nucleus_bridge.upload.reconcile import reconcile
-from nucleus_bridge.upload.store import open_store
-from nucleus_bridge.upload.task_client import TaskClient
-from nucleus_bridge.upload.task_holdings import TaskHoldings
+from nucleus_bridge.upload.store.objects import open_store
+from nucleus_bridge.upload.tasks.client import TaskClient
+from nucleus_bridge.upload.tasks.holdings import TaskHoldings
 from nucleus_bridge.upload.uploader import Uploader
 
 

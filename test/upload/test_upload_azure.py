@@ -16,7 +16,7 @@ from obstore.store import AzureStore
 from store_servers import azurite
 from upload_scenes import KEY, held_scenes, seal_scene, seal_scenes, settings, states
 
-from nucleus_bridge.receiver import Receiver
+from nucleus_bridge.testing.receiver import Receiver
 from nucleus_bridge.upload.uploader import Uploader
 
 if not os.environ.get("NUCLEUS_BRIDGE_AZURITE"):

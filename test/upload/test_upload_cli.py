@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from upload_scenes import KEY, command, finish, seal_scenes, states
 
-from nucleus_bridge.receiver import Receiver
+from nucleus_bridge.testing.receiver import Receiver
 
 
 def test_upload_prints_a_line_a_scene_and_totals(spool: Path, objects: Path, receiver: Receiver) -> None:

@@ -28,9 +28,9 @@ from upload_scenes import (
 )
 
 from nucleus_bridge.errors import AuthError, ConfigError, OutputError
-from nucleus_bridge.receiver import Fault, JobPace, Receiver
 from nucleus_bridge.spool import Spool
 from nucleus_bridge.spool.state import StateRecord
+from nucleus_bridge.testing.receiver import Fault, JobPace, Receiver
 from nucleus_bridge.upload.observer import UploadObserver
 from nucleus_bridge.upload.pool import DaemonPool
 from nucleus_bridge.upload.retry import Retry

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from upload_scenes import assert_whole, command, finish, held_scenes, seal_scenes, states
 
-from nucleus_bridge.receiver import Receiver
+from nucleus_bridge.testing.receiver import Receiver
 
 SCENES = 20
 STEPS = (

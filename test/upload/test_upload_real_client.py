@@ -12,7 +12,7 @@ import pytest
 from store_servers import moto
 from upload_scenes import KEY, records, seal_scenes, settings
 
-from nucleus_bridge.receiver import Receiver, object_store_resolver
+from nucleus_bridge.testing.receiver import Receiver, object_store_resolver
 from nucleus_bridge.upload.uploader import Uploader
 
 

@@ -25,10 +25,10 @@ from store_servers import moto
 from upload_scenes import KEY, command, finish, held_scenes, seal_scene, seal_scenes, settings, states
 
 from nucleus_bridge.errors import AuthError, StoreConflictError, StoreError
-from nucleus_bridge.receiver import Fault, Receiver, object_store_resolver
 from nucleus_bridge.spool import FileRecord, Spool
+from nucleus_bridge.testing.receiver import Fault, Receiver, object_store_resolver
 from nucleus_bridge.upload.retry import Retry
-from nucleus_bridge.upload.store import ObjectStore, open_store
+from nucleus_bridge.upload.store.objects import ObjectStore, open_store
 from nucleus_bridge.upload.uploader import Uploader
 
 

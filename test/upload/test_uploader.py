@@ -9,7 +9,7 @@ from pathlib import Path
 
 from upload_scenes import KEY, assert_whole, held_scenes, records, scene_name, seal_scene, seal_scenes, settings, states
 
-from nucleus_bridge.receiver import Receiver
+from nucleus_bridge.testing.receiver import Receiver
 from nucleus_bridge.upload.uploader import Uploader
 
 

@@ -15,9 +15,9 @@ from typing import Any
 
 from nucleus_bridge.config import UploadConfig
 from nucleus_bridge.formats.nucleus import cloud_item, encode_payload, image_item, scene_payload
-from nucleus_bridge.receiver import Receiver, SceneRules, resolvers_from_mappings
 from nucleus_bridge.spool import FileRecord, Manifest, Spool
 from nucleus_bridge.spool.state import StateBook, StateRecord
+from nucleus_bridge.testing.receiver import Receiver, SceneRules, resolvers_from_mappings
 
 KEY = "live_0123456789abcdef"
 JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00"

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sealed scenes as pages and views for people."""

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A sensor-fusion frame file of either format, read so that every fault of it can be named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nucleus_bridge.formats.lidar_frame import read_lidar_frame
+from nucleus_bridge.formats.sensor_fusion import SENSOR_FUSION_JSON
+from nucleus_bridge.validate.json import Document
+from nucleus_bridge.validate.points import KEYS, PointFault, Points, read_cloud
+
+_DOUBLE_STEP_NS = 256
+"""At the present time neighbouring 64-bit floats are so far apart."""
+
+_ORDER = "point-keys-and-order"
+
+
+@dataclass(frozen=True, eq=False)
+class FusionFrame:
+    """What a frame file says.
+
+    Attributes:
+        document: The frame under the keys of JSON, without its points.
+        points: Its points.
+        step_ns: How coarse its stamps are.
+    """
+
+    document: Document
+    points: Points
+    step_ns: int
+
+    @property
+    def record(self) -> Mapping[str, object]:
+        """The frame's object; empty where the file holds something else."""
+        return self.document.value if isinstance(self.document.value, dict) else {}
+
+
+def read_fusion_frame(data: bytes, scene_format: str) -> FusionFrame:
+    """Read a frame file.
+
+    Raises:
+        SceneError: It is not of the format.
+    """
+    if scene_format == SENSOR_FUSION_JSON:
+        document, points = read_cloud(data)
+        return FusionFrame(document, points, 1)
+    record, runs = read_lidar_frame(data)
+    for moment in (record, *record["images"]):
+        if "timestamp" in moment and float(moment["timestamp"]).is_integer():
+            moment["timestamp"] = int(moment["timestamp"])
+    return FusionFrame(Document({**record, "points": []}), _joined(runs), _DOUBLE_STEP_NS)
+
+
+def _joined(runs: list[dict[str, NDArray[np.float64]]]) -> Points:
+    """Put runs of points together; those that have other keys than the first are a fault and left out."""
+    keys = tuple(key for key in KEYS if runs and key in runs[0]) or KEYS[:3]
+    counts = [len(run["x"]) for run in runs]
+    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    good = [number for number, run in enumerate(runs) if set(run) == set(keys)]
+    faults: dict[str, PointFault] = {}
+    wrong = [number for number in range(len(runs)) if number not in good]
+    if wrong:
+        found = ", ".join(key for key in KEYS if key in runs[wrong[0]])
+        text = f"has {found}, expected {', '.join(keys)}"
+        faults[_ORDER] = PointFault(_ORDER, int(starts[wrong[0]]), text, sum(counts[number] for number in wrong))
+    empty: list[NDArray[np.float64]] = [np.empty(0)]
+    columns = {key: np.concatenate([runs[number][key] for number in good] or empty) for key in keys}
+    numbers = [np.arange(starts[number], starts[number + 1]) for number in good]
+    return Points(int(starts[-1]), np.concatenate(numbers or [np.empty(0, np.int64)]), columns, faults)

@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
+"""rosbag2 recordings to messages: mcap and sqlite3, zstd, splits, damaged and unclosed files."""
+
+from nucleus_bridge.recordings.contents import Damage, TopicInfo
+from nucleus_bridge.recordings.folder import marks_of
+from nucleus_bridge.recordings.place import Place
+from nucleus_bridge.recordings.recording import Recording, open_recording
+from nucleus_bridge.recordings.scratch import Scratch
+
+__all__ = ["Damage", "Place", "Recording", "Scratch", "TopicInfo", "marks_of", "open_recording"]

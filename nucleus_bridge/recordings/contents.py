@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a recording holds, and what of it is lost: the words shared by the readers of this room."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Protocol
+
+from nucleus_bridge.model import Message
+from nucleus_bridge.recordings.place import Place
+
+if TYPE_CHECKING:
+    from rosbags.interfaces import Qos
+
+ALWAYS = (-(1 << 63), 1 << 64)
+"""The span of every log time."""
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A part of a recording that could not be read.
+
+    Attributes:
+        path: The file.
+        what: What is wrong, as a sentence for a person.
+        offset: Byte in the file (the unpacked file where it is file-compressed) where it was noticed, or None.
+        log_ns: Log time of the last message known before it, of the damaged block, or None.
+        loses_messages: False where only an index or a hint is damaged and every message was found all the same.
+    """
+
+    path: Place
+    what: str
+    offset: int | None = None
+    log_ns: int | None = None
+    loses_messages: bool = True
+
+    def __str__(self) -> str:
+        where = "" if self.offset is None else f" at byte {self.offset}"
+        return f"{self.path}{where}: {self.what}"
+
+
+class DamageLog:
+    """What is damaged in one file, each thing once however often it is met."""
+
+    def __init__(self, path: Place) -> None:
+        self.path = path
+        self._entries: dict[tuple[str, int | None], Damage] = {}
+
+    def add(
+        self, what: str, offset: int | None = None, log_ns: int | None = None, *, loses_messages: bool = True
+    ) -> None:
+        """Note a damage unless the same was noted at the same place."""
+        self._entries.setdefault((what, offset), Damage(self.path, what, offset, log_ns, loses_messages))
+
+    def entries(self) -> list[Damage]:
+        """List what was noted, in that order."""
+        return list(self._entries.values())
+
+
+@dataclass(frozen=True)
+class TopicInfo:
+    """One topic of a recording.
+
+    Attributes:
+        name: Topic name.
+        type_name: Interface name such as ``sensor_msgs/msg/Image``; the first one where a topic has several.
+        count: Messages.
+        definition: The interface definition embedded in the recording (msg or IDL text), or ''.
+        qos_texts: Profiles of the publishers as they are recorded; see ``offered_qos``.
+        encoding: How messages are serialised; only ``cdr`` can be read.
+    """
+
+    name: str
+    type_name: str
+    count: int
+    definition: str = ""
+    qos_texts: tuple[str, ...] = ()
+    encoding: str = "cdr"
+
+    @property
+    def offered_qos(self) -> tuple[Qos, ...]:
+        """Profiles of the publishers, each once, or ()."""
+        return tuple(dict.fromkeys(profile for text in self.qos_texts for profile in _qos_profiles(text)))
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One stream of messages of one type on one topic inside a file; a topic may have several."""
+
+    topic: str
+    type_name: str
+    encoding: str
+    definition: str
+    offered_qos: str
+
+    def info(self, count: int) -> TopicInfo:
+        """Give this channel as a topic of so many messages."""
+        qos_texts = (self.offered_qos,) if self.offered_qos else ()
+        return TopicInfo(self.topic, self.type_name, count, self.definition, qos_texts, self.encoding)
+
+
+class StorageFile(Protocol):
+    """One file of a recording, its index read and nothing held open.
+
+    Attributes:
+        path: The file as the user knows it.
+        topics: One entry a channel, so a topic may appear more than once.
+        start_ns: Log time of the first message; 0 without messages.
+        end_ns: Log time of the last message; 0 without messages.
+        damage: What was found so far; grows while messages are read.
+    """
+
+    path: Place
+    topics: tuple[TopicInfo, ...]
+    start_ns: int
+    end_ns: int
+    damage: DamageLog
+
+    def messages(self, topics: Collection[str], span: tuple[int, int] = ALWAYS) -> Iterator[Message]:
+        """Yield the messages of these topics by log time, then topic name, then place in the file.
+
+        Only those with log times in ``span``, both ends included.
+        Damage ends it early or leaves messages out and is added to ``damage``; nothing is raised for it.
+        """
+
+
+def merge_topics(topics: Collection[TopicInfo]) -> tuple[TopicInfo, ...]:
+    """Give one entry a topic name, in the order of names; counts are added up."""
+    merged: dict[str, TopicInfo] = {}
+    for topic in topics:
+        known = merged.get(topic.name)
+        if known is None:
+            merged[topic.name] = topic
+            continue
+        same_type = known.type_name == topic.type_name
+        merged[topic.name] = TopicInfo(
+            known.name,
+            known.type_name,
+            known.count + topic.count,
+            known.definition or (topic.definition if same_type else ""),
+            known.qos_texts + tuple(text for text in topic.qos_texts if text not in known.qos_texts),
+            known.encoding,
+        )
+    return tuple(merged[name] for name in sorted(merged))
+
+
+@lru_cache(maxsize=1024)
+def _qos_profiles(text: str) -> tuple[Qos, ...]:
+    from rosbags.rosbag2.metadata import parse_qos  # noqa: PLC0415 - loads much that a conversion has no use for
+
+    try:
+        return tuple(parse_qos(text))
+    except Exception:  # noqa: BLE001 - a library's own errors on odd text; the profiles are only a hint
+        return ()

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Find the files of a recording: a bare file, or a folder whose metadata.yaml is taken as a hint only."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+import yaml
+
+from nucleus_bridge.errors import BagError
+from nucleus_bridge.recordings.contents import Damage
+from nucleus_bridge.recordings.place import Place
+from nucleus_bridge.recordings.sqlite_file import LEFT_BEHIND
+
+METADATA = "metadata.yaml"
+_NEWEST_VERSION = 9
+SUFFIXES = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd")
+_PACKED = ".zstd"
+_LONGEST_PROBLEM = 200
+
+
+@dataclass(frozen=True)
+class Found:
+    """The files of a recording in their order, and what of it is missing."""
+
+    path: Place
+    name: str
+    files: tuple[Place, ...]
+    damage: tuple[Damage, ...]
+
+
+@dataclass(frozen=True)
+class _Hints:
+    """What metadata.yaml says: storage, and its files with how many messages each has where that is given."""
+
+    storage: str = ""
+    listed: tuple[str, ...] = ()
+    counts: dict[str, int] = field(default_factory=dict)
+    damage: tuple[Damage, ...] = ()
+
+
+def find_files(path: Place) -> Found:
+    """Find the files of the recording at ``path``.
+
+    Raises:
+        BagError: There is none, it is of an unsupported version, or may not be read.
+    """
+    try:
+        if path.is_dir():
+            return _find_in_folder(path)
+        is_there = path.exists()
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if not is_there:
+        raise BagError(f"{path}: no such file or folder; give a rosbag2 folder or a .mcap or .db3 file")
+    if path.name == METADATA:
+        raise BagError(f"{path}: give the folder of the recording ({path.resolve().parent}), not its metadata.yaml")
+    name = _unpacked(path.name)
+    return Found(path, PurePosixPath(name).stem if name.endswith(SUFFIXES) else name, (path,), ())
+
+
+def files_of(path: Place) -> list[Place]:
+    """List every file that the recording at ``path`` is made of, without opening one.
+
+    Raises:
+        BagError: There is none, or it may not be looked at.
+    """
+    try:
+        entries = (
+            list(path.iterdir()) if path.is_dir() else [path, *(path.parent / (path.name + x) for x in LEFT_BEHIND)]
+        )
+        files = [entry for entry in entries if is_recorded(entry.name) and entry.is_file()]
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return sorted(files or find_files(path).files, key=_natural)
+
+
+def marks_of(path: Place) -> list[tuple[str, int, int]]:
+    """Return name, size and time of change, ns, of each file of a recording: what changes when the recording does.
+
+    Raises:
+        BagError: There is none, or it may not be looked at.
+    """
+    try:
+        return [(file.name, (status := file.stat()).st_size, status.st_mtime_ns) for file in files_of(path)]
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def is_recorded(name: str) -> bool:
+    """Whether a file of this name may be part of a recording."""
+    return PurePosixPath(name).name == METADATA or name.endswith((*SUFFIXES, *(f".db3{end}" for end in LEFT_BEHIND)))
+
+
+def unreadable(path: Place, error: OSError) -> BagError:
+    """Give the error for a file or folder that the system does not let us read."""
+    if isinstance(error, PermissionError):
+        return BagError(f"{path}: no permission to read it; run as its owner or change its mode (chmod)")
+    return BagError(f"{path}: cannot be read: {error.strerror or error}")
+
+
+def _find_in_folder(folder: Place) -> Found:
+    hints = _read_hints(folder / METADATA)
+    named = [(name, _as_stored(folder, name)) for name in hints.listed]
+    files = [path for _, path in named if path]
+    present = sorted((path for path in folder.iterdir() if path.name.endswith(SUFFIXES)), key=_natural)
+    damage = list(hints.damage)
+    if files:
+        damage += [_missing(folder / name, hints.counts.get(name)) for name, path in named if not path]
+        taken = {_unpacked(path.name) for path in files}
+        damage += [_not_listed(path) for path in present if _unpacked(path.name) not in taken]
+    elif present:
+        plain = {path.name for path in present}
+        files = [path for path in present if not path.name.endswith(_PACKED) or _unpacked(path.name) not in plain]
+        if hints.listed:
+            what = f"none of the files it lists is there ({', '.join(hints.listed)}); those in the folder were read"
+            damage.append(Damage(folder / METADATA, what, loses_messages=False))
+    else:
+        raise _nothing_found(folder, hints)
+    return Found(folder, folder.resolve().name, tuple(files), tuple(damage))
+
+
+def _nothing_found(folder: Place, hints: _Hints) -> BagError:
+    if hints.storage not in {"", "mcap", "sqlite3"}:
+        remedy = "convert it with `ros2 bag convert` to mcap or sqlite3"
+        return BagError(f"{folder}: storage {hints.storage!r} is not supported (mcap, sqlite3); {remedy}")
+    if hints.listed:
+        return BagError(f"{folder}: all files that its metadata.yaml lists are missing: {', '.join(hints.listed)}")
+    if not any(folder.iterdir()):
+        return BagError(f"{folder}: the folder is empty; give a folder that `ros2 bag record` wrote")
+    return BagError(f"{folder}: not a rosbag2 recording: no .mcap or .db3 file is in it")
+
+
+def _read_hints(path: Place) -> _Hints:
+    try:
+        with path.open("rb") as file:
+            text = file.read().decode(errors="replace")
+    except FileNotFoundError:
+        return _Hints()
+    try:
+        document = yaml.safe_load(text)
+        information = document["rosbag2_bagfile_information"]
+        version = information["version"]
+        listed = [_base_name(name) for name in information.get("relative_file_paths") or []]
+        per_file = information.get("files") or []
+        counts = {_base_name(item["path"]): int(item["message_count"]) for item in per_file}
+        storage = _text(information.get("storage_identifier") or "")
+    except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        first_line = str(error).partition("\n")[0][:_LONGEST_PROBLEM]
+        what = f"it cannot be understood ({type(error).__name__}: {first_line}); the files were read without it"
+        return _Hints(damage=(Damage(path, what, loses_messages=False),))
+    if isinstance(version, int) and version > _NEWEST_VERSION:
+        raise BagError(
+            f"{path}: version {version} is newer than {_NEWEST_VERSION}, the newest one known; update nucleus-bridge"
+        )
+    return _Hints(storage, tuple(dict.fromkeys(name for name in listed if name)), counts)
+
+
+def _base_name(listed: object) -> str:
+    """Give the last part of a listed path: old versions prefix the folder's name, which may have changed."""
+    return PurePosixPath(_text(listed).replace("\\", "/")).name
+
+
+def _text(value: object) -> str:
+    """Give text or a number as text; anything else may be without end when it is written out."""
+    if isinstance(value, (str, int, float)):
+        return str(value)
+    raise TypeError(f"expected text, not a {type(value).__name__}")
+
+
+def _as_stored(folder: Place, name: str) -> Place | None:
+    """Give the file of that name as it is there: packed or not, whatever metadata.yaml says."""
+    for spelling in (name, _unpacked(name), name + _PACKED):
+        if (folder / spelling).is_file():
+            return folder / spelling
+    return None
+
+
+def _unpacked(name: str) -> str:
+    return name.removesuffix(_PACKED)
+
+
+def _missing(path: Place, count: int | None) -> Damage:
+    lost = "its messages are lost" if count is None else f"its {count} messages are lost"
+    return Damage(path, f"listed in metadata.yaml but missing: {lost}", loses_messages=count != 0)
+
+
+def _not_listed(path: Place) -> Damage:
+    what = "not listed in metadata.yaml, so it was not read; `ros2 bag reindex` the folder if it belongs to it"
+    return Damage(path, what, loses_messages=False)
+
+
+def _natural(path: Place) -> tuple[list[tuple[int, str]], str]:
+    """Order names by the numbers in them, so that 10 comes after 9."""
+    parts = re.split(r"([0-9]+)", path.name)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], path.name

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read one mcap file: by its index where that is sound, else by what a walk over its records finds."""
+
+from __future__ import annotations
+
+import zlib
+from bisect import bisect_left
+from collections.abc import Collection, Iterator, Mapping
+from typing import BinaryIO
+
+from nucleus_bridge.errors import BagError
+from nucleus_bridge.model import Message
+from nucleus_bridge.recordings.compression import ZSTD_MAGIC, unpack_message
+from nucleus_bridge.recordings.contents import ALWAYS, Channel, DamageLog
+from nucleus_bridge.recordings.mcap_records import (
+    FOOTER,
+    MAGIC,
+    MESSAGE_HEADER,
+    RECORD_HEADER,
+    Block,
+    Contents,
+    Fields,
+    Op,
+    Schema,
+    add_channel,
+    add_schema,
+    read_chunk_index,
+    read_exactly,
+    records,
+    unpack_chunk_record,
+)
+from nucleus_bridge.recordings.mcap_recovery import scan
+from nucleus_bridge.recordings.place import Place, ReadsAhead
+
+_MAX_HELD_BYTES = 512 << 20
+_FOOTER_CRC_BYTES = 25
+
+# Log time, topic, offset of the block, place in the block, channel, the message's bytes as stored.
+Entry = tuple[int, str, int, int, Channel, bytes]
+
+
+class McapFile:
+    """One mcap file; see ``StorageFile``.
+
+    Blocks whose log times overlap are merged in memory. Should the messages of more than 512 MB overlap, the oldest
+    are given out before all of the overlap was seen.
+    """
+
+    def __init__(self, path: Place, source: Place | None = None) -> None:
+        """Read what the file holds; ``source`` is where its bytes are when they were unpacked elsewhere.
+
+        Raises:
+            BagError: Nothing in the file can be read.
+            OSError: The file cannot be opened.
+        """
+        self.path = path
+        self._source = source or path
+        self.damage = DamageLog(path)
+        with self._source.open("rb") as file:
+            self._contents = self._read_contents(file)
+        channels, blocks = self._contents.channels, self._contents.blocks
+        if not channels and (damage := self.damage.entries()):
+            raise BagError(f"{path}: nothing in this mcap file can be read: {damage[0].what}")
+        self.topics = tuple(channel.info(self._contents.counts.get(key, 0)) for key, channel in channels.items())
+        self.start_ns = min((block.start_ns for block in blocks), default=0)
+        self.end_ns = max((max(block.start_ns, block.end_ns) for block in blocks), default=0)
+
+    def messages(self, topics: Collection[str], span: tuple[int, int] = ALWAYS) -> Iterator[Message]:
+        """Yield the messages of these topics; only blocks that hold one of them are read and unpacked."""
+        first_ns, last_ns = span
+        channels = {key: channel for key, channel in self._contents.channels.items() if channel.topic in topics}
+        blocks = sorted(
+            block
+            for block in self._contents.blocks
+            if block.start_ns <= last_ns and block.end_ns >= first_ns and not block.channels.isdisjoint(channels)
+        )
+        entries: list[Entry] = []
+        found = 0
+        try:
+            with self._source.open("rb") as file:
+                if isinstance(file, ReadsAhead):
+                    file.expect([(block.offset, block.length) for block in blocks])
+                for block in blocks:
+                    yield from self._release(entries, bisect_left(entries, (block.start_ns,)))
+                    found += self._read_block(file, block, channels, entries, span)
+                    entries.sort(key=_file_order)
+                    yield from self._release(entries, _excess(entries))
+        except OSError as error:
+            self.damage.add(f"cannot be read: {error.strerror or error}")
+        yield from self._release(entries, len(entries))
+        if first_ns <= self.start_ns and self.end_ns <= last_ns:
+            self._compare(found, sum(self._contents.counts.get(key, 0) for key in channels))
+
+    def _compare(self, found: int, counted: int) -> None:
+        """Say that messages are lost where nothing else tells it: a flipped bit may make a message another record."""
+        if found < counted and not any(damage.loses_messages for damage in self.damage.entries()):
+            self.damage.add(f"{counted - found} messages are lost: the index counts {counted}, {found} are there")
+
+    def _read_contents(self, file: BinaryIO) -> Contents:
+        try:
+            contents, problem = read_index(file), None
+        except BagError as error:
+            contents, problem = None, str(error)
+        if contents is None:
+            contents = scan(file, file.seek(0, 2), self.damage)
+        if problem and not self.damage.entries():
+            self.damage.add(f"{problem}; all messages were found without the index", loses_messages=False)
+        return contents
+
+    def _read_block(
+        self,
+        file: BinaryIO,
+        block: Block,
+        channels: Mapping[int, Channel],
+        entries: list[Entry],
+        span: tuple[int, int],
+    ) -> int:
+        """Add the wanted messages of a block; those before a damage are kept. Returns how many there are."""
+        first_ns, last_ns = span
+        before = len(entries)
+        try:
+            data = _block_records(file, block)
+            for place, (op, start, end) in enumerate(records(data)):
+                if op != Op.MESSAGE:
+                    continue
+                if end - start < MESSAGE_HEADER.size:
+                    self.damage.add("a message is shorter than its header", block.offset, block.start_ns)
+                    continue
+                number, _, log_ns, _ = MESSAGE_HEADER.unpack_from(data, start)
+                channel = channels.get(number)
+                if channel and first_ns <= log_ns <= last_ns:
+                    payload = bytes(data[start + MESSAGE_HEADER.size : end])  # its own, so that the block can go
+                    entries.append((log_ns, channel.topic, block.offset, place, channel, payload))
+        except BagError as error:
+            if block.whole:
+                self.damage.add(f"{error}; its messages are lost", block.offset, block.start_ns)
+        return len(entries) - before
+
+    def _release(self, entries: list[Entry], count: int) -> Iterator[Message]:
+        """Yield the first entries as messages and remove them."""
+        for log_ns, topic, offset, _, channel, payload in entries[:count]:
+            data = payload
+            if payload[:4] == ZSTD_MAGIC:
+                try:
+                    data = unpack_message(payload)
+                except BagError as error:
+                    self.damage.add(str(error), offset, log_ns)
+                    continue
+            yield Message(topic, channel.type_name, log_ns, data)
+        del entries[:count]
+
+
+def has_index(file: BinaryIO) -> bool:
+    """Say whether each message of an mcap file can be found without reading all of it."""
+    try:
+        return read_index(file) is not None
+    except BagError:
+        return False
+
+
+def read_index(file: BinaryIO) -> Contents | None:
+    """Read the summary section at the end of an mcap file.
+
+    Gives None where the writer left out what is needed to find each message.
+
+    Raises:
+        BagError: It is cut off or damaged.
+    """
+    size = file.seek(0, 2)
+    if size < len(MAGIC) + FOOTER.size:
+        raise BagError("the closing records are missing")
+    footer = read_exactly(file, size - FOOTER.size, FOOTER.size)
+    op, length, summary_start, _, checksum, magic = FOOTER.unpack(footer)
+    if (op, length, magic) != (Op.FOOTER, 20, MAGIC):
+        raise BagError("the closing records are missing or damaged")
+    if summary_start == 0:
+        return None
+    summary = read_exactly(file, summary_start, max(0, size - FOOTER.size - summary_start))
+    if checksum and zlib.crc32(footer[:_FOOTER_CRC_BYTES], zlib.crc32(summary)) != checksum:
+        raise BagError("the index does not match its checksum")
+    return _parse_summary(summary)
+
+
+def _parse_summary(summary: bytes) -> Contents | None:
+    contents = Contents({}, {}, [])
+    schemas: dict[int, Schema] = {}
+    interned: dict[frozenset[int], frozenset[int]] = {}
+    message_count = -1
+    for op, start, end in records(summary):
+        fields = Fields(summary, start, end)
+        if op == Op.SCHEMA:
+            add_schema(fields, schemas)
+        elif op == Op.CHANNEL:
+            add_channel(fields, schemas, contents.channels)
+        elif op == Op.CHUNK_INDEX:
+            block, counts = read_chunk_index(fields, interned)
+            if block.channels:
+                contents.blocks.append(block)
+            for channel, count in counts.items():
+                contents.counts[channel] = contents.counts.get(channel, 0) + count
+        elif op == Op.STATISTICS:
+            message_count = fields.integer(8)
+    is_whole = sum(contents.counts.values()) == message_count and contents.counts.keys() <= contents.channels.keys()
+    return contents if is_whole else None
+
+
+def _block_records(file: BinaryIO, block: Block) -> bytes | memoryview:
+    record = read_exactly(file, block.offset, block.length)
+    if not block.is_chunk:
+        return record
+    op, length = RECORD_HEADER.unpack_from(record) if len(record) >= RECORD_HEADER.size else (0, 0)
+    stored = block.length - RECORD_HEADER.size
+    if op != Op.CHUNK or (block.whole and length != stored):
+        raise BagError("there is no chunk where the index says one is")
+    return unpack_chunk_record(record, RECORD_HEADER.size, whole=block.whole)
+
+
+def _file_order(entry: Entry) -> tuple[int, str, int, int]:
+    return entry[:4]
+
+
+def _excess(entries: list[Entry]) -> int:
+    """Give how many of the first entries must go for the others to fit the memory limit."""
+    spare = sum(len(entry[5]) for entry in entries) - _MAX_HELD_BYTES
+    count = 0
+    while spare > 0:
+        spare -= len(entries[count][5])
+        count += 1
+    return count

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A rosbag2 recording as one stream of messages, whatever its storage, compression, splits and damage."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from heapq import merge
+from os import PathLike
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+
+from nucleus_bridge.errors import BagError
+from nucleus_bridge.model import Message
+from nucleus_bridge.recordings import mcap_records, sqlite_file
+from nucleus_bridge.recordings.compression import ZSTD_MAGIC, unpack_file
+from nucleus_bridge.recordings.contents import ALWAYS, Damage, StorageFile, TopicInfo, merge_topics
+from nucleus_bridge.recordings.folder import Found, find_files, unreadable
+from nucleus_bridge.recordings.mcap_file import McapFile, has_index
+from nucleus_bridge.recordings.place import Place
+from nucleus_bridge.recordings.reorder import by_stamp, starts_with_header
+from nucleus_bridge.recordings.scratch import NoRoomError, Scratch
+from nucleus_bridge.recordings.sqlite_file import LEFT_BEHIND, SqliteFile
+
+_MAGIC_BYTES = 16
+_ROS1_MAGIC = b"#ROSBAG V"
+
+# Log time, topic, number of the file, message; None stands for a file of which nothing was read yet.
+_Keyed = tuple[int, str, int, Message | None]
+
+
+class Recording:
+    """An open recording; a context manager that removes its temporary files at the end.
+
+    Attributes:
+        path: What was opened: a folder or a file.
+        name: Of the folder, or of the file without its suffixes.
+        files: The files it was read from, in order.
+        topics: Its topics, by name.
+        start_ns: Log time of the first message; 0 without messages.
+        end_ns: Log time of the last message; 0 without messages.
+        message_count: Messages on all topics.
+    """
+
+    def __init__(
+        self, found: Found, files: Collection[StorageFile], damage: Collection[Damage], scratch: Scratch
+    ) -> None:
+        """Join opened files; use ``open_recording`` instead."""
+        self._files = tuple(files)
+        self._damage = (*found.damage, *damage)
+        self._scratch = scratch
+        self._definitions = {(topic.name, topic.type_name): topic.definition for f in files for topic in f.topics}
+        filled = [file for file in files if any(topic.count for topic in file.topics)]
+        self.path = found.path
+        self.name = found.name
+        self.files: tuple[Place, ...] = tuple(file.path for file in files)
+        self.topics: tuple[TopicInfo, ...] = merge_topics([topic for file in files for topic in file.topics])
+        self.start_ns = min((file.start_ns for file in filled), default=0)
+        self.end_ns = max((file.end_ns for file in filled), default=0)
+        self.message_count = sum(topic.count for topic in self.topics)
+
+    @property
+    def damage(self) -> list[Damage]:
+        """List what could not be read so far: found when opening, and by each message that was asked for."""
+        return [*self._damage, *(damage for file in self._files for damage in file.damage.entries())]
+
+    def messages(
+        self,
+        topics: Collection[str],
+        *,
+        span: tuple[int, int] = ALWAYS,
+        window_ns: int = 500_000_000,
+        max_window_bytes: int = 64_000_000,
+    ) -> Iterator[Message]:
+        """Read the messages of these topics in one pass, each topic's in the order of its header stamps.
+
+        ``span`` is the first and last log time to be read.
+
+        The order is restored within ``window_ns`` of log time and ``max_window_bytes`` of payload; what is later than
+        that comes late, nothing is dropped. Topics follow each other by log time, then by name. Types without a header
+        keep their log order. Unreadable parts are left out and added to ``damage``.
+
+        Raises:
+            BagError: A topic is not serialised as CDR.
+        """
+        self._require_cdr(topics)
+        return by_stamp(
+            self._by_log_time(topics, span), self._has_header, window_ns=window_ns, max_window_bytes=max_window_bytes
+        )
+
+    def first_messages(self, topics: Collection[str]) -> dict[str, Message]:
+        """Give the first message by log time of each of these topics that has one, reading as little as possible.
+
+        Raises:
+            BagError: A topic is not serialised as CDR.
+        """
+        self._require_cdr(topics)
+        filled = {topic.name for topic in self.topics if topic.count}
+        first = {topic: next(self._by_log_time({topic}), None) for topic in topics if topic in filled}
+        return {topic: message for topic, message in first.items() if message is not None}
+
+    def close(self) -> None:
+        """Remove temporary files."""
+        self._scratch.close()
+
+    def __enter__(self) -> Recording:  # noqa: PYI034 - Self came with Python 3.11
+        """Give itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def _require_cdr(self, topics: Collection[str]) -> None:
+        for topic in self.topics:
+            if topic.name in topics and topic.encoding != "cdr":
+                raise BagError(
+                    f"{self.name}: topic {topic.name} is serialised as {topic.encoding!r}; only 'cdr' can be read"
+                )
+
+    def _has_header(self, message: Message) -> bool:
+        return starts_with_header(message.type_name, self._definitions.get((message.topic, message.type_name), ""))
+
+    def _by_log_time(self, topics: Collection[str], span: tuple[int, int] = ALWAYS) -> Iterator[Message]:
+        """Merge the files; one is opened only when the stream comes to its start."""
+        first_ns, last_ns = span
+        wanted = frozenset(topics)
+        inside = [file for file in self._files if file.start_ns <= last_ns and file.end_ns >= first_ns]
+        files = [file for file in inside if any(x.name in wanted and x.count for x in file.topics)]
+        if len(files) == 1:
+            yield from files[0].messages(wanted, span)
+            return
+        for _, _, _, message in merge(*(_keyed(file, number, wanted, span) for number, file in enumerate(files))):
+            if message is not None:
+                yield message
+
+
+def open_recording(path: str | PathLike[str] | Place, scratch: Scratch | None = None) -> Recording:
+    """Open a rosbag2 folder, or a single .mcap, .db3, .mcap.zstd or .db3.zstd file.
+
+    A folder is read from its files; its metadata.yaml may be missing or wrong. What cannot be read of a recording that
+    can be opened is listed in ``Recording.damage``. What must be unpacked, mended or fetched first goes to ``scratch``.
+
+    Raises:
+        BagError: Nothing is there, it is no rosbag2 recording, or nothing in it can be read.
+    """
+    found = find_files(Path(path) if isinstance(path, (str, PathLike)) else path)
+    scratch = scratch or Scratch()
+    try:
+        files, damage = _open_files(found.files, scratch)
+    except BaseException:
+        scratch.close()
+        raise
+    return Recording(found, files, damage, scratch)
+
+
+def _open_files(paths: Collection[Place], scratch: Scratch) -> tuple[list[StorageFile], list[Damage]]:
+    """Open what can be opened; the first error is raised where nothing can."""
+    files: list[StorageFile] = []
+    damage: list[Damage] = []
+    first_error: BagError | None = None
+    for path in paths:
+        try:
+            files.append(_open_file(path, scratch))
+        except NoRoomError:
+            raise
+        except BagError as error:
+            first_error = first_error or error
+            damage.append(Damage(path, str(error).removeprefix(f"{path}: ")))
+    if first_error and not files:
+        raise first_error
+    return files, damage
+
+
+def _open_file(path: Place, scratch: Scratch) -> StorageFile:
+    try:
+        return _open_storage(path, scratch)
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _open_storage(path: Place, scratch: Scratch) -> StorageFile:
+    """Open a file by what its first bytes say it is; names lie."""
+    source: Place = path
+    problem: str | None = None
+    start = _first_bytes(path)
+    if start.startswith(ZSTD_MAGIC):
+        source, problem = unpack_file(path, scratch)
+        start = _first_bytes(source)
+    file: StorageFile
+    if start.startswith(mcap_records.MAGIC):
+        file = McapFile(path, source if _reads_in_place(source) else scratch.fetch(source))
+    elif start.startswith(sqlite_file.MAGIC):
+        file = SqliteFile(path, _local_database(source, scratch), scratch=scratch)
+    elif start.startswith(_ROS1_MAGIC):
+        stem = PurePosixPath(path.name).stem
+        raise BagError(f"{path}: a ROS 1 bag; convert it first with `rosbags-convert --src {path.name} --dst {stem}`")
+    elif problem:
+        raise BagError(f"{path}: {problem}")
+    else:
+        what = "neither mcap nor sqlite3 (db3)" if start else "empty (0 bytes)"
+        raise BagError(f"{path}: not a rosbag2 file: it is {what}; give a rosbag2 folder or a .mcap or .db3 file")
+    if problem:
+        file.damage.add(problem)
+    return file
+
+
+def _reads_in_place(source: Place) -> bool:
+    """Whether an mcap file may be read where it is: it is on this machine, or has an index."""
+    if isinstance(source, Path):
+        return True
+    with source.open("rb") as file:
+        return has_index(file)
+
+
+def _local_database(source: Place, scratch: Scratch) -> Path:
+    """Give a database on this machine, with what its recorder may have left beside it."""
+    if isinstance(source, Path):
+        return source
+    for suffix in LEFT_BEHIND:
+        if (beside := source.parent / (source.name + suffix)).is_file():
+            scratch.fetch(beside)
+    return scratch.fetch(source)
+
+
+def _first_bytes(path: Place) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_MAGIC_BYTES)
+
+
+def _keyed(file: StorageFile, number: int, topics: Collection[str], span: tuple[int, int]) -> Iterator[_Keyed]:
+    yield file.start_ns, "", number, None
+    for message in file.messages(topics, span):
+        yield message.log_ns, message.topic, number, message

@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From received bytes to sealed scenes: a queue bounded in bytes, and one thread that feeds pipeline and spool."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from queue import Empty
+
+from nucleus_bridge.config import Config
+from nucleus_bridge.decode.cdr import peek_header
+from nucleus_bridge.errors import BridgeError, DecodeError, SceneExistsError
+from nucleus_bridge.model import Message
+from nucleus_bridge.pipeline import Pipeline
+from nucleus_bridge.pipeline.events import Event, FrameReady, Residual, SceneEnded, SceneStarted
+from nucleus_bridge.pipeline.frame_builder import Wait
+from nucleus_bridge.pipeline.losses import Table, merge
+from nucleus_bridge.render import SceneRecorder
+from nucleus_bridge.ros.inbox import ClockStep, End, FinishScene, Inbox, Item, Lost
+from nucleus_bridge.ros.progress import Progress
+from nucleus_bridge.spool import SealedScene, Spool
+from nucleus_bridge.spool.quota import Quota, Room
+
+THINNED, THINNED_MORE = 2, 4
+FRAMES_IN_FLIGHT_PER_WORKER = 3
+_REPORT_PERIOD_S = 0.1
+_ASK_AGAIN_S = 0.5
+_SLICE_S = 0.1
+
+
+class Session:
+    """Takes messages from one thread and makes scenes of them in another.
+
+    Attributes:
+        inbox: Where messages are handed over.
+        progress: The latest snapshot.
+        failure: Why the recording cannot go on, or "".
+    """
+
+    def __init__(self, config: Config, spool: Spool, executor: Executor, sealed: Callable[[SealedScene], None]) -> None:
+        """Set up.
+
+        Args:
+            config: The configuration.
+            spool: Where scenes go; must have been created.
+            executor: Renders the frames.
+            sealed: Told of each scene when it is safe, in the recording's thread.
+
+        Raises:
+            ConfigError: A calibration file cannot be used.
+        """
+        self.progress = Progress()
+        self.failure = ""
+        self.inbox = Inbox(config.queue.max_bytes)
+        self._thin_at = config.queue.thin_at
+        self._every = 1
+        self._sealed = sealed
+        self._spool = spool
+        self._quota = Quota(spool, config.spool)
+        self._pipeline = Pipeline(config)
+        in_flight = FRAMES_IN_FLIGHT_PER_WORKER * config.queue.workers
+        self._scenes = SceneRecorder(config, spool, executor, in_flight=in_flight)
+        self._booked: Table = {}
+        self._longest = Wait()
+        self._told: Progress | None = None
+        self._stopping = threading.Event()
+        self._time_left_s = 0.0
+        self._looked_s = 0.0
+        self._ended = False
+        self._frames = 0
+        self._sealed_scenes = 0
+        self._open = ""
+        self._open_frames = 0
+        self._residuals: dict[str, Residual] = {}
+        self._next_report = 0.0
+        self._scene_bytes = 0
+        self._spool_full = ""
+        self._thread = threading.Thread(target=self._run, name="recording", daemon=True)
+
+    @property
+    def topics(self) -> Iterable[str]:
+        """Every topic that is wanted."""
+        return self._pipeline.topics
+
+    def take_progress(self) -> Progress:
+        """Return the latest snapshot to be told, for the callbacks' thread; the longest wait counts anew after it.
+
+        Losses stand in it at once, also while the recording's thread waits for room on the disk.
+        """
+        self._told = told = self.progress
+        losses = {topic: dict(causes) for topic, causes in told.losses.items()}
+        merge(losses, self.inbox.losses)
+        merge(losses, {t: {c: -count for c, count in causes.items()} for t, causes in told.booked.items()})
+        return replace(told, losses=losses)
+
+    def apply(self, config: Config) -> None:
+        """Take the values of live parameters."""
+        self.inbox.max_bytes = config.queue.max_bytes
+        self._thin_at = config.queue.thin_at
+        self._quota = Quota(self._spool, config.spool)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def clock_jumped(self, now_ns: int, step_ns: int) -> None:
+        """Start over after what was handed over before: the clock went back by ``step_ns`` to ``now_ns``."""
+        self.inbox.put(ClockStep(now_ns, step_ns))
+
+    def finish_scene(self, done: Callable[[str], None]) -> None:
+        """End the open scene; ``done`` is told what came of it, in the recording's thread."""
+        self.inbox.put(FinishScene(done))
+        if self._ended:
+            self._answer_rest()
+
+    def stop(self, within_s: float) -> bool:
+        """Seal the open scene and end; return whether all was over in time.
+
+        What is still in the queue when half the time is over is dropped and counted as ``stopping``. A machine that
+        stands still uses up no time.
+        """
+        self._time_left_s, self._looked_s = within_s / 2, time.monotonic()
+        self._stopping.set()
+        self.inbox.put(End())
+        for _ in range(round(within_s / _SLICE_S)):
+            self._thread.join(_SLICE_S)
+            if not self._thread.is_alive():
+                return True
+        return False
+
+    def _is_too_late(self) -> bool:
+        """Whether the time for working off the queue is over."""
+        if not self._stopping.is_set():
+            return False
+        now = time.monotonic()
+        self._time_left_s -= min(now - self._looked_s, _SLICE_S)
+        self._looked_s = now
+        return self._time_left_s <= 0
+
+    def _run(self) -> None:
+        try:
+            while True:
+                item = self._next()
+                if isinstance(item, End):
+                    break
+                self._take(item)
+            self._handle(self._pipeline.finish())
+            self._seal_rest()
+        except BridgeError as error:
+            self.failure = str(error)
+        except OSError as error:
+            self.failure = f"cannot write {error.filename or 'the scene'}: {error.strerror}"
+        except Exception as error:  # noqa: BLE001 - whatever it is, the node has to say so and stop
+            self.failure = f"{type(error).__name__}: {error}"
+        finally:
+            self._scenes.discard()
+            self._report()
+            self._ended = True
+            self._answer_rest()
+
+    def _answer_rest(self) -> None:
+        """Answer requests that came after the end."""
+        with suppress(Empty):
+            while True:
+                item = self.inbox.get_nowait()
+                if isinstance(item, FinishScene):
+                    item.done("the recording has ended")
+
+    def _next(self) -> Item:
+        now = time.monotonic()
+        if now >= self._next_report:
+            self._report()
+            self._next_report = now + _REPORT_PERIOD_S
+        try:
+            return self.inbox.get_nowait()
+        except Empty:
+            self._report()
+            return self.inbox.get()
+
+    def _take(self, item: Item) -> None:
+        if isinstance(item, Message):
+            if self._is_too_late():
+                self._count(item.topic, "stopping", item.data)
+            else:
+                self._thin()
+                self._handle(self._pipeline.add(item))
+            self.inbox.looked_at(item)
+        elif isinstance(item, Lost):
+            self._count(item.topic, item.cause, item.head)
+            merge(self._booked, {item.topic: {item.cause: 1}})
+        elif isinstance(item, ClockStep):
+            # The pipeline may have noticed by itself: then its time is past the step already.
+            if self._pipeline.message_time_ns > item.now_ns + item.step_ns // 2:
+                self._handle(self._pipeline.restart())
+        elif isinstance(item, FinishScene):
+            self._finish_scene(item)
+
+    def _thin(self) -> None:
+        """Keep fewer frames while the queue is long, and all of them again once it is short."""
+        fill = self.inbox.queued_bytes / self.inbox.max_bytes
+        every = self._every
+        if self._thin_at >= 1.0 or fill <= self._thin_at / 2:
+            every = 1
+        elif fill > (1.0 + self._thin_at) / 2:
+            every = THINNED_MORE
+        elif fill > self._thin_at:
+            every = max(every, THINNED)
+        if every != self._every:
+            self._every = every
+            self._pipeline.thin(every)
+
+    def _finish_scene(self, item: FinishScene) -> None:
+        before = self._sealed_scenes
+        last: list[SealedScene] = []
+        self._handle(self._pipeline.finish_scene(), last)
+        self._seal_rest(last)
+        if self._sealed_scenes > before:
+            manifest = last[-1].manifest
+            item.done(f"{manifest.reference_id} is sealed: {manifest.frames} frames, {manifest.items} items")
+        else:
+            item.done("no scene was open")
+
+    def _count(self, topic: str, cause: str, head: bytes) -> None:
+        try:
+            stamp_ns = peek_header(head)[0]
+        except DecodeError:
+            stamp_ns = max(0, self._pipeline.message_time_ns)
+        self._pipeline.ledger.count(topic, cause, stamp_ns)
+
+    def _handle(self, events: Iterable[Event], sealed: list[SealedScene] | None = None) -> None:
+        for event in events:
+            if isinstance(event, SceneStarted):
+                self._wait_for_room()
+                self._open, self._open_frames = event.scene.reference_id, 0
+            if self._spool_full:
+                self._leave_out(event)
+                continue
+            if isinstance(event, FrameReady):
+                self._frames += 1
+                self._open_frames += 1
+            elif isinstance(event, SceneEnded):
+                self._open = ""
+                self._residuals = dict(event.residuals)
+            self._tell(self._keeping_existing(partial(self._scenes.handle, [event])), sealed)
+
+    def _wait_for_room(self) -> None:
+        """Ask for room for a scene as large as the last one; wait where the policy is to block."""
+        while True:
+            admission = self._quota.admit(self._scene_bytes)
+            self._spool_full = admission.reason if admission.room is not Room.ADMITTED else ""
+            if admission.room is not Room.BLOCKED or self._stopping.is_set():
+                return
+            self._report()
+            self._stopping.wait(_ASK_AGAIN_S)
+
+    def _leave_out(self, event: Event) -> None:
+        """Count the frames of a scene that has no room."""
+        if isinstance(event, FrameReady):
+            topics = {camera.name: camera.image_topic for camera in self._pipeline.config.cameras}
+            topics.update({lidar.name: lidar.topic for lidar in self._pipeline.config.lidars})
+            names = [posed.lidar for posed in event.frame.sweeps] + [posed.camera for posed in event.frame.images]
+            for name in names:
+                self._pipeline.ledger.count(topics[name], "spool_full", event.frame.stamp_ns, self._spool_full)
+        elif isinstance(event, SceneEnded):
+            self._open = ""
+
+    def _seal_rest(self, sealed: list[SealedScene] | None = None) -> None:
+        self._tell(self._keeping_existing(self._scenes.finish), sealed)
+
+    def _keeping_existing(self, step: Callable[[], list[SealedScene]]) -> list[SealedScene]:
+        """Leave a scene that is there already as it is: stamps that come a second time, as from a looped bag."""
+        try:
+            return step()
+        except SceneExistsError as error:
+            self._pipeline.ledger.count(self._pipeline.config.lidars[0].topic, "scene_exists", 0, str(error))
+            return []
+
+    def _tell(self, scenes: list[SealedScene], sealed: list[SealedScene] | None) -> None:
+        for scene in scenes:
+            self._sealed_scenes += 1
+            self._scene_bytes = scene.bytes
+            self._sealed(scene)
+            if sealed is not None:
+                sealed.append(scene)
+
+    def _report(self) -> None:
+        pipeline = self._pipeline
+        losses: Table = {}
+        merge(losses, pipeline.ledger.totals)
+        merge(losses, self._scenes.render_losses)
+        oldest = pipeline.oldest_waiting_ns
+        waited_s = max(0, pipeline.message_time_ns - oldest) / 1e9 if oldest is not None else 0.0
+        obstacle = pipeline.obstacle()
+        now = Wait(round(waited_s * 1e9), obstacle)
+        before = Wait() if self._told is self.progress else self._longest
+        self._longest = max(before, pipeline.take_longest_wait(), now, key=lambda wait: wait.waited_ns)
+        self.progress = Progress(
+            frames=self._frames,
+            scenes=self._sealed_scenes,
+            open_scene=self._open,
+            open_frames=self._open_frames,
+            losses=losses,
+            reasons={**self._scenes.reasons, **pipeline.ledger.reasons},
+            residuals=self._residuals,
+            waited_s=waited_s,
+            obstacle=obstacle,
+            longest_wait_s=self._longest.waited_ns / 1e9,
+            longest_obstacle=self._longest.obstacle,
+            pipeline_bytes=pipeline.bytes_held,
+            booked={topic: dict(causes) for topic, causes in self._booked.items()},
+            spool_full=self._spool_full,
+        )

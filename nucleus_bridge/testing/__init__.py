@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What imitates the world: the demo drive and the local receiver."""

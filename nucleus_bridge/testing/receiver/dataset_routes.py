@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The calls on datasets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nucleus_bridge.testing.receiver.datasets import Dataset
+from nucleus_bridge.testing.receiver.messages import Refusal, Request
+from nucleus_bridge.testing.receiver.service import Route, Service
+from nucleus_bridge.testing.receiver.state import new_id
+
+_SCHEMAS = ("annotation_metadata_schema", "item_metadata_schema")
+_CREATE_KEYS = ("name", "is_scene", "use_privacy_mode", *_SCHEMAS)
+
+
+def _create(service: Service, request: Request) -> dict[str, Any]:
+    document = request.json_object()
+    missing = [key for key in _CREATE_KEYS if key not in document]
+    if missing:
+        raise Refusal(400, f"{', '.join(missing)} is missing")
+    if not isinstance(document["name"], str) or not document["name"]:
+        raise Refusal(400, "name must be a non-empty string")
+    for key in ("is_scene", "use_privacy_mode"):
+        if not isinstance(document[key], bool):
+            raise Refusal(400, f"{key} must be true or false")
+    for key in _SCHEMAS:
+        if not isinstance(document[key], (dict, type(None))):
+            raise Refusal(400, f"{key} must be an object or null")
+    dataset = Dataset(dataset_id=new_id("ds"), **{key: document[key] for key in _CREATE_KEYS})
+    service.store.create(dataset)
+    return {"dataset_id": dataset.dataset_id}
+
+
+def _details(service: Service, _: Request) -> list[dict[str, Any]]:
+    return [
+        {"id": dataset.dataset_id, "name": dataset.name, "is_public": False} for dataset in service.store.datasets()
+    ]
+
+
+def _name(service: Service, _: Request, dataset_id: str) -> dict[str, Any]:
+    return {"name": service.store.dataset(dataset_id).name}
+
+
+def _is_scene(service: Service, _: Request, dataset_id: str) -> dict[str, Any]:
+    return {"is_scene": service.store.dataset(dataset_id).is_scene}
+
+
+def _use_privacy_mode(service: Service, _: Request, dataset_id: str) -> dict[str, Any]:
+    return {"use_privacy_mode": service.store.dataset(dataset_id).use_privacy_mode}
+
+
+def _info(service: Service, _: Request, dataset_id: str) -> dict[str, Any]:
+    dataset = service.store.dataset(dataset_id)
+    return {
+        "dataset_id": dataset_id,
+        "name": dataset.name,
+        "length": service.store.item_count(dataset_id),
+        "model_run_ids": [],
+        "slice_ids": [],
+        "annotation_metadata_schema": dataset.annotation_metadata_schema,
+        "item_metadata_schema": dataset.item_metadata_schema,
+        "tags": [],
+    }
+
+
+def _size(service: Service, _: Request, dataset_id: str) -> dict[str, Any]:
+    return {"count": service.store.item_count(dataset_id)}
+
+
+def _delete(service: Service, _: Request, dataset_id: str) -> dict[str, Any]:
+    service.store.delete(dataset_id)
+    return {"dataset_id": dataset_id}
+
+
+ROUTES: dict[tuple[str, str], Route] = {
+    ("POST", "dataset/create"): _create,
+    ("GET", "dataset/details"): _details,
+    ("GET", "dataset/{}/name"): _name,
+    ("GET", "dataset/{}/is_scene"): _is_scene,
+    ("GET", "dataset/{}/use_privacy_mode"): _use_privacy_mode,
+    ("GET", "dataset/{}/info"): _info,
+    ("GET", "dataset/{}/size"): _size,
+    ("DELETE", "dataset/{}"): _delete,
+}

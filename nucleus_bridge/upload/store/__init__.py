@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Object stores: URLs, clients, and puts that never overwrite."""

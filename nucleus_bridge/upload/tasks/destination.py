@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Annotation tasks as the destination of scenes: a scene is one task, its frames the attachments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from nucleus_bridge.config import UploadConfig
+from nucleus_bridge.config.task_template import load_task_template
+from nucleus_bridge.spool import Manifest, Spool
+from nucleus_bridge.spool.state import StateBook, content_digest
+from nucleus_bridge.upload.destination import Changed, Told
+from nucleus_bridge.upload.pool import DaemonPool
+from nucleus_bridge.upload.retry import Retry
+from nucleus_bridge.upload.store.objects import ObjectStore
+from nucleus_bridge.upload.store.url import parse_store_url
+from nucleus_bridge.upload.tasks.client import KEY_VARIABLE, TASK_TYPE, TaskClient, endpoint_from
+from nucleus_bridge.upload.tasks.frames import TaskSender, frame_to_send, split_files
+from nucleus_bridge.upload.tasks.holdings import FORMATS, TaskHoldings
+from nucleus_bridge.upload.tasks.submission import ATTACHMENT_TYPES, TaskSubmitter
+
+
+def planned_request(spool: Path, reference_id: str, settings: UploadConfig) -> tuple[str, dict[str, Any]]:
+    """Return the URL and the body of the request that would make a scene's task; of signed URLs without signature.
+
+    Raises:
+        ConfigError: The settings cannot be used.
+        SceneError: The scene cannot become a task.
+    """
+    template = load_task_template(Path(settings.task_template))
+    folder = Spool(spool).scene_folder(reference_id)
+    manifest = Manifest.read(folder)
+    store = parse_store_url(settings.store)
+    base = settings.public_base_url if settings.url == "public" else ""
+
+    def urls(paths: Sequence[str]) -> list[str]:
+        return store.item_urls([store.key(reference_id, path) for path in paths], base)
+
+    frames = [frame_to_send(folder, manifest, record, urls)[0].path for record in split_files(manifest)[0]]
+    request = template.request(reference_id, urls(frames), ATTACHMENT_TYPES[manifest.format], content_digest(manifest))
+    return f"{endpoint_from(settings.task_endpoint)}/task/{TASK_TYPE}", request
+
+
+class TaskDestination:
+    """Scenes become annotation tasks.
+
+    Raises:
+        ConfigError: The endpoint or the task template cannot be used.
+    """
+
+    formats = FORMATS
+    remedy = "no task is made of; make a sensor-fusion scene of it with nucleus-bridge export, or upload without --task"
+    key_variable = KEY_VARIABLE
+    submits_from_record = False  # the frames were given the URLs of that time
+
+    def __init__(self, settings: UploadConfig, key: str, retry: Retry) -> None:
+        self._settings = settings
+        self._template = load_task_template(Path(settings.task_template))
+        self._client = TaskClient(self.endpoint(settings), key, timeout_s=settings.timeout_s, retry=retry)
+
+    @staticmethod
+    def endpoint(settings: UploadConfig) -> str:
+        """Return the service's URL.
+
+        Raises:
+            ConfigError: It cannot be used.
+        """
+        return endpoint_from(settings.task_endpoint)
+
+    @staticmethod
+    def check(settings: UploadConfig) -> None:
+        """Make sure that the settings say what is needed.
+
+        Raises:
+            ConfigError: They do not.
+        """
+        load_task_template(Path(settings.task_template))
+
+    def open(self) -> None:
+        """Make sure that the key is taken.
+
+        Raises:
+            AuthError: It is refused.
+            UploadError: The service gives no answer.
+        """
+        self._client.check_key()
+
+    def sender(self, store: ObjectStore, files: DaemonPool, told: Told) -> TaskSender:
+        """Return what sends the files."""
+        return TaskSender(store, files, told, lambda keys: self._urls(store, keys))
+
+    def submitter(
+        self, store: ObjectStore, book: StateBook, changed: Changed, idle: Callable[[], bool], *, watch: bool
+    ) -> TaskSubmitter:
+        """Return what makes the tasks."""
+        return TaskSubmitter(
+            self._client,
+            book,
+            self._settings,
+            self._template,
+            urls=lambda keys: self._urls(store, keys),
+            changed=changed,
+            is_last=lambda: idle() and not watch,
+        )
+
+    def holdings(self) -> TaskHoldings:
+        """Return what tells which tasks there are."""
+        return TaskHoldings(self._client)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _urls(self, store: ObjectStore, keys: Sequence[str]) -> list[str]:
+        base, life = self._settings.public_base_url, self._settings.url_expires_s
+        return store.item_urls(keys, self._settings.url, public_base_url=base, expires_s=life)

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""JSON read strictly: duplicate keys and numbers that are not finite are noticed, damage is one kind of error."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from nucleus_bridge.errors import SceneError
+from nucleus_bridge.validate.files import SceneFolder
+from nucleus_bridge.validate.report import Findings, Place, printable
+
+JSON_RULES = {
+    "json-unambiguous": "no JSON object has a key twice",
+    "no-nan": "every number is finite and fits a 64-bit float",
+}
+
+_LONGEST_INTEGER = 308  # characters; every integer of at most so many fits a float
+
+
+class WrittenFloat(float):
+    """A number that remembers how it was written."""
+
+    __slots__ = ("text",)
+    text: str
+
+
+@dataclass
+class Document:
+    """A parsed JSON text and what is irregular about it."""
+
+    value: object = None
+    duplicate_keys: list[str] = field(default_factory=list)
+    not_finite: list[str] = field(default_factory=list)
+
+    def read_object(self, pairs: list[tuple[str, object]]) -> dict[str, object]:
+        """Take an object from the parser."""
+        record = dict(pairs)
+        if len(record) != len(pairs):
+            counts = Counter(key for key, _ in pairs)
+            self.duplicate_keys += [key for key, count in counts.items() if count > 1]
+        return record
+
+    def read_float(self, text: str) -> WrittenFloat:
+        """Take a number that has a point or an exponent, or NaN or infinity, from the parser."""
+        number = WrittenFloat(text)
+        number.text = text
+        if not math.isfinite(number):
+            self.not_finite.append(text)
+        return number
+
+    def read_integer(self, text: str) -> int | float:
+        """Take an integer from the parser; one too large for a float becomes infinity."""
+        if len(text) <= _LONGEST_INTEGER:
+            return int(text)
+        self.not_finite.append(text)
+        return math.inf
+
+
+def parse(data: bytes) -> Document:
+    """Parse UTF-8 JSON; numbers with a point or an exponent become :class:`WrittenFloat`.
+
+    Raises:
+        SceneError: It is no JSON, or nested too deeply to be read.
+    """
+    document = Document()
+    try:
+        document.value = json.loads(
+            data.decode("utf-8"),
+            object_pairs_hook=document.read_object,
+            parse_float=document.read_float,
+            parse_int=document.read_integer,
+            parse_constant=document.read_float,
+        )
+    except UnicodeDecodeError as error:
+        raise SceneError(f"is not UTF-8: {error.reason} at byte {error.start}") from None
+    except json.JSONDecodeError as error:
+        raise SceneError(f"is no JSON: {error.msg} at line {error.lineno} column {error.colno}") from None
+    except RecursionError:
+        raise SceneError("is nested too deeply") from None
+    return document
+
+
+def check_document(document: Document, place: Place, findings: Findings) -> None:
+    """Check what :func:`parse` noticed."""
+    for rule, texts, what in (
+        ("json-unambiguous", document.duplicate_keys, "key twice in one object"),
+        ("no-nan", document.not_finite, "not a finite number"),
+    ):
+        named = ", ".join(printable(text, 40) for text in texts[:3])
+        findings.expect(rule, place, holds=not texts, text=f"{what}: {named}{' ...' if len(texts) > 3 else ''}")
+
+
+def read_object(folder: SceneFolder, rule: str, place: Place, findings: Findings) -> dict[str, object] | None:
+    """Read a file that must be a JSON object; None, and a failure of ``rule``, when it is none."""
+    try:
+        document = parse(folder.read(place.file))
+    except SceneError as error:
+        findings.fail(rule, place, str(error))
+        return None
+    check_document(document, place, findings)
+    record = document.value if isinstance(document.value, dict) else None
+    findings.expect(rule, place, holds=record is not None, text="is not a JSON object")
+    return record
+
+
+def finite(value: object) -> float | None:
+    """Return a JSON number as float, None for anything else; true and false are no numbers."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+def integer(value: object) -> int | None:
+    """Return a JSON integer, None for anything else; true, false and 1.0 are no integers."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def text_or_none(value: object) -> str | None:
+    """Return a string that is not empty, None for anything else."""
+    return value if isinstance(value, str) and value else None
+
+
+def components(value: object, keys: Sequence[str]) -> list[float] | None:
+    """Return the finite numbers of an object that has exactly these keys, None for anything else."""
+    if not isinstance(value, dict) or set(value) != set(keys):
+        return None
+    numbers = [number for number in (finite(value[key]) for key in keys) if number is not None]
+    return numbers if len(numbers) == len(keys) else None

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The queue between callbacks and processing, and the thread behind it, without ROS."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from bags import START_NS, recording, write_config
+
+from nucleus_bridge.config import Config, load_config
+from nucleus_bridge.model import Message
+from nucleus_bridge.recordings import open_recording
+from nucleus_bridge.render.workers import InlineExecutor
+from nucleus_bridge.ros.inbox import SMALL_RESERVE
+from nucleus_bridge.ros.session import Session
+from nucleus_bridge.spool import SealedScene, Spool
+
+LIMIT_S = 60.0
+FRAMES = 5
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return load_config(write_config(tmp_path), ["spool.min_free_bytes=0"])
+
+
+@pytest.fixture
+def messages(tmp_path: Path) -> list[Message]:
+    path = recording(frames=FRAMES).write(tmp_path / "bag")
+    with open_recording(path) as bag:
+        return list(bag.messages([topic.name for topic in bag.topics]))
+
+
+class Run:
+    """A recording into a spool, with what it sealed."""
+
+    def __init__(self, config: Config, spool: Path) -> None:
+        self.scenes: list[SealedScene] = []
+        place = Spool(spool)
+        place.create()
+        self.recording = Session(config, place, InlineExecutor(), self.scenes.append)
+
+    def offer(self, messages: list[Message]) -> None:
+        for message in messages:
+            self.recording.inbox.offer(message.topic, message.type_name, message.log_ns, message.data)
+
+    def finish(self) -> None:
+        self.recording.start()
+        assert self.recording.stop(LIMIT_S)
+        assert not self.recording.failure
+
+
+def test_everything_that_was_handed_over_reaches_the_scene(
+    config: Config, messages: list[Message], tmp_path: Path
+) -> None:
+    run = Run(config, tmp_path / "spool")
+    run.offer(messages)
+    assert run.recording.inbox.queued_bytes == sum(len(message.data) for message in messages)
+    run.finish()
+    assert run.recording.inbox.queued_bytes == 0
+    assert [scene.manifest.frames for scene in run.scenes] == [FRAMES]
+    assert run.recording.progress.frames == FRAMES
+    assert run.recording.progress.scenes == 1
+    assert not run.recording.progress.losses
+
+
+def test_a_full_queue_drops_what_comes_and_counts_it(config: Config, messages: list[Message], tmp_path: Path) -> None:
+    run = Run(config, tmp_path / "spool")
+    run.recording.inbox.max_bytes = 1_000_000
+    big = Message("/points", "sensor_msgs/msg/PointCloud2", START_NS, messages[0].data + bytes(400_000))
+    run.offer([big] * 5)
+    assert run.recording.inbox.queued_bytes <= 1_000_000
+    run.finish()
+    assert run.recording.progress.losses["/points"]["queue_full"] == 3
+
+
+def test_small_messages_have_room_beyond_the_limit_and_no_more(
+    config: Config, messages: list[Message], tmp_path: Path
+) -> None:
+    run = Run(config, tmp_path / "spool")
+    run.recording.inbox.max_bytes = 1_000_000
+    small = Message("/tf", "tf2_msgs/msg/TFMessage", START_NS, bytes(50_000))
+    run.offer([small] * 1000)
+    assert 1_000_000 < run.recording.inbox.queued_bytes <= 1_000_000 + SMALL_RESERVE
+    run.finish()
+    lost = run.recording.progress.losses["/tf"]["queue_full"]
+    assert lost == 1000 - (1_000_000 + SMALL_RESERVE) // 50_000
+
+
+def test_losses_go_to_the_scene_of_their_stamp(config: Config, messages: list[Message], tmp_path: Path) -> None:
+    run = Run(config, tmp_path / "spool")
+    image = next(message for message in messages if message.topic == "/image")
+    run.offer([message for message in messages if message is not image])
+    run.recording.inbox.lose("/image", "paused", image.data)
+    run.finish()
+    assert run.scenes[0].manifest.losses["/image"] == {"paused": 1}
+
+
+def test_a_finished_scene_is_told_of_and_the_next_one_begins(
+    config: Config, messages: list[Message], tmp_path: Path
+) -> None:
+    run = Run(config, tmp_path / "spool")
+    answers: list[str] = []
+    run.offer(messages)
+    run.recording.finish_scene(answers.append)
+    run.recording.finish_scene(answers.append)
+    run.finish()
+    assert answers == [f"{run.scenes[0].manifest.reference_id} is sealed: 5 frames, 10 items", "no scene was open"]
+    assert run.scenes[0].manifest.end_reason == "requested"
+
+
+def test_a_request_after_the_end_is_answered(config: Config, tmp_path: Path) -> None:
+    run = Run(config, tmp_path / "spool")
+    answers: list[str] = []
+    run.recording.start()
+    assert run.recording.stop(LIMIT_S)
+    run.recording.finish_scene(answers.append)
+    assert answers == ["the recording has ended"]
+
+
+def test_stamps_that_come_a_second_time_leave_the_first_scene_as_it_is(
+    config: Config, messages: list[Message], tmp_path: Path
+) -> None:
+    first = Run(config, tmp_path / "spool")
+    first.offer(messages)
+    first.finish()
+    manifest = (first.scenes[0].folder / "manifest.json").read_bytes()
+    other = replace(config, digest="another")
+    second = Run(other, tmp_path / "spool")
+    second.offer(messages)
+    second.finish()
+    assert not second.scenes
+    assert second.recording.progress.losses["/points"] == {"scene_exists": 1}
+    assert (first.scenes[0].folder / "manifest.json").read_bytes() == manifest
+    assert not list((tmp_path / "spool" / "open").iterdir())
+
+
+def test_a_step_back_of_the_clock_ends_the_scene_once(config: Config, messages: list[Message], tmp_path: Path) -> None:
+    run = Run(config, tmp_path / "spool")
+    run.offer(messages)
+    run.recording.clock_jumped(START_NS - 10**10, 10**10)
+    run.recording.clock_jumped(START_NS - 10**10, 10**10)
+    run.finish()
+    assert [scene.manifest.end_reason for scene in run.scenes] == ["clock_jump"]
+
+
+def with_spool(config: Config, **changes: object) -> Config:
+    return replace(config, spool=replace(config.spool, **changes))
+
+
+def test_a_scene_without_room_is_left_out_and_counted(config: Config, messages: list[Message], tmp_path: Path) -> None:
+    run = Run(with_spool(config, max_bytes=1, when_full="drop_newest"), tmp_path / "spool")
+    (tmp_path / "spool" / "scenes" / "earlier").mkdir()
+    (tmp_path / "spool" / "scenes" / "earlier" / "manifest.json").write_text("something")
+    run.offer(messages)
+    run.finish()
+    assert not run.scenes
+    assert run.recording.progress.losses == {"/points": {"spool_full": 5}, "/image": {"spool_full": 5}}
+    assert "spool.max_bytes 1" in run.recording.progress.reasons["spool_full"]
+
+
+def test_a_blocked_recording_goes_on_when_there_is_room(
+    config: Config, messages: list[Message], tmp_path: Path
+) -> None:
+    blocked = with_spool(config, min_free_bytes=2**62, when_full="block")
+    run = Run(blocked, tmp_path / "spool")
+    run.offer(messages)
+    run.recording.finish_scene(lambda _: None)
+    run.recording.start()
+    limit = time.monotonic() + LIMIT_S
+    while not run.recording.progress.spool_full:
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+    run.recording.apply(with_spool(config, min_free_bytes=0))
+    while not run.recording.progress.scenes:
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+    assert run.recording.stop(LIMIT_S)
+    assert [scene.manifest.frames for scene in run.scenes] == [FRAMES]
+    assert not run.recording.progress.losses
+
+
+def test_a_blocked_recording_ends_when_it_is_told_to(config: Config, messages: list[Message], tmp_path: Path) -> None:
+    run = Run(with_spool(config, min_free_bytes=2**62), tmp_path / "spool")
+    run.offer(messages)
+    run.finish()
+    assert not run.scenes
+    assert run.recording.progress.losses["/points"] == {"spool_full": 5}
+
+
+def test_a_disk_that_fails_is_a_failure_with_its_reason(
+    config: Config, messages: list[Message], tmp_path: Path
+) -> None:
+    run = Run(config, tmp_path / "spool")
+    (tmp_path / "spool" / "open").rmdir()
+    run.offer(messages)
+    run.recording.start()
+    assert run.recording.stop(LIMIT_S)
+    assert str(tmp_path / "spool" / "open") in run.recording.failure
+
+
+def test_a_long_queue_is_thinned_by_whole_frames_and_counted(config: Config, tmp_path: Path) -> None:
+    path = recording(frames=20).write(tmp_path / "many")
+    with open_recording(path) as bag:
+        messages = list(bag.messages([topic.name for topic in bag.topics]))
+    size = sum(len(message.data) for message in messages)
+    run = Run(config, tmp_path / "spool")
+    run.offer(messages)
+    run.recording.inbox.max_bytes = size  # full at first, and less and less so
+    run.finish()
+    [scene] = run.scenes
+    losses = scene.manifest.losses["/points"]
+    assert set(losses) == {"overload"}
+    assert 20 - scene.manifest.frames == losses["overload"]
+    assert losses["overload"] > 5
+    assert "/image" not in scene.manifest.missing
+    stamps = [item.path for item in scene.manifest.files if item.path.endswith(".jpg")]
+    assert len(stamps) == scene.manifest.frames
+
+
+def test_thinning_can_be_switched_off(config: Config, messages: list[Message], tmp_path: Path) -> None:
+    run = Run(replace(config, queue=replace(config.queue, thin_at=1.0)), tmp_path / "spool")
+    run.offer(messages)
+    run.recording.inbox.max_bytes = run.recording.inbox.queued_bytes
+    run.finish()
+    assert run.scenes[0].manifest.frames == FRAMES
+    assert not run.scenes[0].manifest.losses
