@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the rest of the package knows of a ROS interface type: what it holds, how it is decoded, how it is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from nucleus_bridge.decode.cdr import peek_header
+from nucleus_bridge.model import Message
+
+Kind = Literal["cloud", "image", "radar", "calibration", "transforms", "pose", "fix", "heading", "value"]
+"""What a message type holds. One type may be of several kinds: a PointCloud2 is a cloud and may be a radar scan."""
+
+Reset = Literal["gap", "seek", "clock_step"]
+"""Why a decoder must not carry on from what it saw before."""
+
+
+class Decoder(Protocol):
+    """Turns the messages of one topic, in order, into samples; may keep state between them.
+
+    A sample is what the pipeline takes for the kind: ``Sweep``, ``Image``, ``RadarScan``, ``CameraInfo``, edges of
+    transforms, ``Fix``, ``Heading``. All that are matched have ``stamp_ns``.
+    """
+
+    def decode(self, message: Message) -> Iterable[Any]:
+        """Return the samples that this message completes: none, one or several, in order.
+
+        Raises:
+            DecodeError: The message cannot be used; its cause is what the loss is counted as.
+        """
+        ...
+
+    def reset(self, why: Reset) -> Iterable[Any]:
+        """Forget what was seen before; return samples that were complete already."""
+        ...
+
+    def flush(self) -> Iterable[Any]:
+        """Return what is held back although nothing more will come."""
+        ...
+
+
+class Stateless:
+    """A decoder that makes one sample of each message and remembers nothing."""
+
+    def __init__(self, function: Callable[[Message], Any]) -> None:
+        self._function = function
+
+    def decode(self, message: Message) -> Iterable[Any]:
+        """Return the message's one sample."""
+        return (self._function(message),)
+
+    def reset(self, why: Reset) -> Iterable[Any]:  # noqa: ARG002 - there is nothing to forget
+        """Do nothing."""
+        return ()
+
+    def flush(self) -> Iterable[Any]:
+        """Return nothing: nothing is held back."""
+        return ()
+
+
+def always(_message: Message) -> bool:
+    """Say that decoding can start at any message."""
+    return True
+
+
+@dataclass(frozen=True)
+class Interface:
+    """One interface type in one role.
+
+    Attributes:
+        type_name: Such as ``sensor_msgs/msg/PointCloud2``.
+        kind: What it holds.
+        decoder: Makes a decoder for one topic, given the settings of the sensor that names it (``LidarConfig``, ...).
+        is_sample: Whether it is large sensor data, of which each message belongs to one frame; the rest is small talk
+            that all frames need (transforms, calibrations, fixes).
+        depth: History depth of a subscription.
+        is_latched: Whether publishers may offer it transient local.
+        is_start: Whether decoding can start at a message; those of stateless types always can.
+        peek: Reads stamp (ns) and frame id without decoding, or None where the type has no header.
+        extra: The extra of this package that the decoder needs, or "".
+    """
+
+    type_name: str
+    kind: Kind
+    decoder: Callable[[Any], Decoder]
+    is_sample: bool = False
+    depth: int = 100
+    is_latched: bool = False
+    is_start: Callable[[Message], bool] = always
+    peek: Callable[[bytes], tuple[int, str]] | None = peek_header
+    extra: str = ""
+
+    @property
+    def is_stateless(self) -> bool:
+        """Whether a message can be decoded without those before it."""
+        return self.is_start is always
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """An interface type that is known and not read.
+
+    Attributes:
+        type_name: Such as ``pandar_msgs/msg/PandarScan``.
+        kind: What it holds.
+        remedy: What makes it readable: the driver or node that turns it into a type that is read, and the command.
+    """
+
+    type_name: str
+    kind: Kind
+    remedy: str

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one list of interface types that are read. A new type is its module and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from nucleus_bridge.decode.interface import Interface, Kind
+
+_INTERFACES: dict[tuple[str, Kind], Interface] = {}
+
+
+def add(interface: Interface) -> None:
+    """Make a type known; a later one of the same name and kind replaces it."""
+    _INTERFACES[interface.type_name, interface.kind] = interface
+
+
+@contextmanager
+def added(*interfaces: Interface) -> Iterator[None]:
+    """Make types known for as long as the block lasts."""
+    before = dict(_INTERFACES)
+    for interface in interfaces:
+        add(interface)
+    try:
+        yield
+    finally:
+        _INTERFACES.clear()
+        _INTERFACES.update(before)
+
+
+def types_of(kind: Kind) -> tuple[str, ...]:
+    """Return the names of the types that hold a kind, in the order of the list."""
+    return tuple(name for name, its_kind in _INTERFACES if its_kind == kind)
+
+
+def interface_of(type_name: str, kind: Kind) -> Interface | None:
+    """Return how a type is read as a kind, or None."""
+    return _INTERFACES.get((type_name, kind))
+
+
+def interfaces_of(type_name: str) -> tuple[Interface, ...]:
+    """Return every role of a type."""
+    return tuple(interface for (name, _), interface in _INTERFACES.items() if name == type_name)
