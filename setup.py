@@ -13,7 +13,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 NAME = "nucleus_bridge"
-VERSION = re.search(r'^__version__ = "(.+)"$', Path(NAME, "__init__.py").read_text(encoding="utf-8"), re.MULTILINE)[1]
+VERSION = re.search(r'^__version__ = "(.+)"$', Path(NAME, "version.py").read_text(encoding="utf-8"), re.MULTILINE)[1]
 
 # The lower bounds are what Ubuntu 22.04 ships, so that a ROS 2 Humble machine needs only rosbags from outside.
 REQUIREMENTS = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from nucleus_bridge.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from nucleus_bridge.config import load_config

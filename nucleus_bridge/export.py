@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import nucleus_bridge
 from nucleus_bridge.config.settings import MERGED_CLOUD
 from nucleus_bridge.decode.rectify import expressible
 from nucleus_bridge.errors import BridgeError, InputError, SceneError
@@ -30,6 +29,7 @@ from nucleus_bridge.formats.sensor_fusion_frame import CameraImage, SensorFusion
 from nucleus_bridge.model import Transform
 from nucleus_bridge.spool import FileRecord, Manifest, OpenScene, SealedScene, Spool
 from nucleus_bridge.spool.manifest import MANIFEST_NAME, SCENE_NAME
+from nucleus_bridge.version import SOFTWARE
 
 NOT_IN_SOURCE = "not_in_source"
 """Cause under which radar detections are counted that a Nucleus scene counts and does not hold."""
@@ -262,7 +262,7 @@ def _manifest_as(scene_format: str, manifest: Manifest, folder: Path, files: lis
         format=scene_format,
         sensors=sensors,
         losses={topic: dict(sorted(losses[topic].items())) for topic in sorted(losses) if losses[topic]},
-        software=f"nucleus_bridge {nucleus_bridge.__version__}",
+        software=SOFTWARE,
         files=tuple(files),
         metadata={} if to_nucleus else metadata,
     )

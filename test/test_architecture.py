@@ -79,9 +79,9 @@ def rooms_used(path: Path) -> set[str]:
     used = set()
     for name in imports(path):
         parts = name.split(".")
-        if parts[0] == "nucleus_bridge" and len(parts) > 1 and parts[1] != "__version__":
+        if parts[0] == "nucleus_bridge" and len(parts) > 1:
             used.add(parts[1])
-    return used - {room_of(path)}
+    return used - {room_of(path), "version"}
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -103,11 +103,6 @@ def test_nothing_is_used_before_it_is_below() -> None:
     for room, below in MAY_USE.items():
         for other in below & set(MAY_USE):
             assert room not in MAY_USE[other], f"{room} and {other} use each other"
-
-
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_modules_fit_the_mind(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 330
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -6,17 +6,24 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from fnmatch import fnmatchcase
+from itertools import takewhile
+from operator import attrgetter
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from nucleus_bridge.recordings import Place
 from nucleus_bridge.recordings.folder import METADATA, SUFFIXES, is_recorded
 
+if TYPE_CHECKING:
+    from nucleus_bridge.upload.store.objects import StoredObject
+
 _NUMBERED = re.compile(r"(.+)_[0-9]+\.(mcap|db3)")
-WILD = re.compile(r"[*?\[]")
-"""What makes an argument a pattern."""
+_WILD = re.compile(r"[*?\[]")
 
 
 @dataclass(frozen=True)
@@ -69,16 +76,50 @@ def local_path(argument: str) -> Path | None:
 
 
 def _in_store(argument: str) -> Iterator[Place]:
-    from nucleus_bridge.archive.find_stored import in_store  # noqa: PLC0415 - most recordings are on a disk
+    """Yield the recordings, by folder and name.
 
-    return in_store(argument)
+    Raises:
+        ConfigError: The URL cannot be used.
+        UploadError: The object store does not answer.
+    """
+    # Most recordings are on a disk, and what reads from object stores takes long to load.
+    from nucleus_bridge.archive.stored_path import StoredPath, shared_store, with_prefix  # noqa: PLC0415
+    from nucleus_bridge.upload.store.url import parse_store_url  # noqa: PLC0415
+
+    url = parse_store_url(argument, name="recording")
+    pattern = PurePosixPath(url.prefix).parts
+    root = with_prefix(url, "")
+    objects = shared_store(root, "recording").objects("/".join(takewhile(_is_plain, pattern)))
+    by_folder: dict[str, list[StoredObject]] = defaultdict(list)
+    for stored in sorted(objects, key=attrgetter("key")):
+        by_folder[stored.key.rpartition("/")[0]].append(stored)
+    for folder_key, inside in sorted(by_folder.items()):
+        names = {stored.key.rpartition("/")[2]: stored for stored in inside if is_recorded(stored.key)}
+        for name in group(names):
+            key = f"{folder_key}/{name}".strip("/")
+            bag = StoredPath(root, key, tuple(stored for other, stored in names.items() if other.startswith(name)))
+            if any(_matches(pattern, PurePosixPath(key).parts) for key in (bag.key, *(x.key for x in bag.objects))):
+                yield bag
+
+
+def _is_plain(part: str) -> bool:
+    return not _WILD.search(part)
+
+
+def _matches(pattern: Sequence[str], key: Sequence[str]) -> bool:
+    """Whether a key, or a folder that it is in, matches a pattern, both taken apart at the slashes."""
+    if not pattern:
+        return True
+    if pattern[0] == "**":
+        return _matches(pattern[1:], key) or (bool(key) and _matches(pattern, key[1:]))
+    return bool(key) and fnmatchcase(key[0], pattern[0]) and _matches(pattern[1:], key[1:])
 
 
 def _on_disk(argument: str) -> Iterator[Place]:
     path = Path(argument)
     if path.is_dir():
         yield from list(_in_folder(path)) or [path]
-    elif WILD.search(argument) and not path.exists():
+    elif _WILD.search(argument) and not path.exists():
         for match in sorted(glob.glob(argument, recursive=True)):  # noqa: PTH207 - the pattern may be absolute
             if (inside := Path(match)).is_dir():
                 yield from _in_folder(inside)

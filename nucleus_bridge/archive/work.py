@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import nucleus_bridge
 from nucleus_bridge.archive.chunks import STORED, Chunk, NotDivisibleError, chunks_of, whole_events
 from nucleus_bridge.archive.executors import check_stop
 from nucleus_bridge.archive.output import Workshop, open_output
@@ -22,6 +21,7 @@ from nucleus_bridge.render import SceneRecorder
 from nucleus_bridge.render.workers import InlineExecutor
 from nucleus_bridge.spool import SealedScene
 from nucleus_bridge.spool.conversions import Conversion, SceneSummary, warnings_of
+from nucleus_bridge.version import __version__
 
 PLAN = "plan.json"
 
@@ -46,7 +46,7 @@ class Settings:
     chunk_ns: int = 0
     scratch: Path | None = None
     scratch_bytes: int = 0
-    software: str = nucleus_bridge.__version__
+    software: str = __version__
 
 
 @dataclass(frozen=True)
@@ -136,10 +136,8 @@ def render_chunk(job: Job) -> Made | Failure:
 @contextmanager
 def _opened(job: Job) -> Iterator[Recording]:
     settings = job.settings
-    if settings.software != nucleus_bridge.__version__:
-        raise BridgeError(
-            f"the worker has nucleus_bridge {nucleus_bridge.__version__}, not {settings.software}: install the same"
-        )
+    if settings.software != __version__:
+        raise BridgeError(f"the worker has nucleus_bridge {__version__}, not {settings.software}: install the same")
     check_stop()
     with open_recording(job.bag, Scratch(settings.scratch, max_bytes=settings.scratch_bytes)) as recording:
         yield recording

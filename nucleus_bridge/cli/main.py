@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from importlib import import_module
 from types import FrameType
 
-import nucleus_bridge
 from nucleus_bridge.errors import BridgeError, InputError
+from nucleus_bridge.version import __version__
 
+DESCRIPTION = "Lidar and camera data from ROS 2, live or recorded, to Scale Nucleus lidar scenes."
 COMMANDS = (
     "demo-drive",
     "inspect",
@@ -73,8 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def build_parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     """Return the parser with these commands."""
-    parser = argparse.ArgumentParser(prog="nucleus-bridge", description=nucleus_bridge.__doc__)
-    parser.add_argument("--version", action="version", version=f"nucleus-bridge {nucleus_bridge.__version__}")
+    parser = argparse.ArgumentParser(prog="nucleus-bridge", description=DESCRIPTION)
+    parser.add_argument("--version", action="version", version=f"nucleus-bridge {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name in names:
         sub = import_module(f"nucleus_bridge.cli.{name.replace('-', '_')}").add_parser(commands)

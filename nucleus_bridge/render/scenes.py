@@ -9,7 +9,6 @@ from concurrent.futures import BrokenExecutor, Executor, Future
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import nucleus_bridge
 from nucleus_bridge.config import Config
 from nucleus_bridge.errors import BridgeError
 from nucleus_bridge.formats.nucleus import NUCLEUS, encode_payload, scene_payload
@@ -21,10 +20,10 @@ from nucleus_bridge.render.ground import require_library
 from nucleus_bridge.render.sensors import sensors_of
 from nucleus_bridge.render.workers import InlineExecutor
 from nucleus_bridge.spool import FileRecord, Manifest, OpenScene, SealedScene, Spool, sync_scene_files
+from nucleus_bridge.version import SOFTWARE
 
 Result = TypeVar("Result")
 
-SOFTWARE = f"nucleus_bridge {nucleus_bridge.__version__}"
 _WORKER_LOST = "a worker process ended unexpectedly, perhaps for lack of memory; try fewer --workers"
 
 

@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import nucleus_bridge
 from nucleus_bridge.config import Config
 from nucleus_bridge.spool.durable import make_folder, replace_file
 from nucleus_bridge.spool.manifest import MANIFEST_NAME, Manifest
 from nucleus_bridge.spool.spool import Spool
 from nucleus_bridge.spool.state import SceneState, StateBook
+from nucleus_bridge.version import __version__
 
 FOLDER = "conversions"
 
@@ -105,7 +105,7 @@ def warnings_of(manifests: Iterable[Manifest]) -> tuple[str, ...]:
 
 def key(marks: Iterable[tuple[str, int, int]], config: Config) -> str:
     """Name a conversion by its input files (name, size, time of change), configuration, version and format."""
-    text = json.dumps([[list(mark) for mark in marks], config.digest, nucleus_bridge.__version__, config.scene.format])
+    text = json.dumps([[list(mark) for mark in marks], config.digest, __version__, config.scene.format])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
