@@ -19,9 +19,10 @@ ROOT = PACKAGE.parent
 MAY_USE = {
     "errors": set(),
     "model": set(),
-    "config": {"errors"},
+    "kinds": set(),
+    "config": {"errors", "kinds"},
     "geometry": {"errors", "model"},
-    "decode": {"errors", "model", "config"},
+    "decode": {"errors", "model", "kinds", "config"},
     "recordings": {"errors", "model"},
     "pipeline": {"errors", "model", "config", "geometry", "decode"},
     "formats": {"errors", "model"},

@@ -11,12 +11,13 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from nucleus_bridge.config import UploadConfig, load_config
 from nucleus_bridge.config.loader import check_values, parse_override
+from nucleus_bridge.config.settings import TABLE
 from nucleus_bridge.errors import ConfigError
 from nucleus_bridge.spool import Spool
 from nucleus_bridge.spool.state import SceneState, StateBook, StateRecord
@@ -76,7 +77,7 @@ def upload_settings(options: argparse.Namespace) -> UploadConfig:
             settings = replace(settings, task_template=str(config.base_dir / settings.task_template))
     else:
         values = check_values(dict(parse_override(text) for text in overrides))
-        settings = UploadConfig(**{item.name: values[f"upload.{item.name}"] for item in fields(UploadConfig)})  # type: ignore[arg-type]
+        settings = TABLE.built(values).upload
     if options.store is not None:
         settings = replace(settings, store=options.store)
     if options.task is not None:

@@ -6,35 +6,37 @@ from __future__ import annotations
 import math
 import sys
 
-from nucleus_bridge.config.table import PARAMETERS, Parameter
+from nucleus_bridge.config.schema import Parameter, Table
+from nucleus_bridge.config.settings import TABLE
 
 _HEAD = """# Parameters
 
 One table serves the node, the command line and this page. A file is a ROS 2 parameter file; `*` stands for a name
-listed in `lidar_names`, `camera_names` or `radar_names`, and for any key under `metadata`. On the command line
-`--set name=value` overrides one of them. *live*: a running recorder takes a new value at once; the others need it to
-be configured again.
+listed in the parameter above it (such as `lidar_names` for `lidars.*`), and for any key under `metadata`. On the
+command line `--set name=value` overrides one of them. *live*: a running recorder takes a new value at once; the others
+need it to be configured again. *file*: relative to the configuration file.
 
 | name | type | default | allowed | meaning |
 |---|---|---|---|---|
 """
 
 
-def page() -> str:
+def page(table: Table = TABLE) -> str:
     """Return the page as Markdown."""
-    return _HEAD + "".join(_row(parameter) for parameter in PARAMETERS)
+    return _HEAD + "".join(_row(parameter) for parameter in table.rows)
 
 
 def _row(parameter: Parameter) -> str:
-    live = " *live*" if parameter.live else ""
+    about = parameter.about
+    marks = "".join(f" *{mark}*" for mark, has in (("live", about.live), ("file", about.is_file)) if has)
     cells = (f"`{parameter.name}`", parameter.type_name, _default(parameter), _allowed(parameter))
-    return f"| {' | '.join(cells)} | {parameter.description}{live} |\n"
+    return f"| {' | '.join(cells)} | {about.description}{marks} |\n"
 
 
 def _default(parameter: Parameter) -> str:
     value = parameter.default
     if value is None:
-        return "must be set"
+        return "" if parameter.type_name == "scalar" else "must be set"
     if isinstance(value, tuple):
         return f"`[{', '.join(str(item) for item in value)}]`"
     if isinstance(value, bool):
@@ -46,8 +48,8 @@ def _default(parameter: Parameter) -> str:
 
 def _allowed(parameter: Parameter) -> str:
     if parameter.choices:
-        return ", ".join(f"`{choice}`" for choice in parameter.choices)
-    low, high = parameter.minimum, parameter.maximum
+        return ", ".join(f"`{choice}`" if choice else '`""`' for choice in parameter.choices)
+    low, high = parameter.about.minimum, parameter.about.maximum
     if math.isfinite(low) and math.isfinite(high):
         return f"{low:g} to {high:g}"
     return f"at least {low:g}" if math.isfinite(low) else ""

@@ -4,15 +4,14 @@
 from __future__ import annotations
 
 import difflib
-import math
 import re
-from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
 
-from nucleus_bridge.config.table import PARAMETERS, SENSOR_KINDS, Parameter, Value
+from nucleus_bridge.config.schema import Parameter, Table, Value
+from nucleus_bridge.config.settings import TABLE
 from nucleus_bridge.errors import ConfigError
 
 NODE_NAMES = ("nucleus_recorder", "nucleus_uploader")
@@ -20,7 +19,6 @@ _ROS_OWN = ("use_sim_time", "start_type_description_service")
 _ROS_OWN_PREFIXES = ("qos_overrides.",)
 _INTEGERS = 1 << 63
 _LARGEST_FILE = 1_000_000
-_SENSOR_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 class _Loader(yaml.SafeLoader):
@@ -158,33 +156,26 @@ def parse_override(text: str) -> tuple[str, object]:
     return name.strip(), parse_yaml(value, f"--set {name.strip()}")
 
 
-def check_values(raw: Mapping[str, object]) -> dict[str, Value]:
+def check_values(raw: Mapping[str, object], table: Table = TABLE) -> dict[str, Value]:
     """Check raw values and fill in the defaults.
 
     Returns:
-        Every parameter that applies, by its full name, ``*`` replaced by the sensors' names.
+        Every parameter that applies, by its full name, ``*`` replaced by the listed names.
 
     Raises:
         ConfigError: A name is unknown, a type or a range is wrong, or a value is missing.
     """
     raw = {name: value for name, value in raw.items() if not is_ros_own(name)}
     values: dict[str, Value] = {}
-    names_of: dict[str, tuple[str, ...]] = {}
-    rows = {row.name: row for row in PARAMETERS}
-    for kind in SENSOR_KINDS:
-        row = rows[f"{kind}_names"]
-        names = _check_list(row, row.name, raw.get(row.name, row.default))
-        _check_sensor_names(row.name, names)
-        names_of[f"{kind}s"] = names
-    known = {name: row for row in PARAMETERS for name in _full_names(row, names_of, raw)}
+    names_of = table.names_in(raw)
+    known = {name: row for row in table.rows for name in _full_names(row, names_of, raw)}
     for name in raw:
         if name not in known:
-            raise ConfigError(_unknown(name, known, names_of))
+            raise ConfigError(_unknown(name, known, names_of, table))
     for name, row in known.items():
         if name not in raw and row.required:
-            message = f"{name}: must be set ({row.description})"
-            raise ConfigError(message)
-        values[name] = check_value(row, name, raw.get(name, row.default))
+            raise ConfigError(f"{name}: must be set ({row.about.description})")
+        values[name] = row.check(name, raw.get(name, row.default))
     return values
 
 
@@ -193,103 +184,20 @@ def is_ros_own(name: str) -> bool:
     return name in _ROS_OWN or name.startswith(_ROS_OWN_PREFIXES)
 
 
-def check_value(row: Parameter, name: str, value: object) -> Value:
-    """Check one value against its row; integers are taken where a double is expected.
-
-    Raises:
-        ConfigError: Naming the parameter, the value and what is allowed.
-    """
-    kind = row.type_name
-    if kind == "double" and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if kind == "string_array":
-        return _check_list(row, name, value)
-    if kind == "double_array":
-        return _check_numbers(row, name, value)
-    expected = {"bool": bool, "integer": int, "double": float, "string": str}[kind]
-    if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
-        message = f"{name}: must be {_allowed(row)}, not {value!r}"
-        raise ConfigError(message)
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        if math.isnan(value) or not row.minimum <= value <= row.maximum:
-            message = f"{name}: must be {_allowed(row)}, not {value!r}"
-            raise ConfigError(message)
-        return value
-    if row.choices and value not in row.choices:
-        message = f"{name}: must be {_allowed(row)}, not {value!r}"
-        raise ConfigError(message)
-    if not isinstance(value, (str, bool)):
-        raise TypeError(name)
-    return value
-
-
-def _check_list(row: Parameter, name: str, value: object) -> tuple[str, ...]:
-    if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
-        message = f"{name}: must be {_allowed(row)}, not {value!r}"
-        raise ConfigError(message)
-    items = tuple(str(item) for item in value if item != "")  # ROS 2 cannot write an empty list: [''] stands for it
-    if len(set(items)) != len(items):
-        message = f"{name}: names an entry twice: {list(items)}"
-        raise ConfigError(message)
-    for item in items:
-        if row.choices and item not in row.choices:
-            message = f"{name}: entries must be of {', '.join(row.choices)}, not {item!r}"
-            raise ConfigError(message)
-    return items
-
-
-def _check_numbers(row: Parameter, name: str, value: object) -> tuple[float, ...]:
-    items = list(value) if isinstance(value, (list, tuple, array)) else [value]
-    if items == [""]:  # as in lists of text
-        return ()
-    numbers = [float(item) for item in items if isinstance(item, (int, float)) and not isinstance(item, bool)]
-    if len(numbers) != len(items) or not all(math.isfinite(number) for number in numbers):
-        message = f"{name}: must be {_allowed(row)}, not {value!r}"
-        raise ConfigError(message)
-    return tuple(numbers)
-
-
-def _check_sensor_names(parameter: str, names: Iterable[str]) -> None:
-    for name in names:
-        if not _SENSOR_NAME.fullmatch(name):
-            message = (
-                f"{parameter}: {name!r} must be letters, digits, '_' and '-', at most 64, not starting with '_' or '-'"
-            )
-            raise ConfigError(message)
-
-
-def _allowed(row: Parameter) -> str:
-    if row.choices and row.type_name == "string":
-        return "one of " + ", ".join(row.choices)
-    words = {
-        "bool": "true or false",
-        "integer": "an integer",
-        "double": "a number",
-        "string": "text",
-        "string_array": "a list of text",
-        "double_array": "a list of numbers",
-    }[row.type_name]
-    if math.isfinite(row.minimum) and math.isfinite(row.maximum):
-        return f"{words} from {row.minimum:g} to {row.maximum:g}"
-    if math.isfinite(row.minimum):
-        return f"{words} of at least {row.minimum:g}"
-    return words
-
-
 def _full_names(row: Parameter, names_of: Mapping[str, tuple[str, ...]], raw: Mapping[str, object]) -> list[str]:
     if "*" not in row.name:
         return [row.name]
     head, _, tail = row.name.partition(".*")
     if head in names_of:
-        return [f"{head}.{sensor}{tail}" for sensor in names_of[head]]
+        return [f"{head}.{name}{tail}" for name in names_of[head]]
     return [name for name in raw if name.startswith(f"{head}.")]
 
 
-def _unknown(name: str, known: Mapping[str, Parameter], names_of: Mapping[str, tuple[str, ...]]) -> str:
+def _unknown(name: str, known: Mapping[str, Parameter], names_of: Mapping[str, tuple[str, ...]], table: Table) -> str:
     head, _, rest = name.partition(".")
-    sensor, _, tail = rest.partition(".")
-    if head in names_of and tail and sensor not in names_of[head]:
+    section, _, tail = rest.partition(".")
+    if head in names_of and tail and section not in names_of[head]:
         listed = ", ".join(names_of[head]) or "empty"
-        return f"{name}: {sensor!r} is not in {head[:-1]}_names ({listed}); add it there or remove this section"
+        return f"{name}: {section!r} is not in {table.lists[head]} ({listed}); add it there or remove this section"
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
     return f"{name}: no such parameter; the nearest name is {nearest[0]!r}"

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from nucleus_bridge.decode.cdr import peek_header
+from nucleus_bridge.kinds import Kind
 from nucleus_bridge.model import Message
 
-Kind = Literal["cloud", "image", "radar", "calibration", "transforms", "pose", "fix", "heading", "value"]
-"""What a message type holds. One type may be of several kinds: a PointCloud2 is a cloud and may be a radar scan."""
+__all__ = ["Decoder", "Interface", "Kind", "Reset", "Stateless", "Unreadable", "always"]
 
 Reset = Literal["gap", "seek", "clock_step"]
 """Why a decoder must not carry on from what it saw before."""

@@ -106,7 +106,9 @@ def image_item(reference_id: str, url: str, params: Mapping[str, Any]) -> dict[s
 
 
 def scene_payload(
-    reference_id: str, frames: Sequence[Mapping[str, Mapping[str, Any]]], metadata: Mapping[str, str]
+    reference_id: str,
+    frames: Sequence[Mapping[str, Mapping[str, Any]]],
+    metadata: Mapping[str, str | bool | int | float],
 ) -> dict[str, Any]:
     """Return a scene: frames in order, each a mapping of sensor name to item."""
     payload: dict[str, Any] = {"reference_id": reference_id, "frames": [dict(frame) for frame in frames]}

@@ -13,11 +13,11 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
 from nucleus_bridge.config import Config, config_from_values
-from nucleus_bridge.config.loader import check_value, check_values, is_ros_own
-from nucleus_bridge.config.table import PARAMETERS, Parameter, Value
+from nucleus_bridge.config.loader import check_values, is_ros_own
+from nucleus_bridge.config.schema import Parameter, Value
+from nucleus_bridge.config.settings import TABLE
 from nucleus_bridge.errors import ConfigError
 
-_ROWS = {row.name: row for row in PARAMETERS}
 _LARGEST = 2**63 - 1
 
 
@@ -46,7 +46,7 @@ class NodeParameters:
         self._values = check_values(raw)
         self.config = self._checked(self._values)
         for name, value in self._values.items():
-            node.declare_parameter(name, _ros_value(value), descriptor(row_of(name)), ignore_override=True)
+            node.declare_parameter(name, _ros_value(value), descriptor(TABLE.row_of(name)), ignore_override=True)
         node.add_on_set_parameters_callback(self._set)
 
     def _set(self, parameters: list[RosParameter[Any]]) -> SetParametersResult:
@@ -54,7 +54,7 @@ class NodeParameters:
         try:
             for parameter in parameters:
                 if parameter.name in values:
-                    values[parameter.name] = check_value(row_of(parameter.name), parameter.name, parameter.value)
+                    values[parameter.name] = TABLE.row_of(parameter.name).check(parameter.name, parameter.value)
             config = self._checked(values)
         except ConfigError as error:
             return SetParametersResult(successful=False, reason=str(error))
@@ -66,32 +66,25 @@ class NodeParameters:
         return config_from_values(values, base_dir=Path.cwd())
 
 
-def row_of(name: str) -> Parameter:
-    """Return the row of the table that describes a parameter."""
-    if name in _ROWS:
-        return _ROWS[name]
-    head, _, rest = name.partition(".")
-    tail = rest.partition(".")[2]
-    return _ROWS[f"{head}.*.{tail}"] if tail and head != "metadata" else _ROWS[f"{head}.*"]
-
-
 def descriptor(row: Parameter) -> ParameterDescriptor:
     """Describe a parameter to ROS 2."""
-    made = ParameterDescriptor(description=row.description, read_only=not row.live)
-    if row.choices:
-        made.additional_constraints = f"one of: {', '.join(row.choices)}"
-    if row.type_name == "integer" and (math.isfinite(row.minimum) or math.isfinite(row.maximum)):
-        low = int(row.minimum) if math.isfinite(row.minimum) else -_LARGEST
-        high = int(row.maximum) if math.isfinite(row.maximum) else _LARGEST
-        made.integer_range = [IntegerRange(from_value=low, to_value=high, step=0 if high == _LARGEST else 1)]
-    if row.type_name == "double" and (math.isfinite(row.minimum) or math.isfinite(row.maximum)):
-        made.floating_point_range = [FloatingPointRange(from_value=row.minimum, to_value=row.maximum, step=0.0)]
+    about = row.about
+    made = ParameterDescriptor(description=about.description, read_only=not about.live)
+    if row.choices or about.expected:
+        made.additional_constraints = f"one of: {', '.join(row.choices)}" if row.choices else about.expected
+    if math.isfinite(about.minimum) or math.isfinite(about.maximum):
+        if row.type_name == "integer":
+            low = int(about.minimum) if math.isfinite(about.minimum) else -_LARGEST
+            high = int(about.maximum) if math.isfinite(about.maximum) else _LARGEST
+            made.integer_range = [IntegerRange(from_value=low, to_value=high, step=0 if high == _LARGEST else 1)]
+        if row.type_name == "double":
+            made.floating_point_range = [FloatingPointRange(from_value=about.minimum, to_value=about.maximum, step=0.0)]
     return made
 
 
 def _given_value(name: str, value: object) -> object:
     """An empty list comes without a value."""
-    return () if value is None and name in _ROWS and _ROWS[name].type_name == "string_array" else value
+    return () if value is None and name in TABLE.by_name and TABLE.by_name[name].type_name == "string_array" else value
 
 
 def _ros_value(value: Value) -> object:

@@ -50,7 +50,7 @@ class Manifest:
         config_digest: sha256 over the parameters that shape the output.
         software: Name and version of the writer.
         files: Every other file of the scene, sorted by path.
-        metadata: Free text of the scene, where no other file of the format has a place for it.
+        metadata: Text, numbers and booleans of the scene, where no other file of the format has a place for it.
     """
 
     reference_id: str
@@ -71,7 +71,7 @@ class Manifest:
     config_digest: str
     software: str
     files: tuple[FileRecord, ...] = field(default_factory=tuple)
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str | bool | int | float] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> bytes:

@@ -42,7 +42,7 @@ _CAMERA_RULES = {
 _MANIFEST_RULES = {
     "manifest-counts": "the manifest counts the frames, items, points, radar points and missing images that are there",
     "manifest-sensors": "the manifest describes every camera, and a lidar",
-    "metadata-strings": "metadata in the manifest is an object of strings",
+    "metadata-scalars": "metadata in the manifest is an object of strings, numbers and booleans",
     "files-used": "every listed file belongs to the scene",
 }
 FUSION_RULES = {

@@ -15,7 +15,7 @@ from nucleus_bridge.validate.report import Findings, Place, shown
 
 ITEM_RULES = {
     "item-keys": "every item has metadata, reference_id, url and type, and only the keys its type may have",
-    "metadata-strings": "metadata is an object of strings, beside camera_params",
+    "metadata-scalars": "metadata is an object of strings, numbers and booleans, beside camera_params",
     "sensor-names": "sensor names are usable in ids and paths, and not `self`, which the service's client refuses",
     "item-id-form": "an item is named <scene>-<sensor>-<frame number of six digits>",
     "url-suffixes": "clouds end in .json, images in .jpg or .png",
@@ -96,13 +96,19 @@ def check_item(
 
 
 def check_metadata(metadata: object, place: Place, findings: Findings, structured: str = "") -> None:
-    """Check that metadata is an object of strings; the key ``structured`` is left out."""
+    """Check that metadata is an object of strings, numbers and booleans; the key ``structured`` is left out."""
     if not isinstance(metadata, dict):
-        findings.fail("metadata-strings", place, f"metadata is {shown(metadata)}, expected an object")
+        findings.fail("metadata-scalars", place, f"metadata is {shown(metadata)}, expected an object")
         return
-    wrong = [key for key, value in metadata.items() if key != structured and not isinstance(value, str)]
-    text = f"metadata {shown(wrong[0])} is {shown(metadata[wrong[0]])}, expected a string" if wrong else ""
-    findings.expect("metadata-strings", place, holds=not wrong, text=text)
+    wrong = [
+        key for key, value in metadata.items() if key != structured and not isinstance(value, (str, bool, int, float))
+    ]
+    text = (
+        f"metadata {shown(wrong[0])} is {shown(metadata[wrong[0]])}, expected a string, a number or a boolean"
+        if wrong
+        else ""
+    )
+    findings.expect("metadata-scalars", place, holds=not wrong, text=text)
 
 
 def _check_keys(item: Item, findings: Findings) -> None:

@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from nucleus_bridge.config import Config, config_from_values, load_config, settings
+from nucleus_bridge.config import Config, config_from_values, load_config
 from nucleus_bridge.config.docs import page
-from nucleus_bridge.config.table import PARAMETERS
 from nucleus_bridge.errors import ConfigError
 
 GOOD = """
@@ -79,7 +77,7 @@ def test_a_name_list_given_as_override_leaves_the_other_sections_out(tmp_path: P
         ("scene.prefix=../up", "scene.prefix: '../up'"),
         ("deskew=7", "deskew: must be true or false, not 7"),
         ("world_frame=''", "world_frame: must name a frame"),
-        ("lidars.top.stamp=middle", "lidars.top.stamp: must be one of start, end, not 'middle'"),
+        ("lidars.top.stamp=centre", "lidars.top.stamp: must be one of start, middle, end, not 'centre'"),
         ("lidars.top.min_range_m=1e9", None),
         ("lidars.roof.topic=/x", "'roof' is not in lidar_names (top)"),
         ("lidar_names=[]", "lidar_names: name at least one lidar"),
@@ -91,7 +89,7 @@ def test_a_name_list_given_as_override_leaves_the_other_sections_out(tmp_path: P
         ("point_fields=[is_ground]", "needs lidars.top.ground_field"),
         ("cameras.front.info_topic=''", "cameras.front.info_topic: set it, or cameras.front.calibration_file"),
         ("cameras.front.calibration_file=missing.yaml", "missing.yaml cannot be read"),
-        ("metadata.run=7", "metadata.run: must be text, not 7"),
+        ("metadata.run=[7]", "metadata.run: must be text, a finite number, or true or false, not [7]"),
         ("nonsense", "expected key=value"),
         ("scene.prefix=[", "not valid YAML"),
         ("spool.when_full=panic", "must be one of block, drop_oldest, drop_newest"),
@@ -149,18 +147,6 @@ def test_the_digest_follows_what_shapes_the_output_and_nothing_else(tmp_path: Pa
     one = load(tmp_path, overrides=fixed).digest
     (tmp_path / "calibration.yaml").write_text("two")
     assert load(tmp_path, overrides=fixed).digest != one
-
-
-def test_defaults_of_the_settings_are_those_of_the_table() -> None:
-    table = {parameter.name: parameter.default for parameter in PARAMETERS}
-    groups = {"gps": settings.GpsConfig, "scene": settings.SceneConfig, "sync": settings.SyncConfig}
-    groups |= {"image": settings.ImageConfig, "spool": settings.SpoolConfig, "upload": settings.UploadConfig}
-    groups |= {"lidars.*": settings.LidarConfig, "cameras.*": settings.CameraConfig, "radars.*": settings.RadarConfig}
-    for prefix, group in groups.items():
-        defaults = {
-            item.name: item.default for item in fields(group) if item.name not in ("name", "topic", "image_topic")
-        }
-        assert defaults == {name: table[f"{prefix}.{name}"] for name in defaults}
 
 
 def test_ros_cannot_write_an_empty_list_so_a_single_empty_text_stands_for_it() -> None:

@@ -192,8 +192,8 @@ def test_the_manifest_is_held_against_the_frames(scene: Damaged) -> None:
     (report,) = validate_path(scene.folder)
     texts = [failure.text for rule in report.rules for failure in rule.failures]
     assert len(texts) == 3
-    scene.relist(frames=3, metadata={"weather": 7}, points=-1, items=9, sensors={})
-    assert scene.broken() == {"manifest-fields", "manifest-counts", "manifest-sensors", "metadata-strings"}
+    scene.relist(frames=3, metadata={"weather": [7]}, points=-1, items=9, sensors={})
+    assert scene.broken() == {"manifest-fields", "manifest-counts", "manifest-sensors", "metadata-scalars"}
 
 
 def test_a_missing_image_and_a_file_of_no_use_are_found(scene: Damaged) -> None:
