@@ -8,22 +8,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nucleus_bridge.config import Config, load_config, with_format
+from nucleus_bridge.decode.registry import types_of
 from nucleus_bridge.errors import BridgeError, InputError, SceneError
 from nucleus_bridge.model import Message
 from nucleus_bridge.pipeline import Pipeline
 from nucleus_bridge.pipeline.losses import Table, faults, merge, ordered
+from nucleus_bridge.pipeline.topics import WantedTopic
 from nucleus_bridge.recordings import Damage, Place, Recording, marks_of, open_recording
 from nucleus_bridge.render import SceneRecorder
 from nucleus_bridge.render.workers import attendant_for, crew_for
 from nucleus_bridge.spool import SealedScene, Spool, conversions
 from nucleus_bridge.spool.conversions import Conversion, DamageNote, SceneSummary
 
-CLOUD = ("sensor_msgs/msg/PointCloud2",)
-IMAGE = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
-INFO = ("sensor_msgs/msg/CameraInfo",)
-FIX = ("sensor_msgs/msg/NavSatFix",)
-IMU = ("sensor_msgs/msg/Imu",)
-RADAR = ("sensor_msgs/msg/PointCloud2", "radar_msgs/msg/RadarScan")
+CLOUD, IMAGE, INFO = types_of("cloud"), types_of("image"), types_of("calibration")
+FIX, IMU = types_of("fix"), types_of("heading")
 
 
 @dataclass(frozen=True)
@@ -181,51 +179,41 @@ def primed_pipeline(recording: Recording, config: Config) -> Pipeline:
     """Return a pipeline that is ready for the first message of a recording.
 
     Raises:
-        InputError: The recording lacks a topic, or a calibration file cannot be used.
+        InputError: The recording lacks a topic, or a file that the configuration names cannot be used.
     """
-    check_topics(recording, config)
     pipeline = Pipeline(config)
-    pipeline.prime(_ahead(recording, config))
+    check_topics(recording, pipeline.wanted)
+    pipeline.prime(messages_ahead(recording, pipeline.wanted))
     return pipeline
 
 
-def _ahead(recording: Recording, config: Config) -> list[Message]:
-    """Messages that hold for the whole recording wherever they were logged."""
-    infos = [camera.info_topic for camera in config.cameras if camera.info_topic and not camera.calibration_file]
-    return [*recording.messages(["/tf_static"]), *recording.first_messages(infos).values()]
+def messages_ahead(recording: Recording, wanted: Iterable[WantedTopic]) -> list[Message]:
+    """Return the messages that hold for the whole recording wherever they were logged."""
+    wanted = list(wanted)
+    every = {topic.name for topic in wanted if topic.ahead == "all"}
+    first = [topic.name for topic in wanted if topic.ahead == "first"]
+    return [*recording.messages(every), *recording.first_messages(first).values()]
 
 
-def check_topics(recording: Recording, config: Config) -> None:
-    """Check that every configured topic is in the recording with a type that fits.
+def check_topics(recording: Recording, wanted: Iterable[WantedTopic]) -> None:
+    """Check that every configured topic is in the recording, and has a type that fits.
 
     Raises:
         InputError: Naming the parameter, the topic and what the recording has instead.
     """
     types = {topic.name: topic.type_name for topic in recording.topics}
-    for parameter, topic, allowed in _wanted(config):
-        if topic and types.get(topic) not in allowed:
-            raise InputError(_topic_problem(recording.path, parameter, topic, types, allowed))
+    for topic in wanted:
+        if topic.must_exist and types.get(topic.name) not in topic.types:
+            raise InputError(_topic_problem(recording.path, topic, types))
 
 
-def _wanted(config: Config) -> Iterable[tuple[str, str, tuple[str, ...]]]:
-    for lidar in config.lidars:
-        yield f"lidars.{lidar.name}.topic", lidar.topic, CLOUD
-    for camera in config.cameras:
-        yield f"cameras.{camera.name}.image_topic", camera.image_topic, IMAGE
-        if not camera.calibration_file:
-            yield f"cameras.{camera.name}.info_topic", camera.info_topic, INFO
-    for radar in config.radars:
-        yield f"radars.{radar.name}.topic", radar.topic, RADAR
-    yield "gps.topic", config.gps.topic, FIX
-    yield "gps.heading_topic", config.gps.heading_topic, IMU
-
-
-def _topic_problem(path: Place, parameter: str, topic: str, types: dict[str, str], allowed: tuple[str, ...]) -> str:
-    fitting = sorted(name for name, type_name in types.items() if type_name in allowed)
-    there, wanted = ", ".join(fitting) or "none", " or ".join(allowed)
-    if topic in types:
-        return f"{parameter}: {topic} in {path} is {types[topic]}, not {wanted}; topics of that type: {there}"
-    return f"{parameter}: {topic} is not in {path}; topics of type {wanted}: {there}"
+def _topic_problem(path: Place, topic: WantedTopic, types: dict[str, str]) -> str:
+    fitting = sorted(name for name, type_name in types.items() if type_name in topic.types)
+    there, wanted = ", ".join(fitting) or "none", " or ".join(topic.types)
+    if topic.name in types:
+        has = f"{topic.parameter}: {topic.name} in {path} is {types[topic.name]}"
+        return f"{has}, not {wanted}; topics of that type: {there}"
+    return f"{topic.parameter}: {topic.name} is not in {path}; topics of type {wanted}: {there}"
 
 
 def no_scene(report: ConversionReport, config: Config) -> str:

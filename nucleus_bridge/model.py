@@ -7,7 +7,7 @@ quaternions are Hamilton, ordered x y z w, of unit length; ``a_from_b`` maps coo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -86,6 +86,11 @@ class Sweep:
     time_unit_ns: float
     time_is_relative: bool
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that it holds."""
+        return self.points.nbytes
+
 
 @dataclass(frozen=True, eq=False)
 class PointCloud:
@@ -161,6 +166,11 @@ class Image:
     step: int = 0
     is_bigendian: bool = False
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that it holds."""
+        return self.data.nbytes
+
 
 @dataclass(frozen=True)
 class GpsPose:
@@ -215,6 +225,15 @@ class RadarScan:
     is_compensated: bool
     strength: FloatArray | None
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that it holds."""
+        return sum(array.nbytes for array in (self.xyz, self.velocity, self.strength) if array is not None)
+
+
+Payload = Sweep | Image | RadarScan
+"""What one sensor saw at one stamp: the samples that are matched into frames."""
+
 
 @dataclass(frozen=True, eq=False)
 class RadarPoints:
@@ -256,6 +275,13 @@ class Frame:
     sweeps: tuple[PosedSweep, ...]
     images: tuple[PosedImage, ...]
     radars: tuple[RadarPoints, ...] = ()
+
+    @property
+    def samples(self) -> Iterator[tuple[str, int]]:
+        """Sensor and stamp of everything in it, whatever its kind."""
+        yield from ((posed.lidar, posed.sweep.stamp_ns) for posed in self.sweeps)
+        yield from ((posed.camera, posed.image.stamp_ns) for posed in self.images)
+        yield from ((points.radar, points.stamp_ns) for points in self.radars)
 
 
 @dataclass(frozen=True)

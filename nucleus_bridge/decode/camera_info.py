@@ -12,6 +12,7 @@ from typing import Any
 from nucleus_bridge.config.loader import parse_yaml, read_text
 from nucleus_bridge.decode.cdr import deserialise, naming, strip_slashes, to_ns
 from nucleus_bridge.decode.distortion import BROWN_CONRADY, read_distortion
+from nucleus_bridge.decode.interface import Decoder, Interface, Stateless
 from nucleus_bridge.errors import CalibrationError, ConfigError
 from nucleus_bridge.model import CameraModel, Message
 
@@ -272,3 +273,10 @@ def _matrix(content: Mapping[str, Any], key: str, length: int | None, path: Path
         msg = f"calibration file {path}: {key}.data has {len(data)} numbers, expected {length}"
         raise ConfigError(msg)
     return tuple(float(v) for v in data)
+
+
+def _decoder(_camera: object) -> Decoder:
+    return Stateless(decode_camera_info)
+
+
+INTERFACES = (Interface(CAMERA_INFO, "calibration", _decoder, is_latched=True),)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from nucleus_bridge.decode.cdr import deserialise, naming, require_stamp, strip_slashes, to_ns
 from nucleus_bridge.decode.image_header import read_file_header
+from nucleus_bridge.decode.interface import Decoder, Interface, Stateless
 from nucleus_bridge.decode.raw_image import RAW_LAYOUTS, Pixels, raw_pixels
 from nucleus_bridge.errors import ImageError
 from nucleus_bridge.model import Image, Message
@@ -180,3 +181,13 @@ def _file_pixels(image: Image) -> Pixels:
         msg = f"the image file holds {picture.dtype.name} values, expected 8 or 16 bits without sign"
         raise ImageError(msg, cause="unknown_encoding")
     return np.ascontiguousarray(picture[:, :, :3]) if picture.ndim == 3 else picture
+
+
+def _decoder(_camera: object) -> Decoder:
+    return Stateless(decode_image)
+
+
+INTERFACES = (
+    Interface(IMAGE, "image", _decoder, is_sample=True, depth=20),
+    Interface(COMPRESSED_IMAGE, "image", _decoder, is_sample=True),
+)

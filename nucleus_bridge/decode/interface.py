@@ -20,15 +20,19 @@ Reset = Literal["gap", "seek", "clock_step"]
 class Decoder(Protocol):
     """Turns the messages of one topic, in order, into samples; may keep state between them.
 
-    A sample is what the pipeline takes for the kind: ``Sweep``, ``Image``, ``RadarScan``, ``CameraInfo``, edges of
-    transforms, ``Fix``, ``Heading``. All that are matched have ``stamp_ns``.
+    A sample is what the pipeline takes for the kind: ``Sweep``, ``Image``, ``RadarScan``, ``CameraInfo``,
+    ``TransformSample``, ``Fix``, ``Heading`` or ``Missing``. All that are matched have ``stamp_ns``, which need not be
+    that of a message.
     """
 
     def decode(self, message: Message) -> Iterable[Any]:
         """Return the samples that this message completes: none, one or several, in order.
 
+        A message of the interface's companion topic comes here as well, told by its topic.
+
         Raises:
-            DecodeError: The message cannot be used; its cause is what the loss is counted as.
+            DecodeError: The message cannot be used; its cause is what the loss is counted as. What follows must not
+                build on it: a decoder that needs it refuses the messages after it too, until the next start.
         """
         ...
 
@@ -41,15 +45,15 @@ class Decoder(Protocol):
         ...
 
 
-class Stateless:
-    """A decoder that makes one sample of each message and remembers nothing."""
+class StatelessMany:
+    """A decoder that makes any number of samples of each message and remembers nothing."""
 
-    def __init__(self, function: Callable[[Message], Any]) -> None:
+    def __init__(self, function: Callable[[Message], Iterable[Any]]) -> None:
         self._function = function
 
     def decode(self, message: Message) -> Iterable[Any]:
-        """Return the message's one sample."""
-        return (self._function(message),)
+        """Return the message's samples."""
+        return self._function(message)
 
     def reset(self, why: Reset) -> Iterable[Any]:  # noqa: ARG002 - there is nothing to forget
         """Do nothing."""
@@ -60,9 +64,31 @@ class Stateless:
         return ()
 
 
+class Stateless(StatelessMany):
+    """A decoder that makes one sample of each message and remembers nothing."""
+
+    def __init__(self, function: Callable[[Message], Any]) -> None:
+        super().__init__(lambda message: (function(message),))
+
+
 def always(_message: Message) -> bool:
     """Say that decoding can start at any message."""
     return True
+
+
+@dataclass(frozen=True)
+class Companion:
+    """A further topic whose messages a decoder needs, such as the metadata of packets.
+
+    Attributes:
+        type_name: Its interface type.
+        topic: Its name, given the settings of the sensor; "" where the settings replace it.
+        suffix: The last part of the parameter that names it, ``metadata_topic``.
+    """
+
+    type_name: str
+    topic: Callable[[Any], str]
+    suffix: str
 
 
 @dataclass(frozen=True)
@@ -77,9 +103,11 @@ class Interface:
             that all frames need (transforms, calibrations, fixes).
         depth: History depth of a subscription.
         is_latched: Whether publishers may offer it transient local.
-        is_start: Whether decoding can start at a message; those of stateless types always can.
+        is_start: Whether decoding can start at a message; those of stateless types always can. From such a message on
+            a fresh decoder makes the same samples as one that saw all messages before it.
         peek: Reads stamp (ns) and frame id without decoding, or None where the type has no header.
         extra: The extra of this package that the decoder needs, or "".
+        companion: The further topic that the decoder needs, or None.
     """
 
     type_name: str
@@ -91,6 +119,7 @@ class Interface:
     is_start: Callable[[Message], bool] = always
     peek: Callable[[bytes], tuple[int, str]] | None = peek_header
     extra: str = ""
+    companion: Companion | None = None
 
     @property
     def is_stateless(self) -> bool:

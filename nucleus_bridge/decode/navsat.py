@@ -6,7 +6,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from nucleus_bridge.decode.cdr import deserialise, naming, require_stamp, seconds, strip_slashes, to_ns
+from nucleus_bridge.decode.cdr import (
+    deserialise,
+    naming,
+    peek_header,
+    require_stamp,
+    seconds,
+    strip_slashes,
+    to_ns,
+)
+from nucleus_bridge.decode.interface import Decoder, Interface, Stateless
 from nucleus_bridge.errors import ExtrapolationError
 from nucleus_bridge.model import Message
 
@@ -43,6 +52,13 @@ class Heading:
     bearing_deg: float
     frame_id: str = field(default="", compare=False)
     enu_from_frame: tuple[float, float, float, float] = field(default=(0.0, 0.0, 0.0, 1.0), compare=False)
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A message says that there is no fix, or no heading, at its stamp."""
+
+    stamp_ns: int
 
 
 def decode_fix(message: Message) -> Fix | None:
@@ -132,3 +148,14 @@ def _wrap_360(degrees: float) -> float:
 
 def _wrap_180(degrees: float) -> float:
     return (degrees + 180.0) % 360.0 - 180.0
+
+
+def _fixes(_gps: object) -> Decoder:
+    return Stateless(lambda message: decode_fix(message) or Missing(peek_header(message.data)[0]))
+
+
+def _headings(_gps: object) -> Decoder:
+    return Stateless(lambda message: decode_heading(message) or Missing(peek_header(message.data)[0]))
+
+
+INTERFACES = (Interface(NAV_SAT_FIX, "fix", _fixes), Interface(IMU, "heading", _headings))

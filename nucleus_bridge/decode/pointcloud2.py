@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from nucleus_bridge.config.settings import LidarConfig
 from nucleus_bridge.decode.cdr import deserialise, naming, require_stamp, strip_slashes, to_ns
+from nucleus_bridge.decode.interface import Decoder, Interface, Stateless
 from nucleus_bridge.decode.point_time import Convention, find_convention, find_time_field, times_to_ns
 from nucleus_bridge.decode.points import any_value, coordinates, passes, usable
 from nucleus_bridge.errors import CloudError
@@ -236,3 +237,10 @@ def _extremes(times: NDArray[Any], points: NDArray[np.void]) -> NDArray[Any] | N
 
 def _any_usable(points: NDArray[np.void], rows: NDArray[np.int64]) -> bool:
     return bool(usable(coordinates(points[rows])).any())
+
+
+def _decoder(lidar: LidarConfig) -> Decoder:
+    return Stateless(partial(decode_sweep, config=lidar))
+
+
+INTERFACES = (Interface(POINTCLOUD2, "cloud", _decoder, is_sample=True, depth=50),)

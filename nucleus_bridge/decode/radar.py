@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nucleus_bridge.decode.cdr import deserialise, naming, register, require_stamp, strip_slashes, to_ns
+from nucleus_bridge.decode.interface import Decoder, Interface, Stateless
 from nucleus_bridge.decode.pointcloud2 import POINTCLOUD2, read_points
 from nucleus_bridge.decode.points import any_value
 from nucleus_bridge.errors import CloudError
@@ -132,3 +133,13 @@ def _finite(scan: RadarScan) -> RadarScan:
     return RadarScan(
         scan.stamp_ns, scan.frame_id, scan.xyz[keep], velocity, scan.is_radial, scan.is_compensated, strength
     )
+
+
+def _decoder(_radar: object) -> Decoder:
+    return Stateless(decode_radar)
+
+
+INTERFACES = (
+    Interface(POINTCLOUD2, "radar", _decoder, is_sample=True, depth=50),
+    Interface(RADAR_SCAN, "radar", _decoder, is_sample=True),
+)

@@ -6,14 +6,30 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from nucleus_bridge.decode import camera_info, image, navsat, pointcloud2, radar, tf
 from nucleus_bridge.decode.interface import Interface, Kind
+from nucleus_bridge.errors import DecodeError
+from nucleus_bridge.model import Message
 
+_MODULES = (
+    pointcloud2,
+    image,
+    radar,
+    camera_info,
+    navsat,
+    tf,
+)
 _INTERFACES: dict[tuple[str, Kind], Interface] = {}
 
 
 def add(interface: Interface) -> None:
     """Make a type known; a later one of the same name and kind replaces it."""
     _INTERFACES[interface.type_name, interface.kind] = interface
+
+
+for _module in _MODULES:
+    for _interface in _module.INTERFACES:
+        add(_interface)
 
 
 @contextmanager
@@ -34,6 +50,11 @@ def types_of(kind: Kind) -> tuple[str, ...]:
     return tuple(name for name, its_kind in _INTERFACES if its_kind == kind)
 
 
+def interfaces(kind: Kind) -> tuple[Interface, ...]:
+    """Return the types that hold a kind, in the order of the list."""
+    return tuple(interface for (_, its_kind), interface in _INTERFACES.items() if its_kind == kind)
+
+
 def interface_of(type_name: str, kind: Kind) -> Interface | None:
     """Return how a type is read as a kind, or None."""
     return _INTERFACES.get((type_name, kind))
@@ -42,3 +63,17 @@ def interface_of(type_name: str, kind: Kind) -> Interface | None:
 def interfaces_of(type_name: str) -> tuple[Interface, ...]:
     """Return every role of a type."""
     return tuple(interface for (name, _), interface in _INTERFACES.items() if name == type_name)
+
+
+def interface_for(message: Message, kind: Kind) -> Interface:
+    """Return how a message is read as a kind.
+
+    Raises:
+        DecodeError: Its type holds something else; cause ``wrong_type``.
+    """
+    interface = _INTERFACES.get((message.type_name, kind))
+    if interface is None:
+        allowed = " or ".join(types_of(kind))
+        text = f"{message.topic} carries {message.type_name}, expected {allowed}"
+        raise DecodeError(text, cause="wrong_type")
+    return interface

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from nucleus_bridge.decode.cdr import deserialise, strip_slashes, to_ns
+from nucleus_bridge.decode.interface import Decoder, Interface, StatelessMany
 from nucleus_bridge.model import Message
 
 TF_MESSAGE = "tf2_msgs/msg/TFMessage"
@@ -48,3 +49,10 @@ def decode_transforms(message: Message) -> list[TransformSample]:
             )
         )
     return samples
+
+
+def _decoder(_source: object) -> Decoder:
+    return StatelessMany(decode_transforms)
+
+
+INTERFACES = (Interface(TF_MESSAGE, "transforms", _decoder, depth=1000, is_latched=True, peek=None),)

@@ -15,14 +15,17 @@ from dataclasses import dataclass
 from nucleus_bridge.config import Config
 from nucleus_bridge.errors import TransformError
 from nucleus_bridge.geometry import TransformTree
-from nucleus_bridge.model import Frame
+from nucleus_bridge.model import Frame, Payload
 from nucleus_bridge.pipeline.calibrations import Calibrations
 from nucleus_bridge.pipeline.gps import GpsTrack
-from nucleus_bridge.pipeline.posing import LossReport, Need, Obstacle, Payload, Poser
+from nucleus_bridge.pipeline.posing import LossReport, Need, Obstacle, Poser
 from nucleus_bridge.pipeline.synchroniser import Match
+from nucleus_bridge.poses.feed import PoseFeed
 
 GRACE_SHARE = 0.25
 """Of ``sync.wait_s``: how much later than a frame's deadline a transform from before it may arrive."""
+
+DESCRIPTION_WAITS = "transforms that would replace those of the robot description"
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,17 @@ class FrameBuilder:
     """Gives matches their poses, calibrations and GPS pose."""
 
     def __init__(
-        self, config: Config, tree: TransformTree, calibrations: Calibrations, gps: GpsTrack, lost: LossReport
+        self,
+        config: Config,
+        tree: TransformTree,
+        poses: PoseFeed,
+        calibrations: Calibrations,
+        gps: GpsTrack,
+        lost: LossReport,
     ) -> None:
         self._config = config
         self._tree = tree
+        self._poses = poses
         self._poser = Poser(config, tree, calibrations, gps, lost)
         self._queue: deque[Waiting] = deque()
         self._grace_ns = round(config.sync.wait_s * 1e9 * GRACE_SHARE)
@@ -99,6 +109,8 @@ class FrameBuilder:
 
     def pop_oldest(self, message_time_ns: int) -> Candidate | None:
         """Build the oldest frame with what is there; None when it had to be dropped."""
+        if self._poses.is_unsettled:
+            self._poses.settle()
         waiting = self._queue.popleft()
         waited_ns = message_time_ns - waiting.match.anchor.stamp_ns
         if waited_ns > self._longest.waited_ns:
@@ -142,7 +154,12 @@ class FrameBuilder:
 
     def _obstacles(self, *, transforms_alone: bool = False) -> Iterator[Obstacle]:
         waiting = self._queue[0]
-        return self._poser.obstacles(waiting.match, waiting.needs, transforms_alone=transforms_alone)
+        yield from self._poser.obstacles(waiting.match, waiting.needs, transforms_alone=transforms_alone)
+        if not transforms_alone:
+            yield self._unsettled
+
+    def _unsettled(self) -> str:
+        return DESCRIPTION_WAITS if self._poses.is_unsettled else ""
 
     def _is_blocked(self, *, transforms_alone: bool) -> bool:
         """Whether something is missing that may still come; the last obstacle is looked at first."""
@@ -162,4 +179,4 @@ class FrameBuilder:
 
 
 def _text(missing: object) -> str:
-    return str(missing) if isinstance(missing, TransformError) else "a CameraInfo, a fix or a heading"
+    return str(missing) if isinstance(missing, TransformError | str) else "a CameraInfo, a fix or a heading"

@@ -6,32 +6,35 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
-from nucleus_bridge.config import Config
-from nucleus_bridge.decode.camera_info import decode_camera_info, load_calibration
+from nucleus_bridge.config import Config, LidarConfig
+from nucleus_bridge.decode import registry
+from nucleus_bridge.decode.camera_info import CameraInfo, load_calibration
 from nucleus_bridge.decode.cdr import peek_header
-from nucleus_bridge.decode.image import decode_image
-from nucleus_bridge.decode.navsat import decode_fix, decode_heading
-from nucleus_bridge.decode.pointcloud2 import decode_sweep, has_points
-from nucleus_bridge.decode.radar import decode_radar
-from nucleus_bridge.decode.tf import TransformSample, decode_transforms
-from nucleus_bridge.errors import CloudError, DecodeError, TransformError
+from nucleus_bridge.decode.interface import Reset
+from nucleus_bridge.decode.navsat import Fix, Heading, Missing
+from nucleus_bridge.decode.pointcloud2 import has_points
+from nucleus_bridge.errors import DecodeError, TransformError
 from nucleus_bridge.geometry import TransformTree
-from nucleus_bridge.model import Message
+from nucleus_bridge.model import Message, Payload, Sweep
 from nucleus_bridge.pipeline.calibrations import Calibrations
 from nucleus_bridge.pipeline.events import Event
 from nucleus_bridge.pipeline.frame_builder import FrameBuilder, Wait
 from nucleus_bridge.pipeline.gps import GpsTrack
 from nucleus_bridge.pipeline.losses import LossLedger
-from nucleus_bridge.pipeline.posing import Payload
 from nucleus_bridge.pipeline.scene_builder import MAX_COORDINATE_M, SceneBuilder
 from nucleus_bridge.pipeline.synchroniser import StreamSpec, Synchroniser
+from nucleus_bridge.pipeline.topics import Stream, WantedTopic, clock_step_ns, wanted_topics
+from nucleus_bridge.poses import Edge, PoseSource, sources_of
+from nucleus_bridge.poses.feed import PoseFeed
 
-TF_TOPICS = {"/tf": False, "/tf_static": True}
 TF_CACHE_NS = 120_000_000_000
-MIN_CLOCK_STEP_NS = 1_000_000_000
 
 Handler = Callable[[Message], None]
+Take = Callable[[WantedTopic, Any], None]
+Watch = Callable[[str, Payload, Message | None], None]
+"""Told of each sample that a sensor's decoder makes, and of the message that completed it, if one did."""
 
 
 def _ns(milliseconds: float) -> int:
@@ -42,24 +45,32 @@ class Pipeline:
     """Turns messages into scenes; no I/O, no clock, no thread.
 
     The order in which topics interleave does not matter as long as nothing comes later than ``sync.wait_s``.
+
+    Attributes:
+        config: The configuration.
+        ledger: What was lost.
+        tree: The transforms.
+        wanted: Every topic that it asks for, in each of its roles.
     """
 
     def __init__(self, config: Config) -> None:
         """Set up the stages.
 
         Raises:
-            ConfigError: A calibration file cannot be used.
+            ConfigError: A file that the configuration names cannot be used.
         """
         self.config = config
         self.ledger = LossLedger()
+        self._is_priming = False
         wait_ns = round(config.sync.wait_s * 1e9)
-        self._clock_step_ns = max(wait_ns, MIN_CLOCK_STEP_NS)
+        self._clock_step_ns = clock_step_ns(config)
         self.tree = TransformTree(cache_ns=TF_CACHE_NS, reset_ns=self._clock_step_ns)
+        sources = sources_of(config)
+        self._poses = PoseFeed(sources, self.tree, self._count)
+        self.wanted = tuple(wanted_topics(config, sources))
         self._reference = config.lidars[0]
-        self._lidars = {lidar.name: lidar for lidar in config.lidars}
-        self._topic_of = {lidar.name: lidar.topic for lidar in config.lidars}
-        self._topic_of.update({camera.name: camera.image_topic for camera in config.cameras})
-        self._topic_of.update({radar.name: radar.topic for radar in config.radars})
+        self._topic_of = {sensor.name: sensor.topic for sensor in config.sensors}
+        self._usable = {lidar.name: _in_reach(lidar) for lidar in config.lidars}
         self._calibrations = Calibrations()
         for camera in config.cameras:
             if camera.calibration_file:
@@ -69,10 +80,12 @@ class Pipeline:
         self._sync: Synchroniser[Payload] = Synchroniser(
             self._reference.name, specs, wait_ns, config.scene.frame_stride, self._lost_sample
         )
-        self._frames = FrameBuilder(config, self.tree, self._calibrations, self._gps, self._lost)
+        self._frames = FrameBuilder(config, self.tree, self._poses, self._calibrations, self._gps, self._lost)
         self._scenes = SceneBuilder(config, self.ledger, self._lost)
         self._pending: list[Event] = []
-        self._handlers = self._handlers_by_topic()
+        self._watch: Watch | None = None
+        self._streams: dict[str, list[tuple[Stream, Take]]] = {}
+        self._handlers = self._handlers_by_topic({source.name: source for source in sources})
 
     @property
     def topics(self) -> Collection[str]:
@@ -107,12 +120,16 @@ class Pipeline:
         """Return the longest wait of a frame that has ended since this was asked the last time."""
         return self._frames.take_longest_wait()
 
+    def watch(self, watch: Watch) -> None:
+        """Tell of each sample as it is decoded."""
+        self._watch = watch
+
     def prime(self, messages: Iterable[Message]) -> None:
-        """Take static transforms and calibrations ahead of time; of several the first is in force at the start."""
-        counted, self.ledger = self.ledger, LossLedger()  # what is wrong with them is counted when they come again
+        """Take what holds for the whole recording ahead of time; of several messages the first holds at the start."""
+        self._is_priming = True  # what is wrong with them is counted when they come again
         for message in reversed(list(messages)):
             self._handle(message)
-        self.ledger = counted
+        self._is_priming = False
 
     def add(self, message: Message) -> list[Event]:
         """Take one message; return what is decided by it, in order."""
@@ -127,34 +144,53 @@ class Pipeline:
 
     def finish(self) -> list[Event]:
         """End: nothing more will come."""
+        for stream, take in self._all_streams():
+            self._take_all(stream.topic, take, stream.flush())
         return self.finish_scene("end_of_data")
+
+    def lose(self, topic: str, cause: str, stamp_ns: int) -> list[Event]:
+        """Count a message that will not come; decoders that build on it start anew."""
+        self._count(topic, cause, stamp_ns)
+        return self.interrupt("gap", topic)
+
+    def interrupt(self, why: Reset, topic: str | None = None) -> list[Event]:
+        """Tell the decoders of a topic, or of all, that what comes does not follow what came."""
+        for stream, take in self._all_streams() if topic is None else self._streams.get(topic, ()):
+            self._take_all(stream.topic, take, stream.reset(why))
+        if topic is None:
+            self._poses.reset(why)
+        self._advance()
+        return self._take_events()
 
     def restart(self, reason: str = "clock_jump") -> list[Event]:
         """End the open scene and start over after a step of the clock; static transforms and calibrations stay."""
         self._restart(reason)
         return self._take_events()
 
-    def _handlers_by_topic(self) -> dict[str, list[Handler]]:
-        config = self.config
+    def _handlers_by_topic(self, sources: dict[str, PoseSource]) -> dict[str, list[Handler]]:
         handlers: dict[str, list[Handler]] = {}
-
-        def on(topic: str, handler: Handler) -> None:
-            if topic:
-                handlers.setdefault(topic, []).append(handler)
-
-        for topic, static in TF_TOPICS.items():
-            on(topic, partial(self._on_transforms, static))
-        for camera in config.cameras:
-            if not camera.calibration_file:
-                on(camera.info_topic, partial(self._on_info, camera.name))
-        on(config.gps.topic, self._on_fix)
-        on(config.gps.heading_topic, self._on_heading)
-        for lidar in config.lidars:
-            on(lidar.topic, partial(self._on_sweep, lidar.name))
-        for camera in config.cameras:
-            on(camera.image_topic, partial(self._on_image, camera.name))
-        for radar in config.radars:
-            on(radar.topic, partial(self._on_radar, radar.name))
+        streams: dict[str, tuple[Stream, Take]] = {}
+        takes: dict[str, Take] = {
+            "cloud": self._take_sweep,
+            "image": self._take_sample,
+            "radar": self._take_sample,
+            "calibration": self._take_calibration,
+            "fix": self._take_fix,
+            "heading": self._take_heading,
+        }
+        for topic in self.wanted:
+            handler: Handler
+            if topic.role == "poses":
+                handler = partial(self._on_edges, sources[topic.reader])
+            elif topic.role == "companion":
+                handler = partial(self._on_companion, *streams[topic.reader])
+            else:
+                stream, take = Stream(topic, self._clock_step_ns), takes[topic.kind]
+                self._streams.setdefault(topic.name, []).append((stream, take))
+                if topic.role == "sensor":
+                    streams[topic.reader] = stream, take
+                handler = partial(self._on_message, stream, take)
+            handlers.setdefault(topic.name, []).append(handler)
         return handlers
 
     def _handle(self, message: Message) -> None:
@@ -163,65 +199,83 @@ class Pipeline:
                 handler(message)
             except (DecodeError, TransformError) as error:
                 cause = error.cause if isinstance(error, DecodeError) else "bad_transform"
-                self.ledger.count(message.topic, cause, _stamp(message), str(error))
+                self._count(message.topic, cause, _stamp(message), str(error))
 
-    def _on_transforms(self, static: bool, message: Message) -> None:  # noqa: FBT001 - bound by partial
-        for sample in decode_transforms(message):
-            if not static and self._ends_the_past(sample):
+    def _on_edges(self, source: PoseSource, message: Message) -> None:
+        for edge in source.edges(message):
+            if not self._poses.admits(source.rank, edge, message.topic):
+                continue
+            if not edge.static and self._ends_the_past(edge):
                 self._flush("clock_jump")
-            try:
-                self.tree.add(
-                    sample.parent,
-                    sample.child,
-                    sample.stamp_ns,
-                    sample.translation,
-                    sample.rotation_xyzw,
-                    static=static,
-                )
-            except TransformError as error:
-                self.ledger.count(message.topic, "bad_transform", sample.stamp_ns, f"{message.topic}: {error}")
+            self._poses.add(edge, message.topic)
 
-    def _ends_the_past(self, sample: TransformSample) -> bool:
-        """Whether the poses that frames still wait for are gone once this sample is in."""
-        if self.tree.would_restart(sample.child, sample.stamp_ns):
+    def _on_message(self, stream: Stream, take: Take, message: Message) -> None:
+        for sample in stream.take(message):
+            if self._watch is not None and stream.topic.is_sample:
+                self._watch(stream.topic.reader, sample, message)
+            take(stream.topic, sample)
+
+    def _on_companion(self, stream: Stream, take: Take, message: Message) -> None:
+        for sample in stream.tell(message):
+            if self._watch is not None:
+                self._watch(stream.topic.reader, sample, message)
+            take(stream.topic, sample)
+
+    def _take_all(self, topic: WantedTopic, take: Take, samples: Iterator[Any]) -> None:
+        """Take what a decoder has left."""
+        try:
+            for sample in samples:
+                if self._watch is not None and topic.is_sample:
+                    self._watch(topic.reader, sample, None)
+                take(topic, sample)
+        except DecodeError as error:
+            self._count(topic.name, error.cause, max(0, self.message_time_ns), str(error))
+
+    def _all_streams(self) -> Iterator[tuple[Stream, Take]]:
+        for streams in self._streams.values():
+            yield from streams
+
+    def _count(self, topic: str, cause: str, stamp_ns: int, reason: str = "") -> None:
+        if not self._is_priming:
+            self.ledger.count(topic, cause, stamp_ns, reason)
+
+    def _ends_the_past(self, edge: Edge) -> bool:
+        """Whether the poses that frames still wait for are gone once this edge is in."""
+        if self.tree.would_restart(edge.child, edge.stamp_ns):
             return True
-        return self.tree.has_leapt(sample.child) and self.oldest_waiting_ns is not None
+        return self.tree.has_leapt(edge.child) and self.oldest_waiting_ns is not None
 
-    def _on_info(self, name: str, message: Message) -> None:
-        self._calibrations.add(name, decode_camera_info(message))
+    def _take_calibration(self, topic: WantedTopic, info: CameraInfo) -> None:
+        self._calibrations.add(topic.reader, info)
 
-    def _on_fix(self, message: Message) -> None:
-        self._gps.add_fix(peek_header(message.data)[0], decode_fix(message))
+    def _take_fix(self, _topic: WantedTopic, fix: Fix | Missing) -> None:
+        self._gps.add_fix(fix.stamp_ns, None if isinstance(fix, Missing) else fix)
 
-    def _on_heading(self, message: Message) -> None:
-        self._gps.add_heading(peek_header(message.data)[0], decode_heading(message))
+    def _take_heading(self, _topic: WantedTopic, heading: Heading | Missing) -> None:
+        self._gps.add_heading(heading.stamp_ns, None if isinstance(heading, Missing) else heading)
 
-    def _on_sweep(self, name: str, message: Message) -> None:
-        lidar = self._lidars[name]
-        sweep = decode_sweep(message, lidar)
-        if not has_points(sweep, replace(lidar, max_range_m=min(lidar.max_range_m, MAX_COORDINATE_M))):
-            raise CloudError(
-                f"{message.topic} at stamp {sweep.stamp_ns}: no point is usable "
-                f"(all are NaN, zero or outside {lidar.min_range_m} to {lidar.max_range_m} m)",
-                cause="empty_cloud",
+    def _take_sweep(self, topic: WantedTopic, sweep: Sweep) -> None:
+        lidar = self._usable[topic.reader]
+        if not has_points(sweep, lidar):
+            reason = (
+                f"{topic.name} at stamp {sweep.stamp_ns}: no point is usable "
+                f"(all are NaN, zero or outside {lidar.min_range_m} to {topic.settings.max_range_m} m)"
             )
-        size = len(message.data)
-        if lidar is not self._reference:
-            self._sync.add(name, sweep.stamp_ns, size, sweep)
+            self._count(topic.name, "empty_cloud", sweep.stamp_ns, reason)
+            return
+        if topic.reader != self._reference.name:
+            self._take_sample(topic, sweep)
             return
         if sweep.stamp_ns < self._sync.newest_sweep_ns - self._clock_step_ns:
-            self._restart("clock_jump", sweep.stamp_ns + self._clock_step_ns)
-        self._sync.add_anchor(sweep.stamp_ns, sweep.last_ns, size, sweep)
+            self._restart("clock_jump", sweep.stamp_ns + self._clock_step_ns, told_by=topic)
+        self._sync.add_anchor(sweep.stamp_ns, sweep.last_ns, sweep.nbytes, sweep)
 
-    def _on_image(self, name: str, message: Message) -> None:
-        image = decode_image(message)
-        self._sync.add(name, image.stamp_ns, len(message.data), image)
-
-    def _on_radar(self, name: str, message: Message) -> None:
-        scan = decode_radar(message)
-        self._sync.add(name, scan.stamp_ns, len(message.data), scan)
+    def _take_sample(self, topic: WantedTopic, sample: Payload) -> None:
+        self._sync.add(topic.reader, sample.stamp_ns, sample.nbytes, sample)
 
     def _advance(self) -> None:
+        if self._sync.message_time_ns >= 0:
+            self._poses.advance(self._sync.message_time_ns)
         for match in self._sync.ready():
             self._frames.push(match)
         self._take_frames()
@@ -245,13 +299,20 @@ class Pipeline:
         self._take_frames(everything=True)
         self._pending.extend(self._scenes.end(reason))
 
-    def _restart(self, reason: str, newer_than_ns: int | None = None) -> None:
-        """Start over; transforms from after the step of the clock may be there already and stay."""
+    def _restart(self, reason: str, newer_than_ns: int | None = None, told_by: WantedTopic | None = None) -> None:
+        """Start over; transforms from after the step of the clock may be there already and stay.
+
+        The topic that told of the step is past it: what its decoder holds came after it.
+        """
+        for stream, take in self._all_streams():
+            if stream.topic is not told_by:
+                self._take_all(stream.topic, take, stream.reset("clock_step"))
         self._flush(reason)
         self._sync.restart()
         self._frames.restart()
         self._calibrations.restart()
         self._gps.restart()
+        self._poses.reset("clock_step")
         self.tree.clear_dynamic(newer_than_ns)
 
     def _take_events(self) -> list[Event]:
@@ -262,13 +323,19 @@ class Pipeline:
         self._lost(name, cause, stamp_ns, "")
 
     def _lost(self, name: str, cause: str, stamp_ns: int, reason: str) -> None:
-        self.ledger.count(self._topic_of[name], cause, stamp_ns, reason)
+        self._count(self._topic_of[name], cause, stamp_ns, reason)
+
+
+def _in_reach(lidar: LidarConfig) -> LidarConfig:
+    """Points beyond what a scene's coordinates can be are no reason to keep a sweep."""
+    return replace(lidar, max_range_m=min(lidar.max_range_m, MAX_COORDINATE_M))
 
 
 def _stamp(message: Message) -> int:
-    """The stamp a loss is booked under: the header's where it can be read, else the log time."""
+    """The stamp a loss is booked under: the message's own where it can be read, else the log time."""
+    peek = next((interface.peek for interface in registry.interfaces_of(message.type_name)), peek_header)
     try:
-        return peek_header(message.data)[0] or message.log_ns
+        return (peek(message.data)[0] if peek else 0) or message.log_ns
     except DecodeError:
         return message.log_ns
 

@@ -30,6 +30,7 @@ from nucleus_bridge.model import (
     CameraModel,
     Frame,
     Image,
+    Payload,
     PosedImage,
     PosedSweep,
     RadarPoints,
@@ -43,8 +44,6 @@ from nucleus_bridge.pipeline.globe import Globe
 from nucleus_bridge.pipeline.gps import GpsTrack
 from nucleus_bridge.pipeline.radars import radar_points, radar_span
 from nucleus_bridge.pipeline.synchroniser import Match
-
-Payload = Sweep | Image | RadarScan
 
 Obstacle = Callable[[], object]
 """Called again and again until its answer is false or None: what was missing is there."""

@@ -144,19 +144,14 @@ class SceneBuilder:
         opened.items += 1 + len(frame.images)
         for name, residual_ns in candidate.residuals_ns.items():
             opened.sums.setdefault(name, _Sums()).add(residual_ns)
-        there = {posed.camera for posed in frame.images} | {posed.lidar for posed in frame.sweeps}
-        there |= {points.radar for points in frame.radars}
+        there = {name for name, _ in frame.samples}
         for sensor in self._config.matched:
             if sensor.name not in there:
                 opened.missing[sensor.name] = opened.missing.get(sensor.name, 0) + 1
 
     def _lose(self, frame: Frame, cause: str, reason: str) -> None:
-        for posed in frame.sweeps:
-            self._lost(posed.lidar, cause, posed.sweep.stamp_ns, reason)
-        for image in frame.images:
-            self._lost(image.camera, cause, image.image.stamp_ns, reason)
-        for points in frame.radars:
-            self._lost(points.radar, cause, points.stamp_ns, reason)
+        for name, stamp_ns in frame.samples:
+            self._lost(name, cause, stamp_ns, reason)
 
 
 def _check_range(frame: Frame, scene: Scene) -> None:

@@ -45,6 +45,7 @@ class PoseTopic:
         kind: What its type must hold.
         is_static: Whether what it says holds for the whole recording, wherever it was logged.
         is_needed: Whether a recording without it is an error.
+        types: The types it may have, where its kind does not say so.
     """
 
     name: str
@@ -52,6 +53,7 @@ class PoseTopic:
     kind: Kind
     is_static: bool = False
     is_needed: bool = False
+    types: tuple[str, ...] = ()
 
 
 class PoseSource(Protocol):

@@ -32,7 +32,7 @@ VALUES = st.one_of(
     st.builds(Transform, vectors(3), vectors(4)),
     st.builds(Trajectory, arrays.arrays(np.int64, 3), matrices(3), matrices(4)),
     st.builds(RadarPoints, st.text(), st.integers(), st.text(), matrices(3), st.none() | matrices(3), st.none()),
-    st.builds(Source, st.text(), st.integers(), st.integers()),
+    st.builds(Source, st.text(), *[st.integers()] * 5, st.booleans()),
     st.builds(
         CameraModel,
         *(st.just("fisheye"), st.integers(), st.integers(), REALS, REALS, REALS, REALS),

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one list of topics that a configuration asks for, and how the messages of one become samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from nucleus_bridge.config import Config
+from nucleus_bridge.config.settings import Sensor
+from nucleus_bridge.decode import registry
+from nucleus_bridge.decode.interface import Decoder, Interface, Kind, Reset
+from nucleus_bridge.errors import DecodeError
+from nucleus_bridge.model import Message
+from nucleus_bridge.poses import PoseSource, sources_of
+
+MIN_CLOCK_STEP_NS = 1_000_000_000
+
+Role = Literal["sensor", "gps", "calibration", "companion", "poses"]
+Ahead = Literal["nothing", "first", "all"]
+
+
+@dataclass(frozen=True)
+class WantedTopic:
+    """One topic that a configuration asks for, in one role.
+
+    Attributes:
+        name: The topic.
+        parameter: The parameter that names it, for error messages.
+        kind: What its type must hold.
+        role: What it is read for: a sensor's samples, fixes and headings, calibrations of a camera, what a decoder
+            needs besides its own topic, or poses.
+        reader: The sensor or the pose source that it is read for; ``gps`` for fixes and headings.
+        settings: Those of the sensor.
+        needed: Whether there can be no frame without it.
+        must_exist: Whether a recording without it is an error.
+        ahead: Which of its messages hold from the start of a recording, wherever they were logged.
+        fixed_types: The types it may have, where its kind does not say so.
+    """
+
+    name: str
+    parameter: str
+    kind: Kind
+    role: Role
+    reader: str
+    settings: Any = None
+    needed: bool = False
+    must_exist: bool = True
+    ahead: Ahead = "nothing"
+    fixed_types: tuple[str, ...] = ()
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The types it may have."""
+        return self.fixed_types or registry.types_of(self.kind)
+
+    @property
+    def is_sample(self) -> bool:
+        """Whether it carries large sensor data, of which each message belongs to one frame."""
+        return self.role == "sensor" and any(interface.is_sample for interface in registry.interfaces(self.kind))
+
+    @property
+    def is_latched(self) -> bool:
+        """Whether it is published once, for all time."""
+        return self.ahead == "all"
+
+
+def wanted_topics(config: Config, sources: Iterable[PoseSource] | None = None) -> Iterator[WantedTopic]:
+    """List the topics that a configuration asks for; one may be listed in several roles.
+
+    Args:
+        config: The configuration.
+        sources: Its sources of poses, where they are known already.
+
+    Raises:
+        ConfigError: A file that the configuration names cannot be used.
+    """
+    for source in sources_of(config) if sources is None else sources:
+        for read in source.topics.values():
+            yield WantedTopic(
+                read.name,
+                read.parameter,
+                read.kind,
+                "poses",
+                source.name,
+                needed=not read.is_static,
+                must_exist=read.is_needed,
+                ahead="all" if read.is_static else "nothing",
+                fixed_types=read.types,
+            )
+    for topic in config.gps.topics:
+        yield WantedTopic(topic.name, topic.parameter, topic.kind, "gps", "gps", config.gps)
+    for index, sensor in enumerate(config.sensors):
+        yield from _topics_of(sensor, is_reference=index == 0)
+
+
+def _topics_of(sensor: Sensor, *, is_reference: bool) -> Iterator[WantedTopic]:
+    own, *further = sensor.topics
+    needed = is_reference or sensor.required
+    yield WantedTopic(own.name, own.parameter, own.kind, "sensor", sensor.name, sensor, needed=needed)
+    configured = {topic.name for topic in further}
+    companions = {interface.companion for interface in registry.interfaces(sensor.kind) if interface.companion}
+    names = {companion.topic(sensor): companion for companion in companions}
+    for name, companion in sorted(names.items()):
+        if name:
+            yield WantedTopic(
+                name,
+                f"{own.parameter.rpartition('.')[0]}.{companion.suffix}",
+                sensor.kind,
+                "companion",
+                sensor.name,
+                sensor,
+                must_exist=name in configured,
+                ahead="first",
+                fixed_types=(companion.type_name,),
+            )
+    for topic in further:
+        if topic.name not in names:
+            yield WantedTopic(
+                topic.name,
+                topic.parameter,
+                topic.kind,
+                "calibration",
+                sensor.name,
+                sensor,
+                needed=sensor.required,
+                ahead="first",
+            )
+
+
+def clock_step_ns(config: Config) -> int:
+    """Return how far back of the newest stamp a sensor's clock was set where a message is no late one."""
+    return max(round(config.sync.wait_s * 1e9), MIN_CLOCK_STEP_NS)
+
+
+class Stream:
+    """The messages of one topic in one role, in order, become samples.
+
+    This is the one place where the settings of a sensor meet its samples. There is one decoder a type, made at the
+    first message of that type.
+
+    Args:
+        topic: The topic.
+        step_ns: A message stamped this much before the newest one comes after a step of the clock.
+    """
+
+    def __init__(self, topic: WantedTopic, step_ns: int) -> None:
+        self.topic = topic
+        self._step_ns = step_ns
+        self._decoders: dict[str, tuple[Interface, Decoder]] = {}
+        self._companions: dict[str, Message] = {}
+        self._newest_ns: int | None = None
+
+    def take(self, message: Message) -> Iterator[Any]:
+        """Yield the samples that a message completes.
+
+        Raises:
+            DecodeError: The message cannot be used.
+        """
+        interface, decoder = self._decoders.get(message.type_name) or self._opened(message)
+        if not interface.is_stateless:
+            yield from self._reset_at_step(interface, message)
+        yield from decoder.decode(message)
+
+    def tell(self, message: Message) -> Iterator[Any]:
+        """Take a message of a companion topic; yield the samples that it completes.
+
+        Raises:
+            DecodeError: The message cannot be used.
+        """
+        self._companions[message.topic] = message
+        for interface, decoder in self._decoders.values():
+            if _belongs(message, interface):
+                yield from decoder.decode(message)
+
+    def reset(self, why: Reset) -> Iterator[Any]:
+        """Forget what was seen; yield the samples that were complete already."""
+        self._newest_ns = None
+        for _, decoder in self._decoders.values():
+            yield from decoder.reset(why)
+
+    def flush(self) -> Iterator[Any]:
+        """Yield what is held back although nothing more will come."""
+        for _, decoder in self._decoders.values():
+            yield from decoder.flush()
+
+    def _opened(self, message: Message) -> tuple[Interface, Decoder]:
+        interface = registry.interface_for(message, self.topic.kind)
+        decoder = interface.decoder(self.topic.settings)
+        self._decoders[message.type_name] = interface, decoder
+        for companion in self._companions.values():
+            if _belongs(companion, interface):
+                list(decoder.decode(companion))  # it has nothing to complete yet
+        return interface, decoder
+
+    def _reset_at_step(self, interface: Interface, message: Message) -> Iterator[Any]:
+        if interface.peek is None:
+            return
+        try:
+            stamp_ns = interface.peek(message.data)[0]
+        except DecodeError:
+            return  # the decoder has to see it: what follows must not build on what was before it
+        if self._newest_ns is not None and stamp_ns < self._newest_ns - self._step_ns:
+            yield from self.reset("clock_step")
+        self._newest_ns = stamp_ns if self._newest_ns is None else max(stamp_ns, self._newest_ns)
+
+
+def _belongs(companion: Message, interface: Interface) -> bool:
+    return interface.companion is not None and interface.companion.type_name == companion.type_name

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Feeds the transform tree from all pose sources: which of them wins for a frame, and how far ahead files are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from nucleus_bridge.decode.interface import Reset
+from nucleus_bridge.errors import TransformError
+from nucleus_bridge.geometry import TransformTree
+from nucleus_bridge.poses.source import Edge, PoseSource, Rank
+
+AHEAD_NS = 10_000_000_000
+"""Files are read this far ahead of message time: past every stamp at which a frame may ask for a pose."""
+STEP_NS = 1_000_000_000
+"""Message time that passes before files are read on."""
+BEHIND_NS = 60_000_000_000
+"""No frame asks for a pose this far behind message time: what a file holds before it is passed over."""
+_LEVELS: Final[dict[Rank, int]] = {"description": 0, "transform": 1, "mount": 2}
+
+Lost = Callable[[str, str, int, str], None]
+"""Takes what named the edge (a topic or a source), the cause, the stamp and the text that explains it."""
+
+
+class PoseFeed:
+    """Puts edges into the tree.
+
+    A child has one rank at a time: the highest that any of its edges has had. Edges of a lower rank are ignored. Those
+    of a robot description are held back until ``settle`` says that no transform can be waited for any longer.
+
+    Args:
+        sources: Every source of poses.
+        tree: Takes the edges.
+        lost: Told of edges that cannot be used.
+    """
+
+    def __init__(self, sources: Iterable[PoseSource], tree: TransformTree, lost: Lost) -> None:
+        self._sources = tuple(sources)
+        self._tree = tree
+        self._lost = lost
+        self._levels: dict[str, int] = {}
+        self._described: dict[str, tuple[Edge, str]] = {}
+        self._due_ns: int | None = None
+        for source in self._sources:
+            for edge in source.initial():
+                self._take(source, edge)
+
+    def admits(self, rank: Rank, edge: Edge, named_by: str) -> bool:
+        """Say whether an edge counts now; one that does not must not be added."""
+        level = _LEVELS[rank]
+        known = self._levels.get(edge.child, -1)
+        if rank == "description":
+            if known < 0:
+                self._described[edge.child] = edge, named_by
+            return False
+        if level > known:
+            self._levels[edge.child] = level
+            self._described.pop(edge.child, None)
+        return level >= known
+
+    def add(self, edge: Edge, named_by: str) -> None:
+        """Put an edge that counts into the tree."""
+        try:
+            self._tree.add(*edge)
+        except TransformError as error:
+            self._lost(named_by, "bad_transform", edge.stamp_ns, f"{named_by}: {error}")
+
+    def advance(self, message_time_ns: int) -> None:
+        """Read files on so that frames up to message time find their poses."""
+        if self._due_ns is not None and message_time_ns < self._due_ns:
+            return
+        self._due_ns = message_time_ns + STEP_NS
+        oldest_ns = message_time_ns - BEHIND_NS
+        for source in self._sources:
+            passed_over: Edge | None = None
+            for edge in source.until(message_time_ns + AHEAD_NS):
+                if edge.stamp_ns < oldest_ns:
+                    passed_over = edge
+                    continue
+                if passed_over is not None:
+                    self._take(source, passed_over)
+                    passed_over = None
+                self._take(source, edge)
+
+    @property
+    def is_unsettled(self) -> bool:
+        """Whether a transform that may still come would replace a part of the robot description."""
+        return bool(self._described)
+
+    def settle(self) -> None:
+        """Let the robot description fill what no other source has given a parent."""
+        described, self._described = self._described, {}
+        for edge, named_by in described.values():
+            self._levels[edge.child] = _LEVELS["description"]
+            self.add(edge, named_by)
+
+    def reset(self, why: Reset) -> None:
+        """Start over after a step of the clock, a gap or a seek; what holds for all time stays."""
+        self._due_ns = None
+        for source in self._sources:
+            source.reset(why)
+
+    def _take(self, source: PoseSource, edge: Edge) -> None:
+        if self.admits(source.rank, edge, source.name):
+            self.add(edge, source.name)

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one list of the kinds of pose sources. A new kind is its module and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+from nucleus_bridge.config import Config
+from nucleus_bridge.poses.source import PoseSource
+from nucleus_bridge.poses.tf import Transforms
+
+Factory = Callable[[Config], Iterable[PoseSource]]
+"""Makes the sources of one kind that a configuration asks for; reads no more than the configuration and its files."""
+
+_FACTORIES: list[Factory] = [
+    lambda config: [Transforms(config.transforms)],
+]
+
+
+def add_factory(factory: Factory) -> None:
+    """Make a kind of source known."""
+    _FACTORIES.append(factory)
+
+
+@contextmanager
+def added(*factories: Factory) -> Iterator[None]:
+    """Make kinds of sources known for as long as the block lasts."""
+    before = list(_FACTORIES)
+    _FACTORIES.extend(factories)
+    try:
+        yield
+    finally:
+        _FACTORIES[:] = before
+
+
+def sources_of(config: Config) -> tuple[PoseSource, ...]:
+    """Return every source of poses that a configuration asks for.
+
+    Raises:
+        ConfigError: A file that it names cannot be used.
+    """
+    return tuple(source for factory in _FACTORIES for source in factory(config))
