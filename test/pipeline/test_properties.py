@@ -25,7 +25,7 @@ STAMPS_MS = range(0, 2000, 100)
 
 def arriving(made: list[Message], delay_ns: dict[int, float]) -> list[Message]:
     """Put messages in the order in which they arrive; the number of a message keys its delay."""
-    rows = [(message.log_ns + delay_ns.get(number, 0.0), number, message) for number, message in enumerate(made)]
+    rows = [(message.log_ns + delay_ns.get(number, 0), number, message) for number, message in enumerate(made)]
     return [message for _, _, message in sorted(rows, key=lambda row: row[:2])]
 
 
