@@ -32,6 +32,7 @@ EXTRAS = {
     "completion": ["argcomplete>=2"],
     "cluster": ["distributed>=2022.2"],
     "ground": ["pypatchworkpp>=1.4.1; python_version < '3.14'"],  # which it has wheels for
+    "odometry": ["small_gicp>=1.0.1"],
     "protobuf": ["protobuf>=3.20"],
     "rerun": ["rerun-sdk>=0.22"],
     # A ROS 2 without a ROS installation; the rosidl adapter does not declare that it needs catkin_pkg.
@@ -61,6 +62,7 @@ EXTRAS = {
         "pytest-rerunfailures",
         "pytest-xdist",
         "ruff==0.17.5",
+        "scipy",
         "setuptools>=70.1",
         "types-PyYAML",
         "types-protobuf",

@@ -18,8 +18,11 @@ _NUMBER = r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
 _LONGEST_S = 1e6
 _CONDITION = rf"changes|(>=|<=|==|!=|>|<)\s*\S.*|(abs|norm)\s*(>=|<=|==|!=|>|<)\s*{_NUMBER}"
 
-COLUMNS = ("stamp", "x", "y", "z", "qx", "qy", "qz", "qw", "lat", "lon", "alt", "roll", "pitch", "heading")
-"""What a column of a trajectory in CSV may hold."""
+COLUMNS = (
+    *("stamp", "week", "x", "y", "z", "qx", "qy", "qz", "qw"),
+    *("lat", "lon", "alt", "roll", "pitch", "heading", "yaw"),
+)
+"""What a column of a trajectory in CSV may hold; behind a colon its unit may follow: ``roll:rad``."""
 
 MARK = "mark"
 """The event that the recorder's service ``~/mark`` makes; it needs no topic."""
@@ -80,8 +83,10 @@ class PoseConfig:
     columns: tuple[str, ...] = setting(
         (),
         "Which column of a CSV file holds what, such as `['stamp=t_s', 'x=east', 'y=north']`: stamp, x, y, z, qx, qy, "
-        "qz, qw, or lat, lon, alt, roll, pitch, heading; empty: the columns have these names.",
-        pattern=rf"({'|'.join(COLUMNS)})=.+",
+        "qz, qw, or lat, lon, alt, roll, pitch, heading (degrees, clockwise from north; `roll:rad` for radians), or roll, "
+        "pitch, yaw (counterclockwise from east), or week beside a stamp in seconds of a GPS week; names or numbers of "
+        "columns; empty: the columns have these names.",
+        pattern=rf"({'|'.join(COLUMNS)})(:[a-z]+)?=.+",
         expected="what=column with one of " + ", ".join(COLUMNS),
         is_later=True,
     )

@@ -38,6 +38,19 @@ def checked_pose(translation: Iterable[float], rotation_xyzw: Iterable[float]) -
     return x, y, z, qx / length, qy / length, qz / length, qw / length
 
 
+def quaternion_of_rpy(roll: float, pitch: float, yaw: float) -> tuple[float, float, float, float]:
+    """Return the turn about fixed x, then y, then z, in radians, as URDF and static_transform_publisher mean it."""
+    sr, cr = math.sin(roll / 2.0), math.cos(roll / 2.0)
+    sp, cp = math.sin(pitch / 2.0), math.cos(pitch / 2.0)
+    sy, cy = math.sin(yaw / 2.0), math.cos(yaw / 2.0)
+    return (
+        sr * cp * cy - cr * sp * sy,
+        cr * sp * cy + sr * cp * sy,
+        cr * cp * sy - sr * sp * cy,
+        cr * cp * cy + sr * sp * sy,
+    )
+
+
 def compose(a_from_b: Pose, b_from_c: Pose) -> Pose:
     """Return ``a_from_c``."""
     x, y, z, ax, ay, az, aw = a_from_b
