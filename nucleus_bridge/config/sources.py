@@ -83,9 +83,9 @@ class PoseConfig:
     columns: tuple[str, ...] = setting(
         (),
         "Which column of a CSV file holds what, such as `['stamp=t_s', 'x=east', 'y=north']`: stamp, x, y, z, qx, qy, "
-        "qz, qw, or lat, lon, alt, roll, pitch, heading (degrees, clockwise from north; `roll:rad` for radians), or roll, "
-        "pitch, yaw (counterclockwise from east), or week beside a stamp in seconds of a GPS week; names or numbers of "
-        "columns; empty: the columns have these names.",
+        "qz, qw, or lat, lon, alt, roll, pitch, heading (degrees, clockwise from north; `roll:rad` for radians) or yaw "
+        "(counterclockwise from east), and week beside a stamp in seconds of a GPS week; names or numbers of columns; "
+        "empty: the columns have these names.",
         pattern=rf"({'|'.join(COLUMNS)})(:[a-z]+)?=.+",
         expected="what=column with one of " + ", ".join(COLUMNS),
         is_later=True,

@@ -118,4 +118,6 @@ def _pose(settings: MountConfig, name: str, parent: str, child: str, base_dir: P
     if settings.rpy and settings.quaternion_xyzw:
         raise ConfigError(f"{name}.rpy: says the same as {name}.quaternion_xyzw; leave one of them out")
     turn = settings.quaternion_xyzw or settings.rpy
-    return pose_of(settings.xyz or (0.0, 0.0, 0.0), turn, f"{name}.{'quaternion_xyzw' if settings.quaternion_xyzw else 'rpy'}")
+    return pose_of(
+        settings.xyz or (0.0, 0.0, 0.0), turn, f"{name}.{'quaternion_xyzw' if settings.quaternion_xyzw else 'rpy'}"
+    )
