@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from nucleus_bridge.decode import camera_info, image, navsat, pointcloud2, radar, tf
+from nucleus_bridge.decode import camera_info, image, navsat, pointcloud2, pose, radar, tf
 from nucleus_bridge.decode.interface import Interface, Kind
 from nucleus_bridge.errors import DecodeError
 from nucleus_bridge.model import Message
@@ -18,6 +18,7 @@ _MODULES = (
     camera_info,
     navsat,
     tf,
+    pose,
 )
 _INTERFACES: dict[tuple[str, Kind], Interface] = {}
 

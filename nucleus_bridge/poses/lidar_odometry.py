@@ -33,6 +33,7 @@ _MAX_SURPRISE_M, _MAX_SURPRISE_DEG = 1.0, 10.0
 _MAX_STEP_NS = 1_000_000_000
 _DEGENERATE = 0.005
 _KNOT_NS = 5_000_000
+_SMALL = 1e-6  # radians: from here on quotients lose their digits
 _NOWHERE = np.zeros(3)
 
 
@@ -109,7 +110,7 @@ class LidarOdometry:
     _map: Any = None
     _pose: FloatArray = field(default_factory=lambda: np.eye(4))
     _twist: FloatArray = field(default_factory=lambda: np.zeros(6))  # of a nanosecond
-    _last_ns: int | None = None
+    _last_ns: int = 0
     _silent_until_ns: int | None = None
 
     def __post_init__(self) -> None:
@@ -122,7 +123,6 @@ class LidarOdometry:
             return self._lost(1)
         if self._map is None:
             return self._begin(sweep)
-        assert self._last_ns is not None  # a map has a newest sweep
         step_ns = sweep.last_ns - self._last_ns
         if not 0 < step_ns <= _MAX_STEP_NS:
             self._cut()
@@ -220,15 +220,13 @@ class LidarOdometry:
         )
 
     def _accept(self, sweep: SweepPoints, fit: _Fit) -> None:
-        assert self._last_ns is not None  # set by the sweep before
         self._twist = _log(_inverse(self._pose) @ fit.world_from_device) / (sweep.last_ns - self._last_ns)
         self._pose, self._last_ns = fit.world_from_device, sweep.last_ns
         self._map.insert(fit.cloud, fit.world_from_device)
 
     def _cut(self) -> None:
         """Forget the map: what comes is not known to lie where the motion would have led."""
-        if self._last_ns is not None:
-            self._silent_until_ns = self._last_ns + self.gap_ns
+        self._silent_until_ns = self._last_ns + self.gap_ns
         self._map, self._held = None, None
 
     def _lost(self, sweeps: int) -> list[SweepPose]:
@@ -249,7 +247,7 @@ class LidarOdometry:
         return told
 
 
-def load_library() -> Any:
+def load_library() -> Any:  # noqa: ANN401 - it has no types
     """Return small_gicp.
 
     Raises:
@@ -290,7 +288,7 @@ def _exp(twist: FloatArray) -> FloatArray:
     angle = float(np.sqrt((turn * turn).sum()))
     cross = _cross(turn)
     square = cross @ cross
-    if angle < 1e-6:  # noqa: PLR2004 - where the quotients lose their digits
+    if angle < _SMALL:
         a, b, c = 1.0, 0.5, 1.0 / 6.0
     else:
         a, b = math.sin(angle) / angle, (1.0 - math.cos(angle)) / angle**2
@@ -306,12 +304,11 @@ def _log(matrix: FloatArray) -> FloatArray:
     x, y, z, w = quaternion.from_matrix(matrix[:3, :3])
     sine = math.sqrt(x * x + y * y + z * z)
     angle = 2.0 * math.atan2(sine, abs(w))
-    scale = math.copysign(angle / sine if sine > 1e-12 else 2.0, w)  # noqa: PLR2004 - no turn
+    scale = math.copysign(angle / sine if sine > 1e-12 else 2.0, w)
     turn = scale * np.array((x, y, z))
     cross = _cross(turn)
-    if angle < 1e-6:  # noqa: PLR2004 - where the quotients lose their digits
-        c = 1.0 / 12.0
-    else:
+    c = 1.0 / 12.0
+    if angle >= _SMALL:
         c = 1.0 / angle**2 - (1.0 + math.cos(angle)) / (2.0 * angle * math.sin(angle))
     return np.concatenate((turn, (np.eye(3) - 0.5 * cross + c * cross @ cross) @ matrix[:3, 3]))
 

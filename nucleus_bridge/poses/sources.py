@@ -7,14 +7,24 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from nucleus_bridge.config import Config
+from nucleus_bridge.poses.mounts import Mount
 from nucleus_bridge.poses.source import PoseSource
 from nucleus_bridge.poses.tf import Transforms
+from nucleus_bridge.poses.topics import TopicPoses
+from nucleus_bridge.poses.trajectory import FilePoses
+from nucleus_bridge.poses.urdf import descriptions
 
 Factory = Callable[[Config], Iterable[PoseSource]]
 """Makes the sources of one kind that a configuration asks for; reads no more than the configuration and its files."""
 
 _FACTORIES: list[Factory] = [
     lambda config: [Transforms(config.transforms)],
+    lambda config: [TopicPoses(pose, config.device_frame) for pose in config.poses if pose.topic],
+    lambda config: [
+        FilePoses(pose, config.world_frame, config.device_frame, config.base_dir) for pose in config.poses if pose.file
+    ],
+    lambda config: [Mount(mount, config.base_dir) for mount in config.mounts],
+    lambda config: descriptions(config.transforms, config.base_dir),
 ]
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.parsers import expat
 
+from nucleus_bridge.config.sources import TransformsConfig
 from nucleus_bridge.decode.cdr import naming, strip_slashes
 from nucleus_bridge.decode.interface import Reset
 from nucleus_bridge.decode.pose import decode_description
@@ -15,9 +16,8 @@ from nucleus_bridge.errors import ConfigError, DecodeError
 from nucleus_bridge.geometry import scalar_pose
 from nucleus_bridge.geometry.scalar_pose import quaternion_of_rpy
 from nucleus_bridge.model import Message
-from nucleus_bridge.poses.source import Edge, PoseTopic, Rank
+from nucleus_bridge.poses.source import Edge, PoseSource, PoseTopic, Rank
 
-DESCRIPTION_TOPIC = "/robot_description"
 MAX_BYTES = 50_000_000
 _MAX_DEPTH = 100
 _MAX_JOINTS = 100_000
@@ -209,6 +209,19 @@ class UrdfTopic:
 
     def reset(self, why: Reset) -> None:
         """Do nothing."""
+
+
+def descriptions(settings: TransformsConfig, base_dir: Path) -> tuple[PoseSource, ...]:
+    """Return the robot description that ``transforms.urdf`` asks for, if it asks for one.
+
+    Raises:
+        ConfigError: Its file cannot be read or used.
+    """
+    if settings.urdf_file:
+        return (UrdfFile(base_dir / settings.urdf_file),)
+    if settings.urdf_topic:
+        return (UrdfTopic(settings.urdf_topic, is_needed=settings.urdf != "auto"),)
+    return ()
 
 
 class _Reader:
