@@ -3,8 +3,62 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
+from typing import Literal
+
+Subject = Literal["topic", "frame", "sensor", "recording"]
+
+
+class Code(str, Enum):
+    """What a warning is about. Scripts and pages go by these names; none is ever renamed."""
+
+    TF_CLOCK = "tf_clock"
+    TF_CONFLICT = "tf_conflict"
+    TF_SPARSE = "tf_sparse"
+    TF_GAP = "tf_gap"
+    BAD_TRANSFORM = "bad_transform"
+    STATIC_CHANGED = "static_changed"
+    NO_POSE = "no_pose"
+    NO_MOUNT = "no_mount"
+    POSE_UNUSED = "pose_unused"
+    MOUNT_UNUSED = "mount_unused"
+    MOUNT_FAR = "mount_far"
+    POSE_DUPLICATES = "pose_duplicates"
+    POSE_GAPS = "pose_gaps"
+    POSE_ATTITUDE = "pose_attitude"
+    POSE_INVERSE = "pose_inverse"
+    CLOCK_STEP = "clock_step"
+    SENSOR_CLOCK = "sensor_clock"
+    POINT_TIME_SPAN = "point_time_span"
+    POINT_TIME_OUTLIERS = "point_time_outliers"
+    POINT_TIME_FAR = "point_time_far"
+    STAMP_END = "stamp_end"
+    ALREADY_DESKEWED = "already_deskewed"
+    SWEEP_IN_PARTS = "sweep_in_parts"
+    DERIVED_CLOUD = "derived_cloud"
+    CAMERA_INFO_IMPLAUSIBLE = "camera_info_implausible"
+    CAMERA_BODY_FRAME = "camera_body_frame"
+    CAMERA_MOUNT = "camera_mount"
+    STEREO_ONE_FRAME = "stereo_one_frame"
+    IMAGE_MOSAIC = "image_mosaic"
+    IMAGE_ORIENTATION = "image_orientation"
+    IMAGE_DAMAGED = "image_damaged"
+    IMAGE_DARK = "image_dark"
+    CAMERA_UNUSED = "camera_unused"
+    LATE_MESSAGES = "late_messages"
+    GPS_IMPLAUSIBLE = "gps_implausible"
+    HEADING_INVALID = "heading_invalid"
+    HEADING_DISAGREES = "heading_disagrees"
+    DEVICE_AXES = "device_axes"
+    CALIBRATION_SUSPECT = "calibration_suspect"
+    CALIBRATION_NOT_MEASURED = "calibration_not_measured"
+    UNREADABLE_TOPIC = "unreadable_topic"
+    UNREADABLE_MESSAGES = "unreadable_messages"
+    SPLIT_MISSING = "split_missing"
+    RECORDING_DAMAGED = "recording_damaged"
+    ROS1_MESSAGES = "ros1_messages"
 
 
 class Weight(Enum):
@@ -21,15 +75,15 @@ class Finding:
 
     Attributes:
         code: Fixed; scripts and pages go by it.
-        subject: The kind of thing it is about: ``topic``, ``frame`` or ``sensor``.
+        subject: The kind of thing it is about.
         name: Its name.
         text: What contradicts what, with figures in human units.
         remedy: A configuration line or a command.
         weight: What it means for the scenes.
     """
 
-    code: str
-    subject: str
+    code: Code
+    subject: Subject
     name: str
     text: str
     remedy: str
@@ -37,8 +91,485 @@ class Finding:
 
     def as_json(self) -> dict[str, str]:
         """Return it as ``--json`` and manifests have it."""
-        return {"code": self.code, self.subject: self.name, "text": self.text, "remedy": self.remedy}
+        return {"code": Code(self.code).value, self.subject: self.name, "text": self.text, "remedy": self.remedy}
+
+    def remedied(self, by: str = "") -> Finding:
+        """Return it as a note: the configuration at hand has its remedy, or ``by`` says what was done."""
+        return replace(self, weight=Weight.NOTE, remedy=by or self.remedy)
 
     def __str__(self) -> str:
         """Return it as a terminal shows it."""
-        return f"warning: {self.text} [{self.code}] ({self.remedy})"
+        return f"warning: {self.text} [{Code(self.code).value}] ({self.remedy})"
+
+
+def length_of_time(milliseconds: float) -> str:
+    """Write a length of time in the unit that people would use."""
+    size = abs(milliseconds)
+    for least, unit, per in ((86_400_000, "days", 86_400_000), (7_200_000, "hours", 3_600_000), (1_000, "s", 1_000)):
+        if size >= least:
+            return f"{size / per:.1f} {unit}"
+    return f"{size:.0f} ms" if size >= 10 else f"{size:.1f} ms"
+
+
+# Transforms and poses
+
+
+def tf_clock_ahead(child: str, ahead_ms: float, speed: float, offset_ms: float) -> Finding:
+    """Transforms whose stamps are later than the time at which they were received."""
+    return Finding(
+        Code.TF_CLOCK,
+        "frame",
+        child,
+        f"transforms of {child!r} are stamped {length_of_time(ahead_ms)} after they were recorded: their computer's "
+        f"clock is ahead, which puts sensors {_off(speed, ahead_ms)}",
+        f"transforms.clock_offset_ms: {offset_ms}",
+    )
+
+
+def tf_clock_behind(child: str, behind_ms: float, others_ms: float, speed: float, offset_ms: float) -> Finding:
+    """Transforms that arrive long after their stamps, unlike the other topics."""
+    return Finding(
+        Code.TF_CLOCK,
+        "frame",
+        child,
+        f"transforms of {child!r} are recorded {length_of_time(behind_ms)} after their stamps, other topics "
+        f"{length_of_time(others_ms)}: either they are computed late, which is harmless, or their computer's clock is "
+        f"behind, which puts sensors {_off(speed, behind_ms - others_ms)}",
+        f"if it is the clock: transforms.clock_offset_ms: {offset_ms}",
+    )
+
+
+def tf_conflict(child: str, detail: str, remedy: str) -> Finding:
+    """Two answers for one transform."""
+    return Finding(
+        Code.TF_CONFLICT, "frame", child, f"there are two answers for the pose of {child!r}: {detail}", remedy
+    )
+
+
+def tf_sparse(child: str, rate_hz: float, speed: float, error_m: float, error_deg: float) -> Finding:
+    """Transforms too far apart in time for how the device moves."""
+    return Finding(
+        Code.TF_SPARSE,
+        "frame",
+        child,
+        f"transforms of {child!r} come {rate_hz:.1f} times a second while it moves at {speed:.1f} m/s: poses between "
+        f"them may be off by {error_m:.2f} m and {error_deg:.1f} degrees",
+        "record the transforms of an odometry at 20 Hz or more, or name its topic: pose_names: [ego], "
+        "poses.ego.topic: /odometry",
+    )
+
+
+def tf_gap(child: str, gaps: int, longest_s: float, moved_m: float) -> Finding:
+    """Gaps in the transforms in which the device may have been anywhere."""
+    return Finding(
+        Code.TF_GAP,
+        "frame",
+        child,
+        f"transforms of {child!r} have {_count(gaps, 'gap')} of up to {longest_s:.1f} s, over which it moved up to "
+        f"{moved_m:.1f} m; sweeps in them get no pose",
+        "record without loss, or raise scene.max_gap_s if it moved evenly in between",
+        Weight.LOSS,
+    )
+
+
+def static_changed(child: str, moved_m: float, turned_deg: float, after_s: float) -> Finding:
+    """A static transform that changes within a recording."""
+    return Finding(
+        Code.STATIC_CHANGED,
+        "frame",
+        child,
+        f"the static transform of {child!r} changes by {moved_m:.3f} m and {turned_deg:.2f} degrees {after_s:.1f} s "
+        "after its first value; each value holds from its message on, the first one for all before",
+        f"one mount for the whole recording: mount_names: [fixed], mounts.fixed.child_frame: {child}, with "
+        "parent_frame, xyz and rpy",
+    )
+
+
+def no_pose(frame: str, text: str, remedy: str) -> Finding:
+    """There is no pose over time."""
+    return Finding(Code.NO_POSE, "frame", frame, text, remedy)
+
+
+def no_mount(frame: str, topic: str, device_frame: str, name: str) -> Finding:
+    """A sensor's frame is in no transform although there are transforms."""
+    return Finding(
+        Code.NO_MOUNT,
+        "frame",
+        frame,
+        f"nothing connects the frame {frame!r} of {topic} with {device_frame!r}: its mount was not recorded",
+        f"mount_names: [{name}], mounts.{name}.parent_frame: {device_frame}, mounts.{name}.child_frame: {frame}, with "
+        "xyz and rpy, or record /tf_static or /robot_description",
+        Weight.LOSS,
+    )
+
+
+def pose_unused(topic: str, type_name: str, count: int, remedy: str) -> Finding:
+    """A pose topic that nothing uses while there is no pose."""
+    return Finding(
+        Code.POSE_UNUSED,
+        "topic",
+        topic,
+        f"{topic} has {_count(count, 'message')} of {type_name} that tell a pose, and no transform does",
+        remedy,
+    )
+
+
+def mount_unused(topic: str, frames: Sequence[str], remedy: str) -> Finding:
+    """A robot description that knows frames which no transform has."""
+    return Finding(
+        Code.MOUNT_UNUSED,
+        "topic",
+        topic,
+        f"{topic} knows where {', '.join(map(repr, frames))} is mounted, and nothing uses it",
+        remedy,
+        Weight.LOSS,
+    )
+
+
+# Clocks
+
+
+def clock_step(name: str, back_s: float, after_s: float, *, is_frame: bool) -> Finding:
+    """A clock that was set back."""
+    what = f"transforms of {name!r}" if is_frame else name
+    return Finding(
+        Code.CLOCK_STEP,
+        "frame" if is_frame else "topic",
+        name,
+        f"stamps of {what} step back by {length_of_time(back_s * 1e3)} {after_s:.1f} s after their start: the clock "
+        "was set; the scene ends there",
+        "synchronise clocks before recording (chrony, PTP); nothing can be said about the time that ran twice",
+        Weight.LOSS,
+    )
+
+
+def sensor_clock(topic: str, text: str, remedy: str) -> Finding:
+    """A sensor whose clock is not that of the others."""
+    return Finding(Code.SENSOR_CLOCK, "topic", topic, text, remedy)
+
+
+def late_messages(topic: str, late_ms: float, others_ms: float, wait_s: float) -> Finding:
+    """Messages that are recorded later than the synchroniser waits."""
+    enough = float(int(late_ms / 1e3) + 2)
+    return Finding(
+        Code.LATE_MESSAGES,
+        "topic",
+        topic,
+        f"{topic} is recorded {length_of_time(late_ms)} after its stamps, other topics {length_of_time(others_ms)}: "
+        f"that is more than sync.wait_s, {wait_s:g} s, so it comes too late for its frames",
+        f"sync.wait_s: {enough}",
+        Weight.LOSS,
+    )
+
+
+# Clouds
+
+
+def point_time_span(topic: str, field: str, span: str, period_ms: float, remedy: str) -> Finding:
+    """Point times of which no unit makes a sweep."""
+    return Finding(
+        Code.POINT_TIME_SPAN,
+        "topic",
+        topic,
+        f"times in field {field!r} of {topic} run from {span} within a sweep, and sweeps come every {period_ms:.0f} "
+        "ms: no unit makes one of the other, so points cannot be deskewed",
+        remedy,
+        Weight.LOSS,
+    )
+
+
+def point_time_outliers(topic: str, field: str, count: int, share: float, farthest_ms: float) -> Finding:
+    """Some points whose time is impossible."""
+    return Finding(
+        Code.POINT_TIME_OUTLIERS,
+        "topic",
+        topic,
+        f"{count} of the points looked at on {topic} ({share:.1%}) have times up to {length_of_time(farthest_ms)} "
+        f"outside of their sweep in field {field!r}; they are left out and counted as time_outlier_points",
+        "fix the driver, or use no point times: lidars.<name>.time_field: none",
+        Weight.LOSS,
+    )
+
+
+def point_time_far(topic: str, field: str, apart_ms: float, remedy: str) -> Finding:
+    """Absolute point times far from the stamp."""
+    side = "before" if apart_ms < 0 else "after"
+    return Finding(
+        Code.POINT_TIME_FAR,
+        "topic",
+        topic,
+        f"times in field {field!r} of {topic} lie {length_of_time(apart_ms)} {side} header.stamp: two clocks; the "
+        "stamp agrees with the log times",
+        remedy,
+        Weight.METRES,
+    )
+
+
+def stamp_end(topic: str, log_ms: float, sweep_ms: float, moment: str, remedy: str) -> Finding:
+    """Stamps that cannot mark the start of the sweep."""
+    return Finding(
+        Code.STAMP_END,
+        "topic",
+        topic,
+        f"{topic} is recorded {length_of_time(log_ms)} after its stamps, and a sweep takes "
+        f"{length_of_time(sweep_ms)}: the stamp marks the {moment} of the sweep",
+        remedy,
+    )
+
+
+def already_deskewed(topic: str, why: str, remedy: str) -> Finding:
+    """A cloud that is corrected for motion already and has point times all the same."""
+    return Finding(
+        Code.ALREADY_DESKEWED,
+        "topic",
+        topic,
+        f"{topic} is corrected for motion already ({why}); deskewing it again would displace its points",
+        remedy,
+    )
+
+
+def sweep_in_parts(topic: str, parts: int, degrees: float, remedy: str) -> Finding:
+    """A turn of the lidar in several messages."""
+    return Finding(
+        Code.SWEEP_IN_PARTS,
+        "topic",
+        topic,
+        f"each message of {topic} covers {degrees:.0f} degrees, the next one goes on from there: {parts} messages "
+        "make one turn of the lidar",
+        remedy,
+    )
+
+
+def derived_cloud(topic: str, why: str) -> Finding:
+    """A cloud that was computed from a lidar's."""
+    return Finding(
+        Code.DERIVED_CLOUD,
+        "topic",
+        topic,
+        f"{topic} is no lidar's own cloud: {why}",
+        "leave it out of lidar_names",
+        Weight.NOTE,
+    )
+
+
+# Cameras
+
+
+def camera_info_implausible(topic: str, why: str, name: str = "<name>") -> Finding:
+    """A calibration that contradicts the image or itself."""
+    return Finding(
+        Code.CAMERA_INFO_IMPLAUSIBLE,
+        "topic",
+        topic,
+        f"the calibration on {topic} is implausible: {why}",
+        f"cameras.{name}.calibration_file: a camera_info YAML of this camera at this size",
+    )
+
+
+def camera_body_frame(frame: str, topic: str, remedy: str) -> Finding:
+    """Images in a frame whose z axis points up."""
+    return Finding(
+        Code.CAMERA_BODY_FRAME,
+        "frame",
+        frame,
+        f"{topic} is in {frame!r}, whose z axis points up: a body frame (x forward), not an optical one (z forward)",
+        remedy,
+    )
+
+
+def camera_mount(topic: str, why: str) -> Finding:
+    """A camera whose mount looks wrong."""
+    return Finding(
+        Code.CAMERA_MOUNT, "topic", topic, f"{topic}: {why}", "look at a scene: nucleus-bridge preview SCENE"
+    )
+
+
+def stereo_one_frame(topic: str, frame: str, baseline_m: float, remedy: str) -> Finding:
+    """Two cameras of a stereo pair in one frame."""
+    return Finding(
+        Code.STEREO_ONE_FRAME,
+        "topic",
+        topic,
+        f"{topic} is in the frame {frame!r} of the other camera of its pair, and P of its CameraInfo says that it is "
+        f"{baseline_m:.3f} m beside it",
+        remedy,
+    )
+
+
+def image_mosaic(topic: str, text: str, remedy: str) -> Finding:
+    """A Bayer mosaic in an image file."""
+    return Finding(Code.IMAGE_MOSAIC, "topic", topic, f"{topic}: {text}", remedy)
+
+
+def image_orientation(topic: str, value: int) -> Finding:
+    """A JPEG that tells viewers to turn it."""
+    return Finding(
+        Code.IMAGE_ORIENTATION,
+        "topic",
+        topic,
+        f"images of {topic} carry the EXIF orientation {value}, which would turn them away from their calibration; the "
+        "tag is reset in what is written",
+        "turn the tag off in the driver",
+        Weight.NOTE,
+    )
+
+
+def image_damaged(topic: str, damaged: int, looked_at: int, why: str) -> Finding:
+    """Images that decode in part only."""
+    return Finding(
+        Code.IMAGE_DAMAGED,
+        "topic",
+        topic,
+        f"{damaged} of {looked_at} images of {topic} that were decoded are damaged: {why}",
+        "nucleus-bridge convert --verify-images leaves damaged ones out",
+        Weight.LOSS,
+    )
+
+
+def image_dark(topic: str, largest: int, bits: int, name: str = "<name>") -> Finding:
+    """16-bit images that use a part of their range."""
+    return Finding(
+        Code.IMAGE_DARK,
+        "topic",
+        topic,
+        f"16-bit images of {topic} have no value above {largest}: they seem to have {bits} significant bits and would "
+        "come out dark",
+        f"cameras.{name}.bit_depth: {bits}",
+        Weight.LOSS,
+    )
+
+
+def camera_unused(topic: str, why: str, remedy: str) -> Finding:
+    """A camera of which no image reaches a frame."""
+    return Finding(
+        Code.CAMERA_UNUSED, "topic", topic, f"no image of {topic} reaches a frame: {why}", remedy, Weight.LOSS
+    )
+
+
+# Satellites and heading
+
+
+def gps_implausible(topic: str, count: int, total: int, why: str) -> Finding:
+    """Fixes that cannot be."""
+    return Finding(
+        Code.GPS_IMPLAUSIBLE,
+        "topic",
+        topic,
+        f"{count} of {_count(total, 'fix', 'fixes')} on {topic} cannot be: {why}; they are not used",
+        "gps.topic: '' leaves fixes out",
+        Weight.LOSS,
+    )
+
+
+def heading_invalid(topic: str, count: int, total: int) -> Finding:
+    """An Imu whose orientation is marked as unknown."""
+    return Finding(
+        Code.HEADING_INVALID,
+        "topic",
+        topic,
+        f"{count} of {_count(total, 'message')} on {topic} have no orientation (orientation_covariance begins with "
+        "-1, or the quaternion is zero)",
+        "gps.heading_topic: '' takes the bearing from the course over ground",
+        Weight.NOTE if count < total else Weight.LOSS,
+    )
+
+
+def heading_disagrees(topic: str, off_deg: float, why: str) -> Finding:
+    """A heading that the course over ground contradicts."""
+    return Finding(
+        Code.HEADING_DISAGREES,
+        "topic",
+        topic,
+        f"the heading on {topic} is {off_deg:.0f} degrees away from where the device moves{why}",
+        "gps.heading_topic: ''",
+    )
+
+
+# The device
+
+
+def device_axes(frame: str, text: str, weight: Weight) -> Finding:
+    """A device frame whose axes are not those of REP 103."""
+    return Finding(
+        Code.DEVICE_AXES, "frame", frame, text, "fix the transform of the device, or set device_frame", weight
+    )
+
+
+# The recording
+
+
+def unreadable_topic(topic: str, type_name: str, count: int, kind: str, remedy: str) -> Finding:
+    """A topic that is a sensor or a pose by its type and cannot be read."""
+    package = type_name.split("/", maxsplit=1)[0]
+    return Finding(
+        Code.UNREADABLE_TOPIC,
+        "topic",
+        topic,
+        f"{topic} is a {kind} by its type and cannot be read: {_count(count, 'message')} of {type_name} (package "
+        f"{package})",
+        remedy,
+        Weight.LOSS,
+    )
+
+
+def unreadable_messages(topic: str, type_name: str, count: int, why: str) -> Finding:
+    """A topic of a type that is read, of which no message could be."""
+    return Finding(
+        Code.UNREADABLE_MESSAGES,
+        "topic",
+        topic,
+        f"none of the messages looked at on {topic} can be used ({_count(count, 'message')} of {type_name}): {why}",
+        f"look at one: ros2 topic echo --once {topic}",
+        Weight.LOSS,
+    )
+
+
+def split_missing(path: str, text: str) -> Finding:
+    """A file of the recording that is not there or was not read."""
+    return Finding(
+        Code.SPLIT_MISSING,
+        "recording",
+        path,
+        text,
+        f"bring the file, or run: ros2 bag reindex {path}",
+        Weight.LOSS,
+    )
+
+
+def recording_damaged(path: str, text: str, *, loses_messages: bool) -> Finding:
+    """A part of the recording that cannot be read."""
+    return Finding(
+        Code.RECORDING_DAMAGED,
+        "recording",
+        path,
+        text,
+        "copy the recording again from where it was made; what can be read is read",
+        Weight.LOSS if loses_messages else Weight.NOTE,
+    )
+
+
+def ros1_messages(path: str, topics: int, count: int) -> Finding:
+    """ROS 1 messages in a file that holds ROS 2 recordings."""
+    return Finding(
+        Code.ROS1_MESSAGES,
+        "recording",
+        path,
+        f"{_count(topics, 'topic')} with {_count(count, 'message')} hold ROS 1 messages, which cannot be read as "
+        "they are",
+        "convert the original ROS 1 bag: rosbags-convert --src drive.bag --dst "
+        f"{path.rpartition('/')[2] or 'drive'}_ros2",
+        Weight.LOSS,
+    )
+
+
+def _off(speed: float, milliseconds: float) -> str:
+    """Say where a clock error puts things at a speed in m/s."""
+    return (
+        f"up to {speed * abs(milliseconds) / 1e3:.1f} m from where they were"
+        if speed > 0.1
+        else "elsewhere when it moves"
+    )
+
+
+def _count(number: int, one: str, several: str = "") -> str:
+    return f"{number} {one if number == 1 else several or one + 's'}"

@@ -10,8 +10,9 @@ from typing import Any
 
 from nucleus_bridge.cli.progress import progress_bar
 from nucleus_bridge.errors import InputError, OutputError
-from nucleus_bridge.inspect.config_file import config_text
-from nucleus_bridge.inspect.report import study
+from nucleus_bridge.inspect.report import BagReport, study
+from nucleus_bridge.inspect.text import config_text
+from nucleus_bridge.validate.report import printable_lines
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse keeps its type private
@@ -37,17 +38,24 @@ def run(options: argparse.Namespace) -> int:
         raise OutputError(f"{options.output} exists; use --force to replace it")
     with progress_bar(f"init {options.bag.name}") as bar:
         report, suggestion = study(options.bag, full=options.full, progress=bar)
-    for text in report.missing:
-        print(f"missing: {text}", file=sys.stderr)
+    _tell(report)
     if not suggestion.lidar_names:
         raise InputError(f"{options.bag}: no configuration can be made without a lidar")
     text = config_text(report, suggestion)
     if options.output is None:
         print(text, end="")
-        return 0
-    try:
-        options.output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{options.output} cannot be written: {error.strerror}") from None
-    print(options.output)
-    return 0
+    else:
+        try:
+            options.output.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise OutputError(f"{options.output} cannot be written: {error.strerror}") from None
+        print(options.output)
+    return 0 if report.trial.frames else 1
+
+
+def _tell(report: BagReport) -> None:
+    """Say on stderr what is missing and what contradicts itself."""
+    for text in report.missing:
+        print(printable_lines(f"missing: {text}"), file=sys.stderr)
+    for finding in report.warnings:
+        print(printable_lines(str(finding)), file=sys.stderr)

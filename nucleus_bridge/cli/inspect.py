@@ -6,13 +6,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from nucleus_bridge.cli.progress import progress_bar
 from nucleus_bridge.inspect.report import inspect_bag
-from nucleus_bridge.inspect.text import Section, plain, sections
+from nucleus_bridge.inspect.text import Row, Section, plain, sections
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse keeps its type private
@@ -36,8 +35,7 @@ def run(options: argparse.Namespace) -> int:
     with progress_bar(f"inspect {options.bag.name}") as bar:
         report = inspect_bag(options.bag, full=options.full, progress=bar)
     if options.json:
-        document = {**asdict(report), "score": report.score, "usable": report.usable}
-        print(json.dumps(document, indent=1, allow_nan=False))
+        print(json.dumps(report.as_json(), indent=1, allow_nan=False))
         return 0
     shown = list(sections(report))
     if sys.stdout.isatty():
@@ -63,17 +61,17 @@ def _print_rich(shown: list[Section]) -> None:
             for number, title in enumerate(section.header):
                 table.add_column(title, overflow="fold", min_width=_narrowest(section, number))
             for row in section.rows:
-                table.add_row(*(Text(cell, style=_style(row)) for cell in row))
+                table.add_row(*(Text(cell, style=_style(row)) for cell in row.cells))
             console.print(table)
         console.print()
 
 
 def _narrowest(section: Section, column: int) -> int:
     """Keep names readable where the terminal is narrow."""
-    return min(max(len(row[column]) for row in section.rows), 24 if column == 0 else 10)
+    return min(max(len(row.cells[column]) for row in section.rows), 24 if column == 0 else 10)
 
 
-def _style(row: tuple[str, ...]) -> str:
-    if row[0] == "verdict":
-        return "green" if row[1].startswith("usable") else "red"
-    return "yellow" if row[0] == "warning" else ""
+def _style(row: Row) -> str:
+    if row.good is not None:
+        return "green" if row.good else "red"
+    return "yellow" if row.is_warning else ""

@@ -9,9 +9,11 @@ from itertools import combinations
 
 import numpy as np
 
+from nucleus_bridge import warnings
 from nucleus_bridge.geometry import quaternion
 from nucleus_bridge.geometry.optical import View, view_of
 from nucleus_bridge.model import FloatArray
+from nucleus_bridge.warnings import Finding, Weight
 
 _DOWN_COSINE = 0.64
 _WRONG_WAY_DEG = 100.0
@@ -22,6 +24,39 @@ _BEARINGS = {
     "right": -90.0, "front_left": 45.0, "front_right": -45.0, "rear_left": 135.0, "rear_right": -135.0,
     "back_left": 135.0, "back_right": -135.0,
 }  # fmt: skip
+
+
+def mount_findings(
+    rotations: Mapping[str, FloatArray],
+    topics: Mapping[str, str],
+    world_frame: str,
+    device_frame: str,
+    positions: FloatArray,
+    turns: FloatArray,
+) -> list[Finding]:
+    """Name what is unlikely about how cameras and device are mounted.
+
+    Args:
+        rotations: ``device_from_camera`` of each optical frame, x y z w, by the camera's name.
+        topics: The cameras' topics by name.
+        world_frame: Frame in which the device moves.
+        device_frame: Frame of the device.
+        positions: Where the device was, shape (n, 3).
+        turns: How it was turned, shape (n, 4).
+    """
+    found = []
+    tilt = tilt_warning(turns) if len(turns) else ""
+    if tilt:
+        text = f"{world_frame} -> {device_frame}: {tilt}"
+        found.append(warnings.device_axes(device_frame, text, Weight.METRES))
+    ahead = 0.0 if tilt else forward_deg(positions, turns)
+    if ahead:
+        axis = "+y" if ahead > 0 else "-y"
+        text = f"{device_frame} moves along its {axis} axis: REP 103 has x forward (scenes are right all the same)"
+        found.append(warnings.device_axes(device_frame, text, Weight.NOTE))
+    for name, texts in camera_warnings(rotations, ahead).items():
+        found += [warnings.camera_mount(topics[name], text) for text in texts]
+    return found
 
 
 def camera_warnings(rotations: Mapping[str, FloatArray], forward_deg: float = 0.0) -> dict[str, list[str]]:

@@ -1,27 +1,55 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is in a recording and what it is good for."""
+"""Everything ``inspect`` knows about a recording: topics, transforms, sensors, warnings, and a score."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from enum import Enum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from nucleus_bridge import warnings
 from nucleus_bridge.config import Config
-from nucleus_bridge.convert import CLOUD, IMAGE
-from nucleus_bridge.inspect.contradictions import clock_warnings, mounting_warnings
-from nucleus_bridge.inspect.health import Part, health
+from nucleus_bridge.errors import TransformError
+from nucleus_bridge.inspect.lidars import DERIVED, Why
+from nucleus_bridge.inspect.mounting import mount_findings
+from nucleus_bridge.inspect.recorded import recording_findings
 from nucleus_bridge.inspect.scan import DROP_PERIODS, Progress, Scan, Stream, scan_bag
-from nucleus_bridge.inspect.suggest import Suggestion, suggest
-from nucleus_bridge.inspect.tree import draw_tree
-from nucleus_bridge.inspect.trial import Trial, try_config
+from nucleus_bridge.inspect.suggest import Suggestion, device_track, suggest
+from nucleus_bridge.inspect.transforms import draw_tree, tree_parts
+from nucleus_bridge.inspect.trial import Counts, Part, Trial, health, try_config
+from nucleus_bridge.kinds import Kind
+from nucleus_bridge.model import FloatArray
 from nucleus_bridge.recordings import Recording, open_recording
+from nucleus_bridge.warnings import Code, Finding
 
-USABLE = "usable"
 _CLOCK_STEP_NS = 60e9
-"""A longer hole is a step of the clock or a pause: nobody knows how many messages would have been in it."""
-_SENSOR_TYPES = (*CLOUD, *IMAGE)
+"""A longer gap is a step of the clock or a pause: nobody knows how many messages would have been in it."""
+_SENSOR_KINDS: tuple[Kind, ...] = ("cloud", "image", "radar")
+
+
+class Verdict(Enum):
+    """What can be made of a sensor."""
+
+    USABLE = "usable"
+    USABLE_IF_STILL = "usable_if_still"
+    NOT_USED = "not_used"
+    NOT_USABLE = "not_usable"
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it comes out of ``convert``."""
+        return self in (Verdict.USABLE, Verdict.USABLE_IF_STILL)
+
+    @property
+    def words(self) -> str:
+        """The verdict for a person."""
+        return {"usable_if_still": "usable only if the device stood still"}.get(
+            self.value, self.value.replace("_", " ")
+        )
 
 
 @dataclass(frozen=True)
@@ -39,29 +67,39 @@ class TopicReport:
     latency_ms: tuple[float, float, float] | None
     backwards: int
     frames: tuple[str, ...]
+    is_sensor: bool = False
 
 
 @dataclass(frozen=True)
 class SensorReport:
-    """One lidar or camera: what it is like and whether it can be used.
+    """One lidar, camera or radar: what it is like and whether it can be used.
 
     Attributes:
-        verdict: Begins with ``usable``, or says what is missing and how to get it.
+        topic: Its topic.
+        name: Its name in the configuration, or ''.
+        kind: ``lidar``, ``camera`` or ``radar``.
+        verdict: Whether it can be used.
+        why: What it is used for, or what is missing and how to get it.
         facts: What was measured, as text by title.
-        warnings: What is unlikely about it.
+        notes: What else a person should know.
+        warnings: What contradicts itself.
+        reason: Why it is not used, where it is not.
     """
 
     topic: str
     name: str
     kind: str
-    verdict: str
+    verdict: Verdict
+    why: str
     facts: dict[str, str]
-    warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    warnings: list[Finding] = field(default_factory=list)
+    reason: Why | None = None
 
     @property
     def usable(self) -> bool:
         """Whether it comes out of ``convert``."""
-        return self.verdict.startswith(USABLE)
+        return self.verdict.is_usable
 
 
 @dataclass(frozen=True)
@@ -79,7 +117,8 @@ class BagReport:
     tree_parts: list[list[str]]
     sensors: list[SensorReport]
     left_out: dict[str, str]
-    warnings: list[str]
+    clocks_measured: bool
+    warnings: list[Finding]
     missing: list[str]
     trial: Trial
     parts: list[Part]
@@ -93,6 +132,16 @@ class BagReport:
     def usable(self) -> bool:
         """Whether scenes come of it."""
         return any(sensor.usable and sensor.kind == "lidar" for sensor in self.sensors)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as plain values; warnings as every command writes them."""
+        document = asdict(self)
+        document["warnings"] = [finding.as_json() for finding in self.warnings]
+        for made, sensor in zip(document["sensors"], self.sensors, strict=True):
+            made["verdict"] = sensor.verdict.value
+            made["reason"] = sensor.reason.value if sensor.reason else None
+            made["warnings"] = [finding.as_json() for finding in sensor.warnings]
+        return {**document, "score": self.score, "usable": self.usable}
 
 
 def _no_progress(share: float) -> None:
@@ -129,21 +178,27 @@ def study(path: Path | str, *, full: bool = False, progress: Progress = _no_prog
         return _report(bag, scan, suggestion, config, trial), suggestion
 
 
-def _report(bag: Recording, scan: Scan, suggestion: Suggestion, config: Config | None, trial: Trial) -> BagReport:
+def _report(bag: Recording, scan: Scan, made: Suggestion, config: Config | None, trial: Trial) -> BagReport:
     topics = [_topic(stream) for _, stream in sorted(scan.streams.items())]
-    mounting, warnings = mounting_warnings(scan, suggestion, config)
-    latencies = {t.topic: t.latency_ms[1] for t in topics if t.latency_ms and t.type in _SENSOR_TYPES}
-    for topic, facts in suggestion.lidars.items():
-        if topic in latencies:
-            latencies[topic] -= facts.after_stamp_ms
-    clocks = clock_warnings(latencies)
-    sensors = [_lidar(topic, scan, suggestion, trial) for topic in suggestion.lidars]
-    sensors += [_camera(topic, suggestion, trial, mounting) for topic in suggestion.cameras]
-    for sensor in sensors:
-        sensor.warnings.extend(clocks.get(sensor.topic, []))
-    warnings += [f"{text} ({count} times)" for text, count in scan.problems.items()]
-    parts_of_tree = _parts(scan)
+    findings = [
+        *recording_findings(bag, scan, made),
+        *made.findings,
+        *_mounting(made, config),
+        *_unused(made, trial),
+    ]
+    findings += [
+        Finding(Code.BAD_TRANSFORM, "topic", text.partition(":")[0], f"{text} ({count} times)", "fix its publisher")
+        for text, count in made.transforms.problems.items()
+    ]
+    findings = list(dict.fromkeys(findings))
+    sensors = [_lidar(topic, scan, made, trial, findings) for topic in made.lidars if topic not in made.names["radars"]]
+    sensors += [_camera(topic, made, trial, findings) for topic in made.cameras]
+    sensors += [_radar(topic, scan, made, trial, findings) for topic in made.radars]
     damage = [str(item) for item in bag.damage]
+    missing = list(made.missing)
+    if config is not None and not trial.frames:
+        first = next(iter(made.lidar_names))
+        missing.insert(0, f"no frame comes of the trial run: {trial.why_not(first) or 'no sweep was matched'}")
     return BagReport(
         path=str(bag.path),
         duration_s=(bag.end_ns - bag.start_ns) / 1e9,
@@ -152,108 +207,164 @@ def _report(bag: Recording, scan: Scan, suggestion: Suggestion, config: Config |
         read_s=scan.read_s,
         damage=damage,
         topics=topics,
-        tree=draw_tree(scan, bag.start_ns),
-        tree_parts=parts_of_tree,
+        tree=draw_tree(made.transforms, scan),
+        tree_parts=tree_parts(made.transforms.tree),
         sensors=sensors,
-        left_out=suggestion.left_out,
-        warnings=warnings,
-        missing=suggestion.missing,
+        left_out={topic: out.text for topic, out in made.left_out.items()},
+        clocks_measured=made.clocks.measured,
+        warnings=findings,
+        missing=missing,
         trial=trial,
-        parts=health(topics, sensors, warnings, damage, suggestion, trial),
+        parts=health(_counts(topics, sensors, made, trial, damage), findings, trial),
     )
+
+
+def _counts(
+    topics: Iterable[TopicReport], sensors: Iterable[SensorReport], made: Suggestion, trial: Trial, damage: list[str]
+) -> Counts:
+    sensors = list(sensors)
+    read = [topic for topic in topics if topic.is_sensor]
+    no_camera = (Why.SAME_CAMERA, Why.NO_PICTURE)
+    return Counts(
+        [s.usable for s in sensors if s.kind == "lidar" and s.name],
+        [s.usable for s in sensors if s.kind == "camera" and s.reason not in no_camera],
+        sum(sum(trial.losses.get(topic, {}).values()) for topic in made.lidar_names),
+        sum(topic.drops for topic in read),
+        sum(topic.read for topic in read),
+        made.frames.standing,
+        damage,
+    )
+
+
+def _unused(made: Suggestion, trial: Trial) -> list[Finding]:
+    """Name chosen cameras of which nothing reached a frame although frames came out."""
+    found = []
+    for topic, name in made.camera_names.items():
+        if trial.frames and not trial.used.get(name):
+            why = trial.why_not(topic) or "none is near a sweep"
+            found.append(warnings.camera_unused(topic, why, f"cameras.{name}.clock_offset_ms or offset_ms"))
+    return found
+
+
+def _mounting(made: Suggestion, config: Config | None) -> list[Finding]:
+    """Check how cameras and device are mounted."""
+    if config is None:
+        return []
+    rotations: dict[str, FloatArray] = {}
+    topics = {name: topic for topic, name in made.camera_names.items()}
+    for camera in config.cameras:
+        frame = made.cameras[topics[camera.name]].frame
+        if camera.frame_convention == "body":
+            continue  # named already, and turned
+        try:
+            rotations[camera.name] = made.transforms.tree.lookup(config.device_frame, frame, 0).rotation_xyzw
+        except TransformError:
+            continue
+    positions, turns = device_track(made)
+    return mount_findings(rotations, topics, config.world_frame, config.device_frame, positions, turns)
 
 
 def _topic(stream: Stream) -> TopicReport:
     steps = np.diff(stream.times).astype(np.float64)
     period = stream.period_ns
-    sensor = stream.info.type_name in _SENSOR_TYPES
-    holes = steps[steps > DROP_PERIODS * period] if period and sensor else steps[:0]
-    latency = None
-    if len(stream.stamps) == len(stream.logs) and len(stream.stamps):
-        late = (np.array(stream.logs) - np.array(stream.stamps)) / 1e6
-        latency = (float(late.min()), float(np.median(late)), float(late.max()))
+    sensor = any(kind in _SENSOR_KINDS for kind in stream.kinds)
+    gaps = steps[steps > DROP_PERIODS * period] if period and sensor else steps[:0]
+    late = stream.latencies_ms
+    latency = (float(late.min()), float(np.median(late)), float(late.max())) if len(late) else None
     return TopicReport(
-        topic=stream.info.name,
+        topic=stream.name,
         type=stream.info.type_name,
         count=stream.info.count,
         read=stream.seen,
         rate_hz=1e9 / period if period else 0.0,
-        gaps=len(holes),
-        drops=int(np.rint(holes[holes < _CLOCK_STEP_NS] / period - 1).sum()) if len(holes) else 0,
+        gaps=len(gaps),
+        drops=int(np.rint(gaps[gaps < _CLOCK_STEP_NS] / period - 1).sum()) if len(gaps) else 0,
         largest_gap_ms=float(steps.max()) / 1e6 if len(steps) else 0.0,
         latency_ms=latency,
         backwards=int((np.diff(np.array(stream.stamps, dtype=np.int64)) < 0).sum()),
         frames=tuple(sorted(stream.frames)),
+        is_sensor=sensor,
     )
 
 
-def _lidar(topic: str, scan: Scan, suggestion: Suggestion, trial: Trial) -> SensorReport:
-    facts, stream, name = suggestion.lidars[topic], scan.streams[topic], suggestion.lidar_names.get(topic, "")
+def _about(topic: str, findings: Iterable[Finding]) -> list[Finding]:
+    return [finding for finding in findings if finding.subject == "topic" and finding.name == topic]
+
+
+def _left_out(made: Suggestion, topic: str) -> tuple[Verdict, str, Why | None]:
+    out = made.left_out.get(topic)
+    return Verdict.NOT_USED, out.text if out else "", out.why if out else None
+
+
+def _lidar(topic: str, scan: Scan, made: Suggestion, trial: Trial, findings: list[Finding]) -> SensorReport:
+    facts, stream, name = made.lidars[topic], scan.streams[topic], made.lidar_names.get(topic, "")
     seen = facts.intensity_seen
     measured = {
         "frame": stream.frame_id,
-        "layout": ", ".join(facts.fields),
+        "layout": "; ".join([", ".join(facts.fields), *facts.notes]),
         "points a sweep": f"{facts.points}, {facts.nan_share:.1%} NaN, {facts.zero_share:.1%} at the origin",
         "farthest": f"{facts.farthest_m:.1f} m",
-        "point times": f"{facts.timing}; sweep of {facts.sweep_ms:.1f} ms",
+        "point times": f"{facts.times}; sweep of {facts.times.span_ms:.1f} ms",
         "intensity": f"{facts.intensity_field}: {seen[0]:g} to {seen[1]:g}" if seen else "none",
-        "poses": _coverage(scan, suggestion, stream, facts.sweep_ms),
+        "poses": _coverage(made, stream, facts.times.span_ms),
     }
-    warnings = list(facts.notes)
-    if not name:
-        return SensorReport(topic, "", "lidar", f"not used: {suggestion.left_out.get(topic, '')}", measured, warnings)
-    return SensorReport(topic, name, "lidar", _verdict(topic, name, suggestion, trial), measured, warnings)
+    notes, about = made.clocks.notes.get(topic, []), _about(topic, findings)
+    if name:
+        verdict, why = _verdict(topic, name, made, trial)
+        return SensorReport(topic, name, "lidar", verdict, why, measured, list(notes), about)
+    verdict, why, reason = _left_out(made, topic)
+    kind = "cloud" if reason in DERIVED else "lidar"
+    return SensorReport(topic, "", kind, verdict, why, measured, list(notes), about, reason)
 
 
-def _coverage(scan: Scan, suggestion: Suggestion, stream: Stream, sweep_ms: float) -> str:
+def _coverage(made: Suggestion, stream: Stream, sweep_ms: float) -> str:
     """Count the sweeps whose whole duration has a pose in the world frame."""
-    world = str(suggestion.values.get("world_frame", ""))
-    if not world or not stream.stamps:
+    world, stamps = made.frames.world, made.clocks.corrected(stream).tolist()
+    if not world or not stamps:
         return "none"
     if world == stream.frame_id:
         return "none: no transform has this frame, points can only stay in the sensor's own frame"
-    last_ns = round(sweep_ms * 1e6)
-    covered = sum(
-        scan.tree.availability(world, stream.frame_id, stamp, stamp + last_ns) is None for stamp in stream.stamps
-    )
-    return f"{covered} of {len(stream.stamps)} sweeps have their poses in {world!r}"
+    last_ns, tree = round(sweep_ms * 1e6), made.transforms.tree
+    covered = sum(tree.availability(world, stream.frame_id, stamp, stamp + last_ns) is None for stamp in stamps)
+    return f"{covered} of {len(stamps)} sweeps have their poses in {world!r}"
 
 
-def _camera(topic: str, suggestion: Suggestion, trial: Trial, mounting: dict[str, list[str]]) -> SensorReport:
-    facts, name = suggestion.cameras[topic], suggestion.camera_names.get(topic, "")
+def _camera(topic: str, made: Suggestion, trial: Trial, findings: list[Finding]) -> SensorReport:
+    facts, name = made.cameras[topic], made.camera_names.get(topic, "")
     measured = {
-        "frame": facts.optical_frame or facts.frame_id or "(empty)",
+        "frame": facts.frame or "(empty)",
         "images": f"{facts.size[0]} x {facts.size[1]} {facts.encoding}",
         "calibration": f"{facts.info_topic} ({facts.pairing}): {facts.model}" if facts.info_topic else "none",
     }
     if facts.rectified:
         measured["rectification"] = facts.rectified
-    warnings = [*facts.notes, *mounting.get(topic, [])]
+    notes = [*facts.notes, *made.clocks.notes.get(topic, [])]
+    about = [*_about(topic, findings), *(_about(facts.info_topic, findings) if facts.info_topic else [])]
     if not name:
-        return SensorReport(topic, "", "camera", f"not used: {suggestion.left_out.get(topic, '')}", measured, warnings)
-    offset = suggestion.values.get(f"cameras.{name}.offset_ms", 0.0)
-    measured["stamp - sweep stamp"] = f"{offset} ms"
-    return SensorReport(topic, name, "camera", _verdict(topic, name, suggestion, trial), measured, warnings)
+        verdict, why, reason = _left_out(made, topic)
+        return SensorReport(topic, "", "camera", verdict, why, measured, notes, about, reason)
+    offset = made.values.get(f"cameras.{name}.offset_ms")
+    measured["stamp - sweep stamp"] = "not measured" if offset is None else f"{offset} ms"
+    verdict, why = _verdict(topic, name, made, trial)
+    return SensorReport(topic, name, "camera", verdict, why, measured, notes, about)
 
 
-def _verdict(topic: str, name: str, suggestion: Suggestion, trial: Trial) -> str:
+def _radar(topic: str, scan: Scan, made: Suggestion, trial: Trial, findings: list[Finding]) -> SensorReport:
+    name, stream = made.names["radars"].get(topic, ""), scan.streams[topic]
+    measured = {"frame": stream.frame_id or "(empty)", "detections a scan": str(made.radars[topic])}
+    notes, about = list(made.clocks.notes.get(topic, [])), _about(topic, findings)
+    if not name:
+        verdict, why, reason = _left_out(made, topic)
+        return SensorReport(topic, "", "radar", verdict, why, measured, notes, about, reason)
+    verdict, why = _verdict(topic, name, made, trial)
+    return SensorReport(topic, name, "radar", verdict, why, measured, notes, about)
+
+
+def _verdict(topic: str, name: str, made: Suggestion, trial: Trial) -> tuple[Verdict, str]:
     used = trial.used.get(name, 0)
-    lost = trial.losses.get(topic, {})
-    causes = ", ".join(f"{count} {cause}" for cause, count in lost.items())
-    why = next((trial.reasons[cause] for cause in lost if cause in trial.reasons), "")
+    causes = ", ".join(f"{count} {cause}" for cause, count in trial.losses.get(topic, {}).items())
     if not used:
-        return f"not usable: {why or causes or 'no frame came of it in the trial run'}"
-    if suggestion.no_pose:
-        return f"{USABLE} only if the device stood still: {suggestion.no_pose}"
-    return f"{USABLE} ({used} frames in the trial run{f'; lost: {causes}' if causes else ''})"
-
-
-def _parts(scan: Scan) -> list[list[str]]:
-    """Group the frames by the root they hang from."""
-    groups: dict[str, list[str]] = {}
-    for frame in scan.tree.frames():
-        climbed = [frame]
-        while (parent := scan.tree.parent_of(climbed[-1])) is not None and parent not in climbed:
-            climbed.append(parent)
-        groups.setdefault(climbed[-1], []).append(frame)
-    return [groups[root] for root in sorted(groups)]
+        return Verdict.NOT_USABLE, trial.why_not(topic) or "no frame came of it in the trial run"
+    if made.frames.standing:
+        return Verdict.USABLE_IF_STILL, made.frames.standing
+    return Verdict.USABLE, f"{used} frames in the trial run{f'; lost: {causes}' if causes else ''}"

@@ -1,31 +1,80 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One pass over a recording, or over its beginning: stamps, transforms, and the first few messages of each sensor."""
+"""One pass over a recording: stamps, log times and frames of every topic, transforms, and samples of sensors."""
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
-from nucleus_bridge.convert import CLOUD, FIX, IMAGE, INFO
+from nucleus_bridge.decode import registry
 from nucleus_bridge.decode.cdr import peek_header
+from nucleus_bridge.decode.interface import Kind
 from nucleus_bridge.decode.tf import decode_transforms
-from nucleus_bridge.errors import DecodeError, TransformError
-from nucleus_bridge.geometry import TransformTree
-from nucleus_bridge.model import IntArray, Message
+from nucleus_bridge.errors import DecodeError
+from nucleus_bridge.model import FloatArray, IntArray, Message
 from nucleus_bridge.recordings import Recording, TopicInfo
 from nucleus_bridge.recordings.reorder import starts_with_header
 
-TF_TOPICS = {"/tf": False, "/tf_static": True}
 DROP_PERIODS = 1.5
-"""A longer hole between two stamps than this many periods means that messages are missing."""
+"""A longer gap between two stamps than this many periods means that messages are missing."""
 MAX_BYTES = 256_000_000
 """Payload that is read when not everything is asked for."""
-_KEPT = 5
+STATIC_TOPIC = "tf_static"
+SAMPLED = 12
+"""Samples of large messages that are looked at closely."""
+_UNREADABLE = -1
+_FIRST = 5
+_MAX_SAMPLE_BYTES = 64_000_000
+_SMALL = 2_000
+_PAIRED: tuple[Kind, ...] = ("cloud",)
+_LARGE: tuple[Kind, ...] = ("cloud", "image", "radar")
+_SAMPLED_KINDS: tuple[Kind, ...] = (*_LARGE, "calibration", "fix", "heading", "pose")
 
 Progress = Callable[[float], None]
+
+
+class Samples:
+    """Messages of one topic, spread evenly over all that came, without knowing how many will.
+
+    Args:
+        most: How many are kept at most.
+        pairs: Whether each one's successor is kept too (not counted in ``most``).
+    """
+
+    def __init__(self, most: int, *, pairs: bool = False) -> None:
+        self._most = 2 * most if pairs else most
+        self._pairs = pairs
+        self._every = 1
+        self._kept: list[tuple[int, Message]] = []
+        self._bytes = 0
+
+    def offer(self, number: int, message: Message) -> None:
+        """Keep a message if its number among all is one of those wanted."""
+        if not self._is_wanted(number):
+            return
+        self._kept.append((number, message))
+        self._bytes += len(message.data)
+        while len(self._kept) > self._most or (self._bytes > _MAX_SAMPLE_BYTES and len(self._kept) > 4):
+            self._every *= 2
+            self._kept = [(n, m) for n, m in self._kept if self._is_wanted(n)]
+            self._bytes = sum(len(m.data) for _, m in self._kept)
+
+    @property
+    def messages(self) -> list[Message]:
+        """All that are kept, in order."""
+        return [message for _, message in self._kept]
+
+    @property
+    def neighbours(self) -> list[tuple[Message, Message]]:
+        """Pairs that follow each other without a message between them."""
+        return [(a, b) for (n, a), (m, b) in zip(self._kept, self._kept[1:], strict=False) if m == n + 1]
+
+    def _is_wanted(self, number: int) -> bool:
+        return number % self._every == 0 or (self._pairs and (number - 1) % self._every == 0)
 
 
 @dataclass
@@ -34,29 +83,56 @@ class Stream:
 
     Attributes:
         info: The topic as the index has it.
+        kinds: What its type holds.
         seen: Messages read.
-        stamps: ``header.stamp`` of each in ns, by log time; empty for types without a header.
+        stamps: ``header.stamp`` of each in ns; -1 where it cannot be read; empty for types without a header.
         logs: Log time of each, ns.
         frames: How often each ``header.frame_id`` came.
         bytes: Payload read.
         first: The first few messages, of sensors only.
-        unreadable: Messages whose header could not be read.
+        samples: Messages spread over all that were read, of sensors only.
     """
 
     info: TopicInfo
+    kinds: tuple[Kind, ...] = ()
     seen: int = 0
     stamps: array[int] = field(default_factory=lambda: array("q"))
     logs: array[int] = field(default_factory=lambda: array("q"))
     frames: dict[str, int] = field(default_factory=dict)
     bytes: int = 0
     first: list[Message] = field(default_factory=list)
-    unreadable: int = 0
+    samples: Samples = field(default_factory=lambda: Samples(SAMPLED))
+
+    @property
+    def name(self) -> str:
+        """The topic."""
+        return self.info.name
+
+    @property
+    def has_stamps(self) -> bool:
+        """Whether its messages begin with a header."""
+        return len(self.stamps) > 0
+
+    @cached_property
+    def arrivals(self) -> tuple[IntArray, IntArray]:
+        """Stamps and log times of the messages whose stamp is set, in the order of arrival."""
+        stamps, logs = np.array(self.stamps, np.int64), np.array(self.logs, np.int64)
+        if len(stamps) != len(logs):
+            return np.empty(0, np.int64), np.empty(0, np.int64)
+        there = np.flatnonzero(stamps > 0)
+        order = there[np.argsort(logs[there], kind="stable")]
+        return stamps[order], logs[order]
+
+    @property
+    def unset(self) -> int:
+        """How many messages have a stamp of zero."""
+        return int((np.array(self.stamps, np.int64) == 0).sum())
 
     @property
     def times(self) -> IntArray:
         """Stamps where the type has them and they were set, else log times, ascending."""
-        times = np.sort(np.array(self.stamps or self.logs, dtype=np.int64))
-        return times[times > 0]
+        stamps, _ = self.arrivals
+        return np.sort(stamps if len(stamps) else np.array(self.logs, np.int64))
 
     @property
     def period_ns(self) -> float:
@@ -66,18 +142,69 @@ class Stream:
         return float(np.median(steps)) if len(steps) else 0.0
 
     @property
+    def latencies_ms(self) -> FloatArray:
+        """Log time - stamp of each message with a stamp, ms, in the order of arrival."""
+        stamps, logs = self.arrivals
+        return np.asarray((logs - stamps) / 1e6)
+
+    @property
     def frame_id(self) -> str:
         """The frame id that came most often."""
         return max(self.frames, key=lambda name: self.frames[name], default="")
 
 
 @dataclass
-class EdgeStamps:
-    """Stamps of one transform as they came."""
+class Track:
+    """One edge of transforms as one topic has it: every sample in the order in which it came.
 
+    Attributes:
+        topic: Where it was published.
+        parent: Parent frame.
+        child: Child frame.
+        static: Whether the topic is one of static transforms.
+    """
+
+    topic: str
     parent: str
+    child: str
     static: bool
-    stamps: array[int] = field(default_factory=lambda: array("q"))
+    _stamps: array[int] = field(default_factory=lambda: array("q"))
+    _logs: array[int] = field(default_factory=lambda: array("q"))
+    _values: array[float] = field(default_factory=lambda: array("d"))
+
+    def add(self, stamp_ns: int, log_ns: int, translation: tuple[float, ...], rotation_xyzw: tuple[float, ...]) -> None:
+        """Take in one sample."""
+        self._stamps.append(stamp_ns)
+        self._logs.append(log_ns)
+        self._values.extend((*translation, *rotation_xyzw))
+
+    def __len__(self) -> int:
+        """Count the samples."""
+        return len(self._stamps)
+
+    @cached_property
+    def _order(self) -> IntArray:
+        return np.argsort(np.array(self._logs, np.int64), kind="stable")
+
+    @cached_property
+    def stamps(self) -> IntArray:
+        """Stamps in the order of arrival, ns."""
+        return np.asarray(np.array(self._stamps, np.int64)[self._order])
+
+    @cached_property
+    def logs(self) -> IntArray:
+        """Log times in the order of arrival, ns."""
+        return np.asarray(np.array(self._logs, np.int64)[self._order])
+
+    @cached_property
+    def translations(self) -> FloatArray:
+        """Shape (n, 3), metres."""
+        return np.asarray(np.array(self._values).reshape(-1, 7)[self._order, :3])
+
+    @cached_property
+    def rotations(self) -> FloatArray:
+        """Shape (n, 4), x y z w, as published."""
+        return np.asarray(np.array(self._values).reshape(-1, 7)[self._order, 3:])
 
 
 @dataclass
@@ -86,29 +213,35 @@ class Scan:
 
     Attributes:
         streams: By topic.
-        tree: Every transform that was read.
-        edges: By child frame.
-        problems: Transforms that could not be used, each text once.
+        tracks: Edges of transforms by topic, parent and child, in the order in which they came.
+        problems: Messages of transforms that cannot be read, each text once.
+        texts: The last text on each topic of ``std_msgs/msg/String`` that may be a robot description.
         whole: Whether everything was read.
+        start_ns: Log time of the recording's first message.
         read_s: Seconds of log time that were read.
-        roots: Frames without a parent.
     """
 
     streams: dict[str, Stream]
-    tree: TransformTree
-    edges: dict[str, EdgeStamps] = field(default_factory=dict)
+    tracks: dict[tuple[str, str, str], Track] = field(default_factory=dict)
     problems: dict[str, int] = field(default_factory=dict)
+    texts: dict[str, Message] = field(default_factory=dict)
     whole: bool = True
+    start_ns: int = 0
     read_s: float = 0.0
 
-    @property
-    def roots(self) -> list[str]:
-        """Frames without a parent, sorted."""
-        return [frame for frame in self.tree.frames() if self.tree.parent_of(frame) is None]
+    def of_kind(self, kind: Kind) -> list[Stream]:
+        """Streams that may hold a kind and have messages, by topic name."""
+        return [s for _, s in sorted(self.streams.items()) if kind in s.kinds and s.info.count]
 
-    def of_type(self, types: tuple[str, ...]) -> list[Stream]:
-        """Streams of these types that have messages, by topic name."""
-        return [s for _, s in sorted(self.streams.items()) if s.info.type_name in types and s.info.count]
+
+def kinds_of(type_name: str) -> tuple[Kind, ...]:
+    """Return what the messages of a type hold, by the registry."""
+    return tuple(interface.kind for interface in registry.interfaces_of(type_name))
+
+
+def is_static_topic(topic: str) -> bool:
+    """Tell from its name whether a topic carries static transforms."""
+    return topic.rpartition("/")[2] == STATIC_TOPIC
 
 
 def sampled_messages(bag: Recording, topics: list[str], *, full: bool) -> Iterator[tuple[Message, bool]]:
@@ -125,10 +258,10 @@ def sampled_messages(bag: Recording, topics: list[str], *, full: bool) -> Iterat
 def scan_bag(bag: Recording, *, full: bool, progress: Progress) -> Scan:
     """Read a recording once: all of it when ``full`` or small, else its first ``MAX_BYTES`` of messages.
 
-    ``/tf_static`` is read to its end in any case where the index allows it cheaply: it is asked for alone.
+    Static transforms are read to their end in any case: the index finds them.
     """
-    streams = {topic.name: Stream(topic) for topic in bag.topics}
-    scan = Scan(streams, TransformTree())
+    streams = {topic.name: _stream(topic) for topic in bag.topics}
+    scan = Scan(streams, start_ns=bag.start_ns)
     readable = [topic.name for topic in bag.topics if topic.encoding == "cdr"]
     last_ns = bag.start_ns
     stopped = False
@@ -140,51 +273,75 @@ def scan_bag(bag: Recording, *, full: bool, progress: Progress) -> Scan:
             progress((message.log_ns - bag.start_ns) / (bag.end_ns - bag.start_ns))
     if stopped:
         scan.whole = False
-        late = streams.get("/tf_static")
-        if late is not None and late.seen < late.info.count and late.info.encoding == "cdr":
-            for message in bag.messages(["/tf_static"]):
-                _take_transforms(scan, message, static=True)
+        _read_rest_of_static(bag, scan)
     scan.read_s = (last_ns - bag.start_ns) / 1e9
     progress(1.0)
     return scan
 
 
+def _stream(topic: TopicInfo) -> Stream:
+    kinds = kinds_of(topic.type_name)
+    large = any(kind in _LARGE for kind in kinds)
+    samples = Samples(SAMPLED if large else _SMALL, pairs=any(kind in _PAIRED for kind in kinds))
+    return Stream(topic, kinds, samples=samples)
+
+
+def _read_rest_of_static(bag: Recording, scan: Scan) -> None:
+    late = [
+        stream
+        for stream in scan.streams.values()
+        if is_static_topic(stream.name) and "transforms" in stream.kinds and stream.seen < stream.info.count
+    ]
+    wanted = [stream.name for stream in late if stream.info.encoding == "cdr"]
+    if wanted:
+        scan.tracks = {key: track for key, track in scan.tracks.items() if key[0] not in wanted}
+        for message in bag.messages(wanted):
+            _take_transforms(scan, message)
+
+
 def _take(scan: Scan, message: Message) -> None:
     stream = scan.streams[message.topic]
+    number = stream.seen
     stream.seen += 1
     stream.bytes += len(message.data)
     stream.logs.append(message.log_ns)
-    if len(stream.first) < _KEPT and message.type_name in (*CLOUD, *IMAGE, *INFO, *FIX):
-        stream.first.append(message)
-    if message.topic in TF_TOPICS and message.type_name == "tf2_msgs/msg/TFMessage":
-        _take_transforms(scan, message, static=TF_TOPICS[message.topic])
-    elif starts_with_header(message.type_name, stream.info.definition):
-        try:
-            stamp_ns, frame_id = peek_header(message.data)
-        except DecodeError:
-            stream.unreadable += 1
-            return
-        stream.stamps.append(stamp_ns)
-        stream.frames[frame_id] = stream.frames.get(frame_id, 0) + 1
+    if any(kind in _SAMPLED_KINDS for kind in stream.kinds):
+        if len(stream.first) < _FIRST:
+            stream.first.append(message)
+        stream.samples.offer(number, message)
+    if "transforms" in stream.kinds:
+        _take_transforms(scan, message)
+        return
+    if message.topic.rpartition("/")[2] == "robot_description":
+        scan.texts[message.topic] = message
+    peek = _peek_of(message, stream)
+    if peek is None:
+        return
+    try:
+        stamp_ns, frame_id = peek(message.data)
+    except DecodeError:
+        stream.stamps.append(_UNREADABLE)
+        return
+    stream.stamps.append(stamp_ns)
+    stream.frames[frame_id] = stream.frames.get(frame_id, 0) + 1
 
 
-def _take_transforms(scan: Scan, message: Message, *, static: bool) -> None:
+def _peek_of(message: Message, stream: Stream) -> Callable[[bytes], tuple[int, str]] | None:
+    roles = registry.interfaces_of(message.type_name)
+    if roles:
+        return roles[0].peek
+    return peek_header if starts_with_header(message.type_name, stream.info.definition) else None
+
+
+def _take_transforms(scan: Scan, message: Message) -> None:
     try:
         samples = decode_transforms(message)
     except DecodeError as error:
         scan.problems[str(error)] = scan.problems.get(str(error), 0) + 1
         return
     for sample in samples:
-        try:
-            scan.tree.add(
-                sample.parent, sample.child, sample.stamp_ns, sample.translation, sample.rotation_xyzw, static=static
-            )
-        except TransformError as error:
-            text = f"{message.topic}: {sample.parent} -> {sample.child}: {error}"
-            scan.problems[text] = scan.problems.get(text, 0) + 1
-            continue
-        edge = scan.edges.get(sample.child)
-        if edge is None or edge.static != static:
-            edge = scan.edges[sample.child] = EdgeStamps(sample.parent, static)
-        edge.parent = sample.parent
-        edge.stamps.append(sample.stamp_ns)
+        key = (message.topic, sample.parent, sample.child)
+        track = scan.tracks.get(key)
+        if track is None:
+            track = scan.tracks[key] = Track(*key, static=is_static_topic(message.topic))
+        track.add(sample.stamp_ns, message.log_ns, sample.translation, sample.rotation_xyzw)

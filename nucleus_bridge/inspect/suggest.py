@@ -1,30 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which configuration suits a recording: every choice with its reason and its alternatives."""
+"""Choose a configuration by what a recording showed: sensors, frames, clocks, offsets, each with its reason."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from nucleus_bridge import warnings
 from nucleus_bridge.config import Config, config_from_values
-from nucleus_bridge.convert import CLOUD, FIX, IMU
-from nucleus_bridge.decode.navsat import decode_fix
-from nucleus_bridge.errors import DecodeError
-from nucleus_bridge.inspect.camera import CameraFacts, base_topic, camera_facts, looks_like_depth
-from nucleus_bridge.inspect.lidar import LidarFacts, lidar_facts
+from nucleus_bridge.config.settings import SyncConfig, TransformsConfig
+from nucleus_bridge.errors import TransformError
+from nucleus_bridge.geometry import quaternion
+from nucleus_bridge.inspect.cameras import (
+    CameraFacts,
+    StereoMount,
+    camera_facts,
+    choose_cameras,
+    infos_without_images,
+    is_body_frame,
+    stereo_mounts,
+)
+from nucleus_bridge.inspect.clocks import Clocks, compare_clocks
+from nucleus_bridge.inspect.clouds import CloudFacts, cloud_facts, radar_problem
+from nucleus_bridge.inspect.lidars import LeftOut, Why, choose_lidars, derived_findings, names_for
+from nucleus_bridge.inspect.mounting import forward_deg
+from nucleus_bridge.inspect.point_times import Times
+from nucleus_bridge.inspect.poses import Frames, choose_frames, with_description, with_poses
+from nucleus_bridge.inspect.satellites import judge_satellites, positions_of
 from nucleus_bridge.inspect.scan import Scan, Stream
+from nucleus_bridge.inspect.sweeps import Parts, corrected_by_evidence, corrected_by_name, find_parts
+from nucleus_bridge.inspect.transforms import Transforms, find_transforms, transform_findings
+from nucleus_bridge.model import FloatArray, IntArray
+from nucleus_bridge.warnings import Finding
 
-_WORLDS = ("map", "world", "odom", "enu", "local")
-_DEVICES = ("base_link", "base_footprint", "ego_vehicle", "ego", "body", "vehicle", "chassis")
-_GET_POSE = "record /tf and /tf_static with an odometry or a localisation running, from a fixed frame down to this one"
-_FILES = ("jpeg", "png")
-_PLAIN = {
-    "points", "point_cloud", "pointcloud", "pointcloud2", "cloud", "raw", "image", "image_raw", "image_color", "color",
-    "image_rect", "image_rect_color", "compressed", "camera_info", "sensing", "sensors", "sensor", "drivers", "lidar",
-    "camera", "cam", "velodyne_points", "points_raw", "rgb", "cloud_node",
-}  # fmt: skip
+_SYNC = SyncConfig()
+_MAX_TRACK = 200
 
 
 @dataclass
@@ -33,25 +45,42 @@ class Suggestion:
 
     Attributes:
         values: Parameters by dotted name.
-        reasons: Comment lines by dotted name (or by group, as ``lidars.top``).
-        no_pose: Why there is no moving pose of the first lidar, and how to get it; '' when there is.
+        reasons: Comment lines by dotted name.
+        extras: Lines that only need to be uncommented, each group with its reason first.
+        frames: World, device and what is missing between them.
+        transforms: The transforms that the sensors hang from.
+        clocks: What the comparison of clocks gave.
+        findings: Warnings.
         missing: What stands in the way of a full scene, and how to get it.
         lidars: What was seen of each cloud topic.
         cameras: What was seen of each image topic.
-        lidar_names: Name of each chosen cloud topic.
-        camera_names: Name of each chosen image topic.
+        names: Name of each chosen topic, by group (``lidars``, ``cameras``, ``radars``).
         left_out: Why a sensor topic was not chosen.
     """
 
+    transforms: Transforms
     values: dict[str, object] = field(default_factory=dict)
     reasons: dict[str, list[str]] = field(default_factory=dict)
-    no_pose: str = ""
+    extras: list[list[str]] = field(default_factory=list)
+    frames: Frames = field(default_factory=Frames)
+    clocks: Clocks = field(default_factory=Clocks)
+    findings: list[Finding] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
-    lidars: dict[str, LidarFacts] = field(default_factory=dict)
+    lidars: dict[str, CloudFacts] = field(default_factory=dict)
     cameras: dict[str, CameraFacts] = field(default_factory=dict)
-    lidar_names: dict[str, str] = field(default_factory=dict)
-    camera_names: dict[str, str] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
+    radars: dict[str, int] = field(default_factory=dict)
+    names: dict[str, dict[str, str]] = field(default_factory=dict)
+    left_out: dict[str, LeftOut] = field(default_factory=dict)
+
+    @property
+    def lidar_names(self) -> dict[str, str]:
+        """Name of each chosen cloud topic."""
+        return self.names.get("lidars", {})
+
+    @property
+    def camera_names(self) -> dict[str, str]:
+        """Name of each chosen image topic."""
+        return self.names.get("cameras", {})
 
     def config(self) -> Config | None:
         """Return the checked configuration; None when there is no lidar to build on."""
@@ -62,53 +91,96 @@ class Suggestion:
         self.values[key] = value
         self.reasons[key] = [reason for reason in reasons if reason]
 
+    def section_of(self, topic: str) -> str:
+        """Return the section of the configuration that a topic has, such as ``lidars.top``, or ''."""
+        return next((f"{group}.{names[topic]}" for group, names in self.names.items() if topic in names), "")
+
 
 def suggest(scan: Scan) -> Suggestion:
     """Choose a configuration by what a scan saw."""
-    suggestion = Suggestion()
-    clouds = {stream.info.name: stream for stream in scan.of_type(CLOUD)}
-    suggestion.lidars = {topic: lidar_facts(stream) for topic, stream in clouds.items()}
-    suggestion.cameras = {facts.image_topic: facts for facts in camera_facts(scan)}
-    chosen = _choose_lidars(suggestion, clouds)
+    clouds = {stream.name: stream for stream in scan.of_kind("cloud")}
+    sensors = [*clouds.values(), *scan.of_kind("image"), *scan.of_kind("radar")]
+    transforms = _transforms(scan, sensors, 0)
+    made = Suggestion(transforms)
+    made.lidars = {topic: cloud_facts(stream) for topic, stream in clouds.items()}
+    moving = _moving_frames(transforms, sensors)
+    made.clocks = compare_clocks(scan, transforms, made.lidars, moving, _SYNC.wait_s)
+    if made.clocks.transforms_offset_ms:
+        offset_ns = round(made.clocks.transforms_offset_ms * 1e6)
+        made.transforms = transforms = _transforms(scan, sensors, offset_ns)
+    chosen, made.left_out = choose_lidars(scan, transforms, made.lidars)
+    made.cameras = {facts.image_topic: facts for facts in camera_facts(scan, transforms)}
+    pictures, left = choose_cameras(made.cameras)
+    made.left_out.update(left)
+    _missing(made, scan, chosen)
+    made.frames = choose_frames(scan, transforms, clouds[chosen[0]] if chosen else None)
+    made.findings += made.clocks.findings
+    made.findings += transform_findings(transforms, moving)
+    made.findings += derived_findings(made.left_out)
+    _name_sensors(made, scan, chosen, pictures)
+    _frames(made)
+    reference = _Reference(made, scan, chosen)
+    made.put("lidar_names", list(made.lidar_names.values()), _order_reason(chosen))
+    for topic, name in made.lidar_names.items():
+        _lidar(made, name, clouds[topic], reference)
+    if made.camera_names:
+        made.put("camera_names", list(made.camera_names.values()))
+    mounts = stereo_mounts(made.cameras, list(made.camera_names))
+    for topic, name in made.camera_names.items():
+        _camera(made, name, scan.streams[topic], reference, mounts.get(topic))
+    _radars(made, scan, reference)
+    _mounts(made, mounts)
+    _gps(made, scan)
+    _point_fields(made)
+    made.findings = [_addressed(made, finding) for finding in made.findings]
+    return made
+
+
+def _transforms(scan: Scan, sensors: list[Stream], offset_ns: int) -> Transforms:
+    """Put together what says where frames are: transforms, then a robot description, then a topic of poses."""
+    found = with_description(scan, find_transforms(scan, sensors, offset_ns=offset_ns))
+    return with_poses(scan, found, sensors)
+
+
+def _moving_frames(transforms: Transforms, sensors: Iterable[Stream]) -> list[str]:
+    """Return the child frames of every moving edge above a sensor; where sensors hang from none, of every one."""
+    found: dict[str, None] = {}
+    for stream in sensors:
+        found.update(dict.fromkeys(transforms.moving_above(stream.frame_id)))
+    return list(found) or sorted({track.child for track in transforms.tracks if not track.static})
+
+
+def _missing(made: Suggestion, scan: Scan, chosen: list[str]) -> None:
     if not chosen:
-        suggestion.missing.append(
-            "a lidar: no sensor_msgs/msg/PointCloud2 topic has usable clouds; record one (every frame needs a cloud)"
-        )
-    _frames(suggestion, scan, [clouds[topic] for topic in chosen])
-    if suggestion.no_pose:
-        suggestion.missing.insert(0, suggestion.no_pose)
-    suggestion.lidar_names = _names(chosen, "lidar", set())
-    cameras = _choose_cameras(suggestion)
-    suggestion.camera_names = _names(cameras, "camera", set(suggestion.lidar_names.values()) | {"lidar"})
-    suggestion.put("lidar_names", list(suggestion.lidar_names.values()), _order_reason(chosen))
-    for topic, name in suggestion.lidar_names.items():
-        _lidar(suggestion, name, clouds[topic], clouds[chosen[0]])
-    if suggestion.camera_names:
-        suggestion.put("camera_names", list(suggestion.camera_names.values()))
-    for topic, name in suggestion.camera_names.items():
-        _camera(suggestion, name, scan.streams[topic], clouds.get(chosen[0]) if chosen else None)
-    _gps(suggestion, scan)
-    _point_fields(suggestion)
-    return suggestion
+        made.missing.append("a lidar: no topic has usable clouds, and every frame needs one")
+    problems: dict[str, list[str]] = {}
+    for topic, out in made.left_out.items():
+        if topic in made.cameras and out.why in (Why.BROKEN, Why.NO_CALIBRATION):
+            space = topic.rpartition("/")[0] or topic
+            problems.setdefault(out.text.replace(space, "<their namespace>"), []).append(topic)
+    made.missing += [f"{', '.join(topics)}: {problem}" for problem, topics in problems.items()]
+    for topic in infos_without_images(scan, list(made.cameras.values())):
+        made.missing.append(f"{topic}: a calibration was recorded, the images that it belongs to were not")
 
 
-def _choose_lidars(suggestion: Suggestion, clouds: dict[str, Stream]) -> list[str]:
-    best: dict[str, str] = {}
-    for topic in sorted(clouds, key=lambda topic: (-suggestion.lidars[topic].points, not _is_main(topic), topic)):
-        facts, frame = suggestion.lidars[topic], clouds[topic].frame_id
-        if facts.problem:
-            suggestion.left_out[topic] = facts.problem
-        elif "radar" in topic:
-            suggestion.left_out[topic] = "its name says that it is a radar"
-        elif frame in best:
-            suggestion.left_out[topic] = f"same frame {frame!r} as {best[frame]}, which has more points"
+def _name_sensors(made: Suggestion, scan: Scan, chosen: list[str], pictures: list[str]) -> None:
+    taken = {"lidar"} if len(chosen) > 1 else set()
+    made.names["lidars"] = names_for(chosen, "lidar", taken)
+    taken = set(made.lidar_names.values()) | {"lidar"}
+    made.names["cameras"] = names_for(pictures, "camera", taken)
+    taken |= set(made.camera_names.values())
+    radars = []
+    for stream in scan.of_kind("radar"):
+        topic = stream.name
+        if topic in made.lidars and not made.lidars[topic].is_radar:
+            continue
+        problem, made.radars[topic] = radar_problem(stream)
+        if problem:
+            made.left_out[topic] = LeftOut(Why.BROKEN, problem)
         else:
-            best[frame] = topic
-    return list(best.values())
-
-
-def _is_main(topic: str) -> bool:
-    return any(word in topic.lower() for word in ("top", "main", "center", "centre", "roof"))
+            made.left_out.pop(topic, None)
+            radars.append(topic)
+    made.names["radars"] = names_for(radars, "radar", taken)
 
 
 def _order_reason(chosen: list[str]) -> str:
@@ -117,153 +189,262 @@ def _order_reason(chosen: list[str]) -> str:
     return f"the first has the most points a sweep and sets the frames; all {len(chosen)} are merged into one cloud"
 
 
-def _choose_cameras(suggestion: Suggestion) -> list[str]:
-    groups: dict[str, list[str]] = {}
-    problems: dict[str, list[str]] = {}
-    for topic, facts in suggestion.cameras.items():
-        if looks_like_depth(topic) or facts.encoding in ("16UC1", "32FC1"):
-            suggestion.left_out[topic] = "depth or something else than a picture"
-        elif facts.problem:
-            suggestion.left_out[topic] = facts.problem
-            problems.setdefault(facts.problem.replace(base_topic(topic), "<their namespace>"), []).append(topic)
-        else:
-            groups.setdefault(base_topic(topic), []).append(topic)
-    suggestion.missing += [f"{', '.join(topics)}: {problem}" for problem, topics in problems.items()]
-    chosen = []
-    for topics in groups.values():
-        topics.sort(key=lambda topic: (suggestion.cameras[topic].encoding not in _FILES, "rect" in topic, topic))
-        chosen.append(topics[0])
-        suggestion.left_out.update(dict.fromkeys(topics[1:], f"the same camera as {topics[0]}"))
-    return sorted(chosen)
-
-
-def _frames(suggestion: Suggestion, scan: Scan, lidars: list[Stream]) -> None:
-    """Choose world and device by climbing from the first lidar's frame."""
-    if not lidars:
+def _frames(made: Suggestion) -> None:
+    frames, transforms = made.frames, made.transforms
+    if not made.lidar_names:
         return
-    start = lidars[0].frame_id
-    above = [start]
-    tree = scan.tree
-    while above[-1] in tree.frames() and (parent := tree.parent_of(above[-1])) is not None and parent not in above:
-        above.append(parent)
-    moving = [i for i, frame in enumerate(above[:-1]) if not tree.is_static(frame)]
-    if len(above) == 1:
-        known = ", ".join(tree.frames()) or "none"
-        suggestion.no_pose = f"no pose: no transform has the lidar's frame {start!r} (there are: {known}); {_GET_POSE}"
-        suggestion.put("world_frame", start, f"NO POSE: {start!r} is in no transform, so the sensor's own frame it is.")
-        suggestion.put("device_frame", start, "the lidar itself")
+    made.put("world_frame", frames.world, *frames.world_reasons)
+    made.put("device_frame", frames.device, *frames.device_reasons)
+    made.findings += frames.findings
+    made.missing[:0] = frames.missing
+    made.extras += frames.extras
+    for key, value, reason in frames.values:
+        made.put(key, value, reason)
+    if not transforms.is_default:
+        if transforms.topics:
+            made.put("transforms.topics", list(transforms.topics), "the transforms that the sensors hang from")
+        if transforms.static_topics:
+            made.put("transforms.static_topics", list(transforms.static_topics), "their mounts")
+    if transforms.description and transforms.description != TransformsConfig().urdf_topic:
+        made.put("transforms.urdf", transforms.description, "it knows mounts that no transform says")
+    offset = made.clocks.transforms_offset_ms
+    if offset:
+        made.put("transforms.clock_offset_ms", offset, made.clocks.transforms_reason)
+        made.findings[:] = [
+            f.remedied() if f.code is warnings.Code.TF_CLOCK and f.remedy.startswith("transforms.") else f
+            for f in made.findings
+        ]
+
+
+class _Reference:
+    """The stamps that frames will have."""
+
+    def __init__(self, made: Suggestion, scan: Scan, chosen: list[str]) -> None:
+        self.stream = scan.streams[chosen[0]] if chosen else None
+        self.times: IntArray = np.empty(0, np.int64)
+        self.period_ns = 0.0
+        self.parts: dict[str, Parts] = {}
+        for topic in chosen:
+            parts = find_parts(made.lidars[topic], scan.streams[topic].period_ns)
+            if parts is not None:
+                self.parts[topic] = parts
+        if self.stream is None:
+            return
+        self.times = np.sort(made.clocks.corrected(self.stream))
+        if self.stream.name in self.parts and len(self.times):
+            groups = self.times // round(self.parts[self.stream.name].turn_ms * 1e6)
+            self.times = self.times[np.append(True, np.diff(groups) > 0)]
+        self.period_ns = float(np.median(np.diff(self.times))) if len(self.times) > 1 else 0.0
+
+
+def _clock(made: Suggestion, key: str, topic: str) -> None:
+    correction = made.clocks.corrections.get(topic)
+    if correction is None:
         return
-    world = next((frame for frame in _WORLDS if frame in above), above[-1])
-    device = above[moving[0]] if moving else above[-1]
-    named = [frame for frame in _DEVICES if frame in above[: above.index(world) or None]]
-    others = [frame for frame in above if frame != world]
-    suggestion.put(
-        "world_frame",
-        world,
-        f"above the lidar are {' <- '.join(reversed(above))}",
-        f"alternatives: {', '.join(reversed(others))}" if others else "",
-    )
-    if not moving:
-        suggestion.no_pose = (
-            f"no pose over time: every transform from {start!r} up to {above[-1]!r} is static; {_GET_POSE}"
-        )
-    suggestion.put(
-        "device_frame",
-        named[0] if named else device,
-        "the usual name" if named else ("the frame that moves" if moving else "the root; nothing moves"),
-        "what is below it is fixed to it" if moving else "",
-    )
+    if correction.by_log:
+        made.put(f"{key}.stamp_source", "log", correction.reason)
+    elif correction.offset_ms:
+        made.put(f"{key}.clock_offset_ms", correction.offset_ms, correction.reason)
 
 
-def _names(topics: list[str], kind: str, taken: set[str]) -> dict[str, str]:
-    names: dict[str, str] = {}
-    for topic in topics:
-        parts = [re.sub(r"[^A-Za-z0-9_]", "_", part) for part in topic.strip("/").split("/")]
-        telling = [part for part in parts if part.lower() not in _PLAIN and not part.startswith("image_rect")]
-        name = telling[-1] if telling else kind
-        if name in taken or name in ("frames", "self"):
-            name = f"{kind}_{name}"
-        number = 2
-        while name in names.values() or name in taken:
-            name = f"{name.rstrip('0123456789')}{number}"
-            number += 1
-        names[topic] = name
-    return names
-
-
-def _lidar(suggestion: Suggestion, name: str, stream: Stream, reference: Stream) -> None:
-    facts, key = suggestion.lidars[stream.info.name], f"lidars.{name}"
-    others = [f"{topic} ({why})" for topic, why in suggestion.left_out.items() if topic in suggestion.lidars]
-    suggestion.put(
+def _lidar(made: Suggestion, name: str, stream: Stream, reference: _Reference) -> None:
+    facts, key, topic = made.lidars[stream.name], f"lidars.{name}", stream.name
+    others = [f"{other} ({out.text})" for other, out in made.left_out.items() if other in made.lidars]
+    made.put(
         f"{key}.topic",
-        stream.info.name,
+        topic,
         f"{facts.points} points a sweep, frame {stream.frame_id!r}",
         f"left out: {'; '.join(others)}" if others else "",
     )
-    suggestion.put(f"{key}.intensity_field", facts.intensity_field, facts.intensity_reason)
-    suggestion.put(f"{key}.intensity_max", facts.intensity_max)
-    suggestion.put(f"{key}.time_field", facts.time_field, facts.timing, *facts.notes)
-    suggestion.put(f"{key}.stamp", "start", "as most drivers do; `end` if yours stamps the end of the sweep")
-    if stream is not reference:
-        offset, spread = stamp_offset_ms(stream, reference)
-        measured = f"median of its stamps against the first lidar's, spread {spread:.1f} ms"
-        suggestion.put(f"{key}.offset_ms", offset, measured)
-        suggestion.put(f"{key}.tolerance_ms", _tolerance(stream, reference, spread), "half the shorter period")
+    _clock(made, key, topic)
+    made.put(f"{key}.intensity_field", facts.intensity_field, facts.intensity_reason)
+    made.put(f"{key}.intensity_max", facts.intensity_max)
+    _point_times(made, key, stream, facts)
+    _moment(made, key, topic)
+    _deskewed(made, key, topic, facts)
+    parts = reference.parts.get(topic)
+    if parts is not None:
+        line = f"{key}.accumulate_ms: {parts.turn_ms}"
+        finding = warnings.sweep_in_parts(topic, parts.count, parts.degrees, line)
+        made.put(f"{key}.accumulate_ms", parts.turn_ms, finding.text)
+        made.findings.append(finding.remedied())
+    if stream is not reference.stream:
+        _pair(made, key, stream, reference, "median of its stamps against the first lidar's, spread {spread:.1f} ms")
 
 
-def _camera(suggestion: Suggestion, name: str, stream: Stream, reference: Stream | None) -> None:
-    facts, key = suggestion.cameras[stream.info.name], f"cameras.{name}"
-    same = [topic for topic, why in suggestion.left_out.items() if why.endswith(f" {facts.image_topic}")]
-    suggestion.put(
+def _point_times(made: Suggestion, key: str, stream: Stream, facts: CloudFacts) -> None:
+    times, topic = facts.times, stream.name
+    period_ms = stream.period_ns / 1e6
+    usable = times.verdict is Times.GOOD
+    made.put(f"{key}.time_field", times.field if usable else "none", str(times), *facts.notes)
+    if usable:
+        reference = "absolute" if times.is_absolute else "stamp"
+        made.put(f"{key}.time_unit", times.unit, f"with it a sweep takes {times.span_ms:.1f} ms of {period_ms:.1f} ms")
+        made.put(f"{key}.time_reference", reference)
+    if times.verdict is Times.NO_UNIT:
+        span = f"{times.raw[0]:g} to {times.raw[1]:g}"
+        finding = warnings.point_time_span(topic, times.field, span, period_ms, f"{key}.time_field: none")
+        made.findings.append(finding)
+    elif times.verdict is Times.FAR:
+        apart = times.first_ms if times.first_ms > 0 else times.last_ms
+        made.findings.append(warnings.point_time_far(topic, times.field, apart, f"{key}.time_field: none"))
+    if usable and times.outliers:
+        share = times.outliers / times.looked_at
+        made.findings.append(warnings.point_time_outliers(topic, times.field, times.outliers, share, times.farthest_ms))
+
+
+def _moment(made: Suggestion, key: str, topic: str) -> None:
+    by_log = made.clocks.corrections.get(topic)
+    if by_log is not None and by_log.by_log:
+        made.put(f"{key}.stamp", "end", "a cloud is recorded when its sweep is over")
+        return
+    moment, reason = made.clocks.moments.get(topic, ("start", "as most drivers do; `end` if yours stamps its end"))
+    made.put(f"{key}.stamp", moment, reason)
+    if moment != "start":
+        made.findings[:] = [
+            f.remedied() if f.code is warnings.Code.STAMP_END and f.name == topic else f for f in made.findings
+        ]
+
+
+def _deskewed(made: Suggestion, key: str, topic: str, facts: CloudFacts) -> None:
+    if not facts.times.is_good:
+        return
+    word = corrected_by_name(topic)
+    why = f"its name says {word}" if word else ""
+    if not why and made.frames.moves:
+        shift_ns = round(getattr(made.clocks.corrections.get(topic), "offset_ms", 0.0) * 1e6)
+        frame = facts.clouds[0].sweep.frame_id
+        why = corrected_by_evidence(facts, facts.times, frame, made.frames.world, made.transforms, shift_ns)
+    if why:
+        finding = warnings.already_deskewed(topic, why, f"{key}.deskew: false")
+        made.put(f"{key}.deskew", False, finding.text)
+        made.findings.append(finding.remedied())
+
+
+def _camera(made: Suggestion, name: str, stream: Stream, reference: _Reference, mount: StereoMount | None) -> None:
+    facts, key, topic = made.cameras[stream.name], f"cameras.{name}", stream.name
+    same = [other for other, out in made.left_out.items() if out.why is Why.SAME_CAMERA and out.other == topic]
+    made.put(
         f"{key}.image_topic",
-        facts.image_topic,
+        topic,
         f"{facts.size[0]} x {facts.size[1]} {facts.encoding}, frame {facts.frame_id!r}",
         f"alternatives: {', '.join(same)}" if same else "",
     )
-    suggestion.put(f"{key}.info_topic", facts.info_topic, f"{facts.pairing}; {facts.model}", facts.rectified)
-    suggestion.put(f"{key}.optical_frame", facts.optical_frame, *(facts.notes or ("empty: the images' own frame id",)))
-    if reference is not None:
-        offset, spread = stamp_offset_ms(stream, reference)
-        measured = f"median of image stamp - nearest sweep stamp; 95 % are within {spread:.1f} ms of it"
-        suggestion.put(f"{key}.offset_ms", offset, measured)
-        suggestion.put(f"{key}.tolerance_ms", _tolerance(stream, reference, spread), "half the shorter period")
-    suggestion.put(f"{key}.required", False, "true drops frames without an image of this camera")
+    made.put(f"{key}.info_topic", facts.info_topic, f"{facts.pairing}; {facts.model}", facts.rectified)
+    if mount is not None:
+        child = f"{name}_optical_by_baseline"
+        made.put(f"{key}.optical_frame", child, "its own frame, made of the baseline in P: see mounts")
+    else:
+        made.put(f"{key}.optical_frame", facts.optical_frame, *(facts.notes or ("empty: the images' own frame id",)))
+    if is_body_frame(made.transforms, made.frames.device, facts):
+        finding = warnings.camera_body_frame(facts.frame, topic, f"{key}.frame_convention: body")
+        made.put(f"{key}.frame_convention", "body", finding.text)
+        made.findings.append(finding.remedied())
+    _clock(made, key, topic)
+    _pictures(made, key, name, facts)
+    if reference.stream is not None:
+        _pair(
+            made, key, stream, reference, "median of image stamp - nearest sweep stamp; 95 % are within {spread:.1f} ms"
+        )
+    made.put(f"{key}.required", False, "true drops frames without an image of this camera")
 
 
-def stamp_offset_ms(stream: Stream, reference: Stream) -> tuple[float, float]:
-    """Return how far a stream's stamps are from the reference's nearest, and 95 % of the spread around that, in ms.
+def _pictures(made: Suggestion, key: str, name: str, facts: CameraFacts) -> None:
+    topic, seen = facts.image_topic, facts.pictures
+    if facts.implausible:
+        made.findings.append(warnings.camera_info_implausible(facts.info_topic, facts.implausible, name))
+    if seen.damaged:
+        made.findings.append(warnings.image_damaged(topic, seen.damaged, seen.looked_at, seen.damage))
+    if seen.orientation != 1:
+        made.findings.append(warnings.image_orientation(topic, seen.orientation))
+    if seen.largest and seen.bits < 16:
+        finding = warnings.image_dark(topic, seen.largest, seen.bits, name)
+        made.put(f"{key}.bit_depth", seen.bits, finding.text)
+        made.findings.append(finding.remedied())
+    if seen.stated_mosaic:
+        text = f"its files hold a Bayer mosaic ({seen.stated_mosaic}), as their format says; colours are restored"
+        made.findings.append(warnings.image_mosaic(topic, text, f"{key}.bayer: {seen.stated_mosaic}").remedied())
+    elif seen.mosaics:
+        patterns = " or ".join(seen.mosaics)
+        text = f"its gray pictures look like a Bayer mosaic ({patterns}), which their encoding does not say"
+        made.findings.append(warnings.image_mosaic(topic, text, f"{key}.bayer: {seen.mosaics[0]}"))
+        made.extras.append([text, f"{key}.bayer: {seen.mosaics[0]}"])
+
+
+def _radars(made: Suggestion, scan: Scan, reference: _Reference) -> None:
+    radars = made.names["radars"]
+    if radars and made.lidar_names:
+        made.put("radar_names", list(radars.values()))
+        for topic, name in radars.items():
+            stream, key = scan.streams[topic], f"radars.{name}"
+            made.put(f"{key}.topic", topic, f"{made.radars[topic]} detections a scan, frame {stream.frame_id!r}")
+            _clock(made, key, topic)
+            _pair(made, key, stream, reference, "median of its stamps against the sweeps', spread {spread:.1f} ms")
+
+
+def _mounts(made: Suggestion, mounts: dict[str, StereoMount]) -> None:
+    """Write the mounts of stereo pairs in one frame."""
+    names = []
+    for topic, mount in mounts.items():
+        name = made.camera_names[topic]
+        child, key = f"{name}_optical_by_baseline", f"mounts.{name}"
+        finding = warnings.stereo_one_frame(
+            topic,
+            mount.frame,
+            mount.baseline_m,
+            f"cameras.{name}.optical_frame: {child}, mount_names: [{name}], {key}.parent_frame: {mount.frame}, "
+            f"{key}.child_frame: {child}, {key}.xyz: {list(mount.xyz)}",
+        )
+        names.append(name)
+        made.put("mount_names", list(names), "mounts that no transform says")
+        made.put(f"{key}.parent_frame", mount.frame, finding.text)
+        made.put(f"{key}.child_frame", child)
+        made.put(f"{key}.xyz", list(mount.xyz), f"the baseline: {mount.baseline_m:.4f} m")
+        if abs(mount.quaternion_xyzw[3]) < 1.0 - 1e-9:
+            made.put(f"{key}.quaternion_xyzw", list(mount.quaternion_xyzw), "both rectifications R taken back")
+        made.findings.append(finding.remedied())
+
+
+def _pair(made: Suggestion, key: str, stream: Stream, reference: _Reference, measured: str) -> None:
+    """Write when a sensor's samples are wanted, counted from the reference's stamps."""
+    times = np.sort(made.clocks.corrected(stream))
+    steps = np.diff(times)
+    period_ns = float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
+    offset, spread = stamp_offset_ms(times, period_ns, reference.times, reference.period_ns)
+    made.put(f"{key}.offset_ms", offset, measured.format(spread=spread))
+    period_ms = min(reference.period_ns or 1e8, period_ns or 1e8) / 1e6
+    tolerance = round(float(np.clip(max(period_ms / 2, spread), 1.0, 5_000.0)), 1)
+    made.put(f"{key}.tolerance_ms", tolerance, "half the shorter period")
+
+
+def stamp_offset_ms(times: IntArray, period_ns: float, sweeps: IntArray, sweep_period_ns: float) -> tuple[float, float]:
+    """Return how far stamps are from the nearest of the reference, and 95 % of the spread around that, in ms.
 
     The offset is 0 where it is below a millisecond or too irregular to mean anything.
     """
-    times, sweeps = stream.times, reference.times
     if not len(times) or len(sweeps) < 2:
         return 0.0, 0.0
     place = np.clip(np.searchsorted(times, sweeps), 1, max(1, len(times) - 1))
     pairs = np.stack([times[np.minimum(place, len(times) - 1)], times[place - 1]]) - sweeps
     nearest = pairs[np.abs(pairs).argmin(axis=0), np.arange(len(sweeps))] / 1e6
-    near = nearest[np.abs(nearest) <= reference.period_ns / 1e6]
+    near = nearest[np.abs(nearest) <= sweep_period_ns / 1e6]
     if not len(near):
         return 0.0, 0.0
     median = float(np.median(near))
     spread = float(np.percentile(np.abs(near - median), 95))
-    period_ms = min(reference.period_ns, stream.period_ns or reference.period_ns) / 1e6
+    period_ms = min(sweep_period_ns, period_ns or sweep_period_ns) / 1e6
     if abs(median) < 1.0 or spread > period_ms / 4:
         return 0.0, float(np.percentile(np.abs(near), 95))
     return round(median, 1), spread
 
 
-def _tolerance(stream: Stream, reference: Stream, spread_ms: float) -> float:
-    period_ms = min(reference.period_ns or 1e8, stream.period_ns or 1e8) / 1e6
-    return round(float(np.clip(max(period_ms / 2, spread_ms), 1.0, 5_000.0)), 1)
-
-
-def _point_fields(suggestion: Suggestion) -> None:
-    names = list(suggestion.lidar_names.values())
+def _point_fields(made: Suggestion) -> None:
+    names = list(made.lidar_names.values())
     if not names:
         return
-    fields = ["intensity"] if all(suggestion.values[f"lidars.{name}.intensity_field"] for name in names) else []
+    fields = ["intensity"] if all(made.values[f"lidars.{name}.intensity_field"] for name in names) else []
     more = ["device"] if len(names) > 1 else []
-    suggestion.put(
+    made.put(
         "point_fields",
         [*fields, *more],
         "device numbers the lidars" if more else "",
@@ -272,23 +453,68 @@ def _point_fields(suggestion: Suggestion) -> None:
     )
 
 
-def _gps(suggestion: Suggestion, scan: Scan) -> None:
-    for stream in scan.of_type(FIX):
-        fixes = 0
-        for message in stream.first:
-            try:
-                fixes += decode_fix(message) is not None
-            except DecodeError:
-                continue
-        if fixes:
-            imus = [imu.info.name for imu in scan.of_type(IMU)]
-            heading = next((topic for topic in imus if "heading" in topic), "")
-            suggestion.put("gps.topic", stream.info.name, "has fixes")
-            suggestion.put(
-                "gps.heading_topic",
-                heading,
-                "its name says heading" if heading else "empty: the course over ground is the bearing",
-                f"Imu topics whose orientation may be in ENU: {', '.join(imus)}" if imus and not heading else "",
-            )
-            return
-        suggestion.left_out[stream.info.name] = "no fix in its first messages"
+def _gps(made: Suggestion, scan: Scan) -> None:
+    tree, world, device = made.transforms.tree, made.frames.world, made.frames.device
+
+    def places(stamps_ns: IntArray) -> FloatArray:
+        return tree.lookup_many(world, device, stamps_ns).translations
+
+    def yaw_of(frame: str) -> float:
+        try:
+            x = quaternion.rotate(tree.lookup(device, frame, 0).rotation_xyzw, np.array([1.0, 0.0, 0.0]))
+        except TransformError:
+            return 0.0
+        return float(np.degrees(np.arctan2(x[1], x[0])))
+
+    moves = bool(made.frames.moves and world and device)
+    found = judge_satellites(scan, positions_of(places) if moves else _nowhere, _ahead_deg(made), yaw_of)
+    made.findings += found.findings
+    made.left_out.update(found.left_out)
+    if found.fix_topic:
+        made.put("gps.topic", found.fix_topic, "has fixes")
+        made.put("gps.heading_topic", found.heading_topic, *found.reasons)
+
+
+def _nowhere(_stamps_ns: IntArray) -> FloatArray | None:
+    return None
+
+
+def device_track(made: Suggestion) -> tuple[FloatArray, FloatArray]:
+    """Sample the device's poses over the time that was read: positions (n, 3) and rotations (n, 4)."""
+    stamps = np.unique(
+        np.concatenate([np.empty(0, np.int64), *(t.stamps for t in made.transforms.tracks if not t.static)])
+    ) + round(made.clocks.transforms_offset_ms * 1e6)
+    picked = stamps[:: max(1, len(stamps) // _MAX_TRACK)] if len(stamps) else np.zeros(1, np.int64)
+    positions, rotations = [], []
+    for stamp_ns in picked.tolist():
+        try:
+            pose = made.transforms.tree.lookup(made.frames.world, made.frames.device, stamp_ns)
+        except TransformError:
+            continue
+        positions.append(pose.translation)
+        rotations.append(pose.rotation_xyzw)
+    return np.array(positions).reshape(-1, 3), np.array(rotations).reshape(-1, 4)
+
+
+def _ahead_deg(made: Suggestion) -> float:
+    """Return the azimuth in the device frame towards which it moves; 0 where it hardly does."""
+    positions, rotations = device_track(made)
+    ahead = forward_deg(positions, rotations)
+    if ahead or len(positions) < 2:
+        return ahead
+    steps = np.diff(positions, axis=0)
+    local = quaternion.rotate(quaternion.conjugate(rotations[:-1]), steps).sum(axis=0)
+    return 180.0 if local[0] < 0 and abs(local[0]) > 2 * abs(local[1]) else 0.0
+
+
+def _addressed(made: Suggestion, finding: Finding) -> Finding:
+    """Put the names that the configuration has into a remedy."""
+    section = made.section_of(finding.name)
+    if not section:
+        group = "lidars" if finding.name in made.lidars else "cameras" if finding.name in made.cameras else "gps"
+        section = group if group == "gps" else f"{group}.<name>"
+    remedy = finding.remedy.replace("<sensor>", section).replace("lidars.<name>", section)
+    addressed = replace(finding, remedy=remedy)
+    if finding.code is warnings.Code.SENSOR_CLOCK and finding.name in made.clocks.corrections:
+        return addressed.remedied() if made.section_of(finding.name) else addressed
+    return addressed

@@ -1,15 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``inspect`` found, as tables and paragraphs that any output can show."""
+"""What people read: the report as titled sections, and a suggested configuration as a commented parameter file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from nucleus_bridge.inspect.report import BagReport, TopicReport
+import yaml
+
+from nucleus_bridge.inspect.report import BagReport, SensorReport, TopicReport
+from nucleus_bridge.inspect.suggest import Suggestion
 from nucleus_bridge.validate.report import printable, printable_lines
+from nucleus_bridge.warnings import Weight
 
 _SECONDS_FROM_MS = 10_000.0
+_WIDTH = 110
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table.
+
+    Attributes:
+        cells: Its texts.
+        good: True or False for a verdict, None for what is neither.
+        is_warning: Whether it is a warning.
+    """
+
+    cells: tuple[str, ...]
+    good: bool | None = None
+    is_warning: bool = False
 
 
 @dataclass(frozen=True)
@@ -18,14 +39,17 @@ class Section:
 
     title: str
     header: tuple[str, ...] = ()
-    rows: tuple[tuple[str, ...], ...] = ()
+    rows: tuple[Row, ...] = ()
     text: str = ""
 
 
 def sections(report: BagReport) -> Iterator[Section]:
     """Arrange a report for a person, so that nothing in it can drive a terminal."""
     for section in _sections(report):
-        rows = tuple(tuple(printable(cell, len(cell)) for cell in row) for row in section.rows)
+        rows = tuple(
+            Row(tuple(printable(cell, len(cell)) for cell in row.cells), row.good, row.is_warning)
+            for row in section.rows
+        )
         yield Section(printable(section.title), section.header, rows, printable_lines(section.text))
 
 
@@ -40,26 +64,36 @@ def _sections(report: BagReport) -> Iterator[Section]:
     )  # fmt: skip
     if report.damage:
         yield Section("Damage", text="\n".join(report.damage))
-    header = ("topic", "type", "count", "Hz", "missing", "hole", "log - stamp", "frame")
+    header = ("topic", "type", "count", "Hz", "missing", "gap", "log - stamp", "frame")
     yield Section("Topics", header, tuple(_topic_row(topic) for topic in report.topics))
     yield Section("Transforms", text=report.tree)
     for sensor in report.sensors:
-        name = f"{sensor.kind} {sensor.name}".strip()
-        rows = [(title, value) for title, value in sensor.facts.items()]
-        rows += [("warning", warning) for warning in sensor.warnings]
-        yield Section(f"{name} ({sensor.topic})", ("", ""), (*rows, ("verdict", sensor.verdict)))
-    for title, texts in (("Warnings", report.warnings), ("Missing", report.missing)):
-        if texts:
-            yield Section(title, text="\n".join(texts))
-    parts = tuple((part.name, f"{part.points:.0f} of {part.most}", part.why) for part in report.parts)
+        yield _sensor(sensor)
+    if report.warnings:
+        order = sorted(report.warnings, key=lambda finding: -list(Weight).index(finding.weight))
+        yield Section("Warnings", text="\n".join(str(finding) for finding in order))
+    if report.missing:
+        yield Section("Missing", text="\n".join(report.missing))
+    parts = tuple(Row((part.name, f"{part.points:.0f} of {part.most}", part.why)) for part in report.parts)
     yield Section(f"Health {report.score} of 100", ("part", "points", "why"), parts)
+
+
+def _sensor(sensor: SensorReport) -> Section:
+    rows = [Row((title, value)) for title, value in sensor.facts.items()]
+    rows += [Row(("note", note)) for note in sensor.notes]
+    rows += [Row(("warning", f"{f.text} [{f.code.value}]"), is_warning=True) for f in sensor.warnings]
+    joint = {True: " (", False: ": "}[sensor.usable and bool(sensor.name)]
+    verdict = f"{sensor.verdict.words}{joint}{sensor.why}{')' if joint == ' (' else ''}"
+    name = f"{sensor.kind} {sensor.name}".strip()
+    return Section(f"{name} ({sensor.topic})", ("", ""), (*rows, Row(("verdict", verdict), good=sensor.usable)))
 
 
 def plain(section: Section) -> str:
     """Write a section without any terminal's help."""
     lines = [section.title]
     if section.rows:
-        table = [section.header, *section.rows] if any(section.header) else list(section.rows)
+        cells = [row.cells for row in section.rows]
+        table = [section.header, *cells] if any(section.header) else cells
         widths = [max(len(row[i]) for row in table) for i in range(len(table[0]) - 1)]
         lines += [
             "  "
@@ -71,21 +105,23 @@ def plain(section: Section) -> str:
     return "\n".join(lines)
 
 
-def _topic_row(topic: TopicReport) -> tuple[str, ...]:
-    latency = ""
+def _topic_row(topic: TopicReport) -> Row:
+    latency = "not measured" if topic.is_sensor else ""
     if topic.latency_ms is not None:
         latency = " ".join(_time(value) for value in topic.latency_ms)
         if max(abs(value) for value in topic.latency_ms) < _SECONDS_FROM_MS:
             latency = f"{'/'.join(f'{value:.0f}' for value in topic.latency_ms)} ms"
-    return (
-        topic.topic,
-        topic.type.rpartition("/")[2],
-        str(topic.count),
-        f"{topic.rate_hz:.1f}" if topic.rate_hz else "",
-        f"{topic.drops} in {topic.gaps}" if topic.gaps else "",
-        _time(topic.largest_gap_ms) if topic.largest_gap_ms else "",
-        latency,
-        ", ".join(topic.frames),
+    return Row(
+        (
+            topic.topic,
+            topic.type.rpartition("/")[2],
+            str(topic.count),
+            f"{topic.rate_hz:.1f}" if topic.rate_hz else "",
+            f"{topic.drops} in {topic.gaps}" if topic.gaps else "",
+            _time(topic.largest_gap_ms) if topic.largest_gap_ms else "",
+            latency,
+            ", ".join(topic.frames),
+        )
     )
 
 
@@ -94,3 +130,62 @@ def _time(milliseconds: float) -> str:
     if size < _SECONDS_FROM_MS:
         return f"{milliseconds:.0f} ms"
     return f"{milliseconds / 1e3:.0f} s" if size < 86_400_000 else f"{milliseconds / 86_400_000:.1f} days"
+
+
+def config_text(report: BagReport, suggestion: Suggestion) -> str:
+    """Write the parameter file; what is missing for a full scene stands loudly at its top."""
+    lines = [f"# Made by `nucleus-bridge init` for {_plain(report.path)}; every choice says why."]
+    if not report.whole:
+        lines += _comment(f"From its first {report.read_s:.1f} s of {report.duration_s:.1f} s.", "")
+    for text in suggestion.missing:
+        lines += ["#", *_comment(f"MISSING: {text}", "")]
+    for finding in report.warnings:
+        lines += ["#", *_comment(str(finding), "")]
+    for reason, *extra in suggestion.extras:
+        lines += ["#", *_comment(f"Uncomment below what is true of this: {reason}", "")]
+        lines += [f"#     {_plain(line)}" for line in extra]
+    lines += ["/**:", "  ros__parameters:"]
+    lines += _section(_nested(suggestion.values), suggestion.reasons, "", "    ")
+    for reason, *extra in suggestion.extras:
+        lines += _comment(reason, "    ")
+        lines += [f"    # {_plain(line)}" for line in extra]
+    text = "\n".join(lines) + "\n"
+    yaml.safe_load(text)
+    return text
+
+
+def _nested(values: Mapping[str, object]) -> dict[str, object]:
+    tree: dict[str, object] = {}
+    for key, value in values.items():
+        *path, last = key.split(".")
+        branch = tree
+        for part in path:
+            branch = branch.setdefault(part, {})  # type: ignore[assignment]
+        branch[last] = value
+    return tree
+
+
+def _section(tree: Mapping[str, object], reasons: Mapping[str, list[str]], prefix: str, lead: str) -> Iterator[str]:
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield f"{lead}{_scalar(key)}:"
+            yield from _section(value, reasons, f"{name}.", f"{lead}  ")
+            continue
+        for reason in reasons.get(name, []):
+            yield from _comment(reason, lead)
+        yield f"{lead}{_scalar(key)}: {_scalar(value)}"
+
+
+def _scalar(value: object) -> str:
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=False)
+    return text.strip().removesuffix("...").strip()
+
+
+def _comment(text: str, lead: str) -> list[str]:
+    return [f"{lead}# {line}" for line in textwrap.wrap(_plain(text), _WIDTH - len(lead), break_long_words=False)]
+
+
+def _plain(text: str) -> str:
+    """Keep what a recording says from ending a comment line."""
+    return "".join(character if character.isprintable() else "?" for character in text)

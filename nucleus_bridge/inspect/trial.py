@@ -1,20 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A trial run: the very pipeline that converts, fed with what is read of the recording, and what came of it."""
+"""A trial run: the very pipeline that converts, fed with what is read of the recording, and the score that follows."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from nucleus_bridge.config import Config
+from nucleus_bridge.convert import primed_pipeline
+from nucleus_bridge.errors import InputError
 from nucleus_bridge.inspect.scan import Progress, sampled_messages
-from nucleus_bridge.pipeline import Pipeline
 from nucleus_bridge.pipeline.events import Event, FrameReady
 from nucleus_bridge.pipeline.losses import is_expected
 from nucleus_bridge.recordings import Recording
+from nucleus_bridge.warnings import Finding, Weight
 
 MAX_FRAMES = 300
+_COSTS = {Weight.NOTE: 1, Weight.LOSS: 4, Weight.METRES: 20}
+_LIKELY = 20
 
 
 @dataclass(frozen=True)
@@ -23,10 +27,11 @@ class Trial:
 
     Attributes:
         frames: Frames that came out.
-        used: Frames that hold each lidar and camera, by name.
+        used: Frames that hold each sensor, by name.
         losses: What was lost by fault, by topic and cause.
         reasons: For each cause, the text of its first occurrence.
         whole: Whether the whole recording went in.
+        problem: Why nothing could be tried, or ''.
     """
 
     frames: int = 0
@@ -34,6 +39,14 @@ class Trial:
     losses: dict[str, dict[str, int]] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     whole: bool = True
+    problem: str = ""
+
+    def why_not(self, topic: str) -> str:
+        """Say what became of the messages of a topic that reached no frame."""
+        lost = self.losses.get(topic, {})
+        causes = ", ".join(f"{count} {cause}" for cause, count in lost.items())
+        why = next((self.reasons[cause] for cause in lost if cause in self.reasons), "")
+        return f"{causes} ({why})" if causes and why else why or causes or self.problem
 
 
 def try_config(bag: Recording, config: Config, *, full: bool, progress: Progress) -> Trial:
@@ -41,9 +54,10 @@ def try_config(bag: Recording, config: Config, *, full: bool, progress: Progress
 
     Unless ``full``, it ends after ``MAX_FRAMES`` frames or the part of a recording that a scan reads.
     """
-    pipeline = Pipeline(config)
-    infos = [camera.info_topic for camera in config.cameras if camera.info_topic and not camera.calibration_file]
-    pipeline.prime([*bag.messages(["/tf_static"]), *bag.first_messages(infos).values()])
+    try:
+        pipeline = primed_pipeline(bag, config)
+    except InputError as error:
+        return Trial(problem=str(error))
     used: Counter[str] = Counter()
     frames, stopped = 0, False
     for message, over in sampled_messages(bag, list(pipeline.topics), full=full):
@@ -67,6 +81,84 @@ def try_config(bag: Recording, config: Config, *, full: bool, progress: Progress
 def _count(events: Iterable[Event], used: Counter[str]) -> int:
     frames = [event.frame for event in events if isinstance(event, FrameReady)]
     for frame in frames:
-        used.update(posed.lidar for posed in frame.sweeps)
-        used.update(posed.camera for posed in frame.images)
+        used.update(name for name, _ in frame.samples)
     return len(frames)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of the score: so many points of at most so many, and why."""
+
+    name: str
+    points: float
+    most: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What the score is made of.
+
+    Attributes:
+        lidars: Chosen lidars: whether each can be used.
+        cameras: Cameras of the recording: whether each can be used.
+        sweeps_lost: Sweeps of the lidars that became no frame in the trial run.
+        missing: Clouds and images that gaps in the stamps show to be missing.
+        read: Clouds and images that were read.
+        standing: Why points are only right if the device stood still, or ''.
+        damage: What of the recording cannot be read.
+    """
+
+    lidars: Sequence[bool]
+    cameras: Sequence[bool]
+    sweeps_lost: int
+    missing: int
+    read: int
+    standing: str
+    damage: Sequence[str]
+
+
+def health(counts: Counts, findings: Sequence[Finding], trial: Trial) -> list[Part]:
+    """Give each part of the score its points: none for anything where no frame comes of the recording."""
+    parts = [
+        _share("lidars", 20, counts.lidars),
+        _poses(counts, trial),
+        _share("cameras", 15, counts.cameras),
+        _completeness(counts),
+        _likelihood(findings),
+        Part("undamaged", 0 if counts.damage else 5, 5, counts.damage[0] if counts.damage else "all of it can be read"),
+    ]
+    if trial.frames:
+        return parts
+    return [Part(part.name, 0, part.most, "no frame comes of this recording") for part in parts]
+
+
+def _share(name: str, most: int, good: Sequence[bool]) -> Part:
+    share = sum(good) / len(good) if good else 0.0
+    return Part(name, most * share, most, f"{sum(good)} of {len(good)} usable" if good else "there are none")
+
+
+def _poses(counts: Counts, trial: Trial) -> Part:
+    """Sweeps that became frames, of all sweeps that went in; nothing without a pose."""
+    if counts.standing:
+        return Part("poses", 0, 25, "the lidar has no pose over time")
+    total = trial.frames + counts.sweeps_lost
+    share = trial.frames / total if total else 0.0
+    return Part("poses", 25 * share, 25, f"{trial.frames} frames, {counts.sweeps_lost} sweeps lost in the trial run")
+
+
+def _completeness(counts: Counts) -> Part:
+    """Messages there, of those that should be; each percent missing costs a tenth."""
+    total = counts.missing + counts.read
+    points = 15 * max(0.0, 1 - 10 * counts.missing / total) if total else 0.0
+    return Part("completeness", points, 15, f"{counts.missing} clouds and images missing of {total}")
+
+
+def _likelihood(findings: Sequence[Finding]) -> Part:
+    cost = sum(_COSTS[finding.weight] for finding in findings)
+    metres = sum(finding.weight is Weight.METRES for finding in findings)
+    text = (
+        f"{len(findings)} {'warning' if len(findings) == 1 else 'warnings'}" if findings else "nothing looks unlikely"
+    )
+    more = f", {metres} of which may mean metres" if metres else ""
+    return Part("likelihood", max(0, _LIKELY - cost), _LIKELY, text + more)

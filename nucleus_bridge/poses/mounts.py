@@ -16,7 +16,7 @@ from nucleus_bridge.geometry.scalar_pose import Pose
 from nucleus_bridge.model import Message
 from nucleus_bridge.poses.calibration_files import pose_of, read_mount
 from nucleus_bridge.poses.source import Edge, PoseTopic, Rank
-from nucleus_bridge.warnings import Finding
+from nucleus_bridge.warnings import Code, Finding
 
 _FAR_M = 20.0
 _SAME_M, _SAME_DEG = 1e-6, 1e-5
@@ -51,7 +51,7 @@ class Mount:
         if away <= _FAR_M:
             return ()
         text = f"{self.name} puts {self.edge.child} {away:.1f} m from {self.edge.parent}; mounts are in metres"
-        return (Finding("mount_far", "frame", self.edge.child, text, f"{self.name}.xyz: metres"),)
+        return (Finding(Code.MOUNT_FAR, "frame", self.edge.child, text, f"{self.name}.xyz: metres"),)
 
     def initial(self) -> Iterable[Edge]:
         """Return its edge."""

@@ -17,7 +17,7 @@ from nucleus_bridge.poses import plausibility
 from nucleus_bridge.poses.local_level import GlobeOrigin
 from nucleus_bridge.poses.source import Edge, PoseTopic, Rank
 from nucleus_bridge.poses.trajectory_formats import read_trajectory
-from nucleus_bridge.warnings import Finding, Weight
+from nucleus_bridge.warnings import Code, Finding, Weight
 
 LEAD_NS = 120_000_000_000
 """From how long before the first stamp that is asked for poses are handed out: what the tree keeps."""
@@ -120,13 +120,13 @@ class FilePoses:
         spacing = self.spacing
         if spacing.duplicates:
             text = f"{self._file.name} has {spacing.duplicates} stamps again; the last pose of each counts"
-            yield Finding("pose_duplicates", "frame", self.child, text, f"check {self._file}", Weight.NOTE)
+            yield Finding(Code.POSE_DUPLICATES, "frame", self.child, text, f"check {self._file}", Weight.NOTE)
         if spacing.gaps:
             text = (
                 f"{self._file.name} has {spacing.gaps} {'gap' if spacing.gaps == 1 else 'gaps'}, "
                 f"the longest of {spacing.longest_s:.3f} s at {spacing.rate_hz:.1f} Hz"
             )
-            yield Finding("pose_gaps", "frame", self.child, text, f"check {self._file}", Weight.LOSS)
+            yield Finding(Code.POSE_GAPS, "frame", self.child, text, f"check {self._file}", Weight.LOSS)
 
     def _attitude_findings(self, of_device: FloatArray | None, *, is_order_assumed: bool) -> Iterator[Finding]:
         if of_device is None:
@@ -143,12 +143,12 @@ class FilePoses:
         frame, tilt = self.child, plausibility.tilt_deg(of_device)
         if is_order_assumed and plausibility.may_be_w_first(of_device):
             text = f"by {self._file.name} the device drives backwards all the time; with w first it drives forwards"
-            yield Finding("pose_attitude", "frame", frame, text, w_first, Weight.NOTE)
+            yield Finding(Code.POSE_ATTITUDE, "frame", frame, text, w_first, Weight.NOTE)
         elif tilt > _MAX_TILT_DEG:
             text = f"by {self._file.name} the z axis of the device is {tilt:.0f} degrees from up"
             remedy = f"{self.name}.child_frame: the frame whose poses these are (a camera's z axis points forward)"
-            yield Finding("pose_attitude", "frame", frame, text, remedy)
+            yield Finding(Code.POSE_ATTITUDE, "frame", frame, text, remedy)
         elif plausibility.is_inverse(of_device):
             text = f"by {self._file.name} the device moves sideways; as poses of {self.parent} in {frame} it does not"
             remedy = f"{self.name}.parent_frame: {frame}, {self.name}.child_frame: {self.parent}"
-            yield Finding("pose_inverse", "frame", frame, text, remedy)
+            yield Finding(Code.POSE_INVERSE, "frame", frame, text, remedy)

@@ -54,6 +54,31 @@ def test_the_demo_drive_converts_untouched(tmp_path: Path, variant: str) -> None
     assert convert(drive.bag, path, tmp_path) == 0
 
 
+def test_a_radar_is_offered_judged_and_tried(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = DriveOptions(seconds=1.0, points=1000, cameras=1, radars=1, image_width=320, image_height=200)
+    drive = make_drive(tmp_path, options)
+    (radar,) = load_config(init(drive.bag, tmp_path)).radars
+    assert radar.topic == drive.truth["radars"]["front"]["topic"]
+    report = inspect_bag(drive.bag)
+    (seen,) = (sensor for sensor in report.sensors if sensor.kind == "radar")
+    assert (seen.name, seen.usable) == (radar.name, True)
+    assert report.trial.used[radar.name] == report.trial.frames
+    assert not report.warnings
+
+
+def test_a_recording_of_which_no_frame_comes_is_status_1_and_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bag = recording().without("/tf_static").write(tmp_path / "bag")
+    path = tmp_path / "made.yaml"
+    assert main(["init", str(bag), "-o", str(path)]) == 1
+    said = capsys.readouterr().err
+    assert "missing: no frame comes of the trial run" in said
+    assert "[no_mount]" in said
+    assert "# mount_names: [lidar]" in path.read_text()  # only to be uncommented
+    assert load_config(path).world_frame == "map"
+
+
 def test_offsets_are_those_that_the_cameras_have(tmp_path: Path) -> None:
     drive = make_drive(tmp_path, DriveOptions(seconds=1.5, points=2000, cameras=2, image_width=320, image_height=200))
     config = load_config(init(drive.bag, tmp_path))
@@ -137,7 +162,7 @@ def test_without_a_lidar_it_fails_as_bad_input_and_says_what_is_missing(
 ) -> None:
     bag = recording().without("/points").write(tmp_path / "bag")
     assert main(["init", str(bag)]) == 2
-    assert "PointCloud2" in capsys.readouterr().err
+    assert "missing: a lidar" in capsys.readouterr().err
 
 
 def test_an_existing_file_is_not_replaced_unasked(tmp_path: Path) -> None:

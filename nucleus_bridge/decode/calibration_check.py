@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a camera's calibration can be that of its images: what no real camera has is said in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nucleus_bridge.decode.camera_info import CameraInfo
+from nucleus_bridge.decode.distortion import read_distortion
+from nucleus_bridge.errors import CalibrationError
+
+_FARTHEST_CENTRE = 0.25
+_SCALED_CENTRE = 0.12
+_SAME_SCALE = 0.04
+_NARROWEST, _WIDEST = 60.0, 0.12
+_WIDEST_FISHEYE = 0.08
+_MOST_ASPECT = 1.6
+_MOST_ZOOM = 4.0
+
+
+def implausible(info: CameraInfo, width: int, height: int, *, rectified: bool) -> str:
+    """Say what contradicts an image of this size, or itself, in a calibration; '' where nothing does.
+
+    Args:
+        info: The calibration.
+        width: Width of the image, pixels.
+        height: Height of the image, pixels.
+        rectified: Whether the image is rectified, so that P counts rather than K.
+    """
+    return next(_contradictions(info, width, height, rectified=rectified), "")
+
+
+def _contradictions(info: CameraInfo, width: int, height: int, *, rectified: bool) -> Iterator[str]:
+    name = "P" if rectified else "K"
+    if rectified:
+        fx, cx, fy, cy = (info.p[i] for i in (0, 2, 5, 6))
+    else:
+        fx, cx, fy, cy = (info.k[i] for i in (0, 2, 4, 5))
+    if fx == 0.0 or fy == 0.0:
+        return  # not calibrated at all, which is said elsewhere
+    if not rectified and (any(abs(info.k[i]) > 1e-6 for i in (3, 6, 7)) or abs(info.k[8] - 1.0) > 1e-6):
+        yield f"the last row of K is {info.k[6]:g} {info.k[7]:g} {info.k[8]:g} in place of 0 0 1: it may be transposed"
+    roi, bin_x, bin_y = info.roi, max(info.binning_x, 1), max(info.binning_y, 1)
+    seen_width, seen_height = (roi.width or info.width) / bin_x, (roi.height or info.height) / bin_y
+    scale_x, scale_y = seen_width / width if width else 1.0, seen_height / height if height else 1.0
+    cx, cy = (cx - roi.x_offset) / bin_x / scale_x, (cy - roi.y_offset) / bin_y / scale_y
+    fx, fy = fx / bin_x / scale_x, fy / bin_y / scale_y
+    where = f"{name} has its principal point at ({cx:.4g}, {cy:.4g}) in an image of {width} x {height}"
+    yield from _centre(cx / width, cy / height, where)
+    if not 1 / _MOST_ASPECT < fx / fy < _MOST_ASPECT:
+        yield f"{name} has focal lengths of {fx:.4g} and {fy:.4g} pixels, which no lens has"
+    fisheye = _is_fisheye(info)
+    widest = _WIDEST_FISHEYE if fisheye and not rectified else _WIDEST
+    if not widest < max(fx / width, fy / height) < _NARROWEST:
+        yield f"{name} has a focal length of {fx:.4g} pixels for an image of {width} x {height}"
+    zoom = info.p[0] / info.k[0] if info.k[0] > 0 and info.p[0] > 0 else 1.0
+    if not 1 / _MOST_ZOOM < zoom < _MOST_ZOOM and not fisheye:
+        yield f"K and P contradict each other: focal lengths {info.k[0]:.4g} and {info.p[0]:.4g} pixels"
+
+
+def _centre(x: float, y: float, where: str) -> Iterator[str]:
+    """Judge the principal point, in parts of the image's sides."""
+    if not (0.0 <= x <= 1.0 and 0.0 <= y <= 1.0):
+        yield f"{where}, outside of it"
+        return
+    off = max(abs(x - 0.5), abs(y - 0.5))
+    is_scaled = abs(x - y) < _SAME_SCALE and off > _SCALED_CENTRE
+    if is_scaled:
+        yield f"{where}: it fits images of {2 * x:.2g} times that size"
+    elif off > _FARTHEST_CENTRE:
+        yield f"{where}, far from its middle"
+
+
+def _is_fisheye(info: CameraInfo) -> bool:
+    try:
+        model, _ = read_distortion(info.distortion_model, info.d)
+    except CalibrationError:
+        return True  # unknown: it may be anything
+    return model in ("fisheye", "omnidirectional")

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is wrong with an image file or its pixels although a decoder takes it: cut data, a mosaic, a turn."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import Any, Literal, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Bayer = Literal["rggb", "bggr", "gbrg", "grbg"]
+BAYER: tuple[Bayer, ...] = ("rggb", "bggr", "gbrg", "grbg")
+
+_JPEG_START, _PNG_MAGIC, _JPEG_END = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"\xff\xd9"
+_FILL = 128  # what libjpeg makes of blocks for which there is no data
+_TAIL_ROWS = 16
+_TAKEN_OFF = 8
+_ORIENTATION_TAG = 0x0112
+_PATCH = 8
+_MOSAIC = 2.0
+_LEAST_CONTRAST = 2.0
+
+
+def damage_of(data: bytes) -> str:
+    """Decode a JPEG or PNG file and say what is missing in it; '' where it is whole, or another kind of file.
+
+    A JPEG that was cut and given an end marker decodes without an error: its rest is gray. Such a picture is decoded
+    again without its last bytes. Where the end of the data shows far above the lower edge, data is missing.
+    """
+    if data[:8] == _PNG_MAGIC:
+        return _png_damage(data)
+    if data[:3] != _JPEG_START:
+        return ""
+    picture = _decode(data)
+    if picture is None:
+        return "it cannot be decoded"
+    missing = _missing_rows(data, picture)
+    return f"its data ends {missing} rows above the lower edge of {len(picture)}" if missing else ""
+
+
+def _missing_rows(data: bytes, picture: NDArray[np.uint8]) -> int:
+    """Return how many rows of a decoded JPEG there is no data for."""
+    rows = picture.reshape(len(picture), -1)
+    is_fill = (rows == _FILL).all(axis=1)
+    missing = len(rows) - (int(np.flatnonzero(~is_fill)[-1]) + 1 if not is_fill.all() else 0)
+    if missing < _TAIL_ROWS:
+        return 0
+    shorter = _decode(data[: data.rfind(_JPEG_END) - _TAKEN_OFF] + _JPEG_END)
+    if shorter is None or shorter.shape != picture.shape:
+        return 0
+    changed = np.flatnonzero((shorter.reshape(len(rows), -1) != rows).any(axis=1))
+    return missing if len(changed) and int(changed[0]) <= len(rows) - missing else 0
+
+
+def orientation_of(data: bytes) -> int:
+    """Return the EXIF orientation of a JPEG file, 1 to 8; 1 where it says none."""
+    position = 2
+    while data[:3] == _JPEG_START and position + 4 <= len(data) and data[position] == 0xFF:
+        marker, length = data[position + 1], int.from_bytes(data[position + 2 : position + 4], "big")
+        if marker in (0xD9, 0xDA):
+            break
+        if marker == 0xE1 and data[position + 4 : position + 10] == b"Exif\0\0":
+            return _tiff_orientation(data[position + 10 : position + 2 + length])
+        position += 2 + length
+    return 1
+
+
+def mosaic_of(gray: NDArray[np.uint8]) -> tuple[Bayer, ...]:
+    """Return the Bayer patterns that a gray picture may be a mosaic of; () where it is none.
+
+    In a mosaic the four pixels of a square differ by their colour filters all over a coloured patch, while in a picture
+    they differ as neighbours do, now up, now down. The two greens are alike, which leaves two patterns.
+    """
+    height, width = (side // (2 * _PATCH) * (2 * _PATCH) for side in gray.shape[:2])
+    if height < 4 * _PATCH or width < 4 * _PATCH or gray.ndim != 2:
+        return ()
+    cells = gray[:height, :width].astype(np.float32).reshape(height // 2, 2, width // 2, 2).transpose(1, 3, 0, 2)
+    a, b, c, d = cells[0, 0], cells[0, 1], cells[1, 0], cells[1, 1]
+
+    def offset(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+        patches = (one - other).reshape(height // 2 // _PATCH, _PATCH, width // 2 // _PATCH, _PATCH)
+        return float(np.abs(patches.mean(axis=(1, 3))).mean())
+
+    slope = max(float(np.abs(np.diff(a, axis=1)).mean()), float(np.abs(np.diff(a, axis=0)).mean()), 0.5)
+    main, cross = offset(a, d), offset(b, c)
+    rest = min(offset(a, b), offset(c, d), offset(a, c), offset(b, d))
+    least = max(_LEAST_CONTRAST, _MOSAIC * slope)
+    if rest < least or max(main, cross) < least or min(main, cross) > 0.5 * rest:
+        return ()
+    return ("rggb", "bggr") if cross < main else ("gbrg", "grbg")
+
+
+def significant_bits(largest: int) -> int:
+    """Return how many bits 16-bit values up to this need, rounded up to what sensors have: 8, 10, 12, 14 or 16."""
+    return next((bits for bits in (8, 10, 12, 14) if largest < 1 << bits), 16)
+
+
+def _decode(data: bytes) -> NDArray[np.uint8] | None:
+    try:
+        return cast("NDArray[np.uint8] | None", cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED))
+    except cv2.error:
+        return None
+
+
+def _png_damage(data: bytes) -> str:
+    """Check the checksums and unpack the pixels of a PNG file."""
+    position, unpacker, pixels = 8, zlib.decompressobj(), 0
+    while position + 12 <= len(data):
+        (length,) = struct.unpack_from(">I", data, position)
+        name, content = data[position + 4 : position + 8], data[position + 8 : position + 8 + length]
+        if len(content) < length:
+            return f"its chunk {name.decode('ascii', 'replace')} is cut off"
+        (checksum,) = struct.unpack_from(">I", data, position + 8 + length)
+        if zlib.crc32(name + content) != checksum:
+            return f"the checksum of its chunk {name.decode('ascii', 'replace')} is wrong"
+        if name == b"IDAT":
+            try:
+                pixels += len(unpacker.decompress(content))
+            except zlib.error as error:
+                return f"its pixels cannot be unpacked: {error}"
+        position += 12 + length
+    return "" if unpacker.eof else f"its pixels end after {pixels} bytes"
+
+
+def _tiff_orientation(tiff: bytes) -> int:
+    try:
+        order = "<" if tiff[:2] == b"II" else ">"
+        (start,) = struct.unpack_from(f"{order}I", tiff, 4)
+        (entries,) = struct.unpack_from(f"{order}H", tiff, start)
+        for entry in range(entries):
+            tag, kind, _ = struct.unpack_from(f"{order}HHI", tiff, start + 2 + 12 * entry)
+            if tag == _ORIENTATION_TAG:
+                (value,) = struct.unpack_from(f"{order}{'H' if kind == 3 else 'I'}", tiff, start + 10 + 12 * entry)
+                return int(value) if 1 <= value <= 8 else 1
+    except struct.error:
+        pass
+    return 1
+
+
+def as_gray(picture: NDArray[Any]) -> NDArray[np.uint8] | None:
+    """Return a picture of one channel, or of three equal ones, as gray; None for a coloured one."""
+    if picture.ndim == 2:
+        return np.asarray(picture if picture.dtype == np.uint8 else (picture >> 8).astype(np.uint8))
+    one = picture[..., 0]
+    return one if picture.dtype == np.uint8 and all((picture[..., k] == one).all() for k in (1, 2)) else None

@@ -1,0 +1,352 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whose clock stamps what: log times and the other topics are the arbiters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from nucleus_bridge import warnings
+from nucleus_bridge.inspect.clouds import CloudFacts
+from nucleus_bridge.inspect.scan import Scan, Stream, Track
+from nucleus_bridge.inspect.transforms import Transforms, motion_of
+from nucleus_bridge.model import FloatArray, IntArray
+from nucleus_bridge.warnings import Finding, length_of_time
+
+Moment = Literal["start", "middle", "end"]
+
+AHEAD_MS = 5.0
+"""Stamps so much later than the log time are a proof: nothing is received before it is sent."""
+LATE_MS = 305.0
+"""A source may answer so late and be right; beyond it its clock may be behind."""
+SLOW_MS = 60.0
+_CLOCK_MS = 60_000.0
+_UNSTEADY_MS = 1_000.0
+_USUAL_DELAY_MS = 5.0
+_SET_NS = 1_000_000_000_000_000_000
+_STEPS_MS = (37_000.0, 18_000.0, 19_000.0)
+_QUARTER_HOUR_MS = 900_000.0
+_SNAP_MS = 250.0
+_LEAST_MESSAGES = 3
+_KINDS = ("cloud", "image", "radar", "fix", "heading", "pose")
+
+
+@dataclass(frozen=True)
+class Latency:
+    """How long after its stamps a topic is recorded.
+
+    Attributes:
+        low_ms: Median of log time - stamp, less the sweep that may lie between.
+        high_ms: Median of log time - stamp.
+        spread_ms: How much it varies: 90 % of the messages lie in so much.
+    """
+
+    low_ms: float
+    high_ms: float
+    spread_ms: float
+
+    def is_within(self, low_ms: float, high_ms: float) -> bool:
+        """Whether it may lie between two values."""
+        return self.low_ms <= high_ms and self.high_ms >= low_ms
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What makes a topic's stamps right.
+
+    Attributes:
+        offset_ms: To be added to its stamps.
+        by_log: Whether log times should stand for them.
+        reason: Why, for a comment.
+    """
+
+    offset_ms: float = 0.0
+    by_log: bool = False
+    reason: str = ""
+
+
+@dataclass
+class Clocks:
+    """What the comparison of clocks gave.
+
+    Attributes:
+        measured: Whether log times run with the stamps, so that they could be compared.
+        latencies: By topic.
+        corrections: By topic: what the configuration needs.
+        moments: By topic of a lidar: which moment of the sweep its stamps mark, with the reason.
+        transforms_offset_ms: To be added to the stamps of transforms.
+        transforms_reason: Why.
+        findings: Warnings.
+        notes: What is worth knowing and proves nothing, by topic.
+    """
+
+    measured: bool = False
+    latencies: dict[str, Latency] = field(default_factory=dict)
+    corrections: dict[str, Correction] = field(default_factory=dict)
+    moments: dict[str, tuple[Moment, str]] = field(default_factory=dict)
+    transforms_offset_ms: float = 0.0
+    transforms_reason: str = ""
+    findings: list[Finding] = field(default_factory=list)
+    notes: dict[str, list[str]] = field(default_factory=dict)
+
+    def corrected(self, stream: Stream) -> IntArray:
+        """Return a topic's stamps as the configuration makes them, ns, in the order of arrival."""
+        correction = self.corrections.get(stream.name, Correction())
+        if correction.by_log:
+            return np.sort(np.array(stream.logs, np.int64))
+        stamps, _ = stream.arrivals
+        return np.asarray(stamps + round(correction.offset_ms * 1e6))
+
+
+def compare_clocks(
+    scan: Scan, transforms: Transforms, facts: Mapping[str, CloudFacts], path: Iterable[str], wait_s: float
+) -> Clocks:
+    """Compare the clocks of sensors and of the transforms of these child frames."""
+    streams = [s for s in scan.streams.values() if any(kind in s.kinds for kind in _KINDS) and s.info.count]
+    clocks = Clocks()
+    for stream in streams:
+        latency = _latency(stream, facts.get(stream.name))
+        if latency is not None:
+            clocks.latencies[stream.name] = latency
+    tracks = [t for child in path for t in transforms.tracks_of(child) if not t.static and len(t) >= _LEAST_MESSAGES]
+    edges = {id(track): _latency_of(track.logs - track.stamps) for track in tracks}
+    known = [*clocks.latencies.values(), *edges.values()]
+    steady = [latency for latency in known if latency.spread_ms < _UNSTEADY_MS]
+    clocks.measured = 2 * len(steady) > len(known) > 0
+    _unset_stamps(streams, clocks)
+    if clocks.measured:
+        reference = _reference_ms(steady)
+        for stream in streams:
+            if stream.name in clocks.latencies:
+                _judge(stream, clocks, reference, streams, wait_s)
+        if abs(reference) < _CLOCK_MS:
+            _judge_tracks(tracks, edges, clocks, reference)
+            for topic, seen in facts.items():
+                if topic in clocks.latencies and topic not in clocks.corrections:
+                    _find_moment(scan.streams[topic], seen, clocks, reference)
+    for topic, seen in facts.items():
+        _moment_by_times(topic, seen, clocks)
+    clocks.findings += step_findings(streams, tracks)
+    return clocks
+
+
+def _latency(stream: Stream, facts: CloudFacts | None) -> Latency | None:
+    stamps, logs = stream.arrivals
+    if len(stamps) < _LEAST_MESSAGES:
+        return None
+    latency = _latency_of(logs - stamps)
+    sweep_ms = 0.0
+    if facts is not None and not facts.is_radar:
+        sweep_ms = max(facts.times.last_ms, 0.0) if facts.times.is_good else 1.1 * stream.period_ns / 1e6
+    return Latency(latency.high_ms - sweep_ms, latency.high_ms, latency.spread_ms)
+
+
+def _latency_of(late_ns: IntArray) -> Latency:
+    low, middle, high = np.percentile(late_ns / 1e6, (5, 50, 95))
+    return Latency(float(middle), float(middle), float(high - low))
+
+
+def _reference_ms(known: list[Latency]) -> float:
+    """Return the latency of the topics that agree with the log; where none does, of the largest group that agrees."""
+    good = [latency for latency in known if latency.is_within(-AHEAD_MS, LATE_MS)]
+    if good:
+        return float(np.median([min(max(latency.low_ms, 0.0), latency.high_ms) for latency in good]))
+    groups = [
+        [other for other in known if other.is_within(one.low_ms - LATE_MS, one.high_ms + LATE_MS)] for one in known
+    ]
+    return float(np.median([latency.low_ms for latency in max(groups, key=len)]))
+
+
+def _unset_stamps(streams: list[Stream], clocks: Clocks) -> None:
+    """Name topics whose stamps were never set, or come from a clock that counts from its start."""
+    for stream in streams:
+        unset, total = stream.unset, len(stream.stamps)
+        if not total:
+            continue
+        stamps, _ = stream.arrivals
+        if unset > total / 2:
+            text = f"{unset} of {total} stamps of {stream.name} are 0: the driver sets none"
+        elif len(stamps) and float(np.median(stamps)) < _SET_NS and float(np.median(stream.logs)) > _SET_NS:
+            since = length_of_time(float(np.median(stamps)) / 1e6)
+            text = f"stamps of {stream.name} count from the start of its clock ({since}), not from 1970"
+        else:
+            continue
+        clocks.corrections[stream.name] = Correction(by_log=True, reason=text)
+        clocks.findings.append(warnings.sensor_clock(stream.name, text, "<sensor>.stamp_source: log"))
+
+
+def _judge(stream: Stream, clocks: Clocks, reference: float, streams: list[Stream], wait_s: float) -> None:
+    topic, latency = stream.name, clocks.latencies[stream.name]
+    if topic in clocks.corrections or latency.spread_ms > _UNSTEADY_MS:
+        return
+    others = [value for name, value in clocks.latencies.items() if name != topic]
+    if not others and abs(reference - latency.low_ms) < 1.0:
+        return
+    if latency.high_ms - min(reference, 0.0) < -AHEAD_MS:
+        ahead = max(min(reference, _USUAL_DELAY_MS), 0.0) - latency.low_ms
+        offset = -_likely(ahead)
+        text = f"{topic} is stamped {length_of_time(ahead)} later than it was recorded: its clock is ahead"
+        _correct(clocks, topic, offset, text)
+    elif latency.low_ms - reference > LATE_MS:
+        _judge_late(stream, clocks, reference, streams, wait_s)
+    elif latency.low_ms - reference > SLOW_MS:
+        clocks.notes.setdefault(topic, []).append(
+            f"log time - stamp is {latency.low_ms:.0f} ms, the other topics' {reference:.0f} ms: it is slow to be "
+            f"published, or its clock is off by {latency.low_ms - reference:+.0f} ms"
+        )
+
+
+def _judge_late(stream: Stream, clocks: Clocks, reference: float, streams: list[Stream], wait_s: float) -> None:
+    topic = stream.name
+    behind = clocks.latencies[topic].low_ms - reference
+    if behind > _CLOCK_MS:
+        offset = _likely(behind)
+        text = f"stamps of {topic} are {length_of_time(behind)} behind those of the other topics: another clock"
+        _correct(clocks, topic, offset, text)
+        return
+    if behind > wait_s * 1e3:
+        clocks.findings.append(warnings.late_messages(topic, behind + reference, reference, wait_s))
+    if _starts_late(stream, streams, behind):
+        return
+    text = (
+        f"{topic} is recorded {length_of_time(behind + reference)} after its stamps, other topics "
+        f"{length_of_time(reference)}: it is slow to be published, or its clock is behind"
+    )
+    remedy = f"if it is the clock: <sensor>.clock_offset_ms: {_rounded(behind)}"
+    clocks.findings.append(warnings.sensor_clock(topic, text, remedy))
+
+
+def _starts_late(stream: Stream, streams: list[Stream], behind_ms: float) -> bool:
+    """Whether a topic's stamps begin with the others' and its log times later: its messages were on their way."""
+    starts = [
+        (int(stamps[0]), int(logs[0]))
+        for other in streams
+        if other is not stream
+        for stamps, logs in [other.arrivals]
+        if len(stamps)
+    ]
+    stamps, logs = stream.arrivals
+    if not starts or not len(stamps):
+        return False
+    by_stamp = (int(stamps[0]) - float(np.median([s for s, _ in starts]))) / 1e6
+    by_log = (int(logs[0]) - float(np.median([g for _, g in starts]))) / 1e6
+    return abs(by_stamp) < behind_ms / 4 and by_log > behind_ms / 2
+
+
+def _correct(clocks: Clocks, topic: str, offset_ms: float, text: str) -> None:
+    clocks.corrections[topic] = Correction(offset_ms, reason=text)
+    clocks.findings.append(warnings.sensor_clock(topic, text, f"<sensor>.clock_offset_ms: {offset_ms}"))
+
+
+def _likely(apart_ms: float) -> float:
+    """Round to what clocks usually differ by: TAI, GPS time, time zones; else to what log times can tell."""
+    for known in _STEPS_MS:
+        if abs(apart_ms - known) < _SNAP_MS:
+            return known
+    hours = round(apart_ms / _QUARTER_HOUR_MS) * _QUARTER_HOUR_MS
+    if hours and abs(apart_ms - hours) < 4 * _SNAP_MS:
+        return hours
+    return _rounded(apart_ms)
+
+
+def _rounded(milliseconds: float) -> float:
+    """Round to 10 ms: how long messages are on their way is not known better."""
+    return round(milliseconds / 10.0) * 10.0
+
+
+def _judge_tracks(tracks: list[Track], edges: Mapping[int, Latency], clocks: Clocks, reference: float) -> None:
+    """Judge the edges along which the device moves; those that stand may be stamped ahead, as AMCL does."""
+    ahead, offsets = [], []
+    for track in tracks:
+        motion = motion_of([track])
+        latency = edges[id(track)]
+        if latency.spread_ms > _UNSTEADY_MS:
+            continue
+        off = latency.high_ms - min(reference, 0.0)
+        matters = motion.extent_m > 0.3
+        if off < -AHEAD_MS and matters:
+            offset = _rounded(latency.high_ms - min(max(reference, 0.0), _USUAL_DELAY_MS))
+            ahead.append(warnings.tf_clock_ahead(track.child, -off, motion.speed, offset))
+            offsets.append(offset)
+        elif latency.high_ms - max(min(reference, LATE_MS), 0.0) > LATE_MS - 5.0 and latency.high_ms > LATE_MS:
+            offset = _rounded(latency.high_ms - max(reference, 0.0))
+            clocks.findings.append(
+                warnings.tf_clock_behind(track.child, latency.high_ms, reference, motion.speed, offset)
+            )
+    clocks.findings += ahead
+    if ahead and len(ahead) == len([t for t in tracks if motion_of([t]).extent_m > 0.3]):
+        clocks.transforms_offset_ms = float(np.median(offsets))
+        clocks.transforms_reason = ahead[0].text
+
+
+def _find_moment(stream: Stream, facts: CloudFacts, clocks: Clocks, reference: float) -> None:
+    """Find a lidar whose clouds are recorded before the sweep would be over that began at their stamps."""
+    times = facts.times
+    if not times.is_good or times.is_absolute or times.first_ms < -0.1 * times.span_ms:
+        return
+    late = stream.latencies_ms
+    soonest, usual = np.percentile(late, (5, 50))
+    if soonest > times.last_ms - 3.0 - 0.03 * times.span_ms or usual < -AHEAD_MS:
+        return
+    others = [
+        latency.low_ms
+        for topic, latency in clocks.latencies.items()
+        if topic != stream.name and latency.is_within(-AHEAD_MS, LATE_MS)
+    ]
+    typical = float(np.median(others)) if others else min(reference, _USUAL_DELAY_MS)
+    middle = float(usual) - times.span_ms / 2
+    moment: Moment = "end"
+    if middle > -2.0 and abs(middle - typical) < abs(float(usual) - typical):
+        moment = "middle"
+    finding = warnings.stamp_end(stream.name, float(usual), times.span_ms, moment, f"<sensor>.stamp: {moment}")
+    clocks.moments[stream.name] = (moment, finding.text)
+    clocks.findings.append(finding)
+
+
+def _moment_by_times(topic: str, facts: CloudFacts, clocks: Clocks) -> None:
+    """Read off absolute times which moment of the sweep the stamp marks."""
+    times = facts.times
+    if not times.is_good or not times.is_absolute or topic in clocks.moments or topic in clocks.corrections:
+        return
+    if abs(times.last_ms) < 0.15 * times.span_ms:
+        clocks.moments[topic] = ("end", "the last point has the time of the stamp")
+    elif abs(times.first_ms + times.last_ms) < 0.2 * times.span_ms:
+        clocks.moments[topic] = ("middle", "the stamp is in the middle of the points' times")
+
+
+def step_findings(streams: Iterable[Stream], tracks: Iterable[Track]) -> list[Finding]:
+    """Find clocks that were set back: stamps that stay below the highest one for several messages in a row."""
+    found = []
+    for stream in streams:
+        stamps, logs = stream.arrivals
+        step = find_step(stamps, logs, 2)
+        if step is not None:
+            found.append(warnings.clock_step(stream.name, *step, is_frame=False))
+    for track in tracks:
+        step = find_step(track.stamps, track.logs, 3)
+        if step is not None:
+            found.append(warnings.clock_step(track.child, *step, is_frame=True))
+    return found
+
+
+def find_step(stamps: IntArray, logs: IntArray, in_a_row: int) -> tuple[float, float] | None:
+    """Return by how much stamps step back and how long after the first one, in s; None where they do not.
+
+    A gap in the log times at the same place shows that it is the log's order that is broken.
+    """
+    if len(stamps) <= in_a_row:
+        return None
+    highest = np.maximum.accumulate(stamps)
+    below = stamps < highest
+    run: FloatArray = np.convolve(below, np.ones(in_a_row), "valid") == in_a_row
+    places = np.flatnonzero(run)
+    if not len(places):
+        return None
+    place = int(places[0])
+    usual = float(np.median(np.diff(logs))) if len(logs) > 1 else 0.0
+    if place and logs[place] - logs[place - 1] > max(1e9, 5 * usual):
+        return None
+    return float(highest[place] - stamps[place]) / 1e9, float(highest[place] - stamps[0]) / 1e9

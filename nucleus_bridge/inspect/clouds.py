@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the clouds of a topic show: layout, points, times, intensity, and whether they are a radar's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nucleus_bridge.config import LidarConfig
+from nucleus_bridge.decode import registry
+from nucleus_bridge.decode.cdr import deserialise
+from nucleus_bridge.decode.interface import Kind
+from nucleus_bridge.decode.point_time import find_time_field
+from nucleus_bridge.decode.pointcloud2 import POINTCLOUD2
+from nucleus_bridge.decode.points import any_value, coordinates, usable
+from nucleus_bridge.decode.radar import COMPENSATED, RADIAL, RELATIVE
+from nucleus_bridge.errors import CloudError, DecodeError
+from nucleus_bridge.inspect.point_times import NO_TIMES, Column, PointTimes, judge_times
+from nucleus_bridge.inspect.scan import Stream
+from nucleus_bridge.model import FloatArray, Message, RadarScan, Sweep
+
+_INTENSITY_NAMES = ("intensity", "reflectivity", "intensities", "i")
+_OUSTER = {"reflectivity", "range"}
+_RANGES = (1.0, 255.0, 4095.0, 65535.0)
+_LOOKED_AT = 5
+_RADAR_STRENGTH = ("rcs", "RCS", "amplitude", "power", "snr", "SNR")
+_VELOCITIES = {name for triple in (*COMPENSATED, *RELATIVE) for name in triple[:2]} | set(RADIAL)
+_MOST_RADAR_POINTS = 5_000
+_STAMP_BYTES = slice(4, 12)
+
+
+class Cloud(NamedTuple):
+    """One decoded cloud: the message's log time, its stamp as published, and its points."""
+
+    log_ns: int
+    stamp_ns: int
+    sweep: Sweep
+
+    @property
+    def points(self) -> NDArray[np.void]:
+        """The structured points, shape (n,)."""
+        return self.sweep.points
+
+
+@dataclass(frozen=True)
+class CloudFacts:
+    """What the clouds of a topic show.
+
+    Attributes:
+        fields: Columns as ``name type``.
+        points: Points a cloud, of all kinds.
+        nan_share: Points that are not finite, 0..1.
+        zero_share: Points at exactly (0, 0, 0), 0..1.
+        farthest_m: Largest distance of a usable point.
+        times: How points carry their times.
+        intensity_field: Column to take the intensity from, or ''.
+        intensity_max: Value that stands for full intensity.
+        intensity_seen: Smallest and largest value seen.
+        intensity_reason: Why this field and maximum.
+        problem: Why no cloud can be used; '' when they can.
+        notes: What else a person should know.
+        is_radar: Whether its columns are those of a radar.
+        clouds: Decoded clouds, spread over the recording; most are followed by their neighbours.
+    """
+
+    fields: tuple[str, ...] = ()
+    points: int = 0
+    nan_share: float = 0.0
+    zero_share: float = 0.0
+    farthest_m: float = 0.0
+    times: PointTimes = NO_TIMES
+    intensity_field: str = ""
+    intensity_max: float = 255.0
+    intensity_seen: tuple[float, float] | None = None
+    intensity_reason: str = ""
+    problem: str = ""
+    notes: tuple[str, ...] = ()
+    is_radar: bool = False
+    clouds: tuple[Cloud, ...] = ()
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Names of the columns."""
+        return frozenset(field.rpartition(" ")[0] for field in self.fields)
+
+
+def cloud_facts(stream: Stream) -> CloudFacts:
+    """Look at the clouds of a topic."""
+    clouds, problem = _decoded(stream)
+    if not clouds:
+        return CloudFacts(problem=problem)
+    # A layout that changes on the way is no reason to fail: the first one speaks for the topic.
+    clouds = [cloud for cloud in clouds if cloud.points.dtype == clouds[0].points.dtype]
+    points = np.concatenate([cloud.points for cloud in clouds[:_LOOKED_AT]])
+    with any_value():
+        xyz = coordinates(points).astype(np.float64)
+        finite = np.isfinite(xyz).all(axis=1)
+        zero = (xyz == 0).all(axis=1)
+        good = finite & ~zero
+        farthest = float(np.sqrt((xyz[good] ** 2).sum(axis=1)).max()) if good.any() else 0.0
+    intensity = _intensity(points, good)
+    names = points.dtype.names or ()
+    typical = int(np.median([len(cloud.points) for cloud in clouds]))
+    return CloudFacts(
+        fields=tuple(f"{name} {points.dtype[name].name}" for name in names),
+        points=typical,
+        nan_share=float(1 - finite.mean()),
+        zero_share=float(zero.mean()),
+        farthest_m=farthest,
+        times=_times(clouds, stream.period_ns),
+        problem="" if good.any() else "every point is NaN or at the origin",
+        notes=tuple(_layout_notes(stream.first[:1])),
+        intensity_field=intensity.field,
+        intensity_max=intensity.full,
+        intensity_seen=intensity.seen,
+        intensity_reason=intensity.reason,
+        is_radar=is_radar(stream.name, names, typical),
+        clouds=tuple(clouds),
+    )
+
+
+def is_radar(topic: str, names: Iterable[str], points: int) -> bool:
+    """Tell a radar's cloud by its columns: few points, each with a velocity and how strongly it reflects.
+
+    Lidars that measure velocities have far more points and no radar cross section. Where the columns leave it open
+    the name decides.
+    """
+    columns = set(names)
+    named = any("radar" in part for part in topic.lower().split("/"))
+    moving, strong = bool(columns & _VELOCITIES), bool(columns & set(_RADAR_STRENGTH))
+    if not moving and not strong:
+        return named and "ring" not in columns
+    if points > _MOST_RADAR_POINTS and not named:
+        return False
+    return named or (moving and strong) or (moving and not columns & {"ring", *_INTENSITY_NAMES})
+
+
+def radar_problem(stream: Stream) -> tuple[str, int]:
+    """Return why a radar's messages cannot be used ('' when they can) and the detections in a typical one."""
+    problem, counts = "no messages were read", []
+    for message in stream.first:
+        try:
+            counts += [len(s.xyz) for s in decoded(message, "radar", None) if isinstance(s, RadarScan)]
+        except DecodeError as error:
+            problem = str(error)
+    return ("", int(np.median(counts))) if counts else (problem, 0)
+
+
+def decoded(message: Message, kind: Kind, settings: Any) -> list[Any]:  # noqa: ANN401 - any settings class
+    """Decode one message by what the registry has for its type.
+
+    Raises:
+        DecodeError: It cannot be used.
+    """
+    interface = registry.interface_of(message.type_name, kind)
+    if interface is None:
+        raise DecodeError(f"{message.type_name} is not read as {kind}", cause="wrong_type")
+    return list(interface.decoder(settings).decode(message))
+
+
+def with_stamp(message: Message, stamp_ns: int) -> Message:
+    """Return a message that begins with a header, its stamp replaced."""
+    order: Literal["little", "big"] = "little" if message.data[1] & 1 else "big"
+    seconds, nanoseconds = divmod(stamp_ns, 1_000_000_000)
+    stamp = seconds.to_bytes(4, order, signed=True) + nanoseconds.to_bytes(4, order)
+    data = message.data[: _STAMP_BYTES.start] + stamp + message.data[_STAMP_BYTES.stop :]
+    return replace(message, data=data)
+
+
+def _decoded(stream: Stream) -> tuple[list[Cloud], str]:
+    """Decode what was kept of a topic, without regard to point times; the log time stands for stamps never set."""
+    clouds, problem = [], "no messages were read"
+    config = LidarConfig("inspect", stream.name, intensity_field="", time_field="none")
+    kept = {id(message): message for message in (*stream.first, *stream.samples.messages)}
+    for message in sorted(kept.values(), key=lambda m: m.log_ns):
+        try:
+            try:
+                sweeps = decoded(message, "cloud", config)
+            except CloudError as error:
+                if error.cause != "zero_stamp":
+                    raise
+                sweeps = decoded(with_stamp(message, message.log_ns), "cloud", config)
+        except DecodeError as error:
+            problem = str(error)
+            continue
+        clouds += [Cloud(message.log_ns, sweep.stamp_ns, sweep) for sweep in sweeps if isinstance(sweep, Sweep)]
+    return clouds, problem
+
+
+def usable_points(cloud: Cloud) -> tuple[FloatArray, NDArray[np.int64]]:
+    """Return the coordinates of the usable points, float64 shape (n, 3), and their rows."""
+    with any_value():
+        xyz = coordinates(cloud.points)
+        rows = np.flatnonzero(usable(xyz))
+        return xyz[rows].astype(np.float64), rows
+
+
+def _times(clouds: list[Cloud], period_ns: float) -> PointTimes:
+    names = clouds[0].points.dtype.names or ()
+    field = find_time_field(names, "auto")
+    if field is None:
+        return PointTimes()
+    columns = []
+    for cloud in clouds:
+        _, rows = usable_points(cloud)
+        with any_value():
+            values = cloud.points[field][rows].astype(np.float64)
+        columns.append(Column(cloud.stamp_ns, values[np.isfinite(values)]))
+    return judge_times(field, clouds[0].points.dtype[field], columns, period_ns)
+
+
+def _layout_notes(messages: Iterable[Message]) -> Iterable[str]:
+    """Say where a PointCloud2's header contradicts data that can be read all the same."""
+    for message in messages:
+        if message.type_name != POINTCLOUD2:
+            continue
+        try:
+            cloud = deserialise(message, POINTCLOUD2)
+        except DecodeError:
+            continue
+        tight = cloud.width * cloud.point_step
+        wanted = cloud.height * cloud.row_step
+        if len(cloud.data) > wanted >= cloud.height * tight > 0:
+            yield f"{len(cloud.data) - wanted} bytes after the last point are ignored"
+        elif cloud.row_step < tight and len(cloud.data) >= cloud.height * tight > 0:
+            yield f"row_step is {cloud.row_step}, but a row takes {tight} bytes; it is ignored"
+
+
+class _Intensity(NamedTuple):
+    field: str
+    full: float
+    seen: tuple[float, float] | None
+    reason: str
+
+
+def _intensity(points: NDArray[np.void], good: NDArray[np.bool_]) -> _Intensity:
+    names = points.dtype.names or ()
+    there = [name for name in _INTENSITY_NAMES if name in names]
+    if not there:
+        return _Intensity("", 255.0, None, "no field looks like an intensity")
+    chosen, why = there[0], "the usual name"
+    if set(names) >= _OUSTER and "intensity" in names:
+        chosen, why = "reflectivity", "an Ouster: reflectivity is calibrated, intensity is a photon count"
+    values = points[chosen][good].astype(np.float64)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return _Intensity(chosen, 255.0, None, f"{why}; no finite value was seen")
+    low, high = float(values.min()), float(values.max())
+    kind = points.dtype[chosen]
+    full = next((r for r in _RANGES if high <= r), high)
+    if kind == np.uint8 or (kind.kind in "ui" and high <= 1.0):
+        full = 255.0
+    reason = f"{why}; {low:g} to {high:g} seen, so {full:g} is full"
+    return _Intensity(chosen, full, (low, high), reason)

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a sample of a camera's pictures shows once they are decoded."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from nucleus_bridge.decode.cdr import deserialise
+from nucleus_bridge.decode.image import COMPRESSED_IMAGE, IMAGE
+from nucleus_bridge.decode.image_checks import Bayer, as_gray, damage_of, mosaic_of, orientation_of, significant_bits
+from nucleus_bridge.errors import DecodeError
+from nucleus_bridge.inspect.scan import Stream
+from nucleus_bridge.model import Message
+
+_MOST_PIXELS = 12_000_000
+_LEAST_LOOKED_AT = 4
+_DEPTH = ("16UC1", "32FC1")
+_SIXTEEN = ("mono16", "16UC1", "rgb16", "bgr16", "rgba16", "bgra16")
+_MOST_DEPTH_NAMES = ("compressedDepth", "16UC1", "32FC1")
+
+
+@dataclass(frozen=True)
+class PictureFacts:
+    """What a sample of pictures shows.
+
+    Attributes:
+        looked_at: Pictures decoded.
+        damaged: How many of them are not whole.
+        damage: What is missing in the first of those.
+        orientation: EXIF orientation of most of them, 1 for none.
+        stated_mosaic: Bayer pattern that ``format`` names for the file, or ''.
+        mosaics: Bayer patterns that a gray picture may be a mosaic of.
+        largest: Largest value of 16-bit pictures; 0 for others.
+        bits: Significant bits of those, 16 where all are used.
+        is_depth: Whether they hold distances.
+    """
+
+    looked_at: int = 0
+    damaged: int = 0
+    damage: str = ""
+    orientation: int = 1
+    stated_mosaic: str = ""
+    mosaics: tuple[Bayer, ...] = ()
+    largest: int = 0
+    bits: int = 16
+    is_depth: bool = False
+
+
+NOT_LOOKED_AT = PictureFacts()
+
+
+def picture_facts(stream: Stream) -> PictureFacts:
+    """Decode a sample of the pictures of a topic; those of types without files of their own are not looked at."""
+    if stream.info.type_name == COMPRESSED_IMAGE:
+        return _of_files(stream.samples.messages)
+    return _of_raw(stream.samples.messages) if stream.info.type_name == IMAGE else NOT_LOOKED_AT
+
+
+def _of_files(messages: list[Message]) -> PictureFacts:
+    damages: list[str] = []
+    orientations: Counter[int] = Counter()
+    mosaics: Counter[tuple[Bayer, ...]] = Counter()
+    largest = looked_at = pixels = 0
+    stated = ""
+    wide = False
+    for message in _spread(messages):
+        try:
+            content = deserialise(message, COMPRESSED_IMAGE)
+        except DecodeError:
+            continue
+        text = content.format
+        if any(name in text for name in _MOST_DEPTH_NAMES):
+            return PictureFacts(is_depth=True)
+        stated = stated or _stated_mosaic(text)
+        if pixels > _MOST_PIXELS and looked_at >= _LEAST_LOOKED_AT:
+            break
+        data = content.data.tobytes()
+        looked_at += 1
+        damage = damage_of(data)
+        if damage:
+            damages.append(damage)
+            continue
+        orientations[orientation_of(data)] += 1
+        picture = _decoded(data)
+        if picture is None:
+            continue
+        pixels += picture.shape[0] * picture.shape[1]
+        if picture.dtype == np.uint16:
+            wide = True
+            largest = max(largest, int(picture.max()))
+        gray = as_gray(picture)
+        if gray is not None:
+            mosaics[mosaic_of(np.ascontiguousarray(gray))] += 1
+    likely = mosaics.most_common(1)[0][0] if mosaics else ()
+    orientation = orientations.most_common(1)[0][0] if orientations else 1
+    bits = significant_bits(largest) if wide and largest else 16
+    return PictureFacts(
+        looked_at, len(damages), damages[0] if damages else "", orientation, stated, likely, largest, bits
+    )
+
+
+def _of_raw(messages: list[Message]) -> PictureFacts:
+    mosaics: Counter[tuple[Bayer, ...]] = Counter()
+    largest = looked_at = pixels = 0
+    wide = False
+    for message in _spread(messages):
+        try:
+            content = deserialise(message, IMAGE)
+        except DecodeError:
+            continue
+        if content.encoding in _DEPTH:
+            return PictureFacts(is_depth=True)
+        is_wide = content.encoding in _SIXTEEN or (
+            content.encoding.startswith("bayer") and content.encoding[-2:] == "16"
+        )
+        if not is_wide and content.encoding not in ("mono8", "8UC1"):
+            return NOT_LOOKED_AT
+        if pixels > _MOST_PIXELS and looked_at >= _LEAST_LOOKED_AT:
+            break
+        looked_at += 1
+        pixels += content.width * content.height
+        if is_wide:
+            wide = True
+            values = content.data[: len(content.data) // 2 * 2].view(">u2" if content.is_bigendian else "<u2")
+            largest = max(largest, int(values.max(initial=0)))
+        elif len(content.data) >= content.step * content.height > 0:
+            rows = content.data[: content.step * content.height].reshape(content.height, content.step)
+            mosaics[mosaic_of(rows[:, : content.width])] += 1
+    likely = mosaics.most_common(1)[0][0] if mosaics else ()
+    bits = significant_bits(largest) if wide and largest else 16
+    return PictureFacts(looked_at, mosaics=likely, largest=largest, bits=bits)
+
+
+def _spread(messages: list[Message]) -> list[Message]:
+    """Order messages so that the first few are spread over all."""
+    return [message for begin in range(3) for message in messages[begin::3]]
+
+
+def _stated_mosaic(text: str) -> str:
+    _, found, rest = text.partition("bayer_")
+    return rest[:4] if found else ""
+
+
+def _decoded(data: bytes) -> NDArray[Any] | None:
+    try:
+        picture: NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
+    return picture

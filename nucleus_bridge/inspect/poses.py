@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""World and device frame of a recording, and what to do where nothing says how the device moves."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from nucleus_bridge import warnings
+from nucleus_bridge.decode.pose import decode_description
+from nucleus_bridge.errors import DecodeError
+from nucleus_bridge.inspect.clouds import decoded
+from nucleus_bridge.inspect.lidars import DEVICES, WORLDS
+from nucleus_bridge.inspect.scan import Scan, Stream, Track
+from nucleus_bridge.inspect.transforms import Transforms
+from nucleus_bridge.poses.urdf import UrdfError, parse_urdf
+from nucleus_bridge.warnings import Finding
+
+_BEST_POSES = ("Odometry", "TransformStamped", "PoseWithCovarianceStamped", "PoseStamped")
+_RECORD = "record /tf and /tf_static with an odometry or a localisation running"
+
+
+@dataclass
+class Frames:
+    """World and device frame, and what is missing.
+
+    Attributes:
+        world: ``world_frame``.
+        device: ``device_frame``.
+        world_reasons: Why, and alternatives.
+        device_reasons: The same.
+        moves: Whether something says how the device moves.
+        standing: Why points are only right if the device stood still; '' when it may move.
+        values: Further parameters, each with its value and reason.
+        extras: Lines that only need to be uncommented.
+        findings: Warnings.
+        missing: What is missing for a full scene.
+    """
+
+    world: str = ""
+    device: str = ""
+    world_reasons: list[str] = field(default_factory=list)
+    device_reasons: list[str] = field(default_factory=list)
+    moves: bool = False
+    standing: str = ""
+    values: list[tuple[str, object, str]] = field(default_factory=list)
+    extras: list[list[str]] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+
+def choose_frames(scan: Scan, transforms: Transforms, lidar: Stream | None) -> Frames:
+    """Choose world and device by climbing from the first lidar's frame."""
+    if lidar is None:
+        return Frames()
+    start = lidar.frame_id
+    above = transforms.above(start)
+    moving = transforms.moving_above(start)
+    if moving:
+        frames = _moving(above, moving)
+        if transforms.pose_topic:
+            _add_pose(frames, transforms)
+        return frames
+    elsewhere = _moving_elsewhere(transforms)
+    if elsewhere is not None:
+        return _without_mount(elsewhere, start, lidar.name)
+    return _without_pose(scan, transforms, start, above)
+
+
+def _moving(above: list[str], moving: list[str]) -> Frames:
+    world = next((frame for frame in WORLDS if frame in above), above[-1])
+    if world in moving and above.index(world) <= above.index(moving[0]):
+        world = above[-1]
+    named = [frame for frame in DEVICES if frame in above[: above.index(world) or None]]
+    others = [frame for frame in above if frame != world]
+    return Frames(
+        world,
+        named[0] if named else moving[0],
+        [
+            f"above the lidar are {' <- '.join(reversed(above))}",
+            f"alternatives: {', '.join(reversed(others))}" if others else "",
+        ],
+        ["the usual name" if named else "the frame that moves", "what is below it is fixed to it"],
+        moves=True,
+    )
+
+
+def _add_pose(frames: Frames, transforms: Transforms) -> None:
+    """Take the device's poses from a topic."""
+    track = next(track for track in transforms.tracks if track.topic == transforms.pose_topic)
+    reason = f"no transform says how {track.child!r} moves; {track.topic} tells its pose in {track.parent!r}"
+    frames.values += [("pose_names", ["ego"], reason), ("poses.ego.topic", track.topic, "")]
+    if track.child != frames.device:
+        frames.values.append(("poses.ego.child_frame", track.child, "the body whose pose it is"))
+
+
+def _moving_elsewhere(transforms: Transforms) -> list[str] | None:
+    """Return the frames above the device, it first, where transforms say how something moves that is no sensor."""
+    best: list[str] | None = None
+    for child in sorted({track.child for track in transforms.tracks if not track.static}):
+        above = transforms.above(child)
+        if best is None or (child in DEVICES, len(above)) > (best[0] in DEVICES, len(best)):
+            best = above
+    return best
+
+
+def _without_mount(above: list[str], start: str, topic: str) -> Frames:
+    frames = _moving(above, above[:-1])
+    finding = warnings.no_mount(start, topic, frames.device, "lidar")
+    frames.findings.append(finding)
+    frames.missing.append(f"{finding.text}; {finding.remedy}")
+    frames.extras.append(
+        [
+            finding.text,
+            "mount_names: [lidar]",
+            f"mounts.lidar.parent_frame: {frames.device}",
+            f"mounts.lidar.child_frame: {start}",
+            "mounts.lidar.xyz: [0.0, 0.0, 0.0]",
+            "mounts.lidar.rpy: [0.0, 0.0, 0.0]",
+        ]
+    )
+    return frames
+
+
+def _without_pose(scan: Scan, transforms: Transforms, start: str, above: list[str]) -> Frames:
+    known = ", ".join(transforms.tree.frames()) or "none"
+    if len(above) == 1:
+        text = f"no pose: no transform has the lidar's frame {start!r} (there are: {known}); {_RECORD}"
+        frames = Frames(
+            start,
+            start,
+            [f"NO POSE: {start!r} is in no transform, so the sensor's own frame it is."],
+            ["the lidar itself"],
+        )
+    else:
+        text = f"no pose over time: every transform from {start!r} up to {above[-1]!r} is static; {_RECORD}"
+        world = next((frame for frame in WORLDS if frame in above), above[-1])
+        named = [frame for frame in DEVICES if frame in above]
+        frames = Frames(
+            world,
+            named[0] if named else above[-1],
+            [f"above the lidar are {' <- '.join(reversed(above))}"],
+            ["the usual name" if named else "the root; nothing moves"],
+        )
+    topics = pose_topics(scan)
+    frames.standing = text
+    frames.missing.append(text)
+    remedy = f"{_RECORD}, or name a trajectory: pose_names: [ego], poses.ego.file: trajectory.tum"
+    frames.findings.append(warnings.no_pose(start, text, remedy))
+    for stream in topics:
+        line = f"pose_names: [ego], poses.ego.topic: {stream.name}"
+        frames.findings.append(
+            warnings.pose_unused(stream.name, stream.info.type_name.rpartition("/")[2], stream.info.count, line)
+        )
+    file = ["a trajectory from elsewhere:", "pose_names: [ego]", "poses.ego.file: trajectory.tum"]
+    topic = (
+        [f"{topics[0].name} tells poses:", "pose_names: [ego]", f"poses.ego.topic: {topics[0].name}"] if topics else []
+    )
+    frames.extras.append(topic or file)
+    return frames
+
+
+def pose_topics(scan: Scan) -> list[Stream]:
+    """Return the topics that tell poses, those that say most first."""
+    streams = scan.of_kind("pose")
+
+    def worth(stream: Stream) -> tuple[int, int, str]:
+        kind = stream.info.type_name.rpartition("/")[2]
+        place = _BEST_POSES.index(kind) if kind in _BEST_POSES else len(_BEST_POSES)
+        return place, -stream.info.count, stream.name
+
+    return sorted((stream for stream in streams if stream.info.count > 1), key=worth)
+
+
+def with_description(scan: Scan, transforms: Transforms) -> Transforms:
+    """Add the fixed joints of a recorded robot description whose child no transform has."""
+    known = {track.child for track in transforms.tracks}
+    for topic, message in sorted(scan.texts.items()):
+        try:
+            edges = parse_urdf(decode_description(message)).edges
+        except (UrdfError, DecodeError):
+            continue
+        tracks = []
+        for edge in edges:
+            if edge.child not in known:
+                track = Track(topic, edge.parent, edge.child, static=True)
+                track.add(0, scan.start_ns, edge.translation, edge.rotation_xyzw)
+                tracks.append(track)
+        if tracks:
+            return replace(transforms.extended(tracks), description=topic)
+    return transforms
+
+
+def with_poses(scan: Scan, transforms: Transforms, sensors: Iterable[Stream]) -> Transforms:
+    """Add the best topic that tells poses, where no transform says how the sensors move."""
+    frames = [stream.frame_id for stream in sensors]
+    if any(transforms.moving_above(frame) for frame in frames) or _moving_elsewhere(transforms) is not None:
+        return transforms
+    roots = Counter(transforms.above(frame)[-1] for frame in frames if len(transforms.above(frame)) > 1)
+    if not roots:
+        return transforms
+    device = roots.most_common(1)[0][0]
+    for stream in pose_topics(scan):
+        track = _pose_track(stream, device)
+        if track is not None and track.child in transforms.tree.frames() and track.parent != track.child:
+            return replace(transforms.extended([track]), pose_topic=stream.name)
+    return transforms
+
+
+def _pose_track(stream: Stream, device: str) -> Track | None:
+    """Read the poses that were sampled of a topic; one that names no body is of the device."""
+    track: Track | None = None
+    for message in stream.samples.messages:
+        try:
+            samples = decoded(message, "pose", None)
+        except DecodeError:
+            continue
+        for sample in samples:
+            if track is None:
+                track = Track(stream.name, sample.parent, sample.child or device, static=False)
+            track.add(sample.stamp_ns, message.log_ns, sample.translation, sample.rotation_xyzw)
+    return track if track is not None and track.parent and len(track) > 1 else None

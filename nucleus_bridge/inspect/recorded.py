@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What of a recording cannot be read: damaged or missing files, types that are not known, messages of ROS 1."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from nucleus_bridge import warnings
+from nucleus_bridge.decode.unreadable import unreadable, word_for
+from nucleus_bridge.inspect.lidars import Why
+from nucleus_bridge.inspect.scan import Scan
+from nucleus_bridge.recordings import Recording
+from nucleus_bridge.warnings import Finding
+
+if TYPE_CHECKING:
+    from nucleus_bridge.inspect.suggest import Suggestion
+
+_NUMBERED = re.compile(r"^(.*?)_?(\d+)((?:\.mcap|\.db3)(?:\.zstd)?)$")
+
+
+def recording_findings(bag: Recording, scan: Scan, made: Suggestion) -> list[Finding]:
+    """Name what was not read of a recording."""
+    found = [*_damage(bag), *_missing_splits(bag)]
+    strange = [stream for stream in scan.streams.values() if stream.info.encoding != "cdr" and stream.info.count]
+    if strange:
+        count = sum(stream.info.count for stream in strange)
+        found.append(warnings.ros1_messages(str(bag.path), len(strange), count))
+    for stream in sorted(scan.streams.values(), key=lambda s: s.name):
+        known = unreadable(stream.info.type_name)
+        if known is not None and stream.info.count and stream not in strange:
+            found.append(
+                warnings.unreadable_topic(
+                    stream.name, known.type_name, stream.info.count, word_for(known.kind), known.remedy
+                )
+            )
+    for topic, out in sorted(made.left_out.items()):
+        stream = scan.streams[topic]
+        if out.why is Why.BROKEN and topic in {**made.lidars, **made.cameras} and stream.info.count:
+            if any(kind in ("fix", "heading") for kind in stream.kinds):
+                continue
+            found.append(warnings.unreadable_messages(topic, stream.info.type_name, stream.info.count, out.text))
+    return found
+
+
+def _damage(bag: Recording) -> Iterable[Finding]:
+    for damage in bag.damage:
+        yield warnings.recording_damaged(str(damage.path), str(damage), loses_messages=damage.loses_messages)
+
+
+def _missing_splits(bag: Recording) -> Iterable[Finding]:
+    """Find gaps in the numbers of a recording's files."""
+    numbers: dict[tuple[str, str], set[int]] = {}
+    for file in bag.files:
+        match = _NUMBERED.match(file.name)
+        if match:
+            numbers.setdefault((match[1], match[3]), set()).add(int(match[2]))
+    for (stem, suffix), there in sorted(numbers.items()):
+        missing = sorted(set(range(min(there), max(there))) - there)
+        if missing and len(there) > 1 and len(missing) < 1000:
+            names = ", ".join(f"{stem}_{number}{suffix}" for number in missing[:10])
+            yield warnings.split_missing(
+                str(bag.path),
+                f"the recording's files are numbered {min(there)} to {max(there)}, and {names} is missing",
+            )

@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixes and headings, judged by each other and by the transforms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from nucleus_bridge import warnings
+from nucleus_bridge.decode.navsat import Fix, Heading
+from nucleus_bridge.errors import DecodeError, TransformError
+from nucleus_bridge.inspect.clouds import decoded
+from nucleus_bridge.inspect.lidars import LeftOut, Why
+from nucleus_bridge.inspect.scan import Scan, Stream
+from nucleus_bridge.model import FloatArray, IntArray
+from nucleus_bridge.warnings import Finding
+
+Positions = Callable[[IntArray], "FloatArray | None"]
+"""Positions of the device, shape (n, 3), at stamps; None where it has none."""
+
+_METRES_PER_DEGREE = 111_195.0
+_NOWHERE_DEG = 1e-6
+_IMPLAUSIBLE_M = 25.0
+_IMPLAUSIBLE_SPEED = 150.0
+_COMPARED = 200
+_LEAST_STEP_M = 2.0
+_COURSE_S = 3.0
+_DISAGREES_DEG = 30.0
+_AGREES_DEG = 12.0
+_LEAST_HEADINGS = 5
+
+
+@dataclass
+class Satellites:
+    """What fixes and headings are good for.
+
+    Attributes:
+        fix_topic: The topic of fixes, or ''.
+        heading_topic: The topic of headings, or ''.
+        reasons: Why this heading topic, or none.
+        findings: Warnings.
+        left_out: Topics that are not used.
+    """
+
+    fix_topic: str = ""
+    heading_topic: str = ""
+    reasons: tuple[str, ...] = ()
+    findings: list[Finding] = field(default_factory=list)
+    left_out: dict[str, LeftOut] = field(default_factory=dict)
+
+
+def judge_satellites(scan: Scan, positions: Positions, ahead_deg: float, yaw_of: Callable[[str], float]) -> Satellites:
+    """Choose the topics of fixes and headings.
+
+    Args:
+        scan: What was read.
+        positions: Where the device was.
+        ahead_deg: Azimuth in the device frame in which it moves, counter-clockwise.
+        yaw_of: Yaw of a frame in the device frame, degrees; 0 where unknown.
+    """
+    found = Satellites()
+    fixes: list[Fix] = []
+    for stream in scan.of_kind("fix"):
+        fixes, total = _fixes(stream)
+        if not fixes:
+            found.left_out[stream.name] = LeftOut(Why.NO_FIX, f"no fix in {total} messages")
+            continue
+        found.fix_topic = stream.name
+        fixes = _plausible(stream.name, fixes, positions, found.findings)
+        break
+    if not found.fix_topic:
+        return found
+    headings = [stream for stream in scan.of_kind("heading") if "heading" in stream.name]
+    others = [stream.name for stream in scan.of_kind("heading") if "heading" not in stream.name]
+    for stream in headings:
+        _judge_heading(stream, fixes, ahead_deg, yaw_of, found)
+        if found.heading_topic:
+            break
+    if not found.heading_topic:
+        hint = f"Imu topics whose orientation may be in ENU: {', '.join(others)}" if others else ""
+        found.reasons = (*found.reasons, "empty: the course over ground is the bearing", hint)
+    return found
+
+
+def _fixes(stream: Stream) -> tuple[list[Fix], int]:
+    fixes, total = [], 0
+    for message in stream.samples.messages:
+        total += 1
+        try:
+            fixes += [fix for fix in decoded(message, "fix", None) if isinstance(fix, Fix)]
+        except DecodeError:
+            continue
+    return sorted(fixes, key=lambda fix: fix.stamp_ns), total
+
+
+def _plausible(topic: str, fixes: list[Fix], positions: Positions, findings: list[Finding]) -> list[Fix]:
+    """Name what cannot be, and return the rest."""
+    nowhere = [fix for fix in fixes if abs(fix.latitude) < _NOWHERE_DEG and abs(fix.longitude) < _NOWHERE_DEG]
+    good = [fix for fix in fixes if not (abs(fix.latitude) < _NOWHERE_DEG and abs(fix.longitude) < _NOWHERE_DEG)]
+    far = _strays(good, positions)
+    texts = []
+    if nowhere:
+        texts.append(f"{len(nowhere)} are at latitude 0, longitude 0")
+    if len(far):
+        texts.append(f"{len(far)} are up to {_distance_text(max(far.values()))} from where the device was")
+    if texts:
+        findings.append(warnings.gps_implausible(topic, len(nowhere) + len(far), len(fixes), " and ".join(texts)))
+    return [fix for number, fix in enumerate(good) if number not in far]
+
+
+def _strays(fixes: list[Fix], positions: Positions) -> dict[int, float]:
+    """Return the fixes whose distances from the others are not those of the device's own track, with by how much."""
+    if len(fixes) < 4:
+        return {}
+    places, stamps = _local(fixes), np.array([fix.stamp_ns for fix in fixes], np.int64)
+    every = max(1, len(fixes) // _COMPARED)
+    track = positions(stamps)
+    if track is None:
+        return _strays_by_speed(places, stamps)
+    found = {}
+    flat = track[:, :2]
+    for number in range(len(fixes)):
+        there = np.isfinite(flat[::every]).all(axis=1)
+        if not np.isfinite(flat[number]).all() or there.sum() < 3:
+            continue
+        apart = np.linalg.norm(places[::every][there] - places[number], axis=1)
+        moved = np.linalg.norm(flat[::every][there] - flat[number], axis=1)
+        off = float(np.median(np.abs(apart - moved)))
+        if off > _IMPLAUSIBLE_M:
+            found[number] = off
+    return found if len(found) < len(fixes) / 2 else {}
+
+
+def _strays_by_speed(places: FloatArray, stamps: IntArray) -> dict[int, float]:
+    """Return the fixes that could only be reached and left at the speed of a plane."""
+    middle = np.median(places, axis=0)
+    found = {}
+    for number in range(len(places)):
+        near = [k for k in (number - 1, number + 1) if 0 <= k < len(places)]
+        speeds = [
+            float(np.linalg.norm(places[number] - places[k])) / max(abs(int(stamps[number] - stamps[k])) / 1e9, 1e-3)
+            for k in near
+        ]
+        if min(speeds) > _IMPLAUSIBLE_SPEED:
+            found[number] = float(np.linalg.norm(places[number] - middle))
+    return found if len(found) < len(places) / 2 else {}
+
+
+def _local(fixes: list[Fix]) -> FloatArray:
+    """Return east and north from the median fix, metres, shape (n, 2)."""
+    degrees = np.array([(fix.longitude, fix.latitude) for fix in fixes])
+    middle = np.median(degrees, axis=0)
+    east = (degrees[:, 0] - middle[0] + 180.0) % 360.0 - 180.0
+    shrink = math.cos(math.radians(float(middle[1])))
+    return np.stack([east * shrink, degrees[:, 1] - middle[1]], axis=1) * _METRES_PER_DEGREE
+
+
+def _judge_heading(
+    stream: Stream, fixes: list[Fix], ahead_deg: float, yaw_of: Callable[[str], float], found: Satellites
+) -> None:
+    headings, total = [], 0
+    for message in stream.samples.messages:
+        total += 1
+        try:
+            headings += [item for item in decoded(message, "heading", None) if isinstance(item, Heading)]
+        except DecodeError:
+            continue
+    if len(headings) < total:
+        found.findings.append(warnings.heading_invalid(stream.name, total - len(headings), total))
+    if not headings:
+        found.left_out[stream.name] = LeftOut(Why.NO_FIX, "it tells no orientation")
+        return
+    off = _off_course(headings, fixes, ahead_deg, yaw_of(headings[0].frame_id))
+    if off is None or off[0] < _DISAGREES_DEG:
+        found.heading_topic = stream.name
+        found.reasons = ("its name says heading",)
+        if off is not None:
+            found.reasons = (f"its name says heading; {off[0]:.0f} degrees from the course over ground",)
+        return
+    found.findings.append(warnings.heading_disagrees(stream.name, *off).remedied())
+    found.left_out[stream.name] = LeftOut(Why.BROKEN, f"{off[0]:.0f} degrees away from the course over ground")
+    found.reasons = (f"{stream.name} is {off[0]:.0f} degrees away from the course over ground{off[1]}",)
+
+
+def _off_course(
+    headings: list[Heading], fixes: list[Fix], ahead_deg: float, yaw_deg: float
+) -> tuple[float, str] | None:
+    """Return by how much headings differ from the course over ground, and what explains it; None without a course."""
+    if len(fixes) < 3:
+        return None
+    places, stamps = _local(fixes), np.array([fix.stamp_ns for fix in fixes], np.int64)
+    wanted, had = [], []
+    for heading in headings:
+        course = _course(places, stamps, heading.stamp_ns)
+        if course is not None:
+            wanted.append((course + ahead_deg - yaw_deg) % 360.0)
+            had.append(heading.bearing_deg)
+    if len(had) < _LEAST_HEADINGS:
+        return None
+    one, other = np.array(had), np.array(wanted)
+    off = _between(one, other)
+    typical = float(np.median(np.abs(off)))
+    if float(np.median(np.abs(_between(90.0 - one, other)))) < _AGREES_DEG:
+        return typical, ": it is counted from north, clockwise, and ROS counts from east, counter-clockwise (REP 103)"
+    middle = math.degrees(math.atan2(float(np.sin(np.radians(off)).mean()), float(np.cos(np.radians(off)).mean())))
+    if float(np.median(np.abs(_between(off, np.full_like(off, middle))))) < _AGREES_DEG:
+        return typical, f", by {middle:+.0f} degrees all the time"
+    return typical, ""
+
+
+def _course(places: FloatArray, stamps: IntArray, stamp_ns: int) -> float | None:
+    """Return the bearing of the way around a stamp, degrees; None where the device hardly moves."""
+    near = np.flatnonzero(np.abs(stamps - stamp_ns) <= _COURSE_S * 0.5e9)
+    after = np.searchsorted(stamps, stamp_ns)
+    if len(near) < 2 or not near[0] < after <= near[-1]:
+        return None
+    for reach in range(len(stamps)):
+        low, high = max(after - 1 - reach, near[0]), min(after + reach, near[-1])
+        step = places[high] - places[low]
+        if np.linalg.norm(step) >= _LEAST_STEP_M:
+            return math.degrees(math.atan2(step[0], step[1])) % 360.0
+        if low == near[0] and high == near[-1]:
+            return None
+    return None
+
+
+def _between(one: FloatArray, other: FloatArray) -> FloatArray:
+    return (one - other + 180.0) % 360.0 - 180.0
+
+
+def _distance_text(metres: float) -> str:
+    return f"{metres / 1e3:.1f} km" if metres >= 1e3 else f"{metres:.0f} m"
+
+
+def positions_of(lookup: Callable[[IntArray], FloatArray]) -> Positions:
+    """Turn a lookup that raises outside of what is known into one that answers NaN there."""
+
+    def positions(stamps_ns: IntArray) -> FloatArray | None:
+        rows = np.full((len(stamps_ns), 3), np.nan)
+        for number, stamp_ns in enumerate(stamps_ns.tolist()):
+            try:
+                rows[number] = lookup(np.array([stamp_ns], np.int64))[0]
+            except TransformError:
+                continue
+        return rows if np.isfinite(rows).all(axis=1).sum() >= 3 else None
+
+    return positions
