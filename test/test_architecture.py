@@ -108,6 +108,23 @@ def test_nothing_is_used_before_it_is_below() -> None:
             assert room not in MAY_USE[other], f"{room} and {other} use each other"
 
 
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def test_no_two_files_import_each_other() -> None:
+    """Also not by a detour; an import within a function, or for types alone, counts like any other."""
+    paths = {module_name(path): path for path in modules()}
+    uses: dict[str, set[str]] = {}
+    for name, path in paths.items():
+        found = {used if used in paths else used.rpartition(".")[0] for used in imports(path)}
+        uses[name] = (found & set(paths)) - {name}
+    while leaves := {name for name, used in uses.items() if not used & set(uses)}:
+        for name in leaves:
+            del uses[name]
+    assert not uses, f"these import each other, or what does: {sorted(uses)}"
+
+
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_every_module_says_what_it_is_for_and_its_licence(path: Path) -> None:
     text = path.read_text()

@@ -92,7 +92,10 @@ def dev() -> None:
     make_venv(VENV)
     if not done(VENV, "dev"):
         install(
-            VENV, "nucleus_bridge, its extras and the test tools", "-e", ".[cloud,cluster,ground,odometry,protobuf,rerun,test]"
+            VENV,
+            "nucleus_bridge, its extras and the test tools",
+            "-e",
+            ".[cloud,cluster,ground,odometry,protobuf,rerun,test]",
         )
         mark_done(VENV, "dev")
 
