@@ -109,6 +109,18 @@ def read_value(text: str) -> object:
     return _scalar(node, "the value")
 
 
+def written(value: object) -> str:
+    """Write a text, number, boolean or list of them on one line, so that ROS 2 reads it back as it is."""
+    plain = list(value) if isinstance(value, tuple) else value
+    text = _dumped(plain, None)
+    return text if repr(read_value(text)) == repr(plain) else _dumped(plain, '"')
+
+
+def _dumped(value: object, style: str | None) -> str:
+    dumped: str = yaml.safe_dump(value, default_style=style, default_flow_style=True, width=math.inf)
+    return dumped.strip().removesuffix("...").strip()
+
+
 def fits(pattern: str, full_name: str) -> bool:
     """Say whether a section is for the node of a full name."""
     parts = full_name.split("/")[1:]

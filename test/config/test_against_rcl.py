@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from nucleus_bridge.config.sections import read_parameters
+from nucleus_bridge.config.sections import read_parameters, written
 from nucleus_bridge.errors import ConfigError
 
 rclpy = pytest.importorskip("rclpy")
@@ -185,3 +185,48 @@ def test_values_out_of_range_are_text_as_in_rcl(tmp_path: Path) -> None:
     assert (found["a"], found["b"]) == ("1e309", "1e-400")
     assert isinstance(found["c"], float)
     assert math.isnan(found["c"])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_written_is_read_back_by_rcl(tmp_path: Path, read: Read, seed: int) -> None:
+    chance = random.Random(seed)
+    odd = [
+        *WORDS.split(),
+        "",
+        " a ",
+        "a: b",
+        "# no",
+        "[x]",
+        "*a",
+        "&a",
+        "!a",
+        "- a",
+        "a\nb",
+        "\t",
+        "\u00e9\u2603",
+        "'",
+        '"',
+        "\\",
+    ]
+    odd += ["".join(chance.choices("0123456789.eExX+-_: #'\"aynoO~", k=chance.randint(1, 8))) for _ in range(200)]
+    numbers = [0.0, -0.0, 1e-7, 1e22, 1.0, 0.1, float("inf"), -float("inf"), chance.uniform(-1e9, 1e9)]
+    values: list[Any] = [
+        *odd,
+        *numbers,
+        True,
+        False,
+        0,
+        -1,
+        2**63 - 1,
+        -(2**63),
+        ["y", "1e3", "a b"],
+        [1.0, 1e-9],
+        [1, 2],
+    ]
+    path = tmp_path / "written.yaml"
+    path.write_text(
+        "/**:\n  ros__parameters:\n" + "".join(f"    p{n}: {written(value)}\n" for n, value in enumerate(values))
+    )
+    expected = {f"p{number}": value for number, value in enumerate(values)}
+    assert plain(read(path, f"/{NAME}")) == plain(expected)
+    assert plain(read_parameters(path)) == plain(expected)
