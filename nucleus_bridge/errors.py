@@ -6,6 +6,7 @@
     BridgeError
     ├── InputError                  bad arguments or input files            (exit status 2)
     │   ├── ConfigError             a parameter file or override is wrong
+    │   ├── TextError               JSON or YAML cannot be read, or is ambiguous
     │   ├── BagError                not a bag, missing or unreadable
     │   └── OutputError             the place to write to cannot take it
     │       └── SceneExistsError    a scene of that id is there with other content
@@ -44,6 +45,10 @@ class InputError(BridgeError):
 
 class ConfigError(InputError):
     """A parameter file, an override or a combination of parameters is wrong."""
+
+
+class TextError(InputError):
+    """A JSON or YAML text cannot be read, or says something twice; the caller knows what it is called."""
 
 
 class BagError(InputError):

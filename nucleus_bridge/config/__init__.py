@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from nucleus_bridge.config.consistency import problems
-from nucleus_bridge.config.loader import check_values, parse_override, read_file
+from nucleus_bridge.config.loader import check_values, parse_override
+from nucleus_bridge.config.sections import read_parameters
 from nucleus_bridge.config.settings import (
     FORMATS,
     TABLE,
@@ -79,7 +80,7 @@ def load_config(path: Path | str, overrides: Iterable[str] = ()) -> Config:
         ConfigError: Naming the file, the parameter, the value and what is allowed.
     """
     path = Path(path)
-    raw = read_file(path)
+    raw = read_parameters(path)
     for text in overrides:
         name, value = parse_override(text)
         raw[name] = value

@@ -11,10 +11,17 @@ from nucleus_bridge.config.settings import TABLE
 
 _HEAD = """# Parameters
 
-One table serves the node, the command line and this page. A file is a ROS 2 parameter file; `*` stands for a name
-listed in the parameter above it (such as `lidar_names` for `lidars.*`), and for any key under `metadata`. On the
-command line `--set name=value` overrides one of them. *live*: a running recorder takes a new value at once; the others
-need it to be configured again. *file*: relative to the configuration file.
+One table serves the node, the command line and this page. `*` stands for a name listed in the parameter above it (such
+as `lidar_names` for `lidars.*`), and for any key under `metadata`. On the command line `--set name=value` overrides one
+of them. *live*: a running recorder takes a new value at once; the others need it to be configured again. *file*:
+a path relative to the configuration file; the digest takes the content of what it names.
+
+A file is a ROS 2 parameter file, and the command line reads it as ROS 2 does. Sections for `nucleus_recorder` and
+`nucleus_uploader` count (`/**`, `/*`, `/**/nucleus_recorder`, `/robot1/nucleus_recorder`, or `robot1:` with
+`nucleus_recorder:` below), the later one wins, and those of other nodes are skipped. Two robots in one file are
+refused, since the command line has no namespace that decides. Values are what ROS 2 makes of them: `yes` is true,
+`010` is 8; put such text in quotes. A list holds values of one type: `[1.0, 0.0]`, not `[1, 0.0]`. A key that is given
+twice and an alias are refused.
 
 | name | type | default | allowed | meaning |
 |---|---|---|---|---|

@@ -1,159 +1,59 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A parameter file and overrides to checked values, each under its full dotted name."""
+"""Raw values to checked ones, each under its full dotted name; files and overrides with errors that name them."""
 
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
-
+from nucleus_bridge import strict_text
 from nucleus_bridge.config.schema import Parameter, Table, Value
+from nucleus_bridge.config.sections import read_value
 from nucleus_bridge.config.settings import TABLE
-from nucleus_bridge.errors import ConfigError
+from nucleus_bridge.errors import ConfigError, TextError
 
-NODE_NAMES = ("nucleus_recorder", "nucleus_uploader")
 _ROS_OWN = ("use_sim_time", "start_type_description_service")
 _ROS_OWN_PREFIXES = ("qos_overrides.",)
-_INTEGERS = 1 << 63
-_LARGEST_FILE = 1_000_000
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML that refuses repeated keys and aliases and reads ``1e-3`` as the number it is."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """Refuse aliases: a few lines of them stand for more than fits in memory, and ROS 2 does not read them."""
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()  # type: ignore[no-untyped-call]
-            message = f"line {event.start_mark.line + 1}: aliases (*{event.anchor}) cannot be used; write it out"
-            raise ConfigError(message)
-        return super().compose_node(parent, index)
-
-
-def _unique_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[object, object]:
-    seen: set[object] = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if not isinstance(key, (str, int, float, bool)):
-            message = f"line {key_node.start_mark.line + 1}: a key must be plain text, not {key!r}"
-            raise ConfigError(message)
-        if key in seen:
-            message = f"line {key_node.start_mark.line + 1}: key {key!r} is given twice"
-            raise ConfigError(message)
-        seen.add(key)
-    return dict(loader.construct_mapping(node, deep=True))
-
-
-def _integer(loader: _Loader, node: yaml.ScalarNode) -> int:
-    value = int(loader.construct_yaml_int(node))
-    if not -_INTEGERS <= value < _INTEGERS:
-        raise ConfigError(f"line {node.start_mark.line + 1}: {node.value[:40]} does not fit 64 bits")
-    return value
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
-_Loader.add_constructor("tag:yaml.org,2002:int", _integer)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$"),
-    list("-+.0123456789"),
-)
 
 
 def parse_yaml(text: str, name: str) -> object:
-    """Read YAML text safely.
+    """Read YAML text strictly; ``name`` is what a message calls it.
 
     Raises:
         ConfigError: It is no YAML, or a key is given twice.
     """
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        message = f"{name}: not valid YAML{where}: {getattr(error, 'problem', None) or error}"
-        raise ConfigError(message) from None
-    except ConfigError as error:
-        message = f"{name}: {error}"
-        raise ConfigError(message) from None
-    except (ValueError, RecursionError) as error:
-        message = f"{name}: not valid YAML: {error}"
-        raise ConfigError(message) from None
+        return strict_text.parse_yaml(text)
+    except TextError as error:
+        raise ConfigError(f"{name}: {error}") from None
 
 
 def read_text(path: Path, name: str) -> str:
-    """Read a file that a person wrote.
+    """Read a file that a person wrote; ``name`` is what a message calls it.
 
     Raises:
         ConfigError: It is missing, unreadable, no text, or far larger than anybody writes.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(_LARGEST_FILE + 1)
-        if len(data) > _LARGEST_FILE:
-            raise ConfigError(f"{name}: cannot be read: it has more than {_LARGEST_FILE} bytes")
-        return data.decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        message = f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}"
-        raise ConfigError(message) from None
-
-
-def read_file(path: Path) -> dict[str, object]:
-    """Read a ROS 2 parameter file into raw values under flat dotted names.
-
-    Sections apply from the least to the most specific: ``/**``, ``/*``, then the node's own name.
-
-    Raises:
-        ConfigError: The file is missing, unreadable or no parameter file.
-    """
-    document = parse_yaml(read_text(path, f"configuration {path}"), f"configuration {path}")
-    if not isinstance(document, Mapping):
-        message = f"configuration {path}: expected a ROS 2 parameter file that starts with '/**: ros__parameters:'"
-        raise ConfigError(message)
-    flat: dict[str, object] = {}
-    for section in sorted(document, key=lambda name: (not str(name).startswith("/*"), str(name) != "/**", str(name))):
-        body = document[section]
-        if not (isinstance(body, Mapping) and set(body) == {"ros__parameters"}):
-            message = f"configuration {path}: section {section!r} must hold 'ros__parameters:' and nothing else"
-            raise ConfigError(message)
-        if not (str(section).startswith("/*") or str(section).rsplit("/", 1)[-1] in NODE_NAMES):
-            continue  # another node's parameters
-        parameters = body["ros__parameters"]
-        if parameters is None:
-            continue
-        if not isinstance(parameters, Mapping):
-            message = f"configuration {path}: ros__parameters of {section!r} must be a mapping, not {parameters!r}"
-            raise ConfigError(message)
-        flat.update(flatten(parameters))
-    return flat
-
-
-def flatten(tree: Mapping[object, object], prefix: str = "") -> dict[str, object]:
-    """Turn nested mappings into one mapping of dotted names."""
-    flat: dict[str, object] = {}
-    for key, value in tree.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            flat.update(flatten(value, f"{name}."))
-        else:
-            flat[name] = value
-    return flat
+        return strict_text.read_text(path)
+    except TextError as error:
+        raise ConfigError(f"{name}: {error}") from None
 
 
 def parse_override(text: str) -> tuple[str, object]:
-    """Read one ``key=value`` of the command line; the value is YAML.
+    """Read one ``key=value`` of the command line; the value is what a parameter file would say.
 
     Raises:
-        ConfigError: There is no ``=`` or the value is no YAML.
+        ConfigError: There is no ``=`` or the value cannot be read.
     """
     name, separator, value = text.partition("=")
     if not separator or not name.strip():
-        message = f"--set {text!r}: expected key=value, such as scene.prefix=tuesday"
-        raise ConfigError(message)
-    return name.strip(), parse_yaml(value, f"--set {name.strip()}")
+        raise ConfigError(f"--set {text!r}: expected key=value, such as scene.prefix=tuesday")
+    try:
+        return name.strip(), read_value(value)
+    except TextError as error:
+        raise ConfigError(f"--set {name.strip()}: {error}") from None
 
 
 def check_values(raw: Mapping[str, object], table: Table = TABLE) -> dict[str, Value]:

@@ -133,7 +133,10 @@ class Parameter:
         if self.type_name == "double" and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         if not isinstance(value, (str, bool, int, float)) or not self._fits(value):
-            raise ConfigError(f"{name}: must be {self.allowed}, not {value!r}")
+            hint = (
+                "; put text in quotes" if self.type_name == "string" and isinstance(value, (bool, int, float)) else ""
+            )
+            raise ConfigError(f"{name}: must be {self.allowed}, not {value!r}{hint}")
         return value
 
     def _fits(self, value: Scalar) -> bool:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from nucleus_bridge.config.loader import parse_yaml
-from nucleus_bridge.errors import ConfigError
+from nucleus_bridge.errors import ConfigError, TextError
+from nucleus_bridge.strict_text import parse_json, parse_yaml, read_text
 
 MAX_BYTES = 1_000_000
 EXTRA = "extra"
@@ -64,34 +64,17 @@ def load_task_template(path: Path) -> TaskTemplate:
         ConfigError: Naming the file, the key, the value and what is expected.
     """
     name = f"task template {path}"
+    parse = parse_json if path.suffix == ".json" else parse_yaml
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ConfigError(f"{name}: is larger than {MAX_BYTES} bytes; it holds labels and other settings only")
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    document = _parse_json(text, name) if path.suffix == ".json" else parse_yaml(text, name)
+        document = parse(read_text(path, MAX_BYTES))
+    except TextError as error:
+        raise ConfigError(f"{name}: {error}") from None
     if not isinstance(document, Mapping):
         raise ConfigError(f"{name}: must hold keys and values, at least 'labels:'")
     for problem in _problems(document):
         raise ConfigError(f"{name}: {problem}")
     fields = {key: value for key, value in document.items() if key != EXTRA}
     return TaskTemplate(path, {**fields, **document.get(EXTRA, {})})
-
-
-def _parse_json(text: str, name: str) -> object:
-    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        found: dict[str, object] = {}
-        for key, value in pairs:
-            if key in found:
-                raise ConfigError(f"{name}: key {key!r} is given twice")
-            found[key] = value
-        return found
-
-    try:
-        return json.loads(text, object_pairs_hook=unique)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{name}: not valid JSON: {error}") from None
 
 
 def _problems(document: Mapping[Any, Any]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import yaml
 
+from nucleus_bridge.config.sections import written
 from nucleus_bridge.inspect.report import BagReport, SensorReport, TopicReport
 from nucleus_bridge.inspect.suggest import Suggestion
 from nucleus_bridge.validate.report import printable, printable_lines
@@ -169,17 +170,12 @@ def _section(tree: Mapping[str, object], reasons: Mapping[str, list[str]], prefi
     for key, value in tree.items():
         name = f"{prefix}{key}"
         if isinstance(value, dict):
-            yield f"{lead}{_scalar(key)}:"
+            yield f"{lead}{written(key)}:"
             yield from _section(value, reasons, f"{name}.", f"{lead}  ")
             continue
         for reason in reasons.get(name, []):
             yield from _comment(reason, lead)
-        yield f"{lead}{_scalar(key)}: {_scalar(value)}"
-
-
-def _scalar(value: object) -> str:
-    text: str = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=False)
-    return text.strip().removesuffix("...").strip()
+        yield f"{lead}{written(key)}: {written(value)}"
 
 
 def _comment(text: str, lead: str) -> list[str]:

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from rclpy.parameter import Parameter as RosParameter
 
 from nucleus_bridge.config import Config, config_from_values
 from nucleus_bridge.config.loader import check_values, is_ros_own
+from nucleus_bridge.config.parameter_files import parameter_files, parameters_and_folders
 from nucleus_bridge.config.schema import Parameter, Value
 from nucleus_bridge.config.settings import TABLE
 from nucleus_bridge.errors import ConfigError
@@ -37,13 +39,14 @@ class NodeParameters:
             changed: Told the new configuration after a live parameter was set.
 
         Raises:
-            ConfigError: Naming the parameter, the value and what is allowed.
+            ConfigError: Naming the parameter, the value and what is allowed, or the file that cannot be used.
         """
         # rclpy has no other way to see them all, and an empty list in a file ends its own automatic declaration.
         self.given = {name: parameter.value for name, parameter in node._parameter_overrides.items()}  # noqa: SLF001
         raw = {name: _given_value(name, value) for name, value in self.given.items() if not is_ros_own(name)}
         self._changed = changed
-        self._values = check_values(raw)
+        files = parameters_and_folders(parameter_files(sys.argv), node.get_fully_qualified_name())
+        self._values = _placed(check_values(raw), files)
         self.config = self._checked(self._values)
         for name, value in self._values.items():
             node.declare_parameter(name, _ros_value(value), descriptor(TABLE.row_of(name)), ignore_override=True)
@@ -84,7 +87,21 @@ def descriptor(row: Parameter) -> ParameterDescriptor:
 
 def _given_value(name: str, value: object) -> object:
     """An empty list comes without a value."""
-    return () if value is None and name in TABLE.by_name and TABLE.by_name[name].type_name == "string_array" else value
+    if value is not None:
+        return value
+    try:
+        return () if TABLE.row_of(name).type_name.endswith("_array") else None
+    except KeyError:
+        return None
+
+
+def _placed(values: Mapping[str, Value], files: Mapping[str, tuple[object, Path]]) -> dict[str, Value]:
+    """Return the values, those that name a file absolute: they count from the parameter file that gives them."""
+    placed = dict(values)
+    for name, (value, folder) in files.items():
+        if placed.get(name) == value and TABLE.row_of(name).names_file(placed[name]):
+            placed[name] = str(folder.resolve() / str(value))
+    return placed
 
 
 def _ros_value(value: Value) -> object:

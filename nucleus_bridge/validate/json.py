@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from nucleus_bridge.errors import SceneError
+from nucleus_bridge.errors import SceneError, TextError
+from nucleus_bridge.strict_text import parse_json
 from nucleus_bridge.validate.files import SceneFolder
 from nucleus_bridge.validate.report import Findings, Place, printable
 
@@ -36,14 +35,6 @@ class Document:
     duplicate_keys: list[str] = field(default_factory=list)
     not_finite: list[str] = field(default_factory=list)
 
-    def read_object(self, pairs: list[tuple[str, object]]) -> dict[str, object]:
-        """Take an object from the parser."""
-        record = dict(pairs)
-        if len(record) != len(pairs):
-            counts = Counter(key for key, _ in pairs)
-            self.duplicate_keys += [key for key, count in counts.items() if count > 1]
-        return record
-
     def read_float(self, text: str) -> WrittenFloat:
         """Take a number that has a point or an exponent, or NaN or infinity, from the parser."""
         number = WrittenFloat(text)
@@ -68,19 +59,15 @@ def parse(data: bytes) -> Document:
     """
     document = Document()
     try:
-        document.value = json.loads(
-            data.decode("utf-8"),
-            object_pairs_hook=document.read_object,
+        document.value = parse_json(
+            data,
+            repeated=document.duplicate_keys.extend,
             parse_float=document.read_float,
             parse_int=document.read_integer,
             parse_constant=document.read_float,
         )
-    except UnicodeDecodeError as error:
-        raise SceneError(f"is not UTF-8: {error.reason} at byte {error.start}") from None
-    except json.JSONDecodeError as error:
-        raise SceneError(f"is no JSON: {error.msg} at line {error.lineno} column {error.colno}") from None
-    except RecursionError:
-        raise SceneError("is nested too deeply") from None
+    except TextError as error:
+        raise SceneError(str(error)) from None
     return document
 
 

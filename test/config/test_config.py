@@ -45,13 +45,12 @@ def test_reads_a_ros_parameter_file(tmp_path: Path) -> None:
     assert config.cloud_sensor == "top"
 
 
-def test_the_nodes_own_section_wins_over_the_wildcard_and_other_nodes_are_left_alone(tmp_path: Path) -> None:
-    text = (
-        "nucleus_recorder:\n  ros__parameters: {scene.prefix: mine}\n"
-        + GOOD.replace("world_frame: map", "scene: {prefix: wild}")
-        + "other_node:\n  ros__parameters: {nonsense: 1}\n"
-    )
-    assert load(tmp_path, text).scene.prefix == "mine"
+def test_the_later_section_wins_and_other_nodes_are_left_alone(tmp_path: Path) -> None:
+    own = "nucleus_recorder:\n  ros__parameters: {scene.prefix: mine}\n"
+    wild = GOOD.replace("world_frame: map", "scene: {prefix: wild}")
+    other = "other_node:\n  ros__parameters: {nonsense: [1, x], twice: 1, twice: 2, anchored: &it 1, alias: *it}\n"
+    assert load(tmp_path, wild + own + other).scene.prefix == "mine"
+    assert load(tmp_path, other + own + wild).scene.prefix == "wild"
 
 
 def test_overrides_win_and_are_yaml(tmp_path: Path) -> None:

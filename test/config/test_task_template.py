@@ -103,5 +103,5 @@ def test_a_key_twice_in_json_and_a_missing_file_are_named(tmp_path: Path) -> Non
         load_task_template(written(tmp_path, '{"labels": ["a"], "labels": ["b"]}', "t.json"))
     with pytest.raises(ConfigError, match=r"none\.yaml: cannot be read: No such file"):
         load_task_template(tmp_path / "none.yaml")
-    with pytest.raises(ConfigError, match="larger than"):
+    with pytest.raises(ConfigError, match="has more than 1000000 bytes"):
         load_task_template(written(tmp_path, "labels: [car]\n" + "#" * 1_000_001))

@@ -193,6 +193,29 @@ def test_empty_mappings_may_stand_in_the_file_that_the_command_line_reads(
         assert node.end() == 0
 
 
+def test_files_count_from_the_parameter_file_that_names_them(drive: Drive, tmp_path: Path, observer: Observer) -> None:
+    (tmp_path / "vehicle").mkdir()
+    (tmp_path / "vehicle" / "car.urdf").write_text('<robot name="car"/>')
+    config = tmp_path / "vehicle" / "config.yaml"
+    config.write_text(drive.config_path.read_text().replace("deskew: true", "transforms: {urdf: car.urdf}"))
+    with recorder(config, tmp_path / "live") as node:
+        node.wait_for("recording to")
+        request = GetParameters.Request(names=["transforms.urdf"])
+        got = observer.call(GetParameters, f"{RECORDER}/get_parameters", request).values
+        assert got[0].string_value == str(config.parent / "car.urdf")
+        assert node.end() == 0
+
+
+def test_a_key_twice_in_the_parameter_file_ends_the_program_with_a_line(drive: Drive, tmp_path: Path) -> None:
+    new_domain()
+    config = tmp_path / "config.yaml"
+    config.write_text(drive.config_path.read_text().replace("deskew: true", "deskew: true\n    deskew: false"))
+    with recorder(config, tmp_path / "live") as node:
+        assert node.wait() == 2
+        assert "key 'deskew' is given twice" in node.output
+        assert "Traceback" not in node.output
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_that_comes_again_and_again_ends_it_as_cleanly(drive: Drive, tmp_path: Path, number: int) -> None:
     new_domain()

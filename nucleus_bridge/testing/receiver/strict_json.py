@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON as the receiver accepts it: UTF-8, finite numbers, bounded depth."""
+"""JSON as the receiver accepts it: UTF-8, no key twice, finite numbers, bounded depth."""
 
 from __future__ import annotations
 
-import json
 import sys
-from typing import Any, NoReturn, TypeGuard
+from typing import Any, TypeGuard
+
+from nucleus_bridge import strict_text
+from nucleus_bridge.errors import TextError
 
 MAX_DEPTH = 64
 _LARGEST = sys.float_info.max
@@ -15,16 +17,12 @@ def parse_json(data: bytes) -> Any:  # noqa: ANN401 - what it is, is for the cal
     """Parse a JSON document.
 
     Raises:
-        ValueError: It is not UTF-8, no JSON, holds NaN or Infinity literals, or is nested too deep.
+        ValueError: It is not UTF-8, no JSON, holds NaN or Infinity literals or a key twice, or is nested too deeply.
     """
     try:
-        return json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"is not UTF-8 (byte {error.start})") from None
-    except RecursionError:
-        raise ValueError("is nested too deep") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"is no JSON: {error}") from None
+        return strict_text.parse_json(data)
+    except TextError as error:
+        raise ValueError(str(error)) from None
 
 
 def check_tree(value: object) -> None:
@@ -54,7 +52,3 @@ def is_number(value: object) -> TypeGuard[int | float]:
 def is_text(value: object) -> TypeGuard[str]:
     """Say whether a value is a string with something in it."""
     return isinstance(value, str) and bool(value)
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"holds {name}, which is no JSON")
