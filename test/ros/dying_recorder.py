@@ -16,7 +16,7 @@ class DyingRecorder(RecorderNode):
         self.create_timer(0.1, self._die)
 
     def _die(self) -> None:
-        if self._recording is not None and self._recording.progress.open_frames > 3:
+        if self._session is not None and self._session.progress.open_frames > 3:
             raise RuntimeError("as the test wants")
 
 
