@@ -55,4 +55,4 @@ def _decoder(_source: object) -> Decoder:
     return StatelessMany(decode_transforms)
 
 
-INTERFACES = (Interface(TF_MESSAGE, "transforms", _decoder, depth=1000, is_latched=True, peek=None),)
+INTERFACES = (Interface(TF_MESSAGE, "transforms", _decoder, depth=1000, peek=None),)

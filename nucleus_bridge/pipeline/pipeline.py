@@ -149,8 +149,11 @@ class Pipeline:
         return self.finish_scene("end_of_data")
 
     def lose(self, topic: str, cause: str, stamp_ns: int) -> list[Event]:
-        """Count a message that will not come; decoders that build on it start anew."""
+        """Count a message that will not come: nothing waits for it, and decoders that build on it start anew."""
         self._count(topic, cause, stamp_ns)
+        for stream, _ in self._streams.get(topic, ()):
+            if stream.topic.is_sample:
+                self._sync.miss(stream.topic.reader, stamp_ns)
         return self.interrupt("gap", topic)
 
     def interrupt(self, why: Reset, topic: str | None = None) -> list[Event]:

@@ -157,6 +157,15 @@ class Synchroniser(Generic[Item]):
             self._observe(stamp_ns)
         self._forget_hopeless(stream)
 
+    def miss(self, name: str, stamp_ns: int) -> None:
+        """Take note of a sample that was lost before it came here: nothing need wait for it."""
+        if self._newest_sweep_ns < 0 or abs(stamp_ns - self._newest_sweep_ns) >= FOREIGN_CLOCK_NS:
+            return
+        self._observe(stamp_ns)
+        if name in self._streams:
+            stream = self._streams[name]
+            stream.watermark_ns = max(stream.watermark_ns, stamp_ns)
+
     def ready(self, *, everything: bool = False) -> Iterator[Match[Item]]:
         """Yield, in order, the anchors that are decided; ``everything`` decides the rest with what is there."""
         while self._anchors and (everything or self._is_decided(self._anchors[0])):

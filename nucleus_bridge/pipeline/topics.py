@@ -35,6 +35,7 @@ class WantedTopic:
         settings: Those of the sensor.
         needed: Whether there can be no frame without it.
         must_exist: Whether a recording without it is an error.
+        is_optional: Whether nobody minds when it is not there.
         ahead: Which of its messages hold from the start of a recording, wherever they were logged.
         fixed_types: The types it may have, where its kind does not say so.
     """
@@ -47,6 +48,7 @@ class WantedTopic:
     settings: Any = None
     needed: bool = False
     must_exist: bool = True
+    is_optional: bool = False
     ahead: Ahead = "nothing"
     fixed_types: tuple[str, ...] = ()
 
@@ -76,7 +78,9 @@ def wanted_topics(config: Config, sources: Iterable[PoseSource] | None = None) -
     Raises:
         ConfigError: A file that the configuration names cannot be used.
     """
-    for source in sources_of(config) if sources is None else sources:
+    sources = tuple(sources_of(config) if sources is None else sources)
+    has_others = sum(source.rank == "transform" for source in sources) > 1
+    for source in sources:
         for read in source.topics.values():
             yield WantedTopic(
                 read.name,
@@ -84,8 +88,9 @@ def wanted_topics(config: Config, sources: Iterable[PoseSource] | None = None) -
                 read.kind,
                 "poses",
                 source.name,
-                needed=not read.is_static,
+                needed=read.is_needed or not (read.is_static or has_others),
                 must_exist=read.is_needed,
+                is_optional=read.is_optional or (has_others and not read.is_needed),
                 ahead="all" if read.is_static else "nothing",
                 fixed_types=read.types,
             )
@@ -112,6 +117,7 @@ def _topics_of(sensor: Sensor, *, is_reference: bool) -> Iterator[WantedTopic]:
                 sensor.name,
                 sensor,
                 must_exist=name in configured,
+                is_optional=name not in configured,
                 ahead="first",
                 fixed_types=(companion.type_name,),
             )

@@ -45,6 +45,7 @@ class PoseTopic:
         kind: What its type must hold.
         is_static: Whether what it says holds for the whole recording, wherever it was logged.
         is_needed: Whether a recording without it is an error.
+        is_optional: Whether nobody minds when it is not there.
         types: The types it may have, where its kind does not say so.
     """
 
@@ -53,6 +54,7 @@ class PoseTopic:
     kind: Kind
     is_static: bool = False
     is_needed: bool = False
+    is_optional: bool = False
     types: tuple[str, ...] = ()
 
 

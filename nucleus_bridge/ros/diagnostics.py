@@ -14,7 +14,6 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from nucleus_bridge.config import Config
 from nucleus_bridge.pipeline.losses import Table, faults, is_expected
 from nucleus_bridge.ros.progress import Progress
-from nucleus_bridge.ros.qos import TRANSFORMS
 from nucleus_bridge.ros.subscriptions import Subscriptions, Topic
 from nucleus_bridge.spool import Spool
 from nucleus_bridge.spool.quota import read_drops
@@ -72,11 +71,12 @@ class Reporter:
     def report(self, config: Config, subscriptions: Subscriptions | None, snapshot: Snapshot) -> DiagnosticArray:
         """Make the statuses; the caller adds the stamp."""
         now = time.monotonic()
-        topics = subscriptions.topics if subscriptions else {}
+        every = subscriptions.topics if subscriptions else {}
+        topics = {name: topic for name, topic in every.items() if topic.received or not topic.is_optional}
         self._note_losses(snapshot.progress.losses, now)
         statuses = [
-            *(self._topic(config, topic, snapshot, now) for topic in topics.values() if topic.allowed != (TRANSFORMS,)),
-            self._tf(config, [topic for topic in topics.values() if topic.allowed == (TRANSFORMS,)], snapshot, now),
+            *(self._topic(config, topic, snapshot, now) for topic in topics.values() if not topic.is_pose),
+            self._tf(config, [topic for topic in topics.values() if topic.is_pose], snapshot, now),
             self._synchronisation(config, snapshot, now),
             self._scenes(config, subscriptions, snapshot, now),
             self._spool(config, snapshot),
@@ -124,11 +124,13 @@ class Reporter:
 
     def _tf(self, config: Config, topics: list[Topic], snapshot: Snapshot, now: float) -> DiagnosticStatus:
         progress = snapshot.progress
-        heard = sorted((topic for topic in topics if topic.name == "/tf" or topic.problem), key=lambda t: not t.problem)
         gaps_s = {topic.name: topic.take_longest_gap_s() for topic in topics}
-        level, text = OK, ""
-        if heard:
-            level, text = _liveness(config, heard[0], now, self._started_s, gaps_s[heard[0].name])
+        judged = [
+            (bool(topic.problem), *_liveness(config, topic, now, self._started_s, gaps_s[topic.name]))
+            for topic in topics
+            if topic.problem or not topic.is_latched
+        ]
+        _, level, text = max(judged, key=lambda found: found[:2], default=(False, OK, ""))
         wait = ""
         if progress.longest_obstacle and progress.longest_wait_s > config.diagnostics.max_wait_s:
             wait = f"frames wait for {progress.longest_wait_s:.1f} s: {progress.longest_obstacle}"
@@ -224,7 +226,8 @@ def _liveness(config: Config, topic: Topic, now: float, started_s: float, gap_s:
     if topic.problem:
         return bad, topic.problem
     since = topic.last_s if topic.last_s is not None else started_s
-    if topic.allowed == ("sensor_msgs/msg/CameraInfo",) or max(now - since, gap_s) <= config.diagnostics.silent_s:
+    comes_once = all(role.ahead != "nothing" for role in topic.roles)
+    if comes_once or max(now - since, gap_s) <= config.diagnostics.silent_s:
         return (OK, "") if topic.received else (WARN, "nothing has come yet")
     if topic.last_s is None:
         return bad, "nothing has come yet"

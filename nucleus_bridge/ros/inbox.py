@@ -10,7 +10,6 @@ from queue import SimpleQueue
 from nucleus_bridge.model import Message
 from nucleus_bridge.pipeline.losses import Table, merge
 
-SMALL_BYTES = 64_000
 SMALL_RESERVE = 16_000_000
 """Transforms, calibrations and fixes are small and cannot be done without: they may exceed the limit by this much."""
 RESUME_AT = 0.5
@@ -52,7 +51,7 @@ class Inbox:
     """Filled by one thread and emptied by another.
 
     Attributes:
-        max_bytes: Beyond it what is large is dropped.
+        max_bytes: Beyond it the sensors' samples are dropped.
         losses: What was counted as lost here, by topic and cause.
     """
 
@@ -75,23 +74,22 @@ class Inbox:
         most, self._most_queued = self._most_queued, self.queued_bytes
         return most
 
-    def offer(self, topic: str, type_name: str, log_ns: int, data: bytes) -> None:
+    def offer(self, message: Message, *, is_sample: bool) -> None:
         """Hand over a message; it is dropped and counted when the queue is full. Never waits.
 
-        Once something large was dropped, everything large is until half of the queue is free: rather no frame for a
-        while than parts of frames all the time.
+        Once a sample was dropped, every one is until half of the queue is free: rather no frame for a while than parts
+        of frames all the time.
         """
-        size = len(data)
-        is_small = size <= SMALL_BYTES
+        size = len(message.data)
         wanted = self.queued_bytes + size
-        if not is_small:
+        if is_sample:
             self._shedding = wanted > (self.max_bytes * RESUME_AT if self._shedding else self.max_bytes)
-        if wanted > self.max_bytes + SMALL_RESERVE if is_small else self._shedding:
-            self.lose(topic, "queue_full", data)
+        if self._shedding if is_sample else wanted > self.max_bytes + SMALL_RESERVE:
+            self.lose(message.topic, "queue_full", message.data)
             return
         self._put_bytes += size
         self._most_queued = max(self._most_queued, self.queued_bytes)
-        self.put(Message(topic, type_name, log_ns, data))
+        self.put(message)
 
     def lose(self, topic: str, cause: str, data: bytes = b"") -> None:
         """Count a message that is not handed over."""

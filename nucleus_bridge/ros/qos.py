@@ -10,21 +10,11 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSPolicyKind, QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
-CLOUD = "sensor_msgs/msg/PointCloud2"
-RADAR_SCAN = "radar_msgs/msg/RadarScan"
-IMAGE = "sensor_msgs/msg/Image"
-COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
-CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
-FIX = "sensor_msgs/msg/NavSatFix"
-IMU = "sensor_msgs/msg/Imu"
-TRANSFORMS = "tf2_msgs/msg/TFMessage"
+from nucleus_bridge.decode.registry import interface_of
+from nucleus_bridge.pipeline.topics import WantedTopic
 
-STATIC_TOPIC = "/tf_static"
-SAMPLE_TYPES = frozenset({CLOUD, IMAGE, COMPRESSED_IMAGE})
-"""Large messages, of which each belongs to one frame."""
-
-_DEPTH = {CLOUD: 50, IMAGE: 20, COMPRESSED_IMAGE: 100, TRANSFORMS: 1000}
-_OTHER_DEPTH = 100
+_DEPTH = 100
+"""Of topics that no decoder reads by itself."""
 _POLICIES = {
     "history": QoSPolicyKind.HISTORY,
     "depth": QoSPolicyKind.DEPTH,
@@ -58,17 +48,20 @@ class Match:
         return f"{reliability}, {'transient local' if self.transient_local else 'volatile'}, depth {self.depth}"
 
 
-STATIC = Match(TRANSFORMS, reliable=True, transient_local=True, depth=100)
+def match_publishers(roles: Sequence[WantedTopic], type_name: str, publishers: Sequence[TopicEndpointInfo]) -> Match:
+    """Choose what every publisher can give: reliable only when all are, likewise what is published once.
 
-
-def match_publishers(topic: str, type_name: str, publishers: Sequence[TopicEndpointInfo]) -> Match:
-    """Choose what every publisher can give: reliable only when all are, likewise the latched calibrations."""
-    if topic == STATIC_TOPIC:
-        return STATIC
+    What holds for all time is asked for as tf2 does, whoever publishes it.
+    """
+    interfaces = [interface for role in roles if (interface := interface_of(type_name, role.kind))]
+    depth = max((interface.depth for interface in interfaces), default=_DEPTH)
+    if any(role.is_latched for role in roles):
+        return Match(type_name, reliable=True, transient_local=True, depth=min(depth, _DEPTH))
     profiles = [publisher.qos_profile for publisher in publishers]
     reliable = all(profile.reliability == ReliabilityPolicy.RELIABLE for profile in profiles)
     latched = all(profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for profile in profiles)
-    return Match(type_name, reliable, latched and type_name == CAMERA_INFO, _DEPTH.get(type_name, _OTHER_DEPTH))
+    may_be_latched = any(role.ahead == "first" for role in roles) or any(part.is_latched for part in interfaces)
+    return Match(type_name, reliable, latched and may_be_latched, depth)
 
 
 def overriding_options(topic: str, given: Mapping[str, object]) -> QoSOverridingOptions | None:

@@ -21,16 +21,16 @@ from std_srvs.srv import Trigger
 
 from nucleus_bridge.config import Config
 from nucleus_bridge.errors import BridgeError, ConfigError
+from nucleus_bridge.model import Message
 from nucleus_bridge.pipeline import Pipeline
 from nucleus_bridge.pipeline.losses import Table, is_expected
 from nucleus_bridge.render.workers import executor_for
 from nucleus_bridge.ros.diagnostics import Reporter, Snapshot
 from nucleus_bridge.ros.parameters import NodeParameters
 from nucleus_bridge.ros.progress import Progress
-from nucleus_bridge.ros.qos import SAMPLE_TYPES
 from nucleus_bridge.ros.running import FAILED, Stop, run
 from nucleus_bridge.ros.session import Session
-from nucleus_bridge.ros.subscriptions import Subscriptions
+from nucleus_bridge.ros.subscriptions import Subscriptions, Topic
 from nucleus_bridge.spool import SealedScene, Spool
 
 NAME = "nucleus_recorder"
@@ -114,7 +114,7 @@ class RecorderNode(LifecycleNode):
         self._session = Session(self.config, self._spool, self._workers, self._on_sealed)
         self._session.start()
         given = self._settings.given
-        self._listening = Subscriptions(self, self.config, self._receive, self._on_transport_loss, given)
+        self._listening = Subscriptions(self, self._session.wanted, self._receive, self._on_transport_loss, given)
         self.get_logger().info(f"recording to {self._spool.path}")
         return super().on_activate(state)
 
@@ -172,16 +172,17 @@ class RecorderNode(LifecycleNode):
             self._workers.shutdown(wait=True, cancel_futures=True)
         self._workers = self._spool = None
 
-    def _receive(self, topic: str, type_name: str, data: bytes) -> None:
+    def _receive(self, topic: Topic, type_name: str, data: bytes) -> None:
         session = self._session
         if session is None:
             return
-        if type_name in SAMPLE_TYPES and self._paused:
-            session.inbox.lose(topic, "paused", data)
-        elif type_name in SAMPLE_TYPES and self._waits_for_clock():
-            session.inbox.lose(topic, "no_clock", data)
+        if topic.is_sample and self._paused:
+            session.inbox.lose(topic.name, "paused", data)
+        elif topic.is_sample and self._waits_for_clock():
+            session.inbox.lose(topic.name, "no_clock", data)
         else:
-            session.inbox.offer(topic, type_name, time.time_ns(), data)
+            message = Message(topic.name, type_name, time.time_ns(), data)
+            session.inbox.offer(message, is_sample=topic.is_sample)
 
     def _waits_for_clock(self) -> bool:
         clock = self.get_clock()

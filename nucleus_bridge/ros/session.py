@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import replace
@@ -20,6 +20,7 @@ from nucleus_bridge.pipeline import Pipeline
 from nucleus_bridge.pipeline.events import Event, FrameReady, Residual, SceneEnded, SceneStarted
 from nucleus_bridge.pipeline.frame_builder import Wait
 from nucleus_bridge.pipeline.losses import Table, merge
+from nucleus_bridge.pipeline.topics import WantedTopic
 from nucleus_bridge.render import SceneRecorder
 from nucleus_bridge.ros.inbox import ClockStep, End, FinishScene, Inbox, Item, Lost
 from nucleus_bridge.ros.progress import Progress
@@ -63,6 +64,7 @@ class Session:
         self._spool = spool
         self._quota = Quota(spool, config.spool)
         self._pipeline = Pipeline(config)
+        self._topic_of = {sensor.name: sensor.topic for sensor in config.sensors}
         in_flight = FRAMES_IN_FLIGHT_PER_WORKER * config.queue.workers
         self._scenes = SceneRecorder(config, spool, executor, in_flight=in_flight)
         self._booked: Table = {}
@@ -83,9 +85,9 @@ class Session:
         self._thread = threading.Thread(target=self._run, name="recording", daemon=True)
 
     @property
-    def topics(self) -> Iterable[str]:
-        """Every topic that is wanted."""
-        return self._pipeline.topics
+    def wanted(self) -> Sequence[WantedTopic]:
+        """Every topic that is wanted, in each of its roles."""
+        return self._pipeline.wanted
 
     def take_progress(self) -> Progress:
         """Return the latest snapshot to be told, for the callbacks' thread; the longest wait counts anew after it.
@@ -185,13 +187,13 @@ class Session:
     def _take(self, item: Item) -> None:
         if isinstance(item, Message):
             if self._is_too_late():
-                self._count(item.topic, "stopping", item.data)
+                self._lose(item.topic, "stopping", item.data)
             else:
                 self._thin()
                 self._handle(self._pipeline.add(item))
             self.inbox.looked_at(item)
         elif isinstance(item, Lost):
-            self._count(item.topic, item.cause, item.head)
+            self._lose(item.topic, item.cause, item.head)
             merge(self._booked, {item.topic: {item.cause: 1}})
         elif isinstance(item, ClockStep):
             # The pipeline may have noticed by itself: then its time is past the step already.
@@ -225,12 +227,13 @@ class Session:
         else:
             item.done("no scene was open")
 
-    def _count(self, topic: str, cause: str, head: bytes) -> None:
+    def _lose(self, topic: str, cause: str, head: bytes) -> None:
+        """Count a message that does not reach the pipeline; decoders learn of the gap."""
         try:
             stamp_ns = peek_header(head)[0]
         except DecodeError:
             stamp_ns = max(0, self._pipeline.message_time_ns)
-        self._pipeline.ledger.count(topic, cause, stamp_ns)
+        self._handle(self._pipeline.lose(topic, cause, stamp_ns))
 
     def _handle(self, events: Iterable[Event], sealed: list[SealedScene] | None = None) -> None:
         for event in events:
@@ -261,11 +264,9 @@ class Session:
     def _leave_out(self, event: Event) -> None:
         """Count the frames of a scene that has no room."""
         if isinstance(event, FrameReady):
-            topics = {camera.name: camera.image_topic for camera in self._pipeline.config.cameras}
-            topics.update({lidar.name: lidar.topic for lidar in self._pipeline.config.lidars})
-            names = [posed.lidar for posed in event.frame.sweeps] + [posed.camera for posed in event.frame.images]
-            for name in names:
-                self._pipeline.ledger.count(topics[name], "spool_full", event.frame.stamp_ns, self._spool_full)
+            for name, _ in event.frame.samples:
+                topic = self._topic_of[name]
+                self._pipeline.ledger.count(topic, "spool_full", event.frame.stamp_ns, self._spool_full)
         elif isinstance(event, SceneEnded):
             self._open = ""
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
@@ -13,31 +13,14 @@ from rclpy.node import Node
 from rclpy.qos import qos_policy_name_from_kind
 from rclpy.subscription import Subscription
 
-from nucleus_bridge.config import Config
+from nucleus_bridge.pipeline.topics import WantedTopic
 from nucleus_bridge.ros.intake import Intake
-from nucleus_bridge.ros.qos import (
-    CAMERA_INFO,
-    CLOUD,
-    COMPRESSED_IMAGE,
-    FIX,
-    IMAGE,
-    IMU,
-    RADAR_SCAN,
-    STATIC,
-    STATIC_TOPIC,
-    TRANSFORMS,
-    Match,
-    match_publishers,
-    overriding_options,
-)
+from nucleus_bridge.ros.qos import Match, match_publishers, overriding_options
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
 except ImportError:  # ROS 2 Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
-
-Receive = Callable[[str, str, bytes], None]
-"""Takes topic, type and the serialised message."""
 
 CLOCK_TOPIC = "/clock"
 UNPUBLISHED_AFTER_S = 5.0
@@ -59,10 +42,7 @@ class Topic:
     """One topic that the configuration asks for, and what has come of it.
 
     Attributes:
-        name: As the configuration has it.
-        parameter: The parameter that names it.
-        allowed: Types it may have.
-        needed: Whether there can be no frame without it.
+        roles: What it is read for; at least one.
         publishers: How many there are now.
         received: Messages taken.
         received_bytes: Their size.
@@ -74,10 +54,7 @@ class Topic:
         incompatible: Why a publisher's messages cannot come, with the remedy, or "".
     """
 
-    name: str
-    parameter: str
-    allowed: tuple[str, ...]
-    needed: bool
+    roles: tuple[WantedTopic, ...]
     publishers: int = 0
     received: int = 0
     received_bytes: int = 0
@@ -90,6 +67,21 @@ class Topic:
     match: Match | None = None
     subscription: Subscription | None = None
     known: set[bytes] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Settle what is asked for with each message."""
+        self.name = self.roles[0].name
+        self.parameter = self.roles[0].parameter
+        self.is_sample = any(role.is_sample for role in self.roles)
+        self.is_latched = any(role.is_latched for role in self.roles)
+        self.is_pose = any(role.role == "poses" for role in self.roles)
+        self.is_optional = all(role.is_optional for role in self.roles)
+        self.needed = any(role.needed for role in self.roles)
+
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        """Types that it may have in all its roles."""
+        return tuple(name for name in self.roles[0].types if all(name in role.types for role in self.roles))
 
     def note(self, size: int, sent_ns: int) -> None:
         """Count a message that came now."""
@@ -114,24 +106,8 @@ class Topic:
         return self.missing or self.incompatible
 
 
-def wanted_topics(config: Config) -> Iterator[Topic]:
-    """List the topics that a configuration asks for."""
-    yield Topic("/tf", "world_frame", (TRANSFORMS,), needed=True)
-    yield Topic(STATIC_TOPIC, "world_frame", (TRANSFORMS,), needed=False)
-    for camera in config.cameras:
-        if not camera.calibration_file:
-            yield Topic(camera.info_topic, f"cameras.{camera.name}.info_topic", (CAMERA_INFO,), camera.required)
-    if config.gps.topic:
-        yield Topic(config.gps.topic, "gps.topic", (FIX,), needed=False)
-    if config.gps.heading_topic:
-        yield Topic(config.gps.heading_topic, "gps.heading_topic", (IMU,), needed=False)
-    for index, lidar in enumerate(config.lidars):
-        yield Topic(lidar.topic, f"lidars.{lidar.name}.topic", (CLOUD,), needed=index == 0 or lidar.required)
-    for camera in config.cameras:
-        kinds = (IMAGE, COMPRESSED_IMAGE)
-        yield Topic(camera.image_topic, f"cameras.{camera.name}.image_topic", kinds, camera.required)
-    for radar in config.radars:
-        yield Topic(radar.topic, f"radars.{radar.name}.topic", (CLOUD, RADAR_SCAN), radar.required)
+Receive = Callable[[Topic, str, bytes], None]
+"""Takes topic, type and the serialised message."""
 
 
 class Subscriptions:
@@ -143,13 +119,18 @@ class Subscriptions:
     """
 
     def __init__(
-        self, node: Node, config: Config, receive: Receive, lost: Callable[[str], None], given: Mapping[str, object]
+        self,
+        node: Node,
+        wanted: Iterable[WantedTopic],
+        receive: Receive,
+        lost: Callable[[str], None],
+        given: Mapping[str, object],
     ) -> None:
         """Subscribe to what is published already; ``update`` does the rest.
 
         Args:
             node: The node.
-            config: Its configuration.
+            wanted: The topics, each in all its roles.
             receive: Takes every message.
             lost: Told the topic of each message that the middleware lost.
             given: The node's parameters, for ``qos_overrides``.
@@ -163,14 +144,16 @@ class Subscriptions:
         self._started_s = time.monotonic()
         self._warned_s: dict[str, float] = {}
         self._updates = 0
-        self.topics: dict[str, Topic] = {}
-        for topic in wanted_topics(config):
-            self.topics.setdefault(topic.name, topic)
+        roles: dict[str, list[WantedTopic]] = {}
+        for role in wanted:
+            roles.setdefault(role.name, []).append(role)
+        self.topics = {name: Topic(tuple(of_topic)) for name, of_topic in roles.items()}
         for own in node.subscriptions:
             if own.topic_name == CLOCK_TOPIC:
                 self._intake.adopt(own)
-        static = self.topics[STATIC_TOPIC]
-        self._subscribe(static, STATIC)
+        for topic in self.topics.values():
+            if topic.is_latched and len(topic.allowed) == 1:
+                self._subscribe(topic, match_publishers(topic.roles, topic.allowed[0], []))
         self.update()
 
     def update(self) -> None:
@@ -215,18 +198,27 @@ class Subscriptions:
             self.warn(topic.name, topic.missing)
             return
         topic.missing = ""
-        match = match_publishers(topic.name, fitting[0], by_type[fitting[0]])
+        match = match_publishers(topic.roles, fitting[0], by_type[fitting[0]])
         if match != topic.match:
             self._subscribe(topic, match)
 
     def _subscribe(self, topic: Topic, match: Match) -> None:
+        package, _, name = match.type_name.partition("/msg/")
+        try:
+            message_type = getattr(import_module(f"{package}.msg"), name)
+        except (ImportError, AttributeError):
+            topic.missing = (
+                f"{topic.parameter}: {topic.name} is {match.type_name}, which is not installed here: install the "
+                f"ROS 2 package {package}, or run `nucleus-bridge ros-setup {package}`"
+            )
+            self.warn(topic.name, topic.missing)
+            return
         if topic.subscription is not None:
             self._intake.destroy(topic.subscription)
             self._node.get_logger().info(f"{topic.name}: subscribed again as {match}, which all publishers offer")
-        package, _, name = match.type_name.partition("/msg/")
         topic.match, topic.incompatible = match, ""
         topic.subscription = self._intake.subscribe(
-            getattr(import_module(f"{package}.msg"), name),
+            message_type,
             topic.name,
             match.profile,
             self._receiver(topic, match.type_name),
@@ -241,7 +233,7 @@ class Subscriptions:
     def _receiver(self, topic: Topic, type_name: str) -> Callable[[bytes, int], None]:
         def take(data: bytes, sent_ns: int) -> None:
             topic.note(len(data), sent_ns)
-            self._receive(topic.name, type_name, data)
+            self._receive(topic, type_name, data)
 
         return take
 
@@ -264,7 +256,9 @@ class Subscriptions:
         )
 
     def _check_unpublished(self, topic: Topic, names: Mapping[str, Sequence[str]]) -> None:
-        if time.monotonic() - self._started_s < UNPUBLISHED_AFTER_S or topic.known or topic.received:
+        if topic.is_optional or topic.known or topic.received:
+            return
+        if time.monotonic() - self._started_s < UNPUBLISHED_AFTER_S:
             return
         others = sorted(name for name, types in names.items() if set(types) & set(topic.allowed))
         there = ", ".join(name for name in others if name not in self.topics) or "none"
@@ -276,6 +270,6 @@ class Subscriptions:
 
 
 def _remedy(topic: Topic, policy: str) -> str:
-    if topic.name == STATIC_TOPIC and policy == "durability":
-        return "publish /tf_static as transient local; with `ros2 bag play` use --qos-profile-overrides-path"
+    if topic.is_latched and policy == "durability":
+        return f"publish {topic.name} as transient local; with `ros2 bag play` use --qos-profile-overrides-path"
     return f"remove qos_overrides.{topic.name}.subscription.{policy}, or change the publisher"

@@ -61,6 +61,19 @@ def test_takes_the_image_nearest_to_the_wanted_stamp() -> None:
     assert [match.residuals_ns["front"] for match in harness.matches] == [2 * MS, 1 * MS]
 
 
+def test_nothing_waits_for_a_sample_that_was_lost() -> None:
+    harness = Harness([camera("front")])
+    for stream, ms in [(LIDAR, 0), ("front", 3), (LIDAR, 100)]:
+        harness.feed(stream, ms)
+    assert [match.anchor.item for match in harness.matches] == [0]
+    harness.sync.miss("front", START + 103 * MS)
+    harness.sync.miss(LIDAR, START + 200 * MS)
+    harness.feed(LIDAR, 300)
+    assert harness.table() == {0: {"front": 3}, 100: {}}
+    harness.sync.miss("front", START + 86_400_000 * MS)  # a stamp that means nothing moves no time
+    assert harness.sync.message_time_ns == START + 300 * MS
+
+
 def test_tolerance_is_inclusive() -> None:
     harness = Harness([camera("front")])
     for stream, ms in [(LIDAR, 0), ("front", 50), (LIDAR, 200), ("front", 251)]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from bags import START_NS, recording, write_config
+from bags import MS, START_NS, UNIT, cloud, recording, transforms, write_config
 
 from nucleus_bridge.config import Config, load_config
 from nucleus_bridge.model import Message
@@ -44,8 +44,9 @@ class Run:
         self.recording = Session(config, place, InlineExecutor(), self.scenes.append)
 
     def offer(self, messages: list[Message]) -> None:
+        samples = {topic.name for topic in self.recording.wanted if topic.is_sample}
         for message in messages:
-            self.recording.inbox.offer(message.topic, message.type_name, message.log_ns, message.data)
+            self.recording.inbox.offer(message, is_sample=message.topic in samples)
 
     def finish(self) -> None:
         self.recording.start()
@@ -88,6 +89,15 @@ def test_small_messages_have_room_beyond_the_limit_and_no_more(
     run.finish()
     lost = run.recording.progress.losses["/tf"]["queue_full"]
     assert lost == 1000 - (1_000_000 + SMALL_RESERVE) // 50_000
+
+
+def test_samples_have_no_room_beyond_the_limit_however_small_they_are(config: Config, tmp_path: Path) -> None:
+    run = Run(config, tmp_path / "spool")
+    run.recording.inbox.max_bytes = 1_000_000
+    small = Message("/image", "sensor_msgs/msg/CompressedImage", START_NS, bytes(30_000))
+    run.offer([small] * 100)
+    assert run.recording.inbox.queued_bytes <= 1_000_000
+    assert run.recording.inbox.losses == {"/image": {"queue_full": 100 - 1_000_000 // 30_000}}
 
 
 def test_losses_go_to_the_scene_of_their_stamp(config: Config, messages: list[Message], tmp_path: Path) -> None:
@@ -160,6 +170,24 @@ def test_a_scene_without_room_is_left_out_and_counted(config: Config, messages: 
     assert not run.scenes
     assert run.recording.progress.losses == {"/points": {"spool_full": 5}, "/image": {"spool_full": 5}}
     assert "spool.max_bytes 1" in run.recording.progress.reasons["spool_full"]
+
+
+def test_every_kind_of_sensor_is_counted_when_there_is_no_room(tmp_path: Path) -> None:
+    made = recording(frames=FRAMES)
+    made.add("/tf_static", transforms(("base_link", "radar", 1, (2, 0, 0), UNIT)), START_NS - 400 * MS)
+    for number in range(FRAMES):
+        stamp_ns = START_NS + 100 * number * MS
+        made.add("/radar", cloud(stamp_ns, frame_id="radar"), stamp_ns + 2 * MS)
+    radar = ["radar_names=[front_radar]", "radars.front_radar.topic=/radar"]
+    full = ["spool.min_free_bytes=4611686018427387904", "spool.when_full=drop_newest"]
+    config = load_config(write_config(tmp_path), [*radar, *full])
+    run = Run(config, tmp_path / "spool")
+    with open_recording(made.write(tmp_path / "bag")) as bag:
+        run.offer(list(bag.messages([topic.name for topic in bag.topics])))
+    run.finish()
+    counted = {sensor.topic: {"spool_full": FRAMES} for sensor in config.sensors}
+    assert run.recording.progress.losses == counted
+    assert len(counted) == 3
 
 
 def test_a_blocked_recording_goes_on_when_there_is_room(

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The recorder, for which a type of a camera is known that the package does not have."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent.parent))
+
+from toy_camera import INTERFACE
+
+from nucleus_bridge.decode import registry
+from nucleus_bridge.ros.recorder import RecorderNode
+from nucleus_bridge.ros.running import run
+
+if __name__ == "__main__":
+    registry.add(INTERFACE)
+    sys.exit(run(RecorderNode))
