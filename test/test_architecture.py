@@ -31,6 +31,19 @@ MAY_USE = {
     "spool": {"errors", "model", "config"},
     "render": {"errors", "model", "config", "geometry", "decode", "pipeline", "formats", "spool"},
     "convert": {"errors", "model", "config", "decode", "recordings", "pipeline", "render", "spool"},
+    "odometry": {
+        "errors",
+        "model",
+        "kinds",
+        "config",
+        "geometry",
+        "decode",
+        "poses",
+        "recordings",
+        "pipeline",
+        "spool",
+        "convert",
+    },
     "export": {"errors", "model", "config", "decode", "formats", "spool"},
     "upload": {"errors", "model", "config", "formats", "spool"},
     "testing": {"errors", "spool"},
@@ -59,6 +72,7 @@ ONLY_IN = {
     "obstore": {"upload", "testing"},
     "distributed": {"archive"},
     "pypatchworkpp": {"render"},
+    "small_gicp": {"poses"},
 }
 
 
