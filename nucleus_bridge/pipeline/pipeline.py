@@ -66,7 +66,7 @@ class Pipeline:
         self._clock_step_ns = clock_step_ns(config)
         self.tree = TransformTree(cache_ns=TF_CACHE_NS, reset_ns=self._clock_step_ns)
         sources = sources_of(config)
-        self._poses = PoseFeed(sources, self.tree, self._count)
+        self._poses = PoseFeed(sources, self.tree, self._count, config.device_frame)
         self.wanted = tuple(wanted_topics(config, sources))
         self._reference = config.lidars[0]
         self._topic_of = {sensor.name: sensor.topic for sensor in config.sensors}
@@ -202,7 +202,8 @@ class Pipeline:
                 self._count(message.topic, cause, _stamp(message), str(error))
 
     def _on_edges(self, source: PoseSource, message: Message) -> None:
-        for edge in source.edges(message):
+        for given in source.edges(message):
+            edge = self._poses.placed(source, given, message.topic)
             if not self._poses.admits(source.rank, edge, message.topic):
                 continue
             if not edge.static and self._ends_the_past(edge):

@@ -9,7 +9,8 @@ from typing import Final
 from nucleus_bridge.decode.interface import Reset
 from nucleus_bridge.errors import TransformError
 from nucleus_bridge.geometry import TransformTree
-from nucleus_bridge.poses.source import Edge, PoseSource, Rank
+from nucleus_bridge.poses.bodies import Bodies
+from nucleus_bridge.poses.source import Edge, OfBodies, PoseSource, Rank
 
 AHEAD_NS = 10_000_000_000
 """Files are read this far ahead of message time: past every stamp at which a frame may ask for a pose."""
@@ -33,10 +34,13 @@ class PoseFeed:
         sources: Every source of poses.
         tree: Takes the edges.
         lost: Told of edges that cannot be used.
+        device: ``device_frame``.
     """
 
-    def __init__(self, sources: Iterable[PoseSource], tree: TransformTree, lost: Lost) -> None:
+    def __init__(self, sources: Iterable[PoseSource], tree: TransformTree, lost: Lost, device: str = "") -> None:
         self._sources = tuple(sources)
+        self._bodies = Bodies(device)
+        self._device = device
         self._tree = tree
         self._lost = lost
         self._levels: dict[str, int] = {}
@@ -46,13 +50,19 @@ class PoseFeed:
             for edge in source.initial():
                 self._take(source, edge)
 
+    def placed(self, source: PoseSource, edge: Edge, named_by: str) -> Edge:
+        """Return an edge as it goes into the tree: a pose of a mounted body becomes one of what carries it."""
+        return self._bodies.placed(edge, named_by) if isinstance(source, OfBodies) and not edge.static else edge
+
     def admits(self, rank: Rank, edge: Edge, named_by: str) -> bool:
         """Say whether an edge counts now; one that does not must not be added."""
         level = _LEVELS[rank]
         known = self._levels.get(edge.child, -1)
         if rank == "description":
-            if known < 0:
+            if known < 0 or self._bodies.waits_for(edge.child):
+                self._levels.pop(edge.child, None)
                 self._described[edge.child] = edge, named_by
+                self._add_again(self._bodies.learn(edge, is_described=True))
             return False
         if level > known:
             self._levels[edge.child] = level
@@ -65,6 +75,19 @@ class PoseFeed:
             self._tree.add(*edge)
         except TransformError as error:
             self._lost(named_by, "bad_transform", edge.stamp_ns, f"{named_by}: {error}")
+            return
+        if edge.static:
+            self._add_again(self._bodies.learn(edge))
+
+    def unmounted(self) -> list[str]:
+        """Name the bodies whose poses are known and which nothing joins to the device."""
+        loose = []
+        for body in self._bodies.waiting:
+            try:
+                self._tree.chain(self._device, body)
+            except TransformError:
+                loose.append(body)
+        return loose
 
     def advance(self, message_time_ns: int) -> None:
         """Read files on so that frames up to message time find their poses."""
@@ -98,9 +121,16 @@ class PoseFeed:
     def reset(self, why: Reset) -> None:
         """Start over after a step of the clock, a gap or a seek; what holds for all time stays."""
         self._due_ns = None
+        self._bodies.reset()
         for source in self._sources:
             source.reset(why)
 
+    def _add_again(self, poses: Iterable[tuple[Edge, str]]) -> None:
+        for edge, named_by in poses:
+            if self.admits("transform", edge, named_by):
+                self.add(edge, named_by)
+
     def _take(self, source: PoseSource, edge: Edge) -> None:
+        edge = self.placed(source, edge, source.name)
         if self.admits(source.rank, edge, source.name):
             self.add(edge, source.name)

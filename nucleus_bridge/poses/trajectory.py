@@ -47,6 +47,7 @@ class FilePoses:
     """
 
     rank: Rank = "transform"
+    names_body = True
 
     def __init__(self, settings: PoseConfig, world_frame: str, device_frame: str, base_dir: Path) -> None:
         self.name = f"poses.{settings.name}"
