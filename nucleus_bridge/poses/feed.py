@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
+from nucleus_bridge import warnings
 from nucleus_bridge.decode.interface import Reset
 from nucleus_bridge.errors import TransformError
 from nucleus_bridge.geometry import TransformTree
 from nucleus_bridge.poses.bodies import Bodies
+from nucleus_bridge.poses.mounts import Mount
 from nucleus_bridge.poses.source import Edge, OfBodies, PoseSource, Rank
+from nucleus_bridge.warnings import Finding
 
 AHEAD_NS = 10_000_000_000
 """Files are read this far ahead of message time: past every stamp at which a frame may ask for a pose."""
@@ -41,6 +44,8 @@ class PoseFeed:
         self._sources = tuple(sources)
         self._bodies = Bodies(device)
         self._device = device
+        self._mounts = {source.edge.child: source for source in self._sources if isinstance(source, Mount)}
+        self._overruled: dict[str, Finding] = {}
         self._tree = tree
         self._lost = lost
         self._levels: dict[str, int] = {}
@@ -64,6 +69,8 @@ class PoseFeed:
                 self._described[edge.child] = edge, named_by
                 self._add_again(self._bodies.learn(edge, is_described=True))
             return False
+        if level < known and edge.child in self._mounts and edge.child not in self._overruled:
+            self._note_overruled(edge, named_by)
         if level > known:
             self._levels[edge.child] = level
             self._described.pop(edge.child, None)
@@ -79,15 +86,16 @@ class PoseFeed:
         if edge.static:
             self._add_again(self._bodies.learn(edge))
 
-    def unmounted(self) -> list[str]:
-        """Name the bodies whose poses are known and which nothing joins to the device."""
-        loose = []
+    def findings(self) -> Iterator[Finding]:
+        """Tell what is odd about the sources: their files, mounts that replace transforms, bodies without a mount."""
+        for source in self._sources:
+            yield from getattr(source, "findings", ())
+        yield from self._overruled.values()
         for body in self._bodies.waiting:
             try:
                 self._tree.chain(self._device, body)
             except TransformError:
-                loose.append(body)
-        return loose
+                yield warnings.unmounted_body(body, self._device)
 
     def advance(self, message_time_ns: int) -> None:
         """Read files on so that frames up to message time find their poses."""
@@ -124,6 +132,15 @@ class PoseFeed:
         self._bodies.reset()
         for source in self._sources:
             source.reset(why)
+
+    def _note_overruled(self, edge: Edge, named_by: str) -> None:
+        mount = self._mounts[edge.child]
+        try:
+            difference = mount.overrules(edge)
+        except TransformError:
+            return  # what is no transform cannot differ
+        if difference:
+            self._overruled[edge.child] = warnings.mount_overrides(edge.child, difference, named_by)
 
     def _add_again(self, poses: Iterable[tuple[Edge, str]]) -> None:
         for edge, named_by in poses:
