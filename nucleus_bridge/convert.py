@@ -8,17 +8,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nucleus_bridge.config import Config, load_config, with_format
-from nucleus_bridge.decode.registry import types_of
+from nucleus_bridge.decode.registry import interface_for, types_of
 from nucleus_bridge.errors import BridgeError, InputError, SceneError
 from nucleus_bridge.model import Message
 from nucleus_bridge.pipeline import Pipeline
 from nucleus_bridge.pipeline.losses import Table, faults, merge, ordered
 from nucleus_bridge.pipeline.topics import WantedTopic
+from nucleus_bridge.poses.trajectory import FilePoses
 from nucleus_bridge.recordings import Damage, Place, Recording, marks_of, open_recording
 from nucleus_bridge.render import SceneRecorder
 from nucleus_bridge.render.workers import attendant_for, crew_for
 from nucleus_bridge.spool import SealedScene, Spool, conversions
 from nucleus_bridge.spool.conversions import Conversion, DamageNote, SceneSummary
+from nucleus_bridge.warnings import Finding, Weight
 
 CLOUD, IMAGE, INFO = types_of("cloud"), types_of("image"), types_of("calibration")
 FIX, IMU = types_of("fix"), types_of("heading")
@@ -35,6 +37,7 @@ class ConversionReport:
         reasons: For each cause, the text of its first occurrence.
         damage: Parts of the recording that could not be read.
         skipped: Whether the recording had been converted before, with the same configuration.
+        findings: What is odd about its sources of poses.
     """
 
     bag: Place
@@ -43,6 +46,7 @@ class ConversionReport:
     reasons: dict[str, str] = field(default_factory=dict)
     damage: tuple[Damage, ...] = ()
     skipped: bool = False
+    findings: tuple[Finding, ...] = ()
 
     @property
     def faults(self) -> int:
@@ -63,7 +67,10 @@ class ConversionReport:
             self.losses,
             self.reasons,
             damage_notes(self.damage),
-            conversions.warnings_of(scene.manifest for scene in self.scenes),
+            (
+                *(str(finding).removeprefix("warning: ") for finding in self.findings),
+                *conversions.warnings_of(scene.manifest for scene in self.scenes),
+            ),
         )
 
 
@@ -126,7 +133,14 @@ def convert_bag(  # noqa: PLR0913 - what a caller may want to say
         merge(losses, pipeline.ledger.totals)
         merge(losses, recorder.render_losses)
         reasons = {**recorder.reasons, **pipeline.ledger.reasons}
-        report = ConversionReport(path, tuple(scenes), ordered(losses), reasons, tuple(recording.damage))
+        report = ConversionReport(
+            path,
+            tuple(scenes),
+            ordered(losses),
+            reasons,
+            tuple(recording.damage),
+            findings=pipeline.findings,
+        )
         if not scenes:
             raise InputError(no_scene(report, config))
         conversions.note(spool, key, report.conversion)
@@ -183,8 +197,25 @@ def primed_pipeline(recording: Recording, config: Config) -> Pipeline:
     """
     pipeline = Pipeline(config)
     check_topics(recording, pipeline.wanted)
+    _check_overlap(recording, pipeline)
     pipeline.prime(messages_ahead(recording, pipeline.wanted))
     return pipeline
+
+
+def _check_overlap(recording: Recording, pipeline: Pipeline) -> None:
+    """Check that the trajectory files hold poses of this recording, by the stamps of its first lidar."""
+    files = [source for source in pipeline.sources if isinstance(source, FilePoses)]
+    lidar = pipeline.config.lidars[0]
+    first = recording.first_messages([lidar.topic]).get(lidar.topic) if files else None
+    if first is None:
+        return
+    interface = interface_for(first, "cloud")
+    stamp_ns = first.log_ns
+    if lidar.stamp_source == "header" and interface.peek is not None:
+        stamp_ns = interface.peek(first.data)[0]
+    stamp_ns += round(lidar.clock_offset_ms * 1e6)
+    for source in files:
+        source.check_overlap(stamp_ns, stamp_ns + max(0, recording.end_ns - first.log_ns))
 
 
 def messages_ahead(recording: Recording, wanted: Iterable[WantedTopic]) -> list[Message]:
@@ -231,6 +262,7 @@ def no_scene(report: ConversionReport, config: Config) -> str:
             f"set world_frame (now {config.world_frame!r}) and device_frame (now {config.device_frame!r}) "
             "to frames that the recording connects with the lidar's"
         )
+    lines += [str(finding) for finding in report.findings if finding.weight is not Weight.NOTE]
     if report.damage:
         lines.append(f"the recording is damaged: {report.damage[0]}")
     return "; ".join(lines)

@@ -25,6 +25,7 @@ class Code(str, Enum):
     POSE_UNUSED = "pose_unused"
     MOUNT_UNUSED = "mount_unused"
     MOUNT_FAR = "mount_far"
+    MOUNT_OVERRIDES = "mount_overrides"
     POSE_DUPLICATES = "pose_duplicates"
     POSE_GAPS = "pose_gaps"
     POSE_ATTITUDE = "pose_attitude"
@@ -222,6 +223,31 @@ def mount_unused(topic: str, frames: Sequence[str], remedy: str) -> Finding:
         topic,
         f"{topic} knows where {', '.join(map(repr, frames))} is mounted, and nothing uses it",
         remedy,
+        Weight.LOSS,
+    )
+
+
+def mount_overrides(child: str, difference: str, topic: str) -> Finding:
+    """A mount of the configuration that a transform contradicts."""
+    return Finding(
+        Code.MOUNT_OVERRIDES,
+        "frame",
+        child,
+        f"{difference} on {topic}",
+        "leave the mount out if the recording knows better",
+        Weight.NOTE,
+    )
+
+
+def unmounted_body(body: str, device_frame: str) -> Finding:
+    """Poses of a body that nothing joins to the device."""
+    return Finding(
+        Code.NO_MOUNT,
+        "frame",
+        body,
+        f"poses of {body!r} are known, and nothing joins it to {device_frame!r}",
+        f"mount_names: [body], mounts.body.parent_frame: {device_frame}, mounts.body.child_frame: {body}, with xyz and "
+        f"rpy; or device_frame: {body}",
         Weight.LOSS,
     )
 

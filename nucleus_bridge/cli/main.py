@@ -30,6 +30,7 @@ COMMANDS = (
     "status",
     "reconcile",
     "catalogue",
+    "odometry",
     "serve",
 )
 """Each is a module of this room, loaded only when it is asked for: worker processes load this one, too."""

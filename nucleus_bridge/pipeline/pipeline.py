@@ -28,6 +28,7 @@ from nucleus_bridge.pipeline.synchroniser import StreamSpec, Synchroniser
 from nucleus_bridge.pipeline.topics import Stream, WantedTopic, clock_step_ns, wanted_topics
 from nucleus_bridge.poses import Edge, PoseSource, sources_of
 from nucleus_bridge.poses.feed import PoseFeed
+from nucleus_bridge.warnings import Finding
 
 TF_CACHE_NS = 120_000_000_000
 
@@ -50,6 +51,7 @@ class Pipeline:
         config: The configuration.
         ledger: What was lost.
         tree: The transforms.
+        sources: The sources of poses.
         wanted: Every topic that it asks for, in each of its roles.
     """
 
@@ -65,8 +67,8 @@ class Pipeline:
         wait_ns = round(config.sync.wait_s * 1e9)
         self._clock_step_ns = clock_step_ns(config)
         self.tree = TransformTree(cache_ns=TF_CACHE_NS, reset_ns=self._clock_step_ns)
-        sources = sources_of(config)
-        self._poses = PoseFeed(sources, self.tree, self._count)
+        self.sources = sources = sources_of(config)
+        self._poses = PoseFeed(sources, self.tree, self._count, config.device_frame)
         self.wanted = tuple(wanted_topics(config, sources))
         self._reference = config.lidars[0]
         self._topic_of = {sensor.name: sensor.topic for sensor in config.sensors}
@@ -86,6 +88,11 @@ class Pipeline:
         self._watch: Watch | None = None
         self._streams: dict[str, list[tuple[Stream, Take]]] = {}
         self._handlers = self._handlers_by_topic({source.name: source for source in sources})
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is odd about the sources of poses, so far."""
+        return tuple(self._poses.findings())
 
     @property
     def topics(self) -> Collection[str]:
@@ -205,7 +212,8 @@ class Pipeline:
                 self._count(message.topic, cause, _stamp(message), str(error))
 
     def _on_edges(self, source: PoseSource, message: Message) -> None:
-        for edge in source.edges(message):
+        for given in source.edges(message):
+            edge = self._poses.placed(source, given, message.topic)
             if not self._poses.admits(source.rank, edge, message.topic):
                 continue
             if not edge.static and self._ends_the_past(edge):

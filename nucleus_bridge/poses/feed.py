@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
+from nucleus_bridge import warnings
 from nucleus_bridge.decode.interface import Reset
 from nucleus_bridge.errors import TransformError
 from nucleus_bridge.geometry import TransformTree
-from nucleus_bridge.poses.source import Edge, PoseSource, Rank
+from nucleus_bridge.poses.bodies import Bodies
+from nucleus_bridge.poses.mounts import Mount
+from nucleus_bridge.poses.source import Edge, OfBodies, PoseSource, Rank
+from nucleus_bridge.warnings import Finding
 
 AHEAD_NS = 10_000_000_000
 """Files are read this far ahead of message time: past every stamp at which a frame may ask for a pose."""
@@ -33,10 +37,15 @@ class PoseFeed:
         sources: Every source of poses.
         tree: Takes the edges.
         lost: Told of edges that cannot be used.
+        device: ``device_frame``.
     """
 
-    def __init__(self, sources: Iterable[PoseSource], tree: TransformTree, lost: Lost) -> None:
+    def __init__(self, sources: Iterable[PoseSource], tree: TransformTree, lost: Lost, device: str = "") -> None:
         self._sources = tuple(sources)
+        self._bodies = Bodies(device)
+        self._device = device
+        self._mounts = {source.edge.child: source for source in self._sources if isinstance(source, Mount)}
+        self._overruled: dict[str, Finding] = {}
         self._tree = tree
         self._lost = lost
         self._levels: dict[str, int] = {}
@@ -46,14 +55,22 @@ class PoseFeed:
             for edge in source.initial():
                 self._take(source, edge)
 
+    def placed(self, source: PoseSource, edge: Edge, named_by: str) -> Edge:
+        """Return an edge as it goes into the tree: a pose of a mounted body becomes one of what carries it."""
+        return self._bodies.placed(edge, named_by) if isinstance(source, OfBodies) and not edge.static else edge
+
     def admits(self, rank: Rank, edge: Edge, named_by: str) -> bool:
         """Say whether an edge counts now; one that does not must not be added."""
         level = _LEVELS[rank]
         known = self._levels.get(edge.child, -1)
         if rank == "description":
-            if known < 0:
+            if known < 0 or self._bodies.waits_for(edge.child):
+                self._levels.pop(edge.child, None)
                 self._described[edge.child] = edge, named_by
+                self._add_again(self._bodies.learn(edge, is_described=True))
             return False
+        if level < known and edge.child in self._mounts and edge.child not in self._overruled:
+            self._note_overruled(edge, named_by)
         if level > known:
             self._levels[edge.child] = level
             self._described.pop(edge.child, None)
@@ -65,6 +82,20 @@ class PoseFeed:
             self._tree.add(*edge)
         except TransformError as error:
             self._lost(named_by, "bad_transform", edge.stamp_ns, f"{named_by}: {error}")
+            return
+        if edge.static:
+            self._add_again(self._bodies.learn(edge))
+
+    def findings(self) -> Iterator[Finding]:
+        """Tell what is odd about the sources: their files, mounts that replace transforms, bodies without a mount."""
+        for source in self._sources:
+            yield from getattr(source, "findings", ())
+        yield from self._overruled.values()
+        for body in self._bodies.waiting:
+            try:
+                self._tree.chain(self._device, body)
+            except TransformError:
+                yield warnings.unmounted_body(body, self._device)
 
     def advance(self, message_time_ns: int) -> None:
         """Read files on so that frames up to message time find their poses."""
@@ -98,9 +129,25 @@ class PoseFeed:
     def reset(self, why: Reset) -> None:
         """Start over after a step of the clock, a gap or a seek; what holds for all time stays."""
         self._due_ns = None
+        self._bodies.reset()
         for source in self._sources:
             source.reset(why)
 
+    def _note_overruled(self, edge: Edge, named_by: str) -> None:
+        mount = self._mounts[edge.child]
+        try:
+            difference = mount.overrules(edge)
+        except TransformError:
+            return  # what is no transform cannot differ
+        if difference:
+            self._overruled[edge.child] = warnings.mount_overrides(edge.child, difference, named_by)
+
+    def _add_again(self, poses: Iterable[tuple[Edge, str]]) -> None:
+        for edge, named_by in poses:
+            if self.admits("transform", edge, named_by):
+                self.add(edge, named_by)
+
     def _take(self, source: PoseSource, edge: Edge) -> None:
+        edge = self.placed(source, edge, source.name)
         if self.admits(source.rank, edge, source.name):
             self.add(edge, source.name)

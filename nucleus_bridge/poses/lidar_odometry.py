@@ -8,7 +8,7 @@ sweep to the next. What cannot be registered is a gap: behind it the map begins 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,7 +31,8 @@ _MIN_POINTS = 100
 _MIN_INLIERS = 0.5
 _MAX_SURPRISE_M, _MAX_SURPRISE_DEG = 1.0, 10.0
 _MAX_STEP_NS = 1_000_000_000
-_DEGENERATE = 0.005
+_GAP_STEPS = 4  # a gap is longer than this many steps before it, so that it is none of a slow lidar
+_DEGENERATE = 0.02  # a street has 0.3 and more, a tube 0.008
 _KNOT_NS = 5_000_000
 _SMALL = 1e-6  # radians: from here on quotients lose their digits
 _NOWHERE = np.zeros(3)
@@ -61,7 +62,7 @@ class SweepPose:
         stamp_ns: When.
         pose: Shape (7,): x, y, z in metres, unit quaternion x y z w, in the frame of the first sweep.
         inliers: Share of points that lie on the map.
-        residual_m: Root mean square of their distances to it, by the map's own measure of them.
+        residual: Root mean square of their distances to it, in standard deviations of points and map (Mahalanobis).
         constraint: Smallest by largest eigenvalue of what holds the position: near 0 it can slide one way.
         begins: Whether a gap lies before it.
     """
@@ -69,7 +70,7 @@ class SweepPose:
     stamp_ns: int
     pose: FloatArray
     inliers: float
-    residual_m: float
+    residual: float
     constraint: float
     begins: bool
 
@@ -83,7 +84,7 @@ class _Fit(NamedTuple):
     world_from_device: FloatArray
     cloud: Any
     inliers: float
-    residual_m: float
+    residual: float
     constraint: float
 
 
@@ -111,6 +112,7 @@ class LidarOdometry:
     _pose: FloatArray = field(default_factory=lambda: np.eye(4))
     _twist: FloatArray = field(default_factory=lambda: np.zeros(6))  # of a nanosecond
     _last_ns: int = 0
+    _step_ns: int = 0
     _silent_until_ns: int | None = None
 
     def __post_init__(self) -> None:
@@ -120,15 +122,14 @@ class LidarOdometry:
         """Take the next sweep; return the poses that it decides, in order."""
         self.sweeps += 1
         if len(sweep.xyz) < _MIN_POINTS:
-            return self._lost(1)
+            return self._lost()
         if self._map is None:
             return self._begin(sweep)
         step_ns = sweep.last_ns - self._last_ns
         if not 0 < step_ns <= _MAX_STEP_NS:
             self._cut()
             return self._begin(sweep)
-        guess = self._pose @ _exp(self._twist * step_ns)
-        fit = self._register(sweep, guess, self._pose, step_ns, _PASSES)
+        fit = self._register(sweep, step_ns)
         if fit is None:
             self._cut()
             self._held = sweep
@@ -137,6 +138,12 @@ class LidarOdometry:
         self._accept(sweep, fit)
         return self._told([_pose_of(sweep.last_ns, fit, begins=False)])
 
+    def finish(self) -> None:
+        """End: a sweep that waited for another to begin a map with has no pose."""
+        if self._held is not None:
+            self._held = None
+            self.failed += 1
+
     def _begin(self, sweep: SweepPoints) -> list[SweepPose]:
         """Begin a map with the sweep that is held and this one, by the motion between them."""
         before, self._held = self._held, sweep
@@ -144,93 +151,92 @@ class LidarOdometry:
             return []
         step_ns = sweep.last_ns - before.last_ns
         if not 0 < step_ns <= _MAX_STEP_NS:
-            return self._lost(1)
-        start = self._pose
-        fit = None
+            return self._lost()
+        start, fit = self._pose, None
         for _ in range(_FIRST_PASSES):
-            cloud, _ = self._prepared(before)
-            self._map = self._library.GaussianVoxelMap(_VOXEL_M)
-            self._map.set_lru(horizon=_HORIZON, clear_cycle=10)
-            self._map.insert(cloud, start)
-            fit = self._register(sweep, start @ _exp(self._twist * step_ns), None, step_ns, 1)
-            if fit is None:
-                break
-            self._twist = _log(_inverse(start) @ fit.world_from_device) / step_ns
-        if fit is None:
-            self._map = None
-            return self._lost(1)
-        self._held = None
+            target, tree = self._prepared(before, self._twist)
+            # On one sweep alone a map of voxels is thin: the points themselves hold better.
+            relative = self._fit((target,), (tree,), sweep, self._twist, _exp(self._twist * step_ns))
+            if relative is None:
+                self._twist = np.zeros(6)
+                return self._lost()
+            self._twist = _log(relative.world_from_device) / step_ns
+            fit = relative._replace(world_from_device=start @ relative.world_from_device)
+        assert fit is not None  # noqa: S101 - of the last pass
+        self._map, self._held = self._library.GaussianVoxelMap(_VOXEL_M), None
+        self._map.set_lru(horizon=_HORIZON, clear_cycle=10)
+        self._map.insert(self._prepared(before, self._twist)[0], start)
+        self._pose, self._last_ns = start, before.last_ns
         at_first = start @ _exp(self._twist * (before.first_ns - before.last_ns))
         poses = [
-            SweepPose(stamp_ns, _seven(matrix), fit.inliers, fit.residual_m, fit.constraint, begins)
-            for stamp_ns, matrix, begins in (
-                (before.first_ns, at_first, True),
-                (before.last_ns, start, before.first_ns == before.last_ns),
-            )
-            if begins or before.first_ns < before.last_ns
+            _pose_of(stamp_ns, fit._replace(world_from_device=matrix), begins=stamp_ns == before.first_ns)
+            for stamp_ns, matrix in {before.first_ns: at_first, before.last_ns: start}.items()
         ]
-        if before.first_ns == before.last_ns:
-            poses = poses[1:]
-        self._pose, self._last_ns = start, before.last_ns
         self._accept(sweep, fit)
         return self._told([*poses, _pose_of(sweep.last_ns, fit, begins=False)])
 
-    def _register(
-        self, sweep: SweepPoints, guess: FloatArray, before: FloatArray | None, step_ns: int, passes: int
-    ) -> _Fit | None:
+    def _register(self, sweep: SweepPoints, step_ns: int) -> _Fit | None:
         """Return where a sweep lies on the map, or None; between passes it is corrected by the motion that came out."""
-        twist, expected, fit = self._twist, guess, None
-        for _ in range(passes):
-            cloud, _tree = self._prepared(sweep, twist)
-            if cloud.size() < _MIN_POINTS:
+        expected = guess = self._pose @ _exp(self._twist * step_ns)
+        twist, fit = self._twist, None
+        for _ in range(_PASSES):
+            fit = self._fit((self._map,), (), sweep, twist, guess)
+            if fit is None:
                 return None
-            result = self._library.align(
-                self._map,
-                cloud,
-                init_T_target_source=guess,
-                max_correspondence_distance=_REACH_M,
-                num_threads=1,
-                max_iterations=_ITERATIONS,
-            )
-            inliers = result.num_inliers / cloud.size()
-            if not result.converged or inliers < _MIN_INLIERS:
-                return None
-            guess = result.T_target_source
-            eigenvalues = np.linalg.eigvalsh(result.H[3:, 3:])
-            fit = _Fit(
-                guess,
-                cloud,
-                inliers,
-                math.sqrt(max(2.0 * result.error / max(result.num_inliers, 1), 0.0)),
-                float(eigenvalues[0] / eigenvalues[-1]) if eigenvalues[-1] > 0.0 else 0.0,
-            )
-            if before is not None:
-                twist = _log(_inverse(before) @ guess) / step_ns
-        if before is not None and _surprises(expected, guess):
-            return None
-        return fit
+            guess = fit.world_from_device
+            twist = _log(_inverse(self._pose) @ guess) / step_ns
+        return None if _surprises(expected, guess) else fit
 
-    def _prepared(self, sweep: SweepPoints, twist: FloatArray | None = None) -> tuple[Any, Any]:
-        """Return a sweep as it would look from where its last point was measured, thinned, with covariances."""
-        xyz, motion = sweep.xyz, self._twist if twist is None else twist
-        if sweep.time_ns is not None and motion.any():
-            xyz = points_in_world(xyz, sweep.time_ns, _knots(sweep, motion), _NOWHERE)
+    def _fit(
+        self, target: tuple[Any], tree: tuple[Any, ...], sweep: SweepPoints, twist: FloatArray, guess: FloatArray
+    ) -> _Fit | None:
+        """Align a sweep to a map, or to a cloud with its tree; None where it does not lie on it."""
+        cloud, _ = self._prepared(sweep, twist)
+        if cloud.size() < _MIN_POINTS:
+            return None
+        result = self._library.align(
+            *target,
+            cloud,
+            *tree,
+            init_T_target_source=guess,
+            max_correspondence_distance=_REACH_M,
+            num_threads=1,
+            max_iterations=_ITERATIONS,
+        )
+        inliers = result.num_inliers / cloud.size()
+        if not result.converged or inliers < _MIN_INLIERS:
+            return None
+        held = np.linalg.eigvalsh(result.H[3:, 3:])
+        return _Fit(
+            result.T_target_source,
+            cloud,
+            inliers,
+            math.sqrt(max(2.0 * result.error / result.num_inliers, 0.0)),
+            float(held[0] / held[-1]) if held[-1] > 0.0 else 0.0,
+        )
+
+    def _prepared(self, sweep: SweepPoints, twist: FloatArray) -> tuple[Any, Any]:
+        """Return a sweep as it would look from where it ended, thinned, with covariances; and its tree."""
+        xyz = sweep.xyz
+        if sweep.time_ns is not None and twist.any():
+            xyz = points_in_world(xyz, sweep.time_ns, _knots(sweep, twist), _NOWHERE)
         return self._library.preprocess_points(  # type: ignore[no-any-return]
             np.ascontiguousarray(xyz, dtype=np.float64), _SAMPLE_M, num_neighbors=_NEIGHBOURS, num_threads=1
         )
 
     def _accept(self, sweep: SweepPoints, fit: _Fit) -> None:
-        self._twist = _log(_inverse(self._pose) @ fit.world_from_device) / (sweep.last_ns - self._last_ns)
+        self._step_ns = sweep.last_ns - self._last_ns
+        self._twist = _log(_inverse(self._pose) @ fit.world_from_device) / self._step_ns
         self._pose, self._last_ns = fit.world_from_device, sweep.last_ns
         self._map.insert(fit.cloud, fit.world_from_device)
 
     def _cut(self) -> None:
         """Forget the map: what comes is not known to lie where the motion would have led."""
-        self._silent_until_ns = self._last_ns + self.gap_ns
+        self._silent_until_ns = self._last_ns + max(self.gap_ns, _GAP_STEPS * self._step_ns)
         self._map, self._held = None, None
 
-    def _lost(self, sweeps: int) -> list[SweepPose]:
-        self.failed += sweeps
+    def _lost(self) -> list[SweepPose]:
+        self.failed += 1
         return []
 
     def _told(self, poses: list[SweepPose]) -> list[SweepPose]:
@@ -240,10 +246,7 @@ class LidarOdometry:
         self.failed += len(poses) - len(told)
         if told:
             self._silent_until_ns = None
-            first = told[0]
-            told[0] = SweepPose(
-                first.stamp_ns, first.pose, first.inliers, first.residual_m, first.constraint, begins=True
-            )
+            told[0] = replace(told[0], begins=True)
         return told
 
 
@@ -261,7 +264,7 @@ def load_library() -> Any:  # noqa: ANN401 - it has no types
 
 
 def _pose_of(stamp_ns: int, fit: _Fit, *, begins: bool) -> SweepPose:
-    return SweepPose(stamp_ns, _seven(fit.world_from_device), fit.inliers, fit.residual_m, fit.constraint, begins)
+    return SweepPose(stamp_ns, _seven(fit.world_from_device), fit.inliers, fit.residual, fit.constraint, begins)
 
 
 def _seven(matrix: FloatArray) -> FloatArray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from nucleus_bridge.decode.interface import Kind, Reset
 from nucleus_bridge.model import Message
@@ -93,3 +93,14 @@ class PoseSource(Protocol):
     def reset(self, why: Reset) -> None:
         """Forget what depends on the messages before; ``until`` begins again at the new stamps."""
         ...
+
+
+@runtime_checkable
+class OfBodies(Protocol):
+    """What a pose source has besides where its children are bodies that somebody measured, not links of the tree.
+
+    Attributes:
+        names_body: True: what carries a body that is mounted moves with it.
+    """
+
+    names_body: bool

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from nucleus_bridge.config import Config
+from nucleus_bridge.errors import ConfigError
 from nucleus_bridge.poses.mounts import Mount
 from nucleus_bridge.poses.source import PoseSource
 from nucleus_bridge.poses.tf import Transforms
@@ -50,4 +51,11 @@ def sources_of(config: Config) -> tuple[PoseSource, ...]:
     Raises:
         ConfigError: A file that it names cannot be used.
     """
-    return tuple(source for factory in _FACTORIES for source in factory(config))
+    sources = tuple(source for factory in _FACTORIES for source in factory(config))
+    for source in sources:
+        if config.gps.map_is_enu and isinstance(source, FilePoses) and source.is_estimated:
+            message = (
+                f"gps.map_is_enu: {source.name} is estimated from the lidar; its frame points anywhere, not to the east"
+            )
+            raise ConfigError(message)
+    return sources

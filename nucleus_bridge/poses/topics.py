@@ -25,6 +25,7 @@ class TopicPoses:
     """
 
     rank: Rank = "transform"
+    names_body = True
 
     def __init__(self, settings: PoseConfig, device_frame: str) -> None:
         self.name = f"poses.{settings.name}"

@@ -21,6 +21,8 @@ from nucleus_bridge.warnings import Code, Finding, Weight
 
 LEAD_NS = 120_000_000_000
 """From how long before the first stamp that is asked for poses are handed out: what the tree keeps."""
+ESTIMATED = "# estimated by nucleus-bridge odometry: relative to its first sweep, drifts, lies nowhere on the globe"
+"""First line of a file whose poses are estimated from the lidar."""
 _BLOCK = 256
 _MAX_TILT_DEG = 45.0
 
@@ -37,6 +39,7 @@ class FilePoses:
     Attributes:
         spacing: Rate, gaps, order and duplicates of the file.
         origin: Where the local level frame of an INS file lies, or None.
+        is_estimated: Whether ``nucleus-bridge odometry`` wrote it.
         findings: What is odd about the file.
 
     Raises:
@@ -44,6 +47,7 @@ class FilePoses:
     """
 
     rank: Rank = "transform"
+    names_body = True
 
     def __init__(self, settings: PoseConfig, world_frame: str, device_frame: str, base_dir: Path) -> None:
         self.name = f"poses.{settings.name}"
@@ -52,6 +56,8 @@ class FilePoses:
         self._file = base_dir / settings.file
         read = read_trajectory(settings, base_dir)
         self.origin: GlobeOrigin | None = read.origin
+        with self._file.open(encoding="utf-8", errors="replace") as file:
+            self.is_estimated = file.readline(len(ESTIMATED) + 1).rstrip("\n") == ESTIMATED
         self._stamps_ns, self._poses, self.spacing = plausibility.in_order(read.stamps_ns, read.poses)
         self._stamps_ns = self._stamps_ns + round(settings.clock_offset_ms * 1e6)
         self._next: int | None = None

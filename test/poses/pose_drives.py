@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from bags import TYPES, Recording, transforms
+import numpy as np
+from bags import Recording, transforms
 
 from nucleus_bridge.convert import ConversionReport, convert_bag
 from nucleus_bridge.decode.tf import decode_transforms
@@ -17,6 +19,8 @@ from nucleus_bridge.recordings import open_recording
 
 TF = "tf2_msgs/msg/TFMessage"
 MOVING = ("odom", "base_link")
+
+_NUMBER = re.compile(r"(?<=[:\[,])\s*(-?\d+\.?\d*(?:[eE][-+]?\d+)?)")
 
 Replace = Callable[[Edge], tuple[str, Any] | None]
 """Returns the topic and the message that stand for an edge, or None to leave it out."""
@@ -73,5 +77,13 @@ def converted_files(bag: Path, config: Path, spool: Path) -> dict[str, bytes]:
     return scene_files(convert_bag(bag, config, spool))
 
 
-def described(text: str) -> Any:
-    return TYPES.types["std_msgs/msg/String"](text)
+def assert_alike(found: dict[str, bytes], wanted: dict[str, bytes]) -> None:
+    """Numbers may differ by one in the last digit that is written; all else is the same."""
+    assert found.keys() == wanted.keys()
+    for name, content in found.items():
+        if not name.endswith(".json"):
+            assert content == wanted[name]
+            continue
+        one, other = (np.array(_NUMBER.findall(text.decode()), float) for text in (content, wanted[name]))
+        assert one.shape == other.shape
+        assert np.abs(one - other).max() <= 0.001 + 1e-9
