@@ -56,5 +56,12 @@ def is_text(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and bool(value)
 
 
+def metadata_kind(value: object) -> str:
+    """Return how the service files a metadata value: as a ``string``, a ``number``, or not at all (empty)."""
+    if isinstance(value, str):
+        return "string"
+    return "number" if isinstance(value, (int, float)) and not isinstance(value, bool) else ""
+
+
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"holds {name}, which is no JSON")

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from receiver_driver import Driver, make_scene
 
 from nucleus_bridge.testing.receiver import Limits
-from nucleus_bridge.testing.receiver.rate import RequestRate
+from nucleus_bridge.testing.receiver.server import RequestRate
 
 AUTH = "Authorization: Basic " + base64.b64encode(b"test_key:").decode()
 HOST = "Host: 127.0.0.1"
