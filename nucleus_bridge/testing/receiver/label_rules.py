@@ -82,7 +82,7 @@ def _check_texts(document: Mapping[str, Any]) -> None:
     for key in _TEXTS:
         if document.get(key) is not None and not is_text(document[key]):
             raise SceneError(f"{key} must be a non-empty string")
-    if not isinstance(document.get("metadata") or {}, dict):
+    if not isinstance(document.get("metadata"), (dict, type(None))):
         raise SceneError("metadata must be an object")
 
 
