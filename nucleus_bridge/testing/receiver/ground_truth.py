@@ -190,7 +190,8 @@ def main() -> int:
             held = _annotate(options.spool, boxes, options.dataset)
             print(f"{held} annotations of {len(boxes)} objects")  # noqa: T201 - what a person reads
         if options.tasks:
-            print(f"{_finish_tasks(options.spool, boxes, options.tasks)} tasks completed")  # noqa: T201 - as above
+            finished = _finish_tasks(options.spool, boxes, options.tasks)
+            print(f"{finished} {'task' if finished == 1 else 'tasks'} completed")  # noqa: T201 - as above
     except (InputError, OSError, requests.RequestException) as error:
         print(error, file=sys.stderr)  # noqa: T201 - as above
         return 1

@@ -259,7 +259,7 @@ class JobBoard:
         if born is None:  # from an earlier run
             return job.status
         age_s, pace = time.monotonic() - born, self._pace
-        if polls < pace.queued_polls or age_s < pace.queued_s:
+        if job.end == QUEUED or polls < pace.queued_polls or age_s < pace.queued_s:
             return QUEUED
         if polls < pace.queued_polls + pace.running_polls or age_s < pace.queued_s + pace.running_s:
             return RUNNING

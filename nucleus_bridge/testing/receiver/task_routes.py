@@ -82,8 +82,8 @@ def _change_tags(service: Service, request: Request, task_id: str) -> dict[str, 
         raise Refusal(400, "the body must be an array of non-empty strings")
     known = service.tasks.get(task_id).get("tags", [])
     tags = {
-        "POST": [*known, *given],
-        "PUT": given,
+        "POST": given,
+        "PUT": [*known, *given],
         "DELETE": [tag for tag in known if tag not in given],
     }[request.method]
     if len(set(tags)) > MAX_TAGS:
