@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,7 +12,7 @@ from nucleus_bridge.errors import SceneError
 from nucleus_bridge.testing.receiver.jobs import ITEMS
 from nucleus_bridge.testing.receiver.label_rules import KINDS, SEGMENTATION
 from nucleus_bridge.testing.receiver.labels import GROUND_TRUTH
-from nucleus_bridge.testing.receiver.messages import Refusal, Request
+from nucleus_bridge.testing.receiver.messages import Refusal, Request, Response
 from nucleus_bridge.testing.receiver.scene_routes import page_of, shown_item, start_upload_job
 from nucleus_bridge.testing.receiver.scene_rules import sensor_items
 from nucleus_bridge.testing.receiver.scenes import IGNORED, NEW, UPDATED
@@ -132,38 +133,43 @@ def _items_page(service: Service, request: Request, dataset_id: str) -> dict[str
     return {"items": [_shown(dataset_id, item) for item in items], "nextPageToken": next_token}
 
 
-def export_rows(
-    service: Service, dataset_id: str, items: Sequence[Mapping[str, Any]], holder: str, *, newest_task_only: bool
-) -> list[dict[str, Any]]:
-    """Return a row an item: the item, and a list of each kind of label on it."""
+def _export_rows(
+    service: Service, dataset_id: str, items: Sequence[Mapping[str, Any]], *, newest_task_only: bool
+) -> str:
+    """Return, as a JSON array, a row an item: the item, and a list of each kind of label on it.
+
+    What is kept as JSON is joined, not read and written again: most of an export is labels.
+    """
     references = [item["reference_id"] for item in items]
-    labels = service.labels.of_items(dataset_id, holder, references, newest_task_only=newest_task_only)
+    labels = service.labels.texts_of_items(dataset_id, GROUND_TRUTH, references, newest_task_only=newest_task_only)
     rows = []
     for item in items:
         found = labels[item["reference_id"]]
-        row = {"item": _shown(dataset_id, item), **{kind: found.get(kind, []) for kind in KINDS}}
-        if found.get(SEGMENTATION):
-            row[SEGMENTATION] = found[SEGMENTATION][-1]
-        rows.append(row)
-    return rows
+        parts = [f'"item":{json.dumps(_shown(dataset_id, item))}']
+        parts += [f'"{kind}":[{",".join(found.get(kind, ()))}]' for kind in KINDS]
+        if SEGMENTATION in found:
+            parts.append(f'"{SEGMENTATION}":{found[SEGMENTATION][-1]}')
+        rows.append(f"{{{','.join(parts)}}}")
+    return f"[{','.join(rows)}]"
 
 
-def _export_page(service: Service, request: Request, dataset_id: str) -> dict[str, Any]:
+def _export_page(service: Service, request: Request, dataset_id: str) -> Response:
     document = request.json_object()
     token, size = page_of(document, MAX_EXPORT_PAGE)
     items, next_token = service.store.items_after(dataset_id, token, size)
     newest_only = document.get("onlyMostRecentTask", True) is not False
-    rows = export_rows(service, dataset_id, items, GROUND_TRUTH, newest_task_only=newest_only)
-    return {"data": rows, "nextPageToken": next_token}
+    rows = _export_rows(service, dataset_id, items, newest_task_only=newest_only)
+    return Response(200, f'{{"data":{rows},"nextPageToken":{json.dumps(next_token)}}}'.encode("ascii"))
 
 
-def _export_all(service: Service, _: Request, dataset_id: str) -> dict[str, Any]:
+def _export_all(service: Service, _: Request, dataset_id: str) -> Response:
     items, token = service.store.items_after(dataset_id, "", MAX_EXPORT_PAGE)
     if token is not None:
         raise Refusal(
             503, f"a dataset of more than {MAX_EXPORT_PAGE} items is exported by pages: exportForTrainingPage"
         )
-    return {"exportedRows": export_rows(service, dataset_id, items, GROUND_TRUTH, newest_task_only=True)}
+    rows = _export_rows(service, dataset_id, items, newest_task_only=True)
+    return Response(200, f'{{"exportedRows":{rows}}}'.encode("ascii"))
 
 
 def _export_by_scene(service: Service, request: Request, dataset_id: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from nucleus_bridge.errors import SceneError
 from nucleus_bridge.testing.receiver.datasets import Store
@@ -78,11 +79,11 @@ class LabelIntake:
 
         good: list[Label] = []
         errors: list[str] = []
+        predicted = holder != GROUND_TRUTH
         for index, document in enumerate(documents):
-            spare_id = derived_id("ann", job_id, str(numbers[index])) if numbers else new_id("ann")
-            predicted = holder != GROUND_TRUTH
+            ids = partial(derived_id, "ann", job_id, str(numbers[index])) if numbers else partial(new_id, "ann")
             try:
-                good.append(check_label(document, place_of, self._rules, predicted=predicted, spare_id=spare_id))
+                good.append(check_label(document, place_of, self._rules, predicted=predicted, spare_id=ids))
             except SceneError as error:
                 errors.append(label_error(document, str(error)))
         outcome = self._labels.put(dataset_id, holder, good, update=update, job_id=job_id)

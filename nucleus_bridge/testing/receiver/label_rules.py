@@ -26,7 +26,9 @@ PlaceOf = Callable[[str], str | None]
 """Returns what a reference id is that of: a ``pointcloud``, an ``image``, a ``scene``, or None for nothing known."""
 
 
-def check_label(document: object, place_of: PlaceOf, rules: SceneRules, *, predicted: bool, spare_id: str) -> Label:
+def check_label(
+    document: object, place_of: PlaceOf, rules: SceneRules, *, predicted: bool, spare_id: Callable[[], str]
+) -> Label:
     """Check one annotation or prediction.
 
     Args:
@@ -34,7 +36,7 @@ def check_label(document: object, place_of: PlaceOf, rules: SceneRules, *, predi
         place_of: Finds what it is on.
         rules: Which URLs masks may have.
         predicted: Whether it may have a confidence.
-        spare_id: The annotation id it gets when it has none.
+        spare_id: Makes the annotation id that it gets when it has none.
 
     Raises:
         SceneError: A rule is broken.
@@ -54,8 +56,8 @@ def check_label(document: object, place_of: PlaceOf, rules: SceneRules, *, predi
     elif "confidence" in document:
         raise SceneError("an annotation has no confidence; predictions have")
     kept = {key: value for key, value in document.items() if value is not None}
-    if kind not in _NAMED_BY_TAXONOMY:
-        kept.setdefault("annotation_id", spare_id)
+    if kind not in _NAMED_BY_TAXONOMY and "annotation_id" not in kept:
+        kept["annotation_id"] = spare_id()
     return Label(reference_id, "scene_category" if place == "scene" else kind, _identity(kind, kept), kept)
 
 
@@ -82,8 +84,16 @@ def _check_texts(document: Mapping[str, Any]) -> None:
     for key in _TEXTS:
         if document.get(key) is not None and not is_text(document[key]):
             raise SceneError(f"{key} must be a non-empty string")
-    if not isinstance(document.get("metadata"), (dict, type(None))):
+    metadata = {} if document.get("metadata") is None else document["metadata"]
+    if not isinstance(metadata, dict):
         raise SceneError("metadata must be an object")
+    kept = [document["reference_id"], *filter(None, (document.get(key) for key in _TEXTS)), *metadata]
+    if not all(map(_is_whole, kept)):
+        raise SceneError("an id or a key holds half of a character (a lone surrogate)")
+
+
+def _is_whole(text: str) -> bool:
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _check_place(kind: str, reference_id: str, place: str | None) -> None:

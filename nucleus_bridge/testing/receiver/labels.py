@@ -25,6 +25,14 @@ from nucleus_bridge.testing.receiver.strict_json import metadata_kind
 GROUND_TRUTH = ""
 """The holder of annotations; that of predictions is the id of their model run."""
 _SCENE_KINDS = frozenset({"scene_category"})
+_INSERT = (
+    "INSERT INTO labels (dataset_id, holder, reference_id, identity, kind, task_id, job_id, document)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (dataset_id, holder, reference_id, identity)"
+)
+_OVERWRITE = (
+    "DO UPDATE SET kind = excluded.kind, task_id = excluded.task_id, job_id = excluded.job_id,"
+    " document = excluded.document"
+)
 _TABLES = """
 CREATE TABLE IF NOT EXISTS labels (
     number INTEGER PRIMARY KEY, dataset_id TEXT NOT NULL, holder TEXT NOT NULL, reference_id TEXT NOT NULL,
@@ -98,40 +106,27 @@ class LabelStore:
         What an interrupted run of the same job kept counts again.
         """
         kept, refused = 0, []
+        chosen = _OVERWRITE if update else "DO NOTHING"
+        tracks: set[str] = set()
+        kinds: dict[str, str] = {}
         with self._transaction() as run:
             for label in labels:
-                place = (dataset_id, holder, label.reference_id, label.identity)
-                known = run(
-                    "SELECT number, job_id FROM labels"
-                    " WHERE dataset_id = ? AND holder = ? AND reference_id = ? AND identity = ?",
-                    place,
-                ).fetchone()
-                if clash := self._metadata_clash(dataset_id, holder, label):
+                if clash := self._metadata_clash(dataset_id, holder, label, kinds):
                     refused.append((label, clash))
                     continue
-                document = json.dumps(label.document)
-                if known is None:
-                    run(
-                        "INSERT INTO labels (dataset_id, holder, reference_id, identity, kind, task_id, job_id,"
-                        " document) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                        (*place, label.kind, label.task_id, job_id, document),
-                    )
-                elif update:
-                    run(
-                        "UPDATE labels SET kind = ?, task_id = ?, job_id = ?, document = ? WHERE number = ?",
-                        (label.kind, label.task_id, job_id, document, known[0]),
-                    )
-                elif not job_id or known[1] != job_id:
-                    continue
-                kept += 1
-                if track := label.document.get("track_reference_id"):
-                    run("INSERT OR IGNORE INTO tracks VALUES (?, ?, '{}')", (dataset_id, track))
+                place = (dataset_id, holder, label.reference_id, label.identity)
+                values = (*place, label.kind, label.task_id, job_id, json.dumps(label.document))
+                if run(f"{_INSERT} {chosen}", values).rowcount or (job_id and self._is_of_job(place, job_id)):
+                    kept += 1
+                    tracks.add(label.document.get("track_reference_id", ""))
+            for track in sorted(tracks - {""}):
+                run("INSERT OR IGNORE INTO tracks VALUES (?, ?, '{}')", (dataset_id, track))
         return Outcome(kept, len(labels) - kept - len(refused), tuple(refused))
 
-    def of_items(
+    def texts_of_items(
         self, dataset_id: str, holder: str, references: Sequence[str], *, newest_task_only: bool = False
-    ) -> dict[str, dict[str, list[dict[str, Any]]]]:
-        """Return what is on items, by reference id and kind, in the order it came.
+    ) -> dict[str, dict[str, list[str]]]:
+        """Return what is on items as JSON texts, by reference id and kind, in the order it came.
 
         With ``newest_task_only``, what tasks made is left out but for each item's latest one.
         """
@@ -144,22 +139,31 @@ class LabelStore:
             )
             for reference_id, kind, task_id, document in found:
                 rows[reference_id].append((kind, task_id, document))
-        shown: dict[str, dict[str, list[dict[str, Any]]]] = {reference_id: {} for reference_id in references}
+        shown: dict[str, dict[str, list[str]]] = {reference_id: {} for reference_id in references}
         for reference_id, labels in rows.items():
             newest = next((task_id for _, task_id, _ in reversed(labels) if task_id), None)
             for kind, task_id, document in labels:
                 if kind not in _SCENE_KINDS and (not newest_task_only or task_id in (None, newest)):
-                    shown[reference_id].setdefault(kind, []).append(json.loads(document))
+                    shown[reference_id].setdefault(kind, []).append(document)
         return shown
+
+    def of_items(
+        self, dataset_id: str, holder: str, references: Sequence[str], *, newest_task_only: bool = False
+    ) -> dict[str, dict[str, list[dict[str, Any]]]]:
+        """Return the same as objects."""
+        texts = self.texts_of_items(dataset_id, holder, references, newest_task_only=newest_task_only)
+        return {
+            reference_id: {kind: [json.loads(text) for text in some] for kind, some in kinds.items()}
+            for reference_id, kinds in texts.items()
+        }
 
     def after(self, dataset_id: str, holder: str | None, token: int, size: int) -> list[tuple[int, dict[str, Any]]]:
         """Return so many labels behind a number, with theirs; holder None: every model's predictions."""
-        chosen = "holder != ''" if holder is None else "holder = ?"
         with self._lock:
             rows = self._connection.execute(
-                f"SELECT number, document FROM labels WHERE dataset_id = ? AND {chosen} AND number > ?"  # noqa: S608
-                " ORDER BY number LIMIT ?",
-                (dataset_id, *(() if holder is None else (holder,)), token, size),
+                "SELECT number, document FROM labels WHERE dataset_id = ? AND number > ?"
+                " AND CASE WHEN ? IS NULL THEN holder != '' ELSE holder = ? END ORDER BY number LIMIT ?",
+                (dataset_id, token, holder, holder, size),
             ).fetchall()
         return [(number, json.loads(document)) for number, document in rows]
 
@@ -174,14 +178,14 @@ class LabelStore:
 
     def delete(self, dataset_id: str, holder: str | None, references: Sequence[str] | None) -> int:
         """Remove what is on items (None: all), of one holder (None: all); return how many labels those were."""
-        chosen = "" if holder is None else " AND holder = ?"
-        holders = () if holder is None else (holder,)
         with self._transaction() as run:
-            if references is None:
-                command = f"DELETE FROM labels WHERE dataset_id = ?{chosen}"  # noqa: S608 - our own words
-                return int(run(command, (dataset_id, *holders)).rowcount)
-            command = f"DELETE FROM labels WHERE dataset_id = ?{chosen} AND reference_id = ?"  # noqa: S608 - as above
-            return sum(run(command, (dataset_id, *holders, reference)).rowcount for reference in references)
+            return int(
+                run(
+                    "DELETE FROM labels WHERE dataset_id = ? AND (? IS NULL OR holder = ?)"
+                    " AND (? IS NULL OR reference_id IN (SELECT value FROM json_each(?)))",
+                    (dataset_id, holder, holder, *[None if references is None else json.dumps([*references])] * 2),
+                ).rowcount
+            )
 
     def forget_dataset(self, dataset_id: str) -> None:
         """Remove everything about a dataset."""
@@ -353,24 +357,32 @@ class LabelStore:
             rows = run("SELECT tag FROM tags WHERE dataset_id = ? ORDER BY rowid", (dataset_id,)).fetchall()
         return [tag for (tag,) in rows]
 
-    def _metadata_clash(self, dataset_id: str, holder: str, label: Label) -> str:
-        """Note the kinds of a label's metadata; return what is wrong with one of another kind than elsewhere."""
+    def _is_of_job(self, place: tuple[str, str, str, str], job_id: str) -> bool:
+        (known,) = self._connection.execute(
+            "SELECT job_id FROM labels WHERE dataset_id = ? AND holder = ? AND reference_id = ? AND identity = ?", place
+        ).fetchone()
+        return bool(known == job_id)
+
+    def _metadata_clash(self, dataset_id: str, holder: str, label: Label, kinds: dict[str, str]) -> str:
+        """Note the kinds of a label's metadata in ``kinds``; return what is wrong with another kind than elsewhere."""
         for key, value in label.document.get("metadata", {}).items():
             kind = metadata_kind(value)
             if not kind:
                 continue
-            self._connection.execute(
-                "INSERT OR IGNORE INTO metadata_kinds VALUES (?, ?, ?, ?)", (dataset_id, holder, key, kind)
-            )
-            (known,) = self._connection.execute(
-                "SELECT kind FROM metadata_kinds WHERE dataset_id = ? AND holder = ? AND key = ?",
-                (dataset_id, holder, key),
-            ).fetchone()
-            if known != kind:
-                return f"metadata {key!r} is a {kind} here and a {known} elsewhere in the dataset"
+            if key not in kinds:
+                place = (dataset_id, holder, key)
+                self._connection.execute("INSERT OR IGNORE INTO metadata_kinds VALUES (?, ?, ?, ?)", (*place, kind))
+                (kinds[key],) = self._connection.execute(
+                    "SELECT kind FROM metadata_kinds WHERE dataset_id = ? AND holder = ? AND key = ?", place
+                ).fetchone()
+            if kinds[key] != kind:
+                return f"metadata {key!r} is a {kind} here and a {kinds[key]} elsewhere in the dataset"
         return ""
 
     @contextmanager
     def _transaction(self) -> Iterator[Any]:
-        with self._lock, self._connection:
-            yield self._connection.execute
+        try:
+            with self._lock, self._connection:
+                yield self._connection.execute
+        except UnicodeEncodeError:
+            raise Refusal(400, "a text holds half of a character (a lone surrogate), which cannot be kept") from None

@@ -12,7 +12,7 @@ from nucleus_bridge.testing.receiver import (
     scene_routes,
     task_routes,
 )
-from nucleus_bridge.testing.receiver.messages import Request, Response, json_response
+from nucleus_bridge.testing.receiver.messages import Request, Response
 from nucleus_bridge.testing.receiver.service import Routes, Service, call_route
 
 
@@ -25,15 +25,14 @@ def dispatch(service: Service, request: Request) -> Response:
     path = request.segments
     if path[:2] == ("v1", "nucleus"):
         service.access.check_nucleus(request.headers)
-        return json_response(call_route(_NUCLEUS, path[2:], service, request))
+        return call_route(_NUCLEUS, path[2:], service, request)
     if path[:1] == ("v1",) and path[1:2] and path[1] in task_routes.ROOMS:
         return task_routes.answer(service, request)
     if len(path) == 3 and path[0] == "put":
         return scene_routes.put_upload(service, request, path[1], path[2])
     if len(path) == 3 and path[0] == "results":
         return task_routes.public_result(service, request, path[1], path[2])
-    page: Response = call_route(pages.ROUTES, path, service, request)
-    return page
+    return call_route(pages.ROUTES, path, service, request)
 
 
 _NUCLEUS: Routes = {

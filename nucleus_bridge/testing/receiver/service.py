@@ -12,7 +12,7 @@ from nucleus_bridge.testing.receiver.datasets import Store
 from nucleus_bridge.testing.receiver.jobs import JobBoard
 from nucleus_bridge.testing.receiver.label_intake import LabelIntake
 from nucleus_bridge.testing.receiver.labels import LabelStore
-from nucleus_bridge.testing.receiver.messages import Refusal, Request
+from nucleus_bridge.testing.receiver.messages import Refusal, Request, Response, json_response
 from nucleus_bridge.testing.receiver.resolve import ItemReader
 from nucleus_bridge.testing.receiver.scene_rules import SceneRules
 from nucleus_bridge.testing.receiver.scenes import SceneIntake
@@ -41,8 +41,10 @@ class Service:
     review_page: ReviewPage
 
 
-def call_route(table: Routes, path: tuple[str, ...], service: Service, request: Request) -> Any:  # noqa: ANN401
+def call_route(table: Routes, path: tuple[str, ...], service: Service, request: Request) -> Response:
     """Answer a request by the route of its method and path; a slash at the path's end does not count.
+
+    What a route returns that is not a response yet is answered as JSON.
 
     Raises:
         Refusal: 404 for an unknown path, 405 for a method that is not possible there, or the route's own.
@@ -54,7 +56,9 @@ def call_route(table: Routes, path: tuple[str, ...], service: Service, request: 
         parts = tuple(pattern.split("/"))
         if len(parts) == len(path) and all(part in ("{}", name) for part, name in zip(parts, path, strict=True)):
             if method == request.method:
-                return route(service, request, *(name for part, name in zip(parts, path, strict=True) if part == "{}"))
+                arguments = (name for part, name in zip(parts, path, strict=True) if part == "{}")
+                found = route(service, request, *arguments)
+                return found if isinstance(found, Response) else json_response(found)
             allowed.append(method)
     if allowed:
         raise Refusal(405, f"{request.method} is not possible here", headers=(("Allow", ", ".join(allowed)),))

@@ -7,7 +7,7 @@ from typing import Any
 
 from nucleus_bridge.testing.receiver.access import store_refusal
 from nucleus_bridge.testing.receiver.content import check_cloud
-from nucleus_bridge.testing.receiver.messages import Refusal, Request, Response, json_response
+from nucleus_bridge.testing.receiver.messages import Refusal, Request, Response
 from nucleus_bridge.testing.receiver.service import Routes, Service, call_route
 from nucleus_bridge.testing.receiver.strict_json import is_text
 from nucleus_bridge.testing.receiver.task_rules import MAX_TAGS, TASK_TYPES
@@ -25,11 +25,10 @@ def answer(service: Service, request: Request) -> Response:
     """
     try:
         service.access.check_task(request.headers)
-        found = call_route(_ROUTES, request.segments[1:], service, request)
+        return call_route(_ROUTES, request.segments[1:], service, request)
     except Refusal as refusal:
         refusal.details["status_code"] = refusal.status
         raise
-    return found if isinstance(found, Response) else json_response(found)
 
 
 def public_result(service: Service, request: Request, task_id: str, digest: str) -> Response:
