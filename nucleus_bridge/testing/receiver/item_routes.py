@@ -13,6 +13,7 @@ from nucleus_bridge.testing.receiver.jobs import ITEMS
 from nucleus_bridge.testing.receiver.label_rules import KINDS, SEGMENTATION
 from nucleus_bridge.testing.receiver.labels import GROUND_TRUTH
 from nucleus_bridge.testing.receiver.messages import Refusal, Request, Response
+from nucleus_bridge.testing.receiver.query import parse_query
 from nucleus_bridge.testing.receiver.scene_routes import page_of, shown_item, start_upload_job
 from nucleus_bridge.testing.receiver.scene_rules import sensor_items
 from nucleus_bridge.testing.receiver.scenes import IGNORED, NEW, UPDATED
@@ -22,6 +23,8 @@ from nucleus_bridge.testing.receiver.state import derived_id
 MAX_ITEM_PAGE = 100_000
 MAX_EXPORT_PAGE = 1000
 """Rows of an export that come at once, whatever was asked for: the client asks for the next page all the same."""
+MAX_QUERIED = 1000
+"""Items that a query looks at for one page, which may be empty while more pages follow."""
 MAX_SCENE_PAGE = 30
 MAX_APPEND = 5000
 
@@ -128,9 +131,34 @@ def _all_items(service: Service, _: Request, dataset_id: str) -> dict[str, Any]:
 
 
 def _items_page(service: Service, request: Request, dataset_id: str) -> dict[str, Any]:
-    token, size = page_of(request.json_object(), MAX_ITEM_PAGE)
-    items, next_token = service.store.items_after(dataset_id, token, size)
+    items, next_token = _page(service, dataset_id, request.json_object(), MAX_ITEM_PAGE)
     return {"items": [_shown(dataset_id, item) for item in items], "nextPageToken": next_token}
+
+
+def _page(
+    service: Service, dataset_id: str, document: Mapping[str, Any], largest: int
+) -> tuple[list[dict[str, Any]], str | None]:
+    """Return a page of items, those of it that fit the request's query, and the token of the next page."""
+    token, size = page_of(document, largest)
+    fits = parse_query(document.get("query"))
+    items, next_token = service.store.items_after(dataset_id, token, size if fits is None else min(size, MAX_QUERIED))
+    if fits is None:
+        return items, next_token
+    found = service.labels.of_items(dataset_id, GROUND_TRUTH, [item["reference_id"] for item in items])
+    scenes = {entry: scene for scene in service.store.entries(dataset_id) for entry in scene.items}
+    chosen = []
+    for item in items:
+        reference_id = item["reference_id"]
+        scene = scenes[reference_id]
+        record = {
+            "reference_id": reference_id,
+            "metadata": item.get("metadata", {}),
+            "scene": {"reference_id": scene.reference_id, "metadata": scene.metadata},
+            "annotations": [label for labels in found[reference_id].values() for label in labels],
+        }
+        if fits(record):
+            chosen.append(item)
+    return chosen, next_token
 
 
 def _export_rows(
@@ -155,8 +183,7 @@ def _export_rows(
 
 def _export_page(service: Service, request: Request, dataset_id: str) -> Response:
     document = request.json_object()
-    token, size = page_of(document, MAX_EXPORT_PAGE)
-    items, next_token = service.store.items_after(dataset_id, token, size)
+    items, next_token = _page(service, dataset_id, document, MAX_EXPORT_PAGE)
     newest_only = document.get("onlyMostRecentTask", True) is not False
     rows = _export_rows(service, dataset_id, items, newest_task_only=newest_only)
     return Response(200, f'{{"data":{rows},"nextPageToken":{json.dumps(next_token)}}}'.encode("ascii"))

@@ -9,6 +9,7 @@ from typing import Any
 from nucleus_bridge.testing.receiver.jobs import ANNOTATIONS, DELETION, PREDICTIONS
 from nucleus_bridge.testing.receiver.labels import GROUND_TRUTH
 from nucleus_bridge.testing.receiver.messages import Refusal, Request
+from nucleus_bridge.testing.receiver.query import parse_query
 from nucleus_bridge.testing.receiver.scene_routes import page_of, start_job_on, start_upload_job
 from nucleus_bridge.testing.receiver.service import Routes, Service
 from nucleus_bridge.testing.receiver.strict_json import is_text
@@ -97,9 +98,11 @@ def _query_objects(service: Service, request: Request, dataset_id: str) -> dict[
     holder = holders[mode]
     if holder is None and document.get("model_run_id"):
         holder = service.labels.run(str(document["model_run_id"]))["model_run_id"]
+    fits = parse_query(document.get("query"))
     found = service.labels.after(dataset_id, holder, int(token or 0), size)
     next_token = str(found[-1][0]) if len(found) == size else None
-    return {"items": [label for _, label in found], "nextPageToken": next_token}
+    chosen = [label for _, label in found if fits is None or fits({**label, "annotations": [label]})]
+    return {"items": chosen, "nextPageToken": next_token}
 
 
 def _class_labels(service: Service, _: Request, dataset_id: str) -> dict[str, Any]:

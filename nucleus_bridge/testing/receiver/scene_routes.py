@@ -11,10 +11,12 @@ from typing import Any
 
 from nucleus_bridge.spool import durable
 from nucleus_bridge.testing.receiver.access import store_refusal
-from nucleus_bridge.testing.receiver.datasets import StoredScene
+from nucleus_bridge.testing.receiver.datasets import SceneEntry, StoredScene
 from nucleus_bridge.testing.receiver.jobs import METADATA, SCENES
+from nucleus_bridge.testing.receiver.labels import GROUND_TRUTH
 from nucleus_bridge.testing.receiver.messages import Refusal, Request, Response
 from nucleus_bridge.testing.receiver.metadata import check_merges, merge_metadata
+from nucleus_bridge.testing.receiver.query import parse_query
 from nucleus_bridge.testing.receiver.service import Routes, Service
 
 MAX_PAGE = 50
@@ -78,8 +80,6 @@ def page_of(document: Mapping[str, Any], largest: int) -> tuple[str, int]:
     Raises:
         Refusal: 400.
     """
-    if document.get("query"):
-        raise Refusal(400, "the local receiver evaluates no queries; an empty one lists everything")
     token, size = document.get("pageToken") or "", document.get("pageSize", largest)
     if not isinstance(token, str) or type(size) is not int or size < 1:
         raise Refusal(400, "pageToken must be one that was given out, pageSize a positive integer")
@@ -148,14 +148,25 @@ def _delete_scene(service: Service, _: Request, dataset_id: str, reference_id: s
 
 
 def _query_scenes(service: Service, request: Request, dataset_id: str) -> dict[str, Any]:
-    token, size = page_of(request.json_object(), MAX_PAGE)
+    document = request.json_object()
+    token, size = page_of(document, MAX_PAGE)
+    fits = parse_query(document.get("query"))
     later = [entry for entry in service.store.entries(dataset_id) if entry.scene_id > token]
     page = later[:size]
-    scenes = [service.store.find_scene(dataset_id, entry.reference_id) for entry in page]
+    chosen = [entry for entry in page if fits is None or fits(_record(service, dataset_id, entry))]
+    scenes = [service.store.find_scene(dataset_id, entry.reference_id) for entry in chosen]
     return {
         "items": [_shown_scene(scene) for scene in scenes if scene is not None],
         "nextPageToken": page[-1].scene_id if len(page) < len(later) else None,
     }
+
+
+def _record(service: Service, dataset_id: str, entry: SceneEntry) -> dict[str, Any]:
+    """Return what a query can look at of a scene."""
+    scene = {"reference_id": entry.reference_id, "metadata": entry.metadata}
+    found = service.labels.of_items(dataset_id, GROUND_TRUTH, entry.items)
+    labels = [label for kinds in found.values() for some in kinds.values() for label in some]
+    return {**scene, "scene": scene, "annotations": labels}
 
 
 def _merge_metadata(service: Service, request: Request, dataset_id: str) -> dict[str, Any]:

@@ -444,7 +444,7 @@ def test_labels_of_what_is_not_there_are_404(
         ("annotate", {"update": "yes"}),
         ("exportForTrainingPage", {"pageToken": "scn_1"}),
         ("exportForTrainingPage", {"pageSize": 0}),
-        ("exportForTrainingPage", {"query": "annotations.count > 6"}),
+        ("exportForTrainingPage", {"query": "annotations.count bad syntax"}),
         ("queryObjectsPage", {"patch_mode": "iou"}),
         ("queryObjectsPage", {"patch_mode": "ground_truth_only", "pageToken": "x"}),
         ("tracks", {"reference_id": ""}),
@@ -454,3 +454,32 @@ def test_labels_of_what_is_not_there_are_404(
 def test_a_wrong_request_about_labels_is_400(driver: Driver, dataset: str, route: str, document: Any) -> None:
     answer = driver.call("POST", f"dataset/{dataset}/{route}", document)
     assert (answer.status_code, bool(answer.json()["error"])) == (400, True)
+
+
+HALF = "\ud800"
+
+
+def test_half_of_a_character_is_refused_and_harms_nothing(driver: Driver, dataset: str, model: str) -> None:
+    scene = make_scene(HALF, frames=1)
+    driver.upload(dataset, scene)
+    labels = [
+        cuboid(HALF),
+        cuboid(task_id=HALF),
+        cuboid(track_reference_id=HALF),
+        cuboid(metadata={HALF: 1}),
+        cuboid(item=f"{HALF}-lidar-0"),
+    ]
+    answer = annotate(driver, dataset, *labels, cuboid("good", label=HALF, metadata={"key": HALF}))
+    assert (len(answer["errors"]), answer["annotations_processed"]) == (5, 1)
+    assert len(export(driver, dataset)) == 10
+    for route, document in (
+        ("models/add", {"name": "n", "reference_id": HALF}),
+        (f"dataset/{dataset}/tracks", {"reference_id": HALF}),
+        (f"dataset/{dataset}/tags", {"tags": [HALF]}),
+        (f"dataset/{dataset}/add_taxonomy", {"taxonomy_name": HALF, "type": "category", "labels": ["a"]}),
+    ):
+        refused = driver.call("POST", route, document)
+        assert (refused.status_code, "half of a character" in refused.json()["error"]) == (400, True)
+    document = {"keep_history": True, "reference_ids": [HALF]}
+    job = driver.wait(driver.call("DELETE", f"annotation/{dataset}", document).json()["job_id"])
+    assert job["status"] == "Completed"
