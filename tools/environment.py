@@ -7,7 +7,7 @@ The steps:
 ``core``    .venv with the package and its requirements
 ``dev``     the extras, the test tools and the linters besides
 ``ros``     a ROS 2 from Python wheels, and the message packages that those lack
-``client``  .venv-client with the real Nucleus client, kept apart from the project's own requirements
+``client``  .venv-client with the real Nucleus client, kept apart from the project's own requirements, and pytest
 ``lidar_io``  .venv-lidar-io with Scale's own writer of annotation frames, which needs old libraries
 """
 
@@ -126,7 +126,7 @@ def client() -> None:
     if done(CLIENT_VENV, "client"):
         return
     try:
-        install(CLIENT_VENV, "the Nucleus client", CLIENT)
+        install(CLIENT_VENV, "the Nucleus client", CLIENT, "pytest")
     except SetupError as error:
         note_not_run(f"The tests with the real Nucleus client. {error}")
         return

@@ -20,6 +20,7 @@ from nucleus_bridge.testing.receiver import (
     SceneRules,
     object_store_resolver,
     parse_fault,
+    parse_job_end,
     resolvers_from_mappings,
 )
 
@@ -30,7 +31,8 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
         "serve",
         help="run the local receiver, a Nucleus-compatible server on this machine",
         description="Run a Nucleus-compatible HTTP server on 127.0.0.1 that keeps what it is sent in DIR. "
-        "Prints its URL, for NUCLEUS_ENDPOINT. Any API key is taken.",
+        "Prints its URL, for NUCLEUS_ENDPOINT. Any API key is taken. A task is completed by a file "
+        "DIR/responses/<task id>/annotations.json (or .sfs, or point_segmentations.json).",
         epilog="example: nucleus-bridge serve /tmp/receiver --store file:///tmp/objects",
     )
     parser.add_argument("dir", metavar="DIR", type=Path, help="folder to keep everything in")
@@ -57,6 +59,25 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
         default=[],
         help=f"spoil a share of the requests (repeatable); NAME: {', '.join(FAULT_NAMES)}",
     )
+    parser.add_argument(
+        "--job-end",
+        metavar="STATUS[=SHARE]",
+        action="append",
+        default=[],
+        help="make the next job end as the service can end it, such as Cancelled, Errored_Hanging or "
+        "Errored_Partial=0.5 (half of its work is done before); Queued and Running never end (repeatable, a job each)",
+    )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="refuse what the service takes and a writer hardly means: headings that are not of unit length, clouds "
+        "without the device's pose, i on some points only, whole numbers written as floats",
+    )
+    parser.add_argument(
+        "--secure-results",
+        action="store_true",
+        help="give out URLs of tasks' results that need the key, as accounts can",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the faults (default: %(default)s)")
     parser.set_defaults(run=run)
     return parser
@@ -71,7 +92,9 @@ def run(options: argparse.Namespace) -> int:
         faults=[parse_fault(text) for text in options.fault],
         seed=options.seed,
         resolvers=resolvers,
-        rules=SceneRules(extra_url_schemes=("file",)),
+        rules=SceneRules(extra_url_schemes=("file",), strict=options.strict),
+        job_ends=[parse_job_end(text) for text in options.job_end],
+        secure_results=options.secure_results,
         review_page=lambda payload: received_page(payload, partial(_read, resolvers)),
     ).start()
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -13,6 +13,7 @@ from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import requests as requests_package
 from harness import Target, scratch_folder
 from receiver_driver import KEY, Driver, make_scene, write_items
 
@@ -84,6 +85,61 @@ def scenes() -> list[bytes]:
     return [line + b"\n", line + b"\n" + json.dumps(make_scene("other", frames=1)).encode() + b"\n"]
 
 
+LABELS = ("annotate", "model/{model}/uploadPredictions", "tracks", "add_taxonomy", "tags", "exportForTrainingPage")
+LABELS += ("queryObjectsPage", "exportForTrainingByScene", "metadata?async=1", "append", "itemsPage", "modelRun/create")
+
+
+@cache
+def labelled() -> tuple[str, ...]:
+    """Return the URLs that take labels, tasks and what belongs to them, of a dataset with a scene in it."""
+    driver = receiver()
+    dataset = driver.create()
+    driver.upload(dataset, make_scene("s1", frames=1))
+    model = driver.call("POST", "models/add", {"name": "net", "reference_id": "net"}).json()["model_id"]
+    tasks = ("task/lidarannotation", "task/sensorfusion", "task/multistage", "projects", "batches")
+    return (
+        *(f"{driver.receiver.url}/dataset/{dataset}/{route.format(model=model)}" for route in LABELS),
+        *(f"{driver.receiver.url}/{route}" for route in ("models/add", f"model/{model}/tag")),
+        *(f"{driver.receiver.origin}/v1/{route}" for route in tasks),
+    )
+
+
+def use_labels(data: bytes) -> None:
+    """Send what may be labels, as a request to every route and as an upload."""
+    driver = receiver()
+    for url in labelled():
+        answer = requests_package.post(url, data=data, auth=(KEY, ""), timeout=60)
+        assert answer.status_code != 500, f"{url}: {answer.text}"
+    dataset = labelled()[0].split("/")[-2]
+    request = {"requestId": driver.put(dataset, data.replace(b"\n", b" ") or b"\n"), "update": False}
+    info = driver.call("POST", f"dataset/{dataset}/annotate?async=1", request).json()
+    assert driver.wait(info["job_id"])["status"] in ("Completed", "Errored_User")
+
+
+def labels() -> list[bytes]:
+    position, item = {"x": 1.0, "y": 2.0, "z": 3.0}, {"annotation_id": "a1", "metadata": {"n": 1, "s": "t"}}
+    cuboid = {
+        **item,
+        "label": "car",
+        "type": "cuboid",
+        "geometry": {"position": position, "dimensions": position, "yaw": 0.5},
+        "reference_id": "s1-lidar-0",
+        "track_reference_id": "t1",
+    }
+    box = {"x": 1, "y": 2, "width": 3, "height": 4}
+    box = {**item, "label": "car", "type": "box", "geometry": box, "reference_id": "s1-front-0"}
+    mask = {"type": "mask", "mask_url": "s3://b/m.png", "annotations": [{"label": "road", "index": 1}], **item}
+    task = {"attachments": ["s3://bucket/cloud.json"], "labels": ["car"], "unique_id": "drive", "project": "p"}
+    documents: list[object] = [
+        {"update": False, "annotations": [cuboid, box], "segmentations": [{**mask, "reference_id": "s1-front-0"}]},
+        {"pageToken": None, "pageSize": 10, "query": None, "patch_mode": "ground_truth_only", "items": [box]},
+        {"level": "item", "metadata": [{"reference_id": "s1-front-0", "metadata": {"n": 1}}], "reference_id": "t1"},
+        {"name": "net", "reference_id": "net-2", "metadata": {}, "tags": ["a"], "type": "category", **task},
+        cuboid,
+    ]
+    return [json.dumps(document).encode() for document in documents]
+
+
 class _Answering(BaseHTTPRequestHandler):
     """Gives every request the bytes at hand as the body of its answer."""
 
@@ -144,5 +200,6 @@ JSON = (b"null", b"true", b"-1", b"{}", b"[]", b'""', b"[" * 2000, b"NaN", b"1e9
 TARGETS = [
     Target("request", use_request, requests, (), tokens=HTTP, cases=2_000),
     Target("upload", use_scenes, scenes, (), tokens=JSON, cases=60),
+    Target("labels", use_labels, labels, (), tokens=JSON, cases=100),
     Target("answer", use_answer, answers, (BridgeError,), tokens=JSON, cases=200),
 ]

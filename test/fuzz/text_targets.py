@@ -115,7 +115,7 @@ def use_scene() -> int:
 
 def use_cloud(data: bytes) -> None:
     with_file(cloud_path, use_scene, data)
-    check_cloud(data)
+    check_cloud(data, strict=True)
 
 
 def use_state_files() -> None:

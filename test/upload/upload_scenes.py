@@ -111,7 +111,7 @@ def file_receiver(directory: Path, objects: Path, **options: Any) -> Receiver:
     return Receiver(
         directory,
         resolvers=resolvers_from_mappings([f"file://{objects}={objects}"]),
-        rules=SceneRules(extra_url_schemes=("file",)),
+        rules=SceneRules(extra_url_schemes=("file",), strict=True),
         **options,
     )
 

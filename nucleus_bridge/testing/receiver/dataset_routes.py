@@ -6,8 +6,9 @@ from __future__ import annotations
 from typing import Any
 
 from nucleus_bridge.testing.receiver.datasets import Dataset
+from nucleus_bridge.testing.receiver.label_routes import text_list
 from nucleus_bridge.testing.receiver.messages import Refusal, Request
-from nucleus_bridge.testing.receiver.service import Route, Service
+from nucleus_bridge.testing.receiver.service import Routes, Service
 from nucleus_bridge.testing.receiver.state import new_id
 
 _SCHEMAS = ("annotation_metadata_schema", "item_metadata_schema")
@@ -56,11 +57,11 @@ def _info(service: Service, _: Request, dataset_id: str) -> dict[str, Any]:
         "dataset_id": dataset_id,
         "name": dataset.name,
         "length": service.store.item_count(dataset_id),
-        "model_run_ids": [],
+        "model_run_ids": [run["model_run_id"] for run in service.labels.runs(dataset_id=dataset_id)],
         "slice_ids": [],
         "annotation_metadata_schema": dataset.annotation_metadata_schema,
         "item_metadata_schema": dataset.item_metadata_schema,
-        "tags": [],
+        "tags": service.labels.change_tags(dataset_id),
     }
 
 
@@ -70,10 +71,38 @@ def _size(service: Service, _: Request, dataset_id: str) -> dict[str, Any]:
 
 def _delete(service: Service, _: Request, dataset_id: str) -> dict[str, Any]:
     service.store.delete(dataset_id)
-    return {"dataset_id": dataset_id}
+    service.labels.forget_dataset(dataset_id)
+    return {"message": "Beginning dataset deletion..."}
 
 
-ROUTES: dict[tuple[str, str], Route] = {
+def _get_tags(service: Service, _: Request, dataset_id: str) -> dict[str, Any]:
+    service.store.dataset(dataset_id)
+    return {"tags": service.labels.change_tags(dataset_id)}
+
+
+def _add_tags(service: Service, request: Request, dataset_id: str) -> dict[str, Any]:
+    service.store.dataset(dataset_id)
+    return {"tags": service.labels.change_tags(dataset_id, add=text_list(request, "tags"))}
+
+
+def _remove_tags(service: Service, request: Request, dataset_id: str) -> dict[str, Any]:
+    service.store.dataset(dataset_id)
+    return {"tags": service.labels.change_tags(dataset_id, remove=text_list(request, "tags"))}
+
+
+def _none(service: Service, _: Request, dataset_id: str) -> list[Any]:
+    """List what a dataset of ours never has."""
+    service.store.dataset(dataset_id)
+    return []
+
+
+def _scale_task_info(service: Service, _: Request, dataset_id: str) -> dict[str, Any]:
+    """List the annotation tasks of a dataset; ours have tasks of their own, which are not linked to datasets."""
+    service.store.dataset(dataset_id)
+    return {"exportedScaleTaskInfoRows": []}
+
+
+ROUTES: Routes = {
     ("POST", "dataset/create"): _create,
     ("GET", "dataset/details"): _details,
     ("GET", "dataset/{}/name"): _name,
@@ -82,4 +111,10 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("GET", "dataset/{}/info"): _info,
     ("GET", "dataset/{}/size"): _size,
     ("DELETE", "dataset/{}"): _delete,
+    ("GET", "dataset/{}/tags"): _get_tags,
+    ("POST", "dataset/{}/tags"): _add_tags,
+    ("DELETE", "dataset/{}/tags"): _remove_tags,
+    ("GET", "dataset/{}/slices"): _none,
+    ("GET", "{}/list_autotags"): _none,
+    ("GET", "dataset/{}/exportScaleTaskInfo"): _scale_task_info,
 }

@@ -24,6 +24,7 @@ from nucleus_bridge.spool import durable
 from nucleus_bridge.testing.receiver.messages import Refusal
 from nucleus_bridge.testing.receiver.scene_rules import sensor_items
 from nucleus_bridge.testing.receiver.state import load_record, write_state
+from nucleus_bridge.testing.receiver.strict_json import metadata_kind
 
 _DELETED = "deleted-"
 
@@ -53,12 +54,17 @@ class StoredScene:
 
 @dataclass(frozen=True)
 class SceneEntry:
-    """What the index holds of a scene; ``kinds`` are (level, metadata key, ``string`` or ``number``)."""
+    """What the index holds of a scene.
+
+    ``items`` are its clouds' and images' reference ids in order, ``clouds`` those of the clouds; ``kinds`` are (level,
+    metadata key, ``string`` or ``number``).
+    """
 
     scene_id: str
     reference_id: str
     metadata: Mapping[str, Any]
     items: tuple[str, ...]
+    clouds: frozenset[str]
     kinds: frozenset[tuple[str, str, str]]
 
 
@@ -172,6 +178,39 @@ class Store:
                 raise Refusal(404, f"dataset {dataset_id} has no item {reference_id!r}")
             return self.scene(dataset_id, scene)
 
+    def item_kind(self, dataset_id: str, reference_id: str) -> str | None:
+        """Return ``pointcloud``, ``image``, or None when a dataset has no such item."""
+        with self.lock:
+            shelf = self._shelf(dataset_id)
+            scene = shelf.scene_of_item.get(reference_id)
+            if scene is None:
+                return None
+            return "pointcloud" if reference_id in shelf.scenes[scene].clouds else "image"
+
+    def items_after(self, dataset_id: str, token: str, size: int) -> tuple[list[dict[str, Any]], str | None]:
+        """Return so many items, oldest scene first, from behind a token on (empty: the first), and the next token.
+
+        Raises:
+            Refusal: 400 for a token that was not given out, 404.
+        """
+        begun, _, skipped = token.partition(":")
+        if token and not skipped.isdecimal():
+            raise Refusal(400, "pageToken must be one that was given out")
+        items: list[dict[str, Any]] = []
+        for entry in self.entries(dataset_id):
+            start = int(skipped) if entry.scene_id == begun else 0
+            if entry.scene_id < begun or start >= len(entry.items):
+                continue
+            if len(items) == size:
+                return items, token
+            payload = self.scene(dataset_id, entry.reference_id).payload
+            some = [item for _, _, item in sensor_items(payload)][start : start + size - len(items)]
+            items += some
+            token = f"{entry.scene_id}:{start + len(some)}"
+            if start + len(some) < len(entry.items):
+                return items, token
+        return items, None
+
     def check_fits(self, dataset_id: str, payload: Mapping[str, Any]) -> None:
         """Check a scene against the others of its dataset.
 
@@ -247,18 +286,15 @@ def _scene_path(shelf: _Shelf, scene_id: str) -> Path:
 def _entry(scene_id: str, payload: Mapping[str, Any]) -> SceneEntry:
     items = [item for _, _, item in sensor_items(payload)]
     metadata = payload.get("metadata", {})
-    kinds = {("scene", key, _kind(value)) for key, value in metadata.items()}
-    kinds.update(("item", key, _kind(value)) for item in items for key, value in item.get("metadata", {}).items())
+    kinds = {("scene", key, metadata_kind(value)) for key, value in metadata.items()}
+    kinds.update(
+        ("item", key, metadata_kind(value)) for item in items for key, value in item.get("metadata", {}).items()
+    )
     return SceneEntry(
         scene_id=scene_id,
         reference_id=payload["reference_id"],
         metadata=metadata,
         items=tuple(item["reference_id"] for item in items),
+        clouds=frozenset(item["reference_id"] for item in items if item["type"] == "pointcloud"),
         kinds=frozenset(entry for entry in kinds if entry[2]),
     )
-
-
-def _kind(value: object) -> str:
-    if isinstance(value, str):
-        return "string"
-    return "number" if isinstance(value, (int, float)) and not isinstance(value, bool) else ""

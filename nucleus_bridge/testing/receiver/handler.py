@@ -142,7 +142,9 @@ class RequestHandler(BaseHTTPRequestHandler):
             raise Refusal(429, "too many requests", headers=(("Retry-After", "1"),))
         self._input.allow(self._limits.idle_s + request.body.length / _SLOWEST_BYTES_PER_S)
         application = self._application
-        fault = application.injector.draw(self.command, path) if path.startswith(("/v1/", "/put/")) else None
+        fault = (
+            application.injector.draw(self.command, path) if path.startswith(("/v1/", "/put/", "/results/")) else None
+        )
         if fault is not None and fault.name == faults.RESET:
             application.record(self.command, path, 0)
             self._reset()

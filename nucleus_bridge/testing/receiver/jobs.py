@@ -5,21 +5,30 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import math
 import queue
+import re
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from nucleus_bridge.errors import InputError
 from nucleus_bridge.testing.receiver.messages import Refusal
 from nucleus_bridge.testing.receiver.state import load_record, new_id, now_text, write_state
 
 QUEUED, RUNNING, COMPLETED = "Queued", "Running", "Completed"
 ERRORED_USER, ERRORED_PARTIAL, ERRORED_SERVER = "Errored_User", "Errored_Partial", "Errored_Server"
-JOB_TYPE = "uploadLidarScene"
+SCENES, ITEMS, ANNOTATIONS, PREDICTIONS = (
+    "uploadLidarScene",
+    "uploadDatasetItems",
+    "uploadAnnotations",
+    "uploadPredictions",
+)
+DELETION, METADATA = "annotationDeletion", "metadataUpdate"
 MAX_ERRORS = 10_000
 MAX_LISTED = 50_000
 
@@ -41,8 +50,53 @@ class JobPace:
 
 
 @dataclass(frozen=True)
+class JobEnd:
+    """How a job is made to end, for rehearsals: the service ends jobs in more ways than ours do by themselves.
+
+    Attributes:
+        status: What it ends as, such as ``Cancelled`` or ``Errored_Hanging``; with ``Queued`` or ``Running`` it never
+            ends.
+        share: How much of its work is done before, 0..1, from the first object on.
+    """
+
+    status: str
+    share: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if not re.fullmatch(r"[A-Za-z][A-Za-z_]{0,63}", self.status):
+            raise InputError(f"job end {self.status!r}: a status is a word such as Cancelled or Errored_Hanging")
+        if not 0.0 <= self.share <= 1.0:
+            raise InputError(f"job end {self.status}: share {self.share} must be within 0 and 1")
+
+
+def parse_job_end(text: str) -> JobEnd:
+    """Read ``STATUS`` or ``STATUS=share``.
+
+    Raises:
+        InputError: It is neither, or a part is out of range.
+    """
+    status, _, share = text.partition("=")
+    try:
+        return JobEnd(status, float(share or 0.0))
+    except ValueError:
+        raise InputError(f"job end {text!r} must be written STATUS or STATUS=share, such as Cancelled=0.5") from None
+
+
+@dataclass(frozen=True)
 class Job:
-    """One upload job; ``status`` is Running until it ends."""
+    """One job; ``status`` is Running until it ends.
+
+    Attributes:
+        request_id: The upload that it works off.
+        kind: What it does, in the service's words.
+        holder: The model run that predictions are for.
+        processed: Objects other than scenes that were taken.
+        ignored: Such objects that were there already.
+        errored: Such objects that were refused.
+        end: The status that it is made to end as; empty for none.
+        end_share: How much of its work is done when ``end`` is given.
+    """
 
     job_id: str
     dataset_id: str
@@ -57,11 +111,22 @@ class Job:
     updated_scenes: int = 0
     scenes_errored: int = 0
     errors: tuple[str, ...] = ()
+    kind: str = SCENES
+    holder: str = ""
+    processed: int = 0
+    ignored: int = 0
+    errored: int = 0
+    end: str = ""
+    end_share: float = 0.0
 
     @property
     def ended(self) -> bool:
         """Whether its status is final."""
         return self.status != RUNNING
+
+    def steps_done(self, total: int) -> int:
+        """Return how many of so many objects it works on before it ends."""
+        return math.ceil(total * self.end_share) if self.end else total
 
 
 Work = Callable[[Job, Callable[[Job], None]], Job]
@@ -70,11 +135,14 @@ Work = Callable[[Job, Callable[[Job], None]], Job]
 class JobBoard:
     """All jobs of a receiver and the thread that works them off, in the order they came."""
 
-    def __init__(self, directory: Path, pace: JobPace, work: Work, stopping: threading.Event) -> None:
+    def __init__(
+        self, directory: Path, pace: JobPace, work: Work, stopping: threading.Event, ends: Sequence[JobEnd] = ()
+    ) -> None:
         self._folder = directory / "jobs"
         self._folder.mkdir(exist_ok=True)
         self._pace = pace
         self._work = work
+        self._ends = deque(ends)
         self._lock = threading.Lock()
         self._jobs: dict[str, Job] = {}
         self._born: dict[str, float] = {}
@@ -97,9 +165,15 @@ class JobBoard:
         self._waiting.put(None)
         self._thread.join(timeout_s)
 
-    def create(self, dataset_id: str, request_id: str, *, update: bool) -> Job:
+    def create(
+        self, dataset_id: str, request_id: str, *, update: bool = False, kind: str = SCENES, holder: str = ""
+    ) -> Job:
         """Queue a job, durably."""
-        job = Job(new_id("job"), dataset_id, request_id, update, now_text())
+        with self._lock:
+            end = self._ends.popleft() if self._ends else None
+        job = Job(new_id("job"), dataset_id, request_id, update, now_text(), kind=kind, holder=holder)
+        if end is not None:
+            job = replace(job, end=end.status, end_share=end.share)
         write_state(self._path(job), asdict(job))
         with self._lock:
             self._jobs[job.job_id] = job
@@ -126,13 +200,12 @@ class JobBoard:
         with self._lock:
             self._polls[job_id] += 1
         if shown == QUEUED:
-            job = replace(
-                Job(job.job_id, job.dataset_id, job.request_id, job.update, job.created), total_steps=job.total_steps
-            )
+            waiting = Job(job.job_id, job.dataset_id, job.request_id, job.update, job.created, kind=job.kind)
+            job = replace(waiting, total_steps=job.total_steps)
         return {
             **self._info(job, shown),
             "status": shown,
-            "message": {"scene_upload_progress": _progress(job)},
+            "message": _message(job),
             "job_progress": f"{job.completed_steps / job.total_steps:.2f}" if job.total_steps else "NaN",
             "completed_steps": job.completed_steps,
             "total_steps": job.total_steps,
@@ -165,7 +238,7 @@ class JobBoard:
             if (
                 (dataset_id is None or job.dataset_id == dataset_id)
                 and (filters.get("show_completed") or info["job_last_known_status"] != COMPLETED)
-                and (not types or JOB_TYPE in types)
+                and (not types or job.kind in types)
                 and (earliest is None or created >= earliest)
                 and (latest is None or created <= latest)
             ):
@@ -176,7 +249,7 @@ class JobBoard:
         return {
             "job_id": job.job_id,
             "job_last_known_status": shown,
-            "job_type": JOB_TYPE,
+            "job_type": job.kind,
             "job_creation_time": job.created,
         }
 
@@ -186,7 +259,7 @@ class JobBoard:
         if born is None:  # from an earlier run
             return job.status
         age_s, pace = time.monotonic() - born, self._pace
-        if polls < pace.queued_polls or age_s < pace.queued_s:
+        if job.end == QUEUED or polls < pace.queued_polls or age_s < pace.queued_s:
             return QUEUED
         if polls < pace.queued_polls + pace.running_polls or age_s < pace.queued_s + pace.running_s:
             return RUNNING
@@ -197,6 +270,8 @@ class JobBoard:
             job = self.get(job_id)
             try:
                 job = self._work(job, self._keep)
+                if job.ended and job.end:
+                    job = replace(job, status=job.end)
                 if job.ended:
                     write_state(self._path(job), asdict(job))
             except Exception as error:
@@ -218,7 +293,21 @@ def with_error(job: Job, text: str) -> Job:
     return replace(job, errors=(*job.errors, text)[-MAX_ERRORS:])
 
 
-def _progress(job: Job) -> dict[str, Any]:
+def _message(job: Job) -> dict[str, Any]:
+    """Return what the service says of a job of this kind, as far as it is known; a client does well to expect less."""
+    if job.end and job.status == job.end and job.status.startswith("Errored"):
+        return {"final_error": f"the job ended as {job.end} (rehearsed)"}
+    counts = {"total": job.total_steps, "errored": job.errored, "ignored": job.ignored, "processed": job.processed}
+    if job.kind == ANNOTATIONS:
+        return {"annotation_upload": {**counts, "datasetId": job.dataset_id}}
+    if job.kind == PREDICTIONS:
+        return {"prediction_upload": {**counts, "datasetId": job.dataset_id, "modelRunId": job.holder}}
+    if job.kind != SCENES:
+        return {}
+    return {"scene_upload_progress": _scene_progress(job)}
+
+
+def _scene_progress(job: Job) -> dict[str, Any]:
     return {
         "dataset_id": job.dataset_id,
         "new_scenes": job.new_scenes,

@@ -50,7 +50,8 @@ class Response:
 
 def json_response(value: object, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> Response:
     """Answer with a JSON document."""
-    return Response(status, json.dumps(value, allow_nan=False).encode("ascii"), headers=headers)
+    content = json.dumps(value, allow_nan=False, separators=(",", ":")).encode("ascii")
+    return Response(status, content, headers=headers)
 
 
 class Refusal(Exception):  # noqa: N818 - it is an answer, and never leaves the receiver
@@ -71,8 +72,7 @@ class Refusal(Exception):  # noqa: N818 - it is an answer, and never leaves the 
     @property
     def response(self) -> Response:
         """The answer to send."""
-        document = {"error": str(self), "status_code": self.status, **self.details}
-        return json_response(document, self.status, self.headers)
+        return json_response({"error": str(self), **self.details}, self.status, self.headers)
 
 
 class Body:
@@ -117,8 +117,8 @@ class Request:
     body: Body
     limits: Limits
 
-    def json_object(self) -> dict[str, Any]:
-        """Read the body as a JSON object.
+    def json_value(self) -> Any:  # noqa: ANN401 - what it is, is for the route to find out
+        """Read the body as JSON.
 
         Raises:
             Refusal: Too large, or no such thing.
@@ -130,6 +130,15 @@ class Request:
             check_tree(document)
         except ValueError as error:
             raise Refusal(400, f"the body {error}") from None
+        return document
+
+    def json_object(self) -> dict[str, Any]:
+        """Read the body as a JSON object.
+
+        Raises:
+            Refusal: Too large, or no such thing.
+        """
+        document = self.json_value()
         if not isinstance(document, dict):
             raise Refusal(400, "the body must be a JSON object")
         return document

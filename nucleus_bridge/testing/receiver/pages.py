@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from nucleus_bridge.testing.receiver.messages import Refusal, Response
-from nucleus_bridge.testing.receiver.service import Service
+from nucleus_bridge.testing.receiver.messages import Refusal, Request, Response
+from nucleus_bridge.testing.receiver.service import Routes, Service
 
 MAX_LISTED = 1000
 
@@ -21,7 +21,7 @@ _REVIEW_POLICY = (("Content-Security-Policy", "default-src 'unsafe-inline' data:
 _STYLE = "body{font:15px system-ui,sans-serif;margin:2em;max-width:60em}td,th{text-align:left;padding:.2em 1em .2em 0}"
 
 
-def index(service: Service) -> Response:
+def index(service: Service, _: Request) -> Response:
     """List every dataset with its scenes, and the annotation tasks."""
     parts = [f"<!DOCTYPE html><html lang=en><meta charset=utf-8><title>Receiver</title><style>{_STYLE}</style>"]
     parts.append("<h1>Local receiver</h1>")
@@ -58,7 +58,7 @@ def _task_row(task: Mapping[str, Any]) -> str:
     return f"<tr>{''.join(f'<td>{html.escape(str(cell))}' for cell in cells)}</tr>"
 
 
-def review(service: Service, dataset_id: str, reference_id: str) -> Response:
+def review(service: Service, _: Request, dataset_id: str, reference_id: str) -> Response:
     """Show one scene through the page maker that the receiver was given.
 
     Raises:
@@ -80,3 +80,9 @@ def _quoted(reference_id: str) -> str:
 
 def _page(content: bytes, policy: tuple[tuple[str, str], ...]) -> Response:
     return Response(200, content, "text/html; charset=utf-8", policy)
+
+
+ROUTES: Routes = {
+    ("GET", ""): index,
+    ("GET", "review/{}/{}"): review,
+}

@@ -7,6 +7,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +18,9 @@ from nucleus_bridge.spool import durable
 from nucleus_bridge.testing.receiver.access import Access, load_signing_key
 from nucleus_bridge.testing.receiver.datasets import Store
 from nucleus_bridge.testing.receiver.faults import Fault, FaultInjector
-from nucleus_bridge.testing.receiver.jobs import JobBoard, JobPace
+from nucleus_bridge.testing.receiver.jobs import ITEMS, SCENES, Job, JobBoard, JobEnd, JobPace
+from nucleus_bridge.testing.receiver.label_intake import LabelIntake
+from nucleus_bridge.testing.receiver.labels import LabelStore
 from nucleus_bridge.testing.receiver.messages import Limits, Request, Response
 from nucleus_bridge.testing.receiver.resolve import ItemReader, Resolver
 from nucleus_bridge.testing.receiver.routes import dispatch
@@ -25,6 +28,7 @@ from nucleus_bridge.testing.receiver.scene_rules import SceneRules
 from nucleus_bridge.testing.receiver.scenes import SceneIntake
 from nucleus_bridge.testing.receiver.server import HOST, LoopbackServer
 from nucleus_bridge.testing.receiver.service import Service
+from nucleus_bridge.testing.receiver.task_rules import RESPONSE_NAMES, ResponseName, TaskRules
 from nucleus_bridge.testing.receiver.tasks import TaskBook
 
 MAX_RECORDS = 10_000
@@ -52,7 +56,10 @@ class Receiver:
         seed: Of the generator that draws the faults.
         resolvers: How to read item URLs, by scheme; http and https are known.
         rules: What may be chosen about the rules for scenes.
+        strict: Refuse what the service takes and a writer hardly means, see SceneRules; None: as ``rules`` say.
         pace: How slowly jobs seem to proceed.
+        job_ends: How the next jobs are made to end, one after the other; the others end by themselves.
+        secure_results: Give out URLs of finished tasks' results that need the key, as accounts can choose.
         limits: Bounds on requests.
         signed_url_expires_s: How long an upload URL can be put to.
         review_page: Makes the page of a scene from its payload.
@@ -70,7 +77,10 @@ class Receiver:
         seed: int = 0,
         resolvers: Mapping[str, Resolver] | None = None,
         rules: SceneRules | None = None,
+        strict: bool | None = None,
         pace: JobPace | None = None,
+        job_ends: Sequence[JobEnd] = (),
+        secure_results: bool = False,
         limits: Limits | None = None,
         signed_url_expires_s: float = 3600.0,
         review_page: Callable[[Mapping[str, Any]], bytes] | None = None,
@@ -86,7 +96,11 @@ class Receiver:
         self._url_expires_s = signed_url_expires_s
         self._resolvers = resolvers
         self._rules = rules or SceneRules()
+        if strict is not None:
+            self._rules = replace(self._rules, strict=strict)
         self._pace = pace or JobPace()
+        self._job_ends = job_ends
+        self._secure_results = secure_results
         self._review_page = review_page
         self._records: deque[RequestRecord] = deque(maxlen=MAX_RECORDS)
         self._lock: int | None = None
@@ -126,6 +140,7 @@ class Receiver:
         server.shutdown()
         server.close_connections(_STOP_S)
         self._service.jobs.stop(_STOP_S)
+        self._service.labels.close()
         server.server_close()
         self._release()
 
@@ -196,6 +211,35 @@ class Receiver:
         """
         self._running.access.revoke(key)
 
+    def finish_task(self, task: str, **responses: object) -> None:
+        """Complete an annotation task, as the service's people would, with what it answers.
+
+        ``annotations`` is a list of ``{"cuboids": [...]}``, one a frame, or the bytes of an annotated ``.sfs`` file;
+        ``point_segmentations`` is ``{"objects": [...], "point_objects": [...]}``. The conventions are the service's:
+        ``ground_truth`` in this package has them. A file in ``DIR/responses/<task id>/``, such as
+        ``annotations.json``, does the same from outside.
+
+        Args:
+            task: Its id or its ``unique_id``.
+            responses: What it answers, by name; the content as bytes, or what is to be written as JSON.
+
+        Raises:
+            InputError: There is no such task, it does not answer such things, or the receiver was not started.
+        """
+        names: dict[str, ResponseName] = {name: name for name in RESPONSE_NAMES}
+        unknown = sorted(set(responses) - set(names))
+        if unknown or not responses:
+            raise InputError(f"a task answers {' and '.join(RESPONSE_NAMES)}, not {', '.join(unknown) or 'nothing'}")
+        self._running.tasks.finish(task, {names[name]: content for name, content in responses.items()})
+
+    def fail_task(self, task: str, reason: str) -> None:
+        """End an annotation task, named by its id or its ``unique_id``, in an error.
+
+        Raises:
+            InputError: There is no such task, or the receiver was not started.
+        """
+        self._running.tasks.fail(task, reason)
+
     def answer(self, request: Request) -> Response:
         """Work on a request; the server's side of this class."""
         return dispatch(self._running, request)
@@ -225,15 +269,28 @@ class Receiver:
 
     def _open(self, origin: str) -> Service:
         reader = ItemReader(self._resolvers, self.limits.max_item_bytes)
-        store = Store(self.directory)
         signing_key = load_signing_key(self.directory / "signing_key")
+        store, labels = Store(self.directory), LabelStore(self.directory)
         intake = SceneIntake(store, reader, self._rules, self.stopping)
+        label_intake = LabelIntake(store, labels, self._rules, self.stopping)
+
+        def work(job: Job, report: Callable[[Job], None]) -> Job:
+            return (intake if job.kind in (SCENES, ITEMS) else label_intake).run(job, report)
+
+        def result_root(task_id: str) -> str:
+            return f"{origin}/v1/task/{task_id}/response_url" if self._secure_results else f"{origin}/results/{task_id}"
+
         return Service(
             origin=origin,
             store=store,
-            jobs=JobBoard(self.directory, self._pace, intake.run, self.stopping),
-            tasks=TaskBook(self.directory, reader, self._rules),
+            labels=labels,
+            intake=intake,
+            label_intake=label_intake,
+            jobs=JobBoard(self.directory, self._pace, work, self.stopping, self._job_ends),
+            tasks=TaskBook(self.directory, TaskRules(reader, self._rules), signing_key, result_root),
             access=Access(signing_key, url_expires_s=self._url_expires_s, **self._keys),
+            reader=reader,
+            rules=self._rules,
             review_page=self._review_page,
         )
 

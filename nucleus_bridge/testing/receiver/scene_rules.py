@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from nucleus_bridge.errors import SceneError
-from nucleus_bridge.testing.receiver.strict_json import check_tree, is_number, is_text, parse_json
+from nucleus_bridge.testing.receiver.strict_json import is_number, is_text
 
 URL_SCHEMES = frozenset({"http", "https", "s3", "gs"})
 CAMERA_MODELS = frozenset({"brown_conrady", "fisheye"})
@@ -28,10 +28,13 @@ class SceneRules:
     Attributes:
         max_items: Clouds and images in a scene; the service documents 300.
         extra_url_schemes: Taken besides http, https, s3 and gs.
+        strict: Refuse what the service takes and a writer hardly means: headings that are not of unit length, a cloud
+            without the device's pose, ``i`` on some of its points only, and whole numbers written as floats.
     """
 
     max_items: int = 300
     extra_url_schemes: tuple[str, ...] = ()
+    strict: bool = False
 
     @property
     def url_schemes(self) -> frozenset[str]:
@@ -49,30 +52,14 @@ class Item:
     url: str
 
 
-def parse_scene(line: bytes) -> dict[str, Any]:
-    """Parse one line of an upload.
-
-    Raises:
-        SceneError: It is not one JSON object of finite numbers.
-    """
-    try:
-        scene = parse_json(line)
-        check_tree(scene)
-    except ValueError as error:
-        raise SceneError(f"the line {error}") from None
-    if not isinstance(scene, dict):
-        raise SceneError("the line is no JSON object")
-    if not is_text(scene.get("reference_id")):
-        raise SceneError("a scene needs a reference_id that is a non-empty string")
-    return scene
-
-
 def check_scene(scene: Mapping[str, Any], rules: SceneRules) -> tuple[Item, ...]:
     """Check a scene's structure and cameras and return its items in order.
 
     Raises:
         SceneError: A rule is broken.
     """
+    if not is_text(scene.get("reference_id")):
+        raise SceneError("a scene needs a reference_id that is a non-empty string")
     frames = scene.get("frames")
     if not isinstance(frames, list) or not frames:
         raise SceneError("a scene needs at least 1 frame")
@@ -112,7 +99,7 @@ def shown_url(url: str) -> str:
 def _check_frame(number: int, frame: object, rules: SceneRules, cloud_sensors: set[str]) -> list[Item]:
     if not isinstance(frame, dict) or not frame:
         raise SceneError(f"frame {number} must be an object of sensor names and items")
-    items = [_check_item(f"frame {number}, sensor {sensor!r}", item, rules) for sensor, item in frame.items()]
+    items = [check_item(f"frame {number}, sensor {sensor!r}", item, rules) for sensor, item in frame.items()]
     clouds = [sensor for sensor, item in zip(frame, items, strict=True) if item.kind == "pointcloud"]
     if len(clouds) != 1:
         raise SceneError(f"frame {number} must have exactly 1 pointcloud, not {len(clouds)}")
@@ -120,7 +107,12 @@ def _check_frame(number: int, frame: object, rules: SceneRules, cloud_sensors: s
     return items
 
 
-def _check_item(place: str, item: object, rules: SceneRules) -> Item:
+def check_item(place: str, item: object, rules: SceneRules) -> Item:
+    """Check a cloud or an image, without what its URL points to, and return it.
+
+    Raises:
+        SceneError: A rule is broken.
+    """
     if not isinstance(item, dict):
         raise SceneError(f"{place}: an item must be an object")
     reference_id, kind, url = item.get("reference_id"), item.get("type"), item.get("url")
@@ -134,7 +126,7 @@ def _check_item(place: str, item: object, rules: SceneRules) -> Item:
     check_url(place, url, rules)
     if kind == "pointcloud" and "embedding_info" in item:
         raise SceneError(f"{place}: a pointcloud cannot have an embedding")
-    _check_cameras(place, item)
+    _check_cameras(place, item, strict=rules.strict)
     return Item(place, reference_id, str(kind), str(url))
 
 
@@ -164,7 +156,7 @@ def _check_unique(items: list[Item]) -> None:
             raise SceneError(f"{item.place}: the reference_id is that of {other.place} already")
 
 
-def _check_cameras(place: str, item: Mapping[str, Any]) -> None:
+def _check_cameras(place: str, item: Mapping[str, Any], *, strict: bool) -> None:
     raw, normalised = item.get("metadata", {}).get("camera_params"), item.get("camera_params")
     if raw is None and normalised is None:
         return
@@ -172,13 +164,13 @@ def _check_cameras(place: str, item: Mapping[str, Any]) -> None:
         missing = "metadata" if raw is None else "the item itself"
         raise SceneError(f"{place}: camera_params must stand in metadata and in the item; {missing} lacks them")
     for camera in (raw, normalised):
-        check_camera(place, camera, CAMERA_MODELS)
+        check_camera(place, camera, CAMERA_MODELS, strict=strict)
     for key in _NORMALISED:
         if (raw.get(key) or 0) != (normalised.get(key) or 0):
             raise SceneError(f"{place}: camera_params.{key} differs between metadata and item")
 
 
-def check_camera(place: str, camera: object, models: frozenset[str]) -> None:
+def check_camera(place: str, camera: object, models: frozenset[str], *, strict: bool) -> None:
     """Check one set of camera_params.
 
     Raises:
@@ -187,7 +179,7 @@ def check_camera(place: str, camera: object, models: frozenset[str]) -> None:
     if not isinstance(camera, dict):
         raise SceneError(f"{place}: camera_params must be an object")
     check_vector(f"{place}: camera_params.position", camera.get("position"))
-    check_rotation(f"{place}: camera_params.heading", camera.get("heading"))
+    check_heading(f"{place}: camera_params.heading", camera.get("heading"), strict=strict)
     for key in (*_INTRINSICS, *(key for key in _COEFFICIENTS if key in camera)):
         if not is_number(camera.get(key)):
             raise SceneError(f"{place}: camera_params.{key} must be a number, not {camera.get(key)!r}")
@@ -207,13 +199,13 @@ def check_vector(place: str, value: object, axes: Iterable[str] = "xyz") -> dict
     return value
 
 
-def check_rotation(place: str, value: object) -> None:
-    """Check a quaternion for being a rotation.
+def check_heading(place: str, value: object, *, strict: bool) -> None:
+    """Check a quaternion; only ``strict`` asks for one of unit length.
 
     Raises:
-        SceneError: It is no object of four numbers, or not of unit length.
+        SceneError: It is not an object of four numbers, or not a rotation.
     """
     quaternion = check_vector(place, value, "xyzw")
     length = math.hypot(*(quaternion[axis] for axis in "xyzw"))
-    if abs(length - 1.0) > UNIT_TOLERANCE:
+    if strict and abs(length - 1.0) > UNIT_TOLERANCE:
         raise SceneError(f"{place} must be a unit quaternion; its length is {length:.6g}")

@@ -1,30 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Works off an upload: each line is checked, its items are read, and what is good becomes a scene."""
+"""Takes scenes, and the images of datasets without scenes: each is checked, its content read, and what is good kept."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, BinaryIO
+from typing import Any
 
 from nucleus_bridge.errors import SceneError
 from nucleus_bridge.testing.receiver.content import check_cloud, check_image
 from nucleus_bridge.testing.receiver.datasets import Store, StoredScene
-from nucleus_bridge.testing.receiver.jobs import COMPLETED, ERRORED_PARTIAL, ERRORED_USER, Job, with_error
+from nucleus_bridge.testing.receiver.jobs import COMPLETED, ERRORED_PARTIAL, ERRORED_USER, ITEMS, Job, with_error
+from nucleus_bridge.testing.receiver.lines import JobInterruptedError, Line, parse_line, work_off
 from nucleus_bridge.testing.receiver.messages import Refusal
 from nucleus_bridge.testing.receiver.resolve import ItemReader
-from nucleus_bridge.testing.receiver.scene_rules import Item, SceneRules, check_scene, parse_scene, structure
+from nucleus_bridge.testing.receiver.scene_rules import Item, SceneRules, check_item, check_scene, structure
 from nucleus_bridge.testing.receiver.state import new_id
+from nucleus_bridge.testing.receiver.strict_json import is_text
 
-MAX_LINE_BYTES = 64 << 20
 MAX_ITEM_FAILURES = 5
 
 NEW, UPDATED, IGNORED = "new", "updated", "ignored"
-
-
-class _InterruptedError(Exception):
-    """The receiver is being stopped."""
+_SCENE_COUNTERS = {NEW: "new_scenes", UPDATED: "updated_scenes", IGNORED: "ignored_scenes"}
 
 
 class SceneIntake:
@@ -41,12 +39,19 @@ class SceneIntake:
 
         What an earlier, interrupted run of the same job did is counted again, not done again.
         """
+        seen: set[str] = set()
+
+        def take(job: Job, lines: list[Line]) -> Job:
+            for number, line in lines:
+                job = self._take_line(job, number, line, seen)
+            return job
+
         try:
-            with self._store.upload_path(job.dataset_id, job.request_id).open("rb") as upload:
-                job = self._take_lines(job, upload, report)
+            path = self._store.upload_path(job.dataset_id, job.request_id)
+            job = work_off(job, path, take, report, self._stopping)
         except (FileNotFoundError, Refusal):
             return replace(with_error(job, "the dataset was deleted"), status=ERRORED_USER)
-        except _InterruptedError:
+        except JobInterruptedError:
             return job
         if not job.total_steps:
             job = with_error(job, "the upload holds no scene")
@@ -55,33 +60,46 @@ class SceneIntake:
             return replace(job, status=COMPLETED)
         return replace(job, status=ERRORED_PARTIAL if good else ERRORED_USER)
 
-    def _take_lines(self, job: Job, upload: BinaryIO, report: Callable[[Job], None]) -> Job:
-        seen: set[str] = set()
-        job = replace(job, total_steps=sum(1 for _ in _lines(upload)))
-        upload.seek(0)
-        for number, line in enumerate(_lines(upload), start=1):
-            job = replace(self._take_line(job, number, line, seen), completed_steps=number)
-            report(job)
-        return job
+    def take_image(self, dataset_id: str, image: Mapping[str, Any], *, update: bool, job_id: str = "") -> str:
+        """Take one image of a dataset without scenes; it is kept as a scene of one frame, which is never shown.
+
+        Returns:
+            NEW, UPDATED or IGNORED.
+
+        Raises:
+            SceneError: It is not usable.
+        """
+        item = {key: value for key, value in image.items() if key not in ("image_url", "update", "upload_to_scale")}
+        item.update(type="image", url=image.get("image_url"))
+        checked = check_item("the image", item, self._rules)
+        scene = {"reference_id": checked.reference_id, "frames": [{"image": item}]}
+        return self._take(Job(job_id, dataset_id, "", update, ""), scene, (checked,))[0]
 
     def _take_line(self, job: Job, number: int, line: bytes, seen: set[str]) -> Job:
-        place = f"line {number}"
+        place, note = f"line {number}", ""
         try:
-            scene = _parse_line(line)
-            place = f"scene {scene['reference_id']!r}"
-            outcome, note = self._take_scene(job, scene, seen)
+            scene = parse_line(line)
+            if is_text(scene.get("reference_id")):
+                place = f"{'item' if job.kind == ITEMS else 'scene'} {scene['reference_id']!r}"
+            if job.kind == ITEMS:
+                outcome = self.take_image(job.dataset_id, scene, update=job.update, job_id=job.job_id)
+            else:
+                outcome, note = self._take_scene(job, scene, seen)
         except (SceneError, Refusal) as error:
             return with_error(replace(job, scenes_errored=job.scenes_errored + 1), f"{place}: {error}")
         if note:
             job = with_error(job, f"{place}: {note}")
-        counter = {NEW: "new_scenes", UPDATED: "updated_scenes", IGNORED: "ignored_scenes"}[outcome]
+        counter = _SCENE_COUNTERS[outcome]
         return replace(job, **{counter: getattr(job, counter) + 1})
 
     def _take_scene(self, job: Job, scene: Mapping[str, Any], seen: set[str]) -> tuple[str, str]:
-        if scene["reference_id"] in seen:
+        if scene.get("reference_id") in seen:
             raise SceneError("the reference_id appears twice in one upload")
-        seen.add(scene["reference_id"])
         items = check_scene(scene, self._rules)
+        seen.add(scene["reference_id"])
+        return self._take(job, scene, items)
+
+    def _take(self, job: Job, scene: Mapping[str, Any], items: tuple[Item, ...]) -> tuple[str, str]:
         with self._store.lock:
             known = self._store.find_scene(job.dataset_id, scene["reference_id"])
             if known is not None:
@@ -89,13 +107,13 @@ class SceneIntake:
             self._store.check_fits(job.dataset_id, scene)
         self._read_items(items)
         if self._stopping.is_set():
-            raise _InterruptedError
+            raise JobInterruptedError
         stored = StoredScene(new_id("scn"), scene["reference_id"], job.job_id, NEW, scene)
         self._store.put_scene(job.dataset_id, stored)
         return NEW, ""
 
     def _take_known(self, job: Job, known: StoredScene, scene: Mapping[str, Any]) -> tuple[str, str]:
-        if known.job_id == job.job_id:
+        if known.job_id and known.job_id == job.job_id:
             return known.outcome, ""
         if not job.update:
             return IGNORED, ""
@@ -121,10 +139,10 @@ class SceneIntake:
         failures: list[str] = []
         for item in items:
             if self._stopping.is_set():
-                raise _InterruptedError
+                raise JobInterruptedError
             try:
                 if item.kind == "pointcloud":
-                    check_cloud(self._reader.read(item.url))
+                    check_cloud(self._reader.read(item.url), strict=self._rules.strict)
                 else:
                     check_image(self._reader.chunks(item.url))
             except SceneError as error:
@@ -135,21 +153,7 @@ class SceneIntake:
             raise SceneError("; ".join(failures))
 
 
-def _parse_line(line: bytes) -> dict[str, Any]:
-    if len(line) > MAX_LINE_BYTES:
-        raise SceneError(f"a scene may have at most {MAX_LINE_BYTES} bytes")
-    return parse_scene(line)
-
-
 def _updated_item(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     """Replace an item's metadata and camera; the content behind its URL stays what it was."""
     kept = {key: value for key, value in old.items() if key not in ("metadata", "camera_params")}
     return {**kept, **{key: new[key] for key in ("metadata", "camera_params") if key in new}}
-
-
-def _lines(upload: BinaryIO) -> Iterator[bytes]:
-    """Yield the lines; of one that is too long only the first MAX_LINE_BYTES + 1 bytes."""
-    while line := upload.readline(MAX_LINE_BYTES + 1):
-        yield line
-        while not line.endswith(b"\n") and (line := upload.readline(MAX_LINE_BYTES)):
-            pass

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The listening side: loopback only, a bounded number of connections, each in a thread of its own."""
+"""The listening side: loopback only, bounded connections, a thread each, and bounded requests a second."""
 
 from __future__ import annotations
 
@@ -9,16 +9,39 @@ import socketserver
 import sys
 import threading
 import time
+from collections.abc import Callable
 from http.server import ThreadingHTTPServer
 from typing import Any
 
 from nucleus_bridge.testing.receiver.handler import Application, RequestHandler
-from nucleus_bridge.testing.receiver.rate import RequestRate
 
 HOST = "127.0.0.1"
+BURST_S = 10.0
 _CONNECTION_WAIT_S = 2.0
 
 logger = logging.getLogger(__name__)
+
+
+class RequestRate:
+    """A store of allowances that fills steadily and holds those of ten seconds."""
+
+    def __init__(self, per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._per_second = per_second
+        self._clock = clock
+        self._left = per_second * BURST_S
+        self._filled = clock()
+        self._lock = threading.Lock()
+
+    def take(self) -> bool:
+        """Take the allowance for one request; False when there is none."""
+        with self._lock:
+            now = self._clock()
+            self._left = min(self._left + (now - self._filled) * self._per_second, self._per_second * BURST_S)
+            self._filled = now
+            if self._left < 1.0:
+                return False
+            self._left -= 1.0
+            return True
 
 
 class LoopbackServer(ThreadingHTTPServer):

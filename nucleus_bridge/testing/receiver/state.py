@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
+import hashlib
 import json
 import secrets
 import time
@@ -14,10 +16,32 @@ from typing import Any
 from nucleus_bridge.errors import InputError
 from nucleus_bridge.spool import durable
 
+_SORTING_DIGITS = b"0123456789abcdefghijklmnopqrstuv"  # base32hex in lower case: texts sort as the bytes do
+_BASE32 = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", _SORTING_DIGITS)
+
 
 def new_id(prefix: str) -> str:
-    """Return an id that no one else has; ids sort in the order they were made."""
-    return f"{prefix}_{time.time_ns():016x}{secrets.token_hex(4)}"
+    """Return an id of Nucleus's form, such as ``ds_c8jwdhy4y4f0078hzceg``; ids sort in the order they were made."""
+    return f"{prefix}_{_twenty_digits(_new_bytes())}"
+
+
+def new_task_id() -> str:
+    """Return an id of the annotation side's form: 24 hexadecimal digits."""
+    return _new_bytes().hex()
+
+
+def derived_id(prefix: str, *parts: str) -> str:
+    """Return the id, of Nucleus's form, that belongs to these texts and no others."""
+    return f"{prefix}_{_twenty_digits(hashlib.sha256(json.dumps(parts).encode()).digest()[:12])}"
+
+
+def _new_bytes() -> bytes:
+    seconds, nanoseconds = divmod(time.time_ns(), 10**9)
+    return seconds.to_bytes(4, "big") + nanoseconds.to_bytes(4, "big") + secrets.token_bytes(4)
+
+
+def _twenty_digits(data: bytes) -> str:
+    return base64.b32encode(data).rstrip(b"=").translate(_BASE32).decode()
 
 
 def now_text() -> str:
@@ -39,9 +63,9 @@ def read_state(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: is no state of a receiver ({error}); move it away or serve another folder") from None
+        raise InputError(f"{path}: not a state of a receiver ({error}); move it away or serve another folder") from None
     if not isinstance(record, dict):
-        raise InputError(f"{path}: is no state of a receiver; move it away or serve another folder")
+        raise InputError(f"{path}: not a state of a receiver; move it away or serve another folder")
     return record
 
 
@@ -55,4 +79,4 @@ def load_record(path: Path, kind: Any) -> Any:  # noqa: ANN401 - any of the data
     try:
         return kind(**record)
     except TypeError as error:
-        raise InputError(f"{path}: is no {kind.__name__} ({error}); move it away or serve another folder") from None
+        raise InputError(f"{path}: not a {kind.__name__} ({error}); move it away or serve another folder") from None

@@ -52,3 +52,10 @@ def is_number(value: object) -> TypeGuard[int | float]:
 def is_text(value: object) -> TypeGuard[str]:
     """Say whether a value is a string with something in it."""
     return isinstance(value, str) and bool(value)
+
+
+def metadata_kind(value: object) -> str:
+    """Return how the service files a metadata value: as a ``string``, a ``number``, or not at all (empty)."""
+    if isinstance(value, str):
+        return "string"
+    return "number" if isinstance(value, (int, float)) and not isinstance(value, bool) else ""

@@ -11,7 +11,17 @@ from typing import Any
 import nucleus
 import nucleus.async_job
 import nucleus.retry_strategy
-from nucleus import DatasetItem, Frame, LidarScene
+from nucleus import (
+    BoxAnnotation,
+    CuboidAnnotation,
+    CuboidPrediction,
+    DatasetItem,
+    Frame,
+    LidarScene,
+    Point3D,
+    Segment,
+    SegmentationAnnotation,
+)
 
 warnings.simplefilter("ignore")
 nucleus.async_job.JOB_POLLING_INTERVAL = 0.05
@@ -83,6 +93,56 @@ def life_of_a_scene(client: nucleus.NucleusClient, arguments: dict[str, Any]) ->
     return said
 
 
+def life_of_labels(client: nucleus.NucleusClient, arguments: dict[str, Any]) -> dict[str, Any]:
+    said: dict[str, Any] = {}
+    dataset = client.create_dataset("drives", is_scene=True)
+    dataset.append([scene_of(arguments, "s1", 3)]).sleep_until_complete(verbose_std_out=False)
+
+    def cuboid(kind: type, number: int, **more: Any) -> Any:
+        return kind(
+            label="car",
+            position=Point3D(20.0 + number, 3.0, 0.8),
+            dimensions=Point3D(1.9, 4.5, 1.6),
+            yaw=-1.5,
+            reference_id=f"s1-p{number}",
+            annotation_id=f"a{number}",
+            metadata={"occlusion": "none"},
+            track_reference_id="t1",
+            **more,
+        )
+
+    cuboids = [cuboid(CuboidAnnotation, number) for number in range(3)]
+    box = BoxAnnotation("car", 1, 2, 3, 4, "s1-i0", annotation_id="b0", metadata={})
+    mask = SegmentationAnnotation(f"{arguments['base']}/image.png", [Segment("road", 1)], "s1-i1", "m1")
+    said["sent"] = dataset.annotate([*cuboids, box, mask])
+    job = dataset.annotate([*cuboids, box], asynchronous=True)
+    job.sleep_until_complete(verbose_std_out=False)
+    said["again"] = job.status()["message"]["annotation_upload"]
+    rows = list(dataset.items_and_annotation_generator(page_size=2))
+    found = {row["item"].reference_id: row["annotations"] for row in rows}
+    said["items"] = sorted(found)
+    said["equal"] = [found[cuboid.reference_id]["cuboid"] == [cuboid] for cuboid in cuboids]
+    said["box"] = found["s1-i0"]["box"] == [box]
+    said["mask"] = found["s1-i1"]["segmentation"] == mask
+    said["of_item"] = dataset.refloc("s1-p1")["annotations"]["cuboid"] == [cuboids[1]]
+    said["tracks"] = [track.reference_id for track in dataset.tracks]
+    said["objects"] = len(list(dataset.query_objects("", nucleus.dataset.ObjectQueryType.GROUND_TRUTH_ONLY)))
+    model = client.create_model("net", "net-1", metadata={"epochs": 5})
+    predictions = [cuboid(CuboidPrediction, number, confidence=0.25 * number) for number in range(3)]
+    said["predicted"] = dataset.upload_predictions(model, predictions)["predictions_processed"]
+    job = dataset.upload_predictions(model, predictions, asynchronous=True)
+    job.sleep_until_complete(verbose_std_out=False)
+    said["ignored"] = job.status()["message"]["prediction_upload"]["ignored"]
+    said["export"] = dataset.export_predictions(model)["cuboid"] == predictions
+    said["by_item"] = dataset.predictions_refloc(model, "s1-p2")["cuboid"] == [predictions[2]]
+    said["one"] = dataset.prediction_loc(model, "s1-p2", "a2").confidence
+    said["models"] = [(entry.name, entry.reference_id, entry.metadata) for entry in client.models]
+    dataset.delete_annotations(["s1-p0"]).sleep_until_complete(verbose_std_out=False)
+    said["left"] = sum(len(row["annotations"]["cuboid"]) for row in dataset.items_and_annotations())
+    said["deleted"] = client.delete_model(model.id)
+    return said
+
+
 def failing_scene(client: nucleus.NucleusClient, arguments: dict[str, Any]) -> dict[str, Any]:
     dataset = client.create_dataset("drives", is_scene=True)
     job = dataset.append([scene_of({**arguments, "base": arguments["base"] + "/none"}, "s1", 1)])
@@ -117,5 +177,8 @@ if __name__ == "__main__":
     request = json.load(sys.stdin)
     credential = {request.get("credential", "api_key"): request["key"]}
     api = nucleus.NucleusClient(**credential, endpoint=request["endpoint"])
-    steps = {step.__name__: step for step in (life_of_a_scene, failing_scene, wrong_key, dataset_of_images, create)}
+    steps = {
+        step.__name__: step
+        for step in (life_of_a_scene, life_of_labels, failing_scene, wrong_key, dataset_of_images, create)
+    }
     print(json.dumps(steps[sys.argv[1]](api, request)))  # noqa: T201 - it is read by the test

@@ -71,6 +71,26 @@ def test_the_real_client_uploads_reads_updates_and_deletes(
     assert said["datasets_left"] == []
 
 
+def test_the_real_client_reads_the_labels_and_predictions_that_it_sent(
+    driver: Driver, run_client: Callable[..., dict[str, Any]]
+) -> None:
+    said = run_client(driver, "life_of_labels")
+    assert (said["sent"]["annotations_processed"], said["again"]["ignored"]) == (5, 4)
+    assert said["items"] == [f"s1-{kind}{number}" for kind in "ip" for number in range(3)]
+    assert said["equal"] == [True] * 3
+    assert said["box"]
+    assert said["mask"]
+    assert said["of_item"]
+    assert (said["tracks"], said["objects"]) == (["t1"], 5)
+    assert (said["predicted"], said["ignored"]) == (3, 3)
+    assert said["export"]
+    assert said["by_item"]
+    assert said["one"] == 0.5
+    assert said["models"] == [["net", "net-1", {"epochs": 5}]]
+    assert said["left"] == 2
+    assert said["deleted"] == {"msg": "Model deletion running in an async job"}
+
+
 def test_the_real_client_is_told_why_a_scene_failed(driver: Driver, run_client: Callable[..., dict[str, Any]]) -> None:
     said = run_client(driver, "failing_scene")
     assert "Errored_User" in said["raised"]

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from receiver_driver import Driver, make_scene
 
 from nucleus_bridge.testing.receiver import Limits
-from nucleus_bridge.testing.receiver.rate import RequestRate
+from nucleus_bridge.testing.receiver.server import RequestRate
 
 AUTH = "Authorization: Basic " + base64.b64encode(b"test_key:").decode()
 HOST = "Host: 127.0.0.1"
@@ -107,6 +107,13 @@ HOSTILE: dict[str, tuple[bytes, int]] = {
     "quoted path upwards": (get("/v1/nucleus/dataset/%2e%2e%2f%2e%2e/scenes_list"), 404),
     "review upwards": (get("/review/%2e%2e/%2e%2e%2fsigning_key"), 404),
     "file of the state": (get("/signing_key"), 404),
+    "result upwards": (request("GET /results/%2e%2e/signing_key HTTP/1.1", HOST), 404),
+    "result by a path": (request("GET /results/..%2f..%2fsigning_key/x HTTP/1.1", HOST), 404),
+    "result with a key": (get("/results/%2e%2e/signing_key"), 400),
+    "secure result upwards": (get("/v1/task/%2e%2e/response_url/signing_key"), 404),
+    "task upwards": (get("/v1/task/%2e%2e%2fsigning_key"), 404),
+    "label upwards": (get("/v1/nucleus/dataset/%2e%2e/groundTruth/loc/%2e%2e/%2e%2e"), 404),
+    "index of no item": (get("/v1/nucleus/dataset/ds_1/iloc/-1"), 400),
     "put upwards": (request("PUT /put/../x HTTP/1.1", HOST, "Content-Length: 1", body=b"x"), 403),
     "put quoted upwards": (
         request("PUT /put/%2e%2e/%2e%2e%2fsigning_key?X-Expires=9999999999&X-Signature= HTTP/1.1", HOST),

@@ -12,7 +12,8 @@ import pytest
 import requests
 from receiver_driver import REQUEST, Driver, counts, make_scene
 
-from nucleus_bridge.testing.receiver import JobPace
+from nucleus_bridge.errors import InputError
+from nucleus_bridge.testing.receiver import JobEnd, JobPace, parse_job_end
 
 
 @pytest.mark.parametrize("request_id", ["1234", REQUEST.upper(), REQUEST + "0", "g" * 32, "%2e%2e", "..%2f" * 8])
@@ -161,3 +162,80 @@ def test_jobs_are_listed_by_the_filters(driver: Driver) -> None:
     assert listed(from_date="9999-01-01") == []
     for wrong in ({"limit": 0}, {"limit": 50_001}, {"limit": "all"}, {"from_date": "soon"}, {"to_date": 5}):
         assert driver.call("POST", "jobs/", wrong).status_code == 400
+
+
+ENDS = (
+    "Cancelled",
+    "Errored",
+    "Errored_User",
+    "Errored_Server",
+    "Errored_Partial",
+    "Errored_Hanging",
+    "Retried",
+    "Odd",
+)
+
+
+@pytest.mark.parametrize("status", ENDS)
+@pytest.mark.parametrize(("share", "taken"), [(0.0, []), (0.5, ["s1", "s2"]), (1.0, ["s1", "s2", "s3"])])
+def test_a_job_can_be_made_to_end_as_the_service_ends_jobs(
+    serve: Callable[..., Driver], status: str, share: float, taken: list[str]
+) -> None:
+    driver = serve(job_ends=[JobEnd(status, share)])
+    dataset = driver.create()
+    job = driver.upload(dataset, *(make_scene(name, frames=1) for name in ("s1", "s2", "s3")))
+    assert (job["status"], driver.references(dataset)) == (status, taken)
+    assert ("final_error" in job["message"]) == status.startswith("Errored")
+    left_out = [name for name in ("s1", "s2", "s3") if name not in taken]
+    errors = driver.errors(job)
+    assert [name for name in left_out if any(repr(name) in error for error in errors)] == (
+        left_out if status.startswith("Errored") else []
+    )
+    again = driver.upload(dataset, *(make_scene(name, frames=1) for name in ("s1", "s2", "s3")))
+    assert (again["status"], driver.references(dataset)) == ("Completed", ["s1", "s2", "s3"])
+
+
+@pytest.mark.parametrize("status", ["Queued", "Running"])
+def test_a_job_can_be_made_to_never_end(serve: Callable[..., Driver], status: str) -> None:
+    driver = serve(job_ends=[JobEnd(status)])
+    dataset = driver.create()
+    job_id = driver.start_job(dataset, driver.put(dataset, json.dumps(make_scene()).encode()))
+    next_id = driver.start_job(dataset, driver.put(dataset, json.dumps(make_scene("s2")).encode()))
+    assert driver.wait(next_id)["status"] == "Completed"
+    assert driver.call("GET", f"job/{job_id}", {}).json()["status"] == status
+    again = serve()
+    assert again.call("GET", f"job/{job_id}", {}).json()["status"] == status
+
+
+def test_how_a_job_ended_outlives_a_restart(serve: Callable[..., Driver]) -> None:
+    driver = serve(job_ends=[JobEnd("Errored_Hanging", 0.5)])
+    dataset = driver.create()
+    job = driver.upload(dataset, make_scene("s1"), make_scene("s2"))
+    again = serve()
+    assert again.call("GET", f"job/{job['job_id']}", {}).json()["status"] == "Errored_Hanging"
+    assert len(again.errors(job)) == 1
+
+
+@pytest.mark.parametrize("text", ["", "=0.5", "Cancelled=2", "Cancelled=some", "Errored Hanging", "1"])
+def test_a_job_end_that_cannot_be_meant_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="job end"):
+        parse_job_end(text)
+
+
+def test_a_job_end_is_written_with_its_share() -> None:
+    assert parse_job_end("Errored_Partial=0.5") == JobEnd("Errored_Partial", 0.5)
+    assert parse_job_end("Cancelled") == JobEnd("Cancelled", 0.0)
+
+
+def test_metadata_of_more_than_500_objects_is_merged_by_a_job(driver: Driver) -> None:
+    dataset = driver.create()
+    driver.upload(dataset, *(make_scene(f"s{number}", frames=1) for number in range(3)))
+    merges = [{"reference_id": f"s{number % 4}", "metadata": {"city": f"c{number}"}} for number in range(600)]
+    document = {"level": "scene", "metadata": merges}
+    assert driver.call("POST", f"dataset/{dataset}/metadata?async=0", document).status_code == 400
+    info = driver.call("POST", f"dataset/{dataset}/metadata?async=1", document).json()
+    job = driver.wait(info["job_id"])
+    assert (job["job_type"], job["status"]) == ("metadataUpdate", "Completed")
+    assert len(driver.errors(job)) == 150
+    assert "has no scene 's3'" in driver.errors(job)[0]
+    assert [scene["metadata"]["city"] for scene in driver.receiver.scenes(dataset)] == ["c596", "c597", "c598"]

@@ -69,7 +69,7 @@ def test_scenes_are_queried_page_by_page(driver: Driver) -> None:
         if token is None:
             break
     assert pages == [["s0", "s1"], ["s2", "s3"], ["s4"]]
-    for wrong in ({"query": 'scene.reference_id = "s1"'}, {"query": "", "pageSize": 0}, {"query": "", "pageToken": 7}):
+    for wrong in ({"query": "metadata.vehicle ="}, {"query": "", "pageSize": 0}, {"query": "", "pageToken": 7}):
         assert driver.call("POST", f"dataset/{dataset}/queryScenesPage", wrong).status_code == 400
 
 

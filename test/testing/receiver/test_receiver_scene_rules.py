@@ -17,7 +17,8 @@ from receiver_driver import make_scene
 from nucleus_bridge.errors import SceneError
 from nucleus_bridge.testing.receiver import SceneRules
 from nucleus_bridge.testing.receiver.datasets import Dataset, Store
-from nucleus_bridge.testing.receiver.scene_rules import check_scene, parse_scene, structure
+from nucleus_bridge.testing.receiver.lines import parse_line
+from nucleus_bridge.testing.receiver.scene_rules import check_scene, structure
 from nucleus_bridge.testing.receiver.state import new_id
 
 JUNK = st.recursive(
@@ -62,7 +63,7 @@ def test_a_mangled_scene_is_taken_or_refused(store: tuple[Store, str], changes: 
         except (KeyError, IndexError, TypeError):
             continue  # an earlier change removed what this one was for
     try:
-        parsed = parse_scene(json.dumps(scene).encode())
+        parsed = parse_line(json.dumps(scene).encode())
         items = check_scene(parsed, SceneRules())
         store[0].check_fits(store[1], parsed)
     except SceneError:

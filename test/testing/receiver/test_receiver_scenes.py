@@ -95,7 +95,10 @@ BROKEN: dict[str, tuple[Change, str]] = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_a_scene_that_breaks_a_rule_is_refused_and_the_good_one_beside_it_taken(driver: Driver, case: str) -> None:
+def test_a_scene_that_breaks_a_rule_is_refused_and_the_good_one_beside_it_taken(
+    serve: Callable[..., Driver], case: str
+) -> None:
+    driver = serve(strict=True)
     change, reason = BROKEN[case]
     bad = make_scene("s1")
     change(bad)
@@ -164,10 +167,10 @@ def test_an_upload_that_is_not_ndjson_ends_in_the_users_error(driver: Driver, bo
 
 
 def test_a_line_that_is_too_long_is_one_error(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nucleus_bridge.testing.receiver.scenes.MAX_LINE_BYTES", 3000)
+    monkeypatch.setattr("nucleus_bridge.testing.receiver.lines.MAX_LINE_BYTES", 3000)
     job = driver.upload(driver.create(), make_scene("long", frames=20), make_scene("good", frames=1))
     assert counts(job) == {"new_scenes": 1, "scenes_errored": 1}
-    assert driver.errors(job) == ["line 1: a scene may have at most 3000 bytes"]
+    assert driver.errors(job) == ["line 1: a line may have at most 3000 bytes"]
     assert (job["completed_steps"], job["total_steps"]) == (2, 2)
 
 
