@@ -28,7 +28,7 @@ MAY_USE = {
     "recordings": {"errors", "model"},
     "pipeline": {"errors", "model", "config", "geometry", "decode", "poses"},
     "formats": {"errors", "model"},
-    "spool": {"errors", "model", "config"},
+    "spool": {"errors", "model"},
     "render": {"errors", "model", "config", "geometry", "decode", "pipeline", "formats", "spool"},
     "convert": {"errors", "model", "config", "decode", "recordings", "pipeline", "render", "spool"},
     "export": {"errors", "model", "config", "decode", "formats", "spool"},
