@@ -11,7 +11,6 @@ from typing import Any
 from nucleus_bridge.config.consistency import problems
 from nucleus_bridge.config.loader import check_values, parse_override, read_file
 from nucleus_bridge.config.settings import (
-    FORMATS,
     TABLE,
     AnnotationConfig,
     CameraConfig,
@@ -41,7 +40,6 @@ from nucleus_bridge.config.settings import (
 from nucleus_bridge.errors import ConfigError
 
 __all__ = [
-    "FORMATS",
     "AnnotationConfig",
     "CameraConfig",
     "CloudConfig",
