@@ -235,12 +235,13 @@ def _layout(
 
 
 def _columns(rows: NDArray[np.uint8], places: Mapping[str, tuple[int, str]]) -> Columns:
-    columns = {
-        key: np.ascontiguousarray(rows[:, offset : offset + np.dtype(kind).itemsize])
-        .view(kind)[:, 0]
-        .astype(np.float64)
-        for key, (offset, kind) in places.items()
-    }
+    with np.errstate(invalid="ignore"):  # a NaN that signals is one like any other
+        columns = {
+            key: np.ascontiguousarray(rows[:, offset : offset + np.dtype(kind).itemsize])
+            .view(kind)[:, 0]
+            .astype(np.float64)
+            for key, (offset, kind) in places.items()
+        }
     if "d_high" in columns:
         columns["d"] = columns["d"] - 128 + 128 * columns.pop("d_high")
     return columns
