@@ -24,7 +24,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "test")]
 from lidar_frame_messages import messages  # noqa: E402
 
 from benchmarks.turns import KEYS, Columns, few_and_all, least_cpu_s, stay_on_one_core, sweep  # noqa: E402
-from nucleus_bridge.formats.point_protobuf import encode_points  # noqa: E402
+from nucleus_bridge.formats.sensor_fusion.point_protobuf import encode_points  # noqa: E402
 
 BAR_MS = 40.0
 BAR_RATIO = 20.0

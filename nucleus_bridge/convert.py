@@ -122,7 +122,7 @@ def convert_bag(  # noqa: PLR0913 - what a caller may want to say
     observer = observer or Observer()
     spool = Spool(Path(output))
     path = bag.path if isinstance(bag, Recording) else Path(bag)
-    key = conversions.key(marks_of(path), config)
+    key = conversions.key(marks_of(path), config.digest, config.scene.format)
     if not force and (report := _done_before(path, spool, key)) is not None:
         return report
     with bag if isinstance(bag, Recording) else open_recording(path) as recording:

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from jsonschema import Draft202012Validator
 
-from nucleus_bridge import formats
-from nucleus_bridge.formats import point_json, point_protobuf, sensor_fusion_json, sensor_fusion_protobuf
-from nucleus_bridge.formats.sensor_fusion_frame import CameraImage, SensorFusionFrame, radar_point
-from nucleus_bridge.model import CameraModel, GpsPose
+from nucleus_bridge.formats import point_json, sensor_fusion
+from nucleus_bridge.formats.content import Points, SceneFrame, SceneImage
+from nucleus_bridge.formats.sensor_fusion import frame_json, frame_protobuf, point_protobuf
+from nucleus_bridge.model import CameraModel, GpsPose, RadarPoints
 
-SCHEMA = json.loads(Path(formats.__file__).with_name("sensor_fusion_frame.schema.json").read_text())
+SCHEMA = json.loads(Path(sensor_fusion.__file__).with_name("sensor_fusion_frame.schema.json").read_text())
 START_NS = 1_541_196_976_735_462_123
 
 
@@ -24,9 +24,10 @@ def schema_errors(document: Any) -> list[str]:
     return [f"{error.json_path}: {error.message}" for error in Draft202012Validator(SCHEMA).iter_errors(document)]
 
 
-def image(number: int, model: CameraModel, priority: int = 0) -> CameraImage:
+def image(number: int, model: CameraModel, priority: int = 0) -> SceneImage:
     heading = np.array([0.1, -0.7, 0.3, 0.5]) * (1, number + 1, 1, 1)
-    return CameraImage(
+    return SceneImage(
+        f"camera_{number}",
         f"camera_{number}/000000.jpg",
         START_NS + 1_000_001 * number,
         np.array([1.2345678 * number, -0.1, 1e-7]),
@@ -64,18 +65,31 @@ MODELS = (
     ),
 )
 
-FULL = SensorFusionFrame(
+
+def radar(position: list[float], direction: list[float] | None = None, size: float | None = None) -> RadarPoints:
+    """One detection as all that a radar saw."""
+    return RadarPoints(
+        "radar",
+        START_NS,
+        "radar",
+        np.array([position]),
+        None if direction is None else np.array([direction]),
+        None if size is None else np.array([size]),
+    )
+
+
+NO_POINTS = Points(np.zeros((0, 3)))
+FULL = SceneFrame(
+    0,
     START_NS,
     np.array([12.3456789, -0.0000001, 3.0]),
     np.array([0.1, 0.2, 0.3, 0.9]) / np.linalg.norm([0.1, 0.2, 0.3, 0.9]),
     GpsPose(48.1371222164, 11.5749314381, 214.42707113),
+    NO_POINTS,
     tuple(image(number, model, priority=number) for number, model in enumerate(MODELS)),
-    (
-        radar_point([100.1234, 150.12, 200.2], [1.0, 0.0, -0.00001], 0.5),
-        radar_point([-3.0, 4.0, 0.25]),
-    ),
+    (radar([100.1234, 150.12, 200.2], [1.0, 0.0, -0.00001], 0.5), radar([-3.0, 4.0, 0.25])),
 )
-BARE = SensorFusionFrame(START_NS, np.zeros(3), np.array([0.0, 0.0, 0.0, 1.0]))
+BARE = SceneFrame(0, START_NS, np.zeros(3), np.array([0.0, 0.0, 0.0, 1.0]), None, NO_POINTS)
 
 
 def columns(count: int, seed: int = 0, spread: float = 40.0, devices: int = 3) -> dict[str, np.ndarray]:
@@ -89,9 +103,9 @@ def columns(count: int, seed: int = 0, spread: float = 40.0, devices: int = 3) -
     }
 
 
-def as_json(frame: SensorFusionFrame, given: dict[str, np.ndarray]) -> bytes:
-    return b"".join(sensor_fusion_json.encode_frame(frame, point_json.encode_points(**given)))
+def as_json(frame: SceneFrame, given: dict[str, np.ndarray]) -> bytes:
+    return b"".join(frame_json.encode_frame(frame, point_json.encode_points(**given)))
 
 
-def as_protobuf(frame: SensorFusionFrame, given: dict[str, np.ndarray]) -> bytes:
-    return b"".join(sensor_fusion_protobuf.encode_frame(frame, point_protobuf.encode_points(**given)))
+def as_protobuf(frame: SceneFrame, given: dict[str, np.ndarray]) -> bytes:
+    return b"".join(frame_protobuf.encode_frame(frame, point_protobuf.encode_points(**given)))

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-from nucleus_bridge import formats
+from nucleus_bridge.formats import sensor_fusion
 
 DOUBLES = {"timestamp", "t"}
-PROTO = Path(formats.__file__).with_name("lidar_frame.proto")
+PROTO = Path(sensor_fusion.__file__).with_name("lidar_frame.proto")
 
 
 @lru_cache(maxsize=1)

@@ -19,6 +19,7 @@ from lidar_frame_messages import parse, record_of, rounded_to_32_bits
 from nucleus_bridge.cli.main import main
 from nucleus_bridge.convert import ConversionReport, convert_bag
 from nucleus_bridge.errors import ConfigError, SceneExistsError
+from nucleus_bridge.formats import registry
 from nucleus_bridge.testing.demo import DriveOptions
 
 FORMATS = ("nucleus", "sensor_fusion_json", "sensor_fusion_protobuf")
@@ -140,18 +141,17 @@ def test_radar_points_are_where_the_truth_has_them(converted: Converted) -> None
 
 def test_radar_points_beyond_all_bounds_are_left_out_and_counted(converted: Converted, tmp_path: Path) -> None:
     from nucleus_bridge.config import load_config
-    from nucleus_bridge.model import Frame, RadarPoints, Scene, Transform
+    from nucleus_bridge.model import RadarPoints
     from nucleus_bridge.pipeline.losses import Table
-    from nucleus_bridge.render.sensor_fusion import radars_in_reach
+    from nucleus_bridge.render.frame import radars_in_reach
 
     position = np.array([[500_000.0, 0.0, 0.0], [500_010.0, 5.0, 0.0], [700_000.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
     seen = RadarPoints("front_radar", 5, "radar", position, position * 1e-5, np.arange(4.0) / 4)
-    frame = Frame(5, Transform(position[0], np.array([0.0, 0.0, 0.0, 1.0])), None, (), (), (seen,))
+    offset = np.array([500_000.0, 0.0, 0.0])
     losses: Table = {}
-    scene = Scene("x", 5, "map", "base_link", (500_000.0, 0.0, 0.0))
-    (near,) = radars_in_reach(frame, scene, load_config(converted.drive.config_path), losses)
+    (near,) = radars_in_reach([seen], offset, load_config(converted.drive.config_path), losses)
     assert losses == {"/radar/front/points": {"coordinate_range": 2}}
-    assert near.position.tolist() == position[:2].tolist()
+    assert near.position.tolist() == (position[:2] - offset).tolist()
     assert near.size is not None
     assert near.size.tolist() == [0.0, 0.25]
 
@@ -181,11 +181,7 @@ def test_an_unknown_format_is_refused_by_name(converted: Converted, tmp_path: Pa
 
 
 def test_every_room_knows_the_same_formats() -> None:
-    from nucleus_bridge.config import FORMATS as CHOICES
-    from nucleus_bridge.decode.rectify import MODELS
-    from nucleus_bridge.validate.scenes import FORMATS as CHECKED
-
-    assert FORMATS == CHOICES[: len(FORMATS)] == tuple(CHECKED) == tuple(MODELS)
+    assert FORMATS == registry.names() == tuple(registry.of(name).name for name in registry.names())
 
 
 LOOKING_ALONG_X = {"x": -0.5, "y": 0.5, "z": -0.5, "w": 0.5}

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from nucleus_bridge.archive.catalogue_rows import Row, loss_rows, read_track, scene_row, sensor_rows
+from nucleus_bridge.archive.catalogue_rows import Row, loss_rows, scene_row, sensor_rows
 from nucleus_bridge.archive.library import Entry, Library, is_done
 from nucleus_bridge.errors import OutputError, SceneError
+from nucleus_bridge.formats import registry
 from nucleus_bridge.pipeline.losses import faults
 from nucleus_bridge.spool import Manifest
 from nucleus_bridge.spool.conversions import Conversion
@@ -130,7 +131,7 @@ def _put_scene(database: sqlite3.Connection, entry: Entry, bag: str | None) -> N
     place = entry.folder / MANIFEST_NAME
     with place.open("rb") as file:
         manifest = Manifest.parse(file.read(), place)
-    row = scene_row(manifest, read_track(entry.folder, manifest), bag, entry.mark)
+    row = scene_row(manifest, registry.of(manifest.format).track(entry.folder, manifest), bag, entry.mark)
     database.execute("DELETE FROM scenes WHERE reference_id = ?", (entry.reference_id,))
     _insert(database, "scenes", [{**row, "state": SceneState.SEALED.value}])
     _insert(database, "sensors", sensor_rows(manifest))

@@ -3,38 +3,16 @@
 
 from __future__ import annotations
 
-import io
-import json
 import math
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timezone
 
+from nucleus_bridge.formats.content import Track
 from nucleus_bridge.pipeline.losses import faults, is_expected
-from nucleus_bridge.recordings import Place
-from nucleus_bridge.spool.manifest import SCENE_NAME, Manifest
+from nucleus_bridge.spool.manifest import Manifest
 from nucleus_bridge.spool.state import content_digest
 
 Row = dict[str, object]
-
-_SPREAD_BYTES = 2048
-"""Position and fix stand before or behind the points, within this much of a file's ends."""
-_POSITION = re.compile(rb'"device_position":(\{[^{}]*\})')
-_FIX = re.compile(rb'"device_gps_pose":(\{[^{}]*\})')
-
-
-@dataclass(frozen=True)
-class Track:
-    """Where the device was.
-
-    Attributes:
-        positions: Of each frame, metres.
-        fixes: Latitude and longitude of each frame that has them, degrees.
-    """
-
-    positions: tuple[tuple[float, float, float], ...]
-    fixes: tuple[tuple[float, float], ...]
 
 
 def scene_row(manifest: Manifest, track: Track, bag: str | None, mark: str) -> Row:
@@ -87,47 +65,6 @@ def loss_rows(manifest: Manifest) -> Iterator[Row]:
             fault = not is_expected(cause)
             loss: Row = {"topic": topic, "cause": cause, "count": count, "is_fault": fault}
             yield {"reference_id": manifest.reference_id, **loss}
-
-
-def read_track(folder: Place, manifest: Manifest) -> Track:
-    """Read where the device was, frame by frame, from the ends of the files that say so.
-
-    Raises:
-        OSError: A file cannot be read.
-    """
-    positions, fixes = [], []
-    for path in (record.path for record in manifest.files):
-        if not path.endswith(".json") or path == SCENE_NAME:
-            continue
-        text = _ends(_below(folder, path))
-        if (position := _last(_POSITION, text)) is not None:
-            positions.append((position["x"], position["y"], position["z"]))
-        if (fix := _last(_FIX, text)) is not None:
-            fixes.append((fix["lat"], fix["lon"]))
-    return Track(tuple(positions), tuple(fixes))
-
-
-def _below(folder: Place, path: str) -> Place:
-    for part in path.split("/"):
-        folder = folder / part
-    return folder
-
-
-def _ends(place: Place) -> bytes:
-    with place.open("rb") as file:
-        size = file.seek(0, io.SEEK_END)
-        file.seek(max(0, size - _SPREAD_BYTES))
-        tail = file.read()
-        if _POSITION.search(tail):
-            return tail
-        file.seek(0)
-        return file.read(_SPREAD_BYTES)
-
-
-def _last(pattern: re.Pattern[bytes], text: bytes) -> dict[str, float] | None:
-    found = pattern.findall(text)
-    record: dict[str, float] | None = json.loads(found[-1]) if found else None
-    return record
 
 
 def _distance(track: Track) -> float | None:

@@ -13,7 +13,7 @@ from typing import Any
 from nucleus_bridge.archive.catalogue import update_catalogue
 from nucleus_bridge.archive.library import open_library
 from nucleus_bridge.cli.progress import progress_bar
-from nucleus_bridge.validate.report import printable_lines
+from nucleus_bridge.text import printable_lines
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse keeps its type private

@@ -10,9 +10,10 @@ from typing import Any
 from nucleus_bridge.archive.find import find_bags, is_url
 from nucleus_bridge.cli.convert_report import failed, finish, print_scenes, result_of, scene_line
 from nucleus_bridge.cli.progress import Bar, progress_bar
-from nucleus_bridge.config import FORMATS, Config, load_config, with_format
+from nucleus_bridge.config import Config, load_config, with_format
 from nucleus_bridge.convert import Observer, convert_bag
 from nucleus_bridge.errors import BridgeError
+from nucleus_bridge.formats import registry
 from nucleus_bridge.spool import SealedScene
 from nucleus_bridge.spool.conversions import SceneSummary
 
@@ -40,7 +41,9 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
         default=1,
         help="processes; of several recordings each converts one at a time (default: 1)",
     )
-    parser.add_argument("--format", choices=FORMATS, help="what is written (default: scene.format, else nucleus)")
+    parser.add_argument(
+        "--format", choices=registry.names(), help=f"what is written (default: scene.format, else {registry.DEFAULT})"
+    )
     parser.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides", help="override a parameter"
     )

@@ -15,7 +15,7 @@ from nucleus_bridge.convert import ConversionReport
 from nucleus_bridge.errors import BridgeError, InputError
 from nucleus_bridge.pipeline.losses import Table, is_expected, merge, ordered
 from nucleus_bridge.spool.conversions import Conversion, DamageNote, SceneSummary
-from nucleus_bridge.validate.report import printable_lines
+from nucleus_bridge.text import printable_lines
 
 
 def result_of(report: ConversionReport) -> BagResult:

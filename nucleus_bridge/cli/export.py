@@ -10,8 +10,8 @@ from typing import Any
 
 from nucleus_bridge.cli.convert_report import scene_line
 from nucleus_bridge.cli.progress import progress_bar
-from nucleus_bridge.config import FORMATS
 from nucleus_bridge.export import NOT_IN_SOURCE, export_scene
+from nucleus_bridge.formats import registry
 from nucleus_bridge.spool import SealedScene
 from nucleus_bridge.spool.conversions import SceneSummary
 
@@ -26,7 +26,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
         epilog="example: nucleus-bridge export /data/spool/scenes/* --format sensor_fusion_json --output /data/tasks",
     )
     parser.add_argument("scenes", metavar="SCENE", nargs="+", type=Path, help="folder of a scene")
-    parser.add_argument("--format", choices=FORMATS, required=True, help="what is written")
+    parser.add_argument("--format", choices=registry.names(), required=True, help="what is written")
     parser.add_argument("--output", metavar="SPOOL", type=Path, required=True, help="spool for the result")
     parser.add_argument("--force", action="store_true", help="replace scenes that exist with other content")
     parser.set_defaults(run=run)

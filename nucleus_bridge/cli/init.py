@@ -12,7 +12,7 @@ from nucleus_bridge.cli.progress import progress_bar
 from nucleus_bridge.errors import InputError, OutputError
 from nucleus_bridge.inspect.report import BagReport, study
 from nucleus_bridge.inspect.text import config_text
-from nucleus_bridge.validate.report import printable_lines
+from nucleus_bridge.text import printable_lines
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse keeps its type private

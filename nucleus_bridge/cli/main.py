@@ -87,7 +87,7 @@ def build_parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
 
 
 def _complain(error: object, status: int) -> int:
-    from nucleus_bridge.validate.report import printable  # noqa: PLC0415 - worker processes load this module too
+    from nucleus_bridge.text import printable  # noqa: PLC0415 - worker processes load this module too
 
     text = str(error)
     print(f"nucleus-bridge: error: {printable(text, len(text))}", file=sys.stderr)

@@ -9,10 +9,11 @@ from typing import Any
 
 from nucleus_bridge.cli.progress import progress_bar
 from nucleus_bridge.errors import InputError
-from nucleus_bridge.preview.fusion import open_scene_folder
+from nucleus_bridge.formats.reading import open_scene
 from nucleus_bridge.preview.html_page import index_page, write_page, write_preview
 from nucleus_bridge.preview.rerun import write_rerun
 from nucleus_bridge.spool import Spool
+from nucleus_bridge.spool.manifest import MANIFEST_NAME
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse keeps its type private
@@ -41,11 +42,11 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
 def run(options: argparse.Namespace) -> int:
     """Write the pages."""
     spool = Spool(options.scene)
-    if spool.scenes_dir.is_dir() and not (options.scene / "scene.json").exists():
+    if spool.scenes_dir.is_dir() and not (options.scene / MANIFEST_NAME).exists():
         if options.rerun:
             raise InputError(f"{options.scene} is a spool; --rerun takes one scene, one of {spool.scenes_dir}")
         return _spool(spool, options.output or Path("preview"))
-    scene = open_scene_folder(options.scene)
+    scene = open_scene(options.scene)
     with progress_bar(f"preview {scene.manifest.reference_id}") as bar:
         if options.rerun:
             write_rerun(scene, options.rerun, bar)
@@ -61,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _spool(spool: Spool, folder: Path) -> int:
-    scenes = [(open_scene_folder(path), f"{path.name}.html") for path in spool.scenes()]
+    scenes = [(open_scene(path), f"{path.name}.html") for path in spool.scenes()]
     if not scenes:
         raise InputError(f"{spool.path} holds no sealed scene")
     for scene, name in scenes:

@@ -11,12 +11,12 @@ from typing import Any
 
 from nucleus_bridge.cli.progress import progress_bar
 from nucleus_bridge.cli.upload import add_settings, need_spool, upload_settings
+from nucleus_bridge.text import printable_lines
 from nucleus_bridge.upload.choice import destination_for, key_for
 from nucleus_bridge.upload.plan import check_settings
 from nucleus_bridge.upload.reconcile import reconcile
 from nucleus_bridge.upload.retry import Retry
 from nucleus_bridge.upload.store.objects import open_store
-from nucleus_bridge.validate.report import printable_lines
 
 _HARMLESS = frozenset({"orphaned object", "orphaned scene"})
 

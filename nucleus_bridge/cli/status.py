@@ -16,7 +16,7 @@ from nucleus_bridge.spool import Spool
 from nucleus_bridge.spool.leases import Leases
 from nucleus_bridge.spool.quota import read_drops
 from nucleus_bridge.spool.state import SceneState, StateBook, StateRecord
-from nucleus_bridge.validate.report import printable_lines
+from nucleus_bridge.text import printable_lines
 
 _SENT = frozenset({SceneState.STORED, SceneState.SUBMITTED, SceneState.DONE})
 

@@ -21,13 +21,13 @@ from nucleus_bridge.config.settings import TABLE
 from nucleus_bridge.errors import ConfigError
 from nucleus_bridge.spool import Spool
 from nucleus_bridge.spool.state import SceneState, StateBook, StateRecord
+from nucleus_bridge.text import printable_lines
 from nucleus_bridge.upload.board import Summary
 from nucleus_bridge.upload.choice import destination_for, key_for
 from nucleus_bridge.upload.observer import UploadObserver
 from nucleus_bridge.upload.plan import LEAVE_ALONE, check_formats, check_settings, plan
 from nucleus_bridge.upload.tasks.destination import planned_request
 from nucleus_bridge.upload.uploader import Uploader
-from nucleus_bridge.validate.report import printable_lines
 
 _TOLD = (SceneState.DONE, SceneState.FAILED, SceneState.QUARANTINED)
 
@@ -148,9 +148,9 @@ def _bad(summary: Summary) -> int:
 def _dry_run(spool: Path, settings: UploadConfig) -> int:
     check_settings(settings)
     destination = destination_for(settings)
-    check_formats(StateBook(Spool(spool)), destination.formats, destination.remedy)
+    check_formats(StateBook(Spool(spool)), destination.kind, destination.remedy)
     records = []
-    for record, action in plan(spool, destination.formats):
+    for record, action in plan(spool, destination.kind):
         print(f"{record.reference_id}  {action}  {record.items} items  {record.bytes / 1e6:.1f} MB")
         if action != LEAVE_ALONE:
             records.append(record)

@@ -12,7 +12,6 @@ from nucleus_bridge.config.consistency import problems
 from nucleus_bridge.config.loader import check_values, parse_override
 from nucleus_bridge.config.sections import read_parameters
 from nucleus_bridge.config.settings import (
-    FORMATS,
     TABLE,
     AnnotationConfig,
     CameraConfig,
@@ -42,7 +41,6 @@ from nucleus_bridge.config.settings import (
 from nucleus_bridge.errors import ConfigError
 
 __all__ = [
-    "FORMATS",
     "AnnotationConfig",
     "CameraConfig",
     "CloudConfig",

@@ -12,7 +12,7 @@ import json
 import math
 import re
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from functools import cached_property
 from pathlib import Path
@@ -65,6 +65,7 @@ class About:
         words: With ``is_topic``: words that stand for themselves instead of a topic.
         is_file: Whether it names a file, relative to the configuration file; the file's content counts in the digest.
         file_suffix: With ``is_file``: only values that end with it are files.
+        choices: Knows the allowed words when they are asked for, where the annotation does not list them.
     """
 
     description: str
@@ -79,6 +80,7 @@ class About:
     words: tuple[str, ...] = ()
     is_file: bool = False
     file_suffix: str = ""
+    choices: Callable[[], tuple[str, ...]] | None = None
 
 
 @dataclass(frozen=True)
@@ -89,15 +91,20 @@ class Parameter:
         name: Dotted name; ``*`` stands for a listed name, or for any key.
         type_name: Its type as ROS 2 names it.
         default: Its value when not set. None: there is none.
-        choices: Allowed words (of each element, for a list).
+        listed: Allowed words (of each element, for a list), as the annotation lists them.
         about: What else is to be known of it.
     """
 
     name: str
     type_name: TypeName
     default: Value | None
-    choices: tuple[str, ...]
+    listed: tuple[str, ...]
     about: About
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """Allowed words (of each element, for a list); empty where others are allowed too."""
+        return self.about.choices() if self.about.choices else self.listed
 
     @property
     def required(self) -> bool:

@@ -22,9 +22,9 @@ from nucleus_bridge.config.sources import (
     SignalConfig,
     TransformsConfig,
 )
+from nucleus_bridge.formats import registry
 
 __all__ = [
-    "FORMATS",
     "MERGED_CLOUD",
     "SENSOR_GROUPS",
     "TABLE",
@@ -54,8 +54,6 @@ __all__ = [
     "UploadConfig",
 ]
 
-SceneFormatName = Literal["nucleus", "sensor_fusion_json", "sensor_fusion_protobuf", "sfs"]
-FORMATS: tuple[str, ...] = get_args(SceneFormatName)
 MERGED_CLOUD = "lidar"
 """Name of the cloud sensor that several lidars are merged into."""
 
@@ -96,10 +94,11 @@ class SceneConfig:
     """``scene``."""
 
     # The manifest says it itself, so that one drive has one digest in every format.
-    format: SceneFormatName = setting(
-        "nucleus",
+    format: str = setting(
+        registry.DEFAULT,
         "What is written: Nucleus scenes, frames for annotation tasks as JSON or as protocol buffers, or a file of "
         "Scale's scene format.",
+        choices=registry.names,
         shapes_output=False,
     )
     prefix: str = setting("drive", "First part of every reference id; letters, digits, `.`, `_` and `-`.")

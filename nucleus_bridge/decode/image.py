@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nucleus_bridge.decode.cdr import deserialise, naming, require_stamp, strip_slashes, to_ns
-from nucleus_bridge.decode.image_header import read_file_header
 from nucleus_bridge.decode.interface import Decoder, Interface, Stateless
 from nucleus_bridge.decode.raw_image import RAW_LAYOUTS, Pixels, raw_pixels
 from nucleus_bridge.errors import ImageError
+from nucleus_bridge.image_header import read_file_header
 from nucleus_bridge.model import Image, Message
 
 IMAGE = "sensor_msgs/msg/Image"

@@ -17,32 +17,11 @@ from nucleus_bridge.decode.raw_image import Pixels
 from nucleus_bridge.errors import ImageError
 from nucleus_bridge.model import CameraModel
 
-#: Camera models that Nucleus knows.
-NUCLEUS_MODELS = frozenset({"brown_conrady", "fisheye"})
-#: Camera models that sensor-fusion frames can describe.
-SENSOR_FUSION_MODELS = NUCLEUS_MODELS | {"omnidirectional"}
-#: Camera models by ``scene.format``.
-MODELS = {
-    "nucleus": NUCLEUS_MODELS,
-    "sensor_fusion_json": SENSOR_FUSION_MODELS,
-    "sensor_fusion_protobuf": SENSOR_FUSION_MODELS,
-}
-
 _CACHED_CAMERAS = 16
 _OPENCV_ORDER = {"brown_conrady": BROWN_CONRADY, "rational": RATIONAL, "thin_prism": THIN_PRISM}
 _NO_ROTATION = np.eye(3)
 
 Map = NDArray[np.float32]
-
-
-def expressible(model: CameraModel, scene_format: str = "nucleus") -> bool:
-    """Tell whether an output can say what the camera's distortion is.
-
-    Args:
-        model: The camera.
-        scene_format: A ``scene.format``.
-    """
-    return model.model in MODELS[scene_format]
 
 
 def rectify(picture: Pixels, model: CameraModel) -> tuple[Pixels, CameraModel]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from nucleus_bridge.errors import CloudError, InvalidTransformError
 from nucleus_bridge.formats import digits
-from nucleus_bridge.formats.nucleus import gps_pose, quaternion, vector
+from nucleus_bridge.formats.content import Buffer
 from nucleus_bridge.formats.point_fields import (
     Field,
     Scratch,
@@ -29,9 +29,8 @@ from nucleus_bridge.formats.point_fields import (
     intensities,
     times,
 )
+from nucleus_bridge.formats.rounding import gps_pose, quaternion, vector
 from nucleus_bridge.model import FloatArray, GpsPose
-
-Buffer = bytes | memoryview
 
 _BLOCK_POINTS = 8192  # a block's records and temporaries stay in a core's level 2 cache
 _PATTERN_POINTS = 1024

@@ -19,8 +19,8 @@ from nucleus_bridge.decode.camera_info import (
     is_rectified_topic,
     rectified_from_optical,
 )
-from nucleus_bridge.decode.rectify import expressible
 from nucleus_bridge.errors import CalibrationError, DecodeError, TransformError
+from nucleus_bridge.formats import registry as scene_formats
 from nucleus_bridge.geometry import quaternion
 from nucleus_bridge.geometry.optical import view_of
 from nucleus_bridge.inspect.lidars import LeftOut, Why
@@ -261,8 +261,9 @@ def _calibrated(facts: CameraFacts, info_stream: Stream, transforms: Transforms)
     except DecodeError as error:
         return replace(facts, why=Why.NO_CALIBRATION, problem=str(error))
     how = "already rectified" if rectified else ""
-    if not expressible(model):
-        how = f"will be rectified: {model.model} cannot be expressed in a Nucleus scene"
+    written = scene_formats.of(scene_formats.DEFAULT)
+    if not written.expresses(model):
+        how = f"will be rectified: {model.model} cannot be expressed in a {written.title}"
     if model.scale_factor != 1.0:
         notes = (*notes, f"images are smaller than their calibration by {model.scale_factor:g}")
     return replace(facts, model=model.model, rectified=how, notes=notes)

@@ -12,7 +12,7 @@ import yaml
 from nucleus_bridge.config.sections import written
 from nucleus_bridge.inspect.report import BagReport, SensorReport, TopicReport
 from nucleus_bridge.inspect.suggest import Suggestion
-from nucleus_bridge.validate.report import printable, printable_lines
+from nucleus_bridge.text import printable, printable_lines
 from nucleus_bridge.warnings import Weight
 
 _SECONDS_FROM_MS = 10_000.0

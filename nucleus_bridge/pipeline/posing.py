@@ -16,7 +16,6 @@ from nucleus_bridge.decode.camera_info import (
     rectified_from_optical,
 )
 from nucleus_bridge.decode.image import SUFFIXES, pixels
-from nucleus_bridge.decode.rectify import expressible
 from nucleus_bridge.errors import (
     CalibrationError,
     ConnectivityError,
@@ -25,6 +24,7 @@ from nucleus_bridge.errors import (
     TransformError,
     UnknownFrameError,
 )
+from nucleus_bridge.formats import registry
 from nucleus_bridge.geometry import TransformTree, knot_stamps, quaternion, transforms
 from nucleus_bridge.model import (
     CameraModel,
@@ -198,7 +198,7 @@ class Poser:
             raise GivenUp(error.cause, f"camera {camera.name!r}: {error}") from None
 
     def _can_express(self, model: CameraModel) -> bool:
-        return expressible(model, self._config.scene.format)
+        return registry.of(self._config.scene.format).expresses(model)
 
     def _calibration(self, camera: CameraConfig, image: Image) -> CameraInfo:
         info = self._calibrations.at(camera.name, image.stamp_ns)

@@ -8,14 +8,18 @@ by some milliseconds shows whether its stamps fit. It says nothing while the dev
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
+from nucleus_bridge.decode.distortion import RATIONAL
+from nucleus_bridge.formats.content import SceneFrame, SceneImage
 from nucleus_bridge.geometry import quaternion, transforms
-from nucleus_bridge.model import FloatArray, Transform
-from nucleus_bridge.preview.scene import Cloud, Picture, SceneFolder
+from nucleus_bridge.model import CameraModel, FloatArray, Transform
+from nucleus_bridge.preview.pack import Pixels
 
 SHIFTS_MS = (-150, -125, -100, -75, -50, -25, 0, 25, 50, 75, 100, 125, 150)
 MAX_FRAMES = 12
@@ -33,31 +37,44 @@ _FULL_WIDTH = 960.0
 Curve = list[float | None]
 
 
-def edge_curves(scene: SceneFolder, clouds: list[Cloud], progress: Callable[[float], None]) -> dict[str, Curve]:
-    """Score each camera at each of ``SHIFTS_MS``: 0..1, or None where nothing could be compared."""
-    frames = range(len(scene))
-    pictures = [dict(scene.pictures(index)) for index in frames]
-    edges: dict[int, FloatArray] = {}
-    curves: dict[str, Curve] = {}
-    for done, camera in enumerate(scene.cameras):
-        there = [index for index in frames if camera in pictures[index]]
-        picked = there[1:-1][:: max(1, len(there) // MAX_FRAMES)]
-        track = _Track([pictures[index][camera] for index in there])
-        scores: dict[int, list[float]] = {}
-        for index in picked:
-            if index not in edges:
-                edges[index] = range_edges(clouds[index])
-            distances = _distance_to_edges(pictures[index][camera])
-            for shift in SHIFTS_MS:
-                score = track.score(pictures[index][camera], shift, edges[index], distances)
-                if score is not None:
-                    scores.setdefault(shift, []).append(score)
-        whole = max((len(found) for found in scores.values()), default=0)
-        curves[camera] = [
-            float(np.mean(scores[shift])) if len(scores.get(shift, [])) > whole / 2 else None for shift in SHIFTS_MS
-        ]
-        progress((done + 1) / len(scene.cameras))
-    return curves
+class EdgeFit:
+    """Compares clouds and images frame by frame: of each camera some images, evenly spread over the scene."""
+
+    def __init__(self, expected: int) -> None:
+        """Take how many images of a camera there will be, more or less."""
+        self._stride = max(1, expected // MAX_FRAMES)
+        self._cameras: dict[str, _Camera] = {}
+
+    def wants(self, camera: str) -> bool:
+        """Whether the next image of a camera is one of those that are compared: not its first, then every n-th."""
+        seen = len(self._cameras[camera].images) if camera in self._cameras else 0
+        return seen > 0 and (seen - 1) % self._stride == 0
+
+    def add(self, frame: SceneFrame, pictures: Mapping[str, Pixels], widths: Mapping[str, int]) -> None:
+        """Take a frame.
+
+        Args:
+            frame: The frame.
+            pictures: Those of its pictures that are wanted, by camera, perhaps smaller than their files have them.
+            widths: Their width in their files.
+        """
+        edges: FloatArray | None = None
+        for image in frame.images:
+            camera = self._cameras.setdefault(image.camera, _Camera())
+            camera.images.append(image)
+            if image.camera in pictures:
+                edges = range_edges(frame) if edges is None else edges
+                pixels = pictures[image.camera]
+                scale = pixels.shape[1] / widths[image.camera]
+                camera.looks.append(_Look(image, edges, _distances(pixels), scale))
+
+    def curves(self, progress: Callable[[float], None]) -> dict[str, Curve]:
+        """Score each camera at each of ``SHIFTS_MS``: 0..1, or None where nothing could be compared."""
+        curves: dict[str, Curve] = {}
+        for name, camera in self._cameras.items():
+            curves[name] = camera.curve()
+            progress(len(curves) / len(self._cameras))
+        return curves
 
 
 def shift_warning(curve: Curve) -> str:
@@ -74,10 +91,11 @@ def shift_warning(curve: Curve) -> str:
     )
 
 
-def range_edges(cloud: Cloud) -> FloatArray:
+def range_edges(frame: SceneFrame) -> FloatArray:
     """Return the points next to which, on the same ring, the range jumps away, above the ground; shape (k, 3)."""
-    up = quaternion.rotate(cloud.heading_xyzw, np.array([0.0, 0.0, _EYE_HEIGHT_M]))
-    ray = cloud.xyz - (cloud.position + up)
+    xyz = np.asarray(frame.points.xyz, np.float64)
+    up = quaternion.rotate(frame.heading_xyzw, np.array([0.0, 0.0, _EYE_HEIGHT_M]))
+    ray = xyz - (frame.position + up)
     distance = np.maximum(np.linalg.norm(ray, axis=1), 1e-6)
     azimuth = np.arctan2(ray[:, 1], ray[:, 0])
     ring = np.rint(np.degrees(np.arcsin(np.clip(ray[:, 2] / distance, -1, 1))) / _RING_DEG)
@@ -87,85 +105,106 @@ def range_edges(cloud: Cloud) -> FloatArray:
     for step in (-1, 1):
         beside = np.roll(np.arange(len(order)), step)
         jump |= (ring[beside] == ring) & (distance[beside] - distance > np.maximum(0.5, 0.1 * distance))
-    upright = quaternion.rotate(cloud.heading_xyzw, np.array([0.0, 0.0, 1.0]))
-    raised = ((cloud.xyz - cloud.position) @ upright)[order] > _GROUND_M
-    edges: FloatArray = cloud.xyz[order][jump & raised & (distance < _FARTHEST_M)]
+    upright = quaternion.rotate(frame.heading_xyzw, np.array([0.0, 0.0, 1.0]))
+    raised = ((xyz - frame.position) @ upright)[order] > _GROUND_M
+    edges: FloatArray = xyz[order][jump & raised & (distance < _FARTHEST_M)]
     return edges
 
 
-def project(points: FloatArray, world_from_camera: Transform, picture: Picture) -> FloatArray:
+def project(points: FloatArray, scene_from_camera: Transform, model: CameraModel) -> FloatArray:
     """Project points in front of a camera with the parameters that will be uploaded; shape (k, 2), pixels."""
-    params = picture.params
-    scale = float(params.get("scale_factor", 1.0))
-    seen = transforms.apply(transforms.inverse(world_from_camera), points)
+    scale = model.scale_factor
+    seen = transforms.apply(transforms.inverse(scene_from_camera), points)
     seen = seen[seen[:, 2] > 0.5]
     seen = seen[np.hypot(seen[:, 0], seen[:, 1]) < 1.5 * seen[:, 2]]
     matrix = np.array(
         [
-            [params["fx"] / scale, params.get("skew", 0.0) / scale, params["cx"] / scale],
-            [0.0, params["fy"] / scale, params["cy"] / scale],
+            [model.fx / scale, model.skew / scale, model.cx / scale],
+            [0.0, model.fy / scale, model.cy / scale],
             [0.0, 0.0, 1.0],
         ]
     )
     if not len(seen):
         return np.zeros((0, 2))
-    bent = np.array([float(params.get(name, 0.0)) for name in ("k1", "k2", "p1", "p2", "k3", "k4")])
-    if params.get("camera_model") == "fisheye":
+    k1, k2, p1, p2, k3, k4, k5, k6 = (model.distortion.get(name, 0.0) for name in RATIONAL)
+    if model.model == "fisheye":
         flat = (seen[:, :2] / seen[:, 2:])[:, None]
-        found = cv2.fisheye.distortPoints(flat, matrix, bent[[0, 1, 4, 5]])
+        found = cv2.fisheye.distortPoints(flat, matrix, np.array([k1, k2, k3, k4]))
     else:
         # Seen from xi behind the centre of the unit sphere, the unified model is a plain lens.
-        seen[:, 2] += float(params.get("xi", 0.0)) * np.sqrt((seen * seen).sum(axis=1))
-        found = cv2.projectPoints(seen, np.zeros(3), np.zeros(3), matrix, bent[:5])[0]
+        seen[:, 2] += model.distortion.get("xi", 0.0) * np.sqrt((seen * seen).sum(axis=1))
+        bent = np.array([k1, k2, p1, p2, k3, k4, k5, k6])
+        found = cv2.projectPoints(seen, np.zeros(3), np.zeros(3), matrix, bent)[0]
     pixels: FloatArray = np.asarray(found, dtype=np.float64).reshape(-1, 2)
     return pixels
 
 
-class _Track:
-    """A camera's poses over time."""
+@dataclass(frozen=True, eq=False)
+class _Look:
+    """An image that is compared: it, edges of its frame's cloud, and each pixel's distance to an edge of the image."""
 
-    def __init__(self, pictures: list[Picture]) -> None:
-        self._stamps = [int(picture.params["timestamp"]) for picture in pictures]
-        self._poses = [_pose(picture) for picture in pictures]
+    image: SceneImage
+    edges: FloatArray
+    distances: NDArray[np.float32]
+    scale: float
 
-    def at(self, stamp_ns: int) -> Transform | None:
-        """Interpolate; None outside of the track."""
-        after = int(np.searchsorted(self._stamps, stamp_ns))
-        if after < len(self._stamps) and self._stamps[after] == stamp_ns:
-            return self._poses[after]
-        if not 0 < after < len(self._stamps):
-            return None
-        start, end = (
-            Transform(pose.translation[None], pose.rotation_xyzw[None]) for pose in self._poses[after - 1 : after + 1]
-        )
-        first, last = self._stamps[after - 1 : after + 1]
-        pose = transforms.between(start, end, np.array([(stamp_ns - first) / (last - first)]))
-        return Transform(pose.translation[0], pose.rotation_xyzw[0])
-
-    def score(self, picture: Picture, shift_ms: int, edges: FloatArray, distances: FloatArray) -> float | None:
-        """Score the edges with the pose of another time; None with too few of them in the image."""
-        pose = self.at(int(picture.params["timestamp"]) + shift_ms * 1_000_000)
-        if pose is None:
-            return None
-        pixels = np.rint(project(edges, pose, picture)).astype(np.int64)
-        height, width = distances.shape
+    def score(self, pose: Transform) -> float | None:
+        """Score the edges with a pose of the camera; None with too few of them in the image."""
+        pixels = project(self.edges, pose, self.image.model)
+        pixels = np.rint((pixels + 0.5) * self.scale - 0.5).astype(np.int64)
+        height, width = self.distances.shape
         pixels = pixels[((pixels >= 0) & (pixels < (width, height))).all(axis=1)]
         if len(pixels) < _FEWEST:
             return None
         near = _NEAR_PIXELS * width / _FULL_WIDTH
-        return float(np.exp(-distances[pixels[:, 1], pixels[:, 0]] / near).mean())
+        return float(np.exp(-self.distances[pixels[:, 1], pixels[:, 0]] / near).mean())
 
 
-def _pose(picture: Picture) -> Transform:
-    position, heading = picture.params["position"], picture.params["heading"]
-    return Transform(np.array([position[a] for a in "xyz"], float), np.array([heading[a] for a in "xyzw"], float))
+@dataclass
+class _Camera:
+    """What was seen of a camera."""
+
+    images: list[SceneImage] = field(default_factory=list)
+    looks: list[_Look] = field(default_factory=list)
+
+    def curve(self) -> Curve:
+        """Score each of ``SHIFTS_MS``; one for which less than half of the images could be compared is not known."""
+        stamps = [image.stamp_ns for image in self.images]
+        scores: dict[int, list[float]] = {}
+        for look in self.looks:
+            for shift in SHIFTS_MS:
+                pose = self._at(stamps, look.image.stamp_ns + shift * 1_000_000)
+                score = None if pose is None else look.score(pose)
+                if score is not None:
+                    scores.setdefault(shift, []).append(score)
+        whole = max((len(found) for found in scores.values()), default=0)
+        return [
+            float(np.mean(scores[shift])) if len(scores.get(shift, [])) > whole / 2 else None for shift in SHIFTS_MS
+        ]
+
+    def _at(self, stamps: list[int], stamp_ns: int) -> Transform | None:
+        """Interpolate the camera's pose; None outside of its track."""
+        after = int(np.searchsorted(stamps, stamp_ns))
+        if after < len(stamps) and stamps[after] == stamp_ns:
+            return _pose(self.images[after])
+        if not 0 < after < len(stamps):
+            return None
+        start, end = (
+            Transform(image.position[None], image.heading_xyzw[None]) for image in self.images[after - 1 : after + 1]
+        )
+        first, last = stamps[after - 1 : after + 1]
+        if not first < stamp_ns < last:
+            return None  # the stamps do not ascend
+        pose = transforms.between(start, end, np.array([(stamp_ns - first) / (last - first)]))
+        return Transform(pose.translation[0], pose.rotation_xyzw[0])
 
 
-def _distance_to_edges(picture: Picture) -> FloatArray:
-    """Return each pixel's distance to the nearest edge of an image, pixels."""
-    gray = cv2.imread(str(picture.path), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)
-    if gray is None:
-        return np.full((1, 1), np.inf)
+def _pose(image: SceneImage) -> Transform:
+    return Transform(image.position, image.heading_xyzw)
+
+
+def _distances(pixels: Pixels) -> NDArray[np.float32]:
+    """Return each pixel's distance to the nearest edge of a picture, pixels."""
+    gray = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY) if pixels.ndim == 3 else pixels
     edges = cv2.Canny(cv2.GaussianBlur(gray, (5, 5), 0), 40, 120)
-    distances: FloatArray = cv2.distanceTransform(255 - edges, cv2.DIST_L2, 3).astype(np.float64)
-    return distances
+    return np.asarray(cv2.distanceTransform(255 - edges, cv2.DIST_L2, 3), np.float32)

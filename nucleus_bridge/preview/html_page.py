@@ -10,49 +10,61 @@ from pathlib import Path
 from typing import Any
 
 from nucleus_bridge.errors import OutputError
-from nucleus_bridge.preview.checks import checks_of
-from nucleus_bridge.preview.pack import pack_cloud, pack_picture, picture_width
-from nucleus_bridge.preview.scene import Cloud, SceneFolder
+from nucleus_bridge.formats.interface import SceneReader
+from nucleus_bridge.model import GpsPose
+from nucleus_bridge.preview.checks import SceneChecks
+from nucleus_bridge.preview.pack import Pixels, decoded, pack_cloud, pack_picture, picture_width
 
 PAGE = Path(__file__).parent / "page"
 SCRIPTS = ("projection.js", "cloud_view.js", "cameras.js", "plots.js", "main.js")
 CLOUD_BYTES = 12_000_000
 MAX_POINTS = 40_000
 POINT_BYTES = 8 * 4 / 3
+COMPARED_WIDTH = 480
+"""Pictures whose edges are compared with the cloud's are not made narrower than this."""
 
 Progress = Callable[[float], None]
 
 
-def preview_page(scene: SceneFolder, progress: Progress) -> str:
-    """Make the page of a scene.
+def preview_page(scene: SceneReader, progress: Progress) -> str:
+    """Make the page of a scene; each of its files is read once.
 
     Raises:
         SceneError: A file of the scene is missing or damaged.
     """
     most = int(min(MAX_POINTS, CLOUD_BYTES / POINT_BYTES / max(1, len(scene))))
     width = picture_width(len(scene) * len(scene.cameras))
+    checks = SceneChecks(scene)
     frames: list[dict[str, Any]] = []
-    clouds: list[Cloud] = []
     for index in range(len(scene)):
-        cloud = scene.cloud(index)
-        clouds.append(cloud)
-        pictures = {name: pack_picture(picture, width) for name, picture in scene.pictures(index)}
+        frame = scene.frame(index)
+        packed: dict[str, Any] = {}
+        compared: dict[str, Pixels] = {}
+        widths: dict[str, int] = {}
+        for image in frame.images:
+            is_compared = checks.edges.wants(image.camera)
+            least = max(width, COMPARED_WIDTH) if is_compared else width
+            pixels, size = decoded(scene.image(image), image, least)
+            packed[image.camera] = pack_picture(pixels, size, image, width)
+            if is_compared:
+                compared[image.camera], widths[image.camera] = pixels, size[0]
+        checks.add(frame, compared, widths)
         frames.append({
-            "stamp_ns": str(cloud.stamp_ns),
-            "position": cloud.position.tolist(),
-            "heading": cloud.heading_xyzw.tolist(),
-            "gps": cloud.gps,
-            "points": len(cloud.xyz),
-            "cloud": pack_cloud(cloud, most),
-            "images": pictures,
+            "stamp_ns": str(frame.timestamp_ns),
+            "position": frame.position.tolist(),
+            "heading": frame.heading_xyzw.tolist(),
+            "gps": None if frame.gps is None else _gps(frame.gps),
+            "points": len(frame.points),
+            "cloud": pack_cloud(frame.points, most),
+            "images": packed,
         })  # fmt: skip
-        progress(0.8 * (index + 1) / len(scene))
+        progress(0.9 * (index + 1) / len(scene))
     document = {
         "manifest": json.loads(scene.manifest.to_json()),
         "lidar": scene.lidar,
-        "cameras": scene.cameras,
+        "cameras": list(scene.cameras),
         "frames": frames,
-        "checks": checks_of(scene, clouds, lambda share: progress(0.8 + 0.2 * share)),
+        "checks": checks.results(lambda share: progress(0.9 + 0.1 * share)),
     }
     document["manifest"].pop("files")
     document["bytes"] = sum(record.bytes for record in scene.manifest.files)
@@ -60,7 +72,11 @@ def preview_page(scene: SceneFolder, progress: Progress) -> str:
     return _page(scene.manifest.reference_id, document)
 
 
-def write_preview(scene: SceneFolder, path: Path, progress: Progress) -> None:
+def _gps(gps: GpsPose) -> dict[str, float]:
+    return {"lat": gps.latitude, "lon": gps.longitude, "bearing": gps.bearing}
+
+
+def write_preview(scene: SceneReader, path: Path, progress: Progress) -> None:
     """Write the page of a scene.
 
     Raises:
@@ -70,7 +86,7 @@ def write_preview(scene: SceneFolder, path: Path, progress: Progress) -> None:
     write_page(path, preview_page(scene, progress))
 
 
-def index_page(scenes: list[tuple[SceneFolder, str]]) -> str:
+def index_page(scenes: list[tuple[SceneReader, str]]) -> str:
     """Make a page that links to the pages of scenes, given with their file names."""
     rows = "".join(
         f'<tr><td><a href="{html.escape(name)}">{html.escape(scene.manifest.reference_id)}</a></td>'

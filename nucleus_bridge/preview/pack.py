@@ -8,38 +8,40 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from nucleus_bridge.errors import SceneError
-from nucleus_bridge.preview.scene import Cloud, Picture
+from nucleus_bridge.errors import ImageError, SceneError
+from nucleus_bridge.formats.content import Points, SceneImage
+from nucleus_bridge.image_header import read_file_header
+
+Pixels = NDArray[np.uint8]
 
 PICTURE_BYTES = 11_000_000
 _STEPS = 65_535
 _WIDTHS = (960, 800, 640, 480, 400, 320)
 _BYTES_A_PIXEL = 0.2  # of a JPEG of quality 75, on a street, a little more than usual, base64 included
+_REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
 
 
-def pack_cloud(cloud: Cloud, most: int) -> dict[str, Any]:
+def pack_cloud(points: Points, most: int) -> dict[str, Any]:
     """Thin a cloud out at random and put it into 8 bytes a point.
 
     The data are x, y, z as uint16 of the box from ``low`` in steps of ``step`` metres, then intensity and number of the
     lidar as uint8; each column as a whole, all little-endian, in base64.
     """
-    count = len(cloud.xyz)
-    rows = np.arange(count)
+    count = len(points)
     if count > most:
-        rows = np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
-    xyz = cloud.xyz[rows]
-    low = xyz.min(axis=0) if len(xyz) else np.zeros(3)
-    step = np.maximum((xyz.max(axis=0) - low) / _STEPS, 1e-6) if len(xyz) else np.ones(3)
+        rows = np.sort(np.random.default_rng(0).choice(count, most, replace=False))
+        points, count = points.at(rows), most
+    xyz = points.xyz
+    low = xyz.min(axis=0) if count else np.zeros(3)
+    step = np.maximum((xyz.max(axis=0) - low) / _STEPS, 1e-6) if count else np.ones(3)
     columns = np.rint((xyz - low) / step).astype("<u2").T
-    data = b"".join(
-        (
-            np.ascontiguousarray(columns).tobytes(),
-            np.rint(np.clip(cloud.intensity[rows], 0, 1) * 255).astype(np.uint8).tobytes(),
-            cloud.device[rows].tobytes(),
-        )
-    )
-    return {"count": len(rows), "low": low.tolist(), "step": step.tolist(), "data": base64.b64encode(data).decode()}
+    zeros = np.zeros(count, np.uint8)
+    gray = zeros if points.intensity is None else np.rint(np.clip(points.intensity, 0, 1) * 255).astype(np.uint8)
+    device = zeros if points.device is None else points.device
+    data = b"".join((np.ascontiguousarray(columns).tobytes(), gray.tobytes(), device.tobytes()))
+    return {"count": count, "low": low.tolist(), "step": step.tolist(), "data": base64.b64encode(data).decode()}
 
 
 def picture_width(pictures: int) -> int:
@@ -50,23 +52,59 @@ def picture_width(pictures: int) -> int:
     return _WIDTHS[-1]
 
 
-def pack_picture(picture: Picture, width: int) -> dict[str, Any]:
-    """Shrink a picture; its camera parameters stay those of the full one.
+def decoded(content: bytes, image: SceneImage, width: int) -> tuple[Pixels, tuple[int, int]]:
+    """Decode a picture no larger than need be.
+
+    Args:
+        content: The file.
+        image: Which one it is.
+        width: The least width that is of use.
+
+    Returns:
+        The pixels, at least so wide where the picture is, and the size of the whole picture: width, height.
 
     Raises:
         SceneError: The file is no picture.
     """
-    pixels = cv2.imread(str(picture.path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if pixels is None:
-        raise SceneError(f"{picture.path}: cannot be decoded")
-    full_height, full_width = pixels.shape[:2]
-    if full_width > width:
-        size = (width, max(1, round(full_height * width / full_width)))
-        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    try:
+        header = read_file_header(content)
+    except ImageError as error:
+        raise SceneError(f"{image.path}: {error}") from None
+    full_width = 0 if header is None else header.width
+    flag = next((flag for factor, flag in _REDUCED.items() if full_width >= factor * width), cv2.IMREAD_COLOR)
+    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flag | cv2.IMREAD_IGNORE_ORIENTATION)
+    if header is None or pixels is None:
+        raise SceneError(f"{image.path}: cannot be decoded")
+    return np.asarray(pixels, np.uint8), (header.width, header.height)
+
+
+def pack_picture(pixels: Pixels, size: tuple[int, int], image: SceneImage, width: int) -> dict[str, Any]:
+    """Shrink a decoded picture of a full ``size``; its camera parameters stay those of the full one."""
+    if pixels.shape[1] > width:
+        small = (width, max(1, round(size[1] * width / size[0])))
+        pixels = np.asarray(cv2.resize(pixels, small, interpolation=cv2.INTER_AREA), np.uint8)
     _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 75])
     return {
-        "width": full_width,
-        "height": full_height,
+        "width": size[0],
+        "height": size[1],
         "jpeg": base64.b64encode(encoded.tobytes()).decode(),
-        "params": {**picture.params, "timestamp": str(picture.params.get("timestamp", ""))},
+        "params": params_of(image),
+    }
+
+
+def params_of(image: SceneImage) -> dict[str, Any]:
+    """Return an image's camera as the page reads it; the stamp as text, which JavaScript's numbers cannot hold."""
+    model = image.model
+    return {
+        "position": dict(zip("xyz", image.position.tolist(), strict=True)),
+        "heading": dict(zip("xyzw", image.heading_xyzw.tolist(), strict=True)),
+        "fx": model.fx,
+        "fy": model.fy,
+        "cx": model.cx,
+        "cy": model.cy,
+        "skew": model.skew,
+        **model.distortion,
+        "camera_model": model.model,
+        "scale_factor": model.scale_factor,
+        "timestamp": str(image.stamp_ns),
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nucleus_bridge.errors import SceneError
-from nucleus_bridge.preview.fusion import open_scene_folder
+from nucleus_bridge.formats.reading import open_scene
 from nucleus_bridge.preview.html_page import preview_page
 from nucleus_bridge.spool.manifest import MANIFEST_NAME, SCENE_NAME
 
@@ -41,7 +41,7 @@ def received_page(payload: Mapping[str, Any], read: Read) -> bytes:
             frames.append(local)
         (folder / MANIFEST_NAME).write_bytes(read(f"{base}/{MANIFEST_NAME}"))
         (folder / SCENE_NAME).write_text(json.dumps({**payload, "frames": frames}), encoding="utf-8")
-        return preview_page(open_scene_folder(folder), _no_progress).encode()
+        return preview_page(open_scene(folder), _no_progress).encode()
 
 
 def _split(url: str) -> tuple[str, str]:

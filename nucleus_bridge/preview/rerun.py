@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from nucleus_bridge.errors import InputError, OutputError
-from nucleus_bridge.preview.scene import Picture, SceneFolder
+from nucleus_bridge.errors import InputError, OutputError, SceneError
+from nucleus_bridge.formats.content import SceneImage
+from nucleus_bridge.formats.interface import SceneReader
+from nucleus_bridge.image_header import read_file_header
 
 
-def write_rerun(scene: SceneFolder, path: Path, progress: Callable[[float], None]) -> None:
+def write_rerun(scene: SceneReader, path: Path, progress: Callable[[float], None]) -> None:
     """Write clouds, trajectory, camera poses and images as an ``.rrd`` file.
 
     The viewer's pinhole camera knows no distortion; pictures are shown as they are.
@@ -40,38 +42,38 @@ def write_rerun(scene: SceneFolder, path: Path, progress: Callable[[float], None
     recording.log("world", rerun.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
     track = []
     for index in range(len(scene)):
-        cloud = scene.cloud(index)
+        frame = scene.frame(index)
         recording.set_time("frame", sequence=index)
-        recording.set_time("stamp", timestamp=np.datetime64(cloud.stamp_ns, "ns"))
-        gray = np.rint(np.clip(cloud.intensity, 0, 1) * 255).astype(np.uint8)
+        recording.set_time("stamp", timestamp=np.datetime64(frame.timestamp_ns, "ns"))
+        intensity = np.zeros(len(frame.points)) if frame.points.intensity is None else frame.points.intensity
+        gray = np.rint(np.clip(intensity, 0, 1) * 255).astype(np.uint8)
         colours = np.stack([gray] * 3, axis=1)
-        recording.log(f"world/{scene.lidar}", rerun.Points3D(cloud.xyz, colors=colours, radii=0.03))
+        recording.log(f"world/{scene.lidar}", rerun.Points3D(frame.points.xyz, colors=colours, radii=0.03))
         recording.log(
             "world/device",
-            rerun.Transform3D(translation=cloud.position, quaternion=rerun.Quaternion(xyzw=cloud.heading_xyzw)),
+            rerun.Transform3D(translation=frame.position, quaternion=rerun.Quaternion(xyzw=frame.heading_xyzw)),
         )
-        track.append(cloud.position)
+        track.append(frame.position)
         recording.log("world/trajectory", rerun.LineStrips3D([np.array(track)]))
-        for camera, picture in scene.pictures(index):
-            _log_picture(rerun, recording, camera, picture)
+        for image in frame.images:
+            _log_image(rerun, recording, image, scene.image(image))
         progress((index + 1) / len(scene))
     recording.flush()
 
 
-def _log_picture(rerun: Any, recording: Any, camera: str, picture: Picture) -> None:  # noqa: ANN401 - an extra
-    params = picture.params
-    scale = float(params.get("scale_factor", 1.0))
-    position, heading = params["position"], params["heading"]
+def _log_image(rerun: Any, recording: Any, image: SceneImage, content: bytes) -> None:  # noqa: ANN401 - an extra
+    header = read_file_header(content)
+    if header is None:
+        raise SceneError(f"{image.path}: is no image file")
+    model = image.model
+    scale = model.scale_factor
     recording.log(
-        f"world/{camera}",
-        rerun.Transform3D(
-            translation=[position[axis] for axis in "xyz"],
-            quaternion=rerun.Quaternion(xyzw=[heading[axis] for axis in "xyzw"]),
-        ),
+        f"world/{image.camera}",
+        rerun.Transform3D(translation=image.position, quaternion=rerun.Quaternion(xyzw=image.heading_xyzw)),
         rerun.Pinhole(
-            focal_length=[params["fx"] / scale, params["fy"] / scale],
-            principal_point=[params["cx"] / scale, params["cy"] / scale],
+            focal_length=[model.fx / scale, model.fy / scale],
+            principal_point=[model.cx / scale, model.cy / scale],
             camera_xyz=rerun.ViewCoordinates.RDF,
         ),
-        rerun.EncodedImage(path=picture.path),
+        rerun.EncodedImage(contents=content, media_type=f"image/{header.kind}"),
     )

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The point cloud of a frame: every lidar's points in the scene's coordinates, filtered, each loss counted."""
+"""The points of a frame: every lidar's in the scene's coordinates, filtered and thinned, each loss counted."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ from numpy.typing import NDArray
 
 from nucleus_bridge.config import Config
 from nucleus_bridge.decode.points import select_points
+from nucleus_bridge.formats.content import LidarSweep, Points
 from nucleus_bridge.geometry import points_in_world
-from nucleus_bridge.model import FloatArray, Frame, PointCloud, PosedSweep
+from nucleus_bridge.model import FloatArray, Frame, PointCloud, PosedSweep, Trajectory, Transform
 from nucleus_bridge.pipeline.losses import Table, merge
 from nucleus_bridge.pipeline.scene_builder import MAX_COORDINATE_M
 from nucleus_bridge.render.ground import find_ground
@@ -21,31 +23,12 @@ BoolArray = NDArray[np.bool_]
 IndexArray = NDArray[np.intp]
 
 
-@dataclass(frozen=True, eq=False)
-class Columns:
-    """The points of a frame; a column is there for all points or for none.
-
-    Attributes:
-        xyz: Shape (n, 3), metres in the world minus the scene's offset.
-        intensity: Shape (n,), 0 to 1.
-        device: Shape (n,), number of the lidar.
-        time_ns: Shape (n,).
-        is_ground: Shape (n,).
-    """
-
-    xyz: NDArray[np.float64]
-    intensity: NDArray[np.float32] | None
-    device: NDArray[np.uint8] | None
-    time_ns: NDArray[np.int64] | None
-    is_ground: BoolArray | None
-
-
-def world_points(frame: Frame, world_offset: tuple[float, float, float], config: Config, losses: Table) -> Columns:
+def lidar_sweeps(
+    frame: Frame, world_offset: tuple[float, float, float], config: Config, losses: Table
+) -> list[LidarSweep]:
     """Move all lidars' points into the scene and count what is left out under each lidar's topic."""
     lidars = {lidar.name: (number, lidar) for number, lidar in enumerate(config.lidars)}
-    clouds: list[PointCloud] = []
-    xyz: list[NDArray[np.float64]] = []
-    device: list[NDArray[np.uint8]] = []
+    sweeps: list[LidarSweep] = []
     offset = np.asarray(world_offset)
     for posed in frame.sweeps:
         number, lidar = lidars[posed.lidar]
@@ -63,19 +46,29 @@ def world_points(frame: Frame, world_offset: tuple[float, float, float], config:
             world, cloud = world[near], _without(cloud, ~near, "coordinate_range", counts)
         if counts:
             merge(losses, {lidar.topic: counts})
-        clouds.append(cloud)
-        xyz.append(world)
-        device.append(np.full(len(world), number, dtype=np.uint8))
-    wanted = config.point_fields
-    points = Columns(
-        _joined(xyz),
-        _column([cloud.intensity for cloud in clouds]) if "intensity" in wanted else None,
-        _joined(device) if device else None,
-        _column([cloud.time_ns for cloud in clouds]) if "time" in wanted else None,
-        _column([cloud.is_ground for cloud in clouds]) if "is_ground" in wanted else None,
+        device = np.full(len(world), number, dtype=np.uint8)
+        points = Points(world, cloud.intensity, device, cloud.time_ns, cloud.is_ground)
+        pose = posed.world_from_lidar
+        sweeps.append(LidarSweep(lidar.name, number, posed.sweep.stamp_ns, _in_scene(pose, offset), points))
+    return _thinned(sweeps, config, losses)
+
+
+def merged_points(sweeps: Sequence[LidarSweep], fields: Collection[str]) -> Points:
+    """Put the points of all lidars together, with the columns that ``point_fields`` asks for and all of them have."""
+    parts = [sweep.points for sweep in sweeps]
+    return Points(
+        _joined([part.xyz for part in parts]),
+        _column([part.intensity for part in parts]) if "intensity" in fields else None,
+        _column([part.device for part in parts]) if "device" in fields else None,
+        _column([part.time_ns for part in parts]) if "time" in fields else None,
+        _column([part.is_ground for part in parts]) if "is_ground" in fields else None,
     )
-    points = _thinned(points, config, losses)
-    return points if "device" in wanted else replace(points, device=None)
+
+
+def _in_scene(world_from_lidar: Transform | Trajectory, offset: FloatArray) -> Transform | Trajectory:
+    if isinstance(world_from_lidar, Trajectory):
+        return replace(world_from_lidar, translations=world_from_lidar.translations - offset)
+    return replace(world_from_lidar, translation=world_from_lidar.translation - offset)
 
 
 def _in_box(cloud: PointCloud, posed: PosedSweep, box: tuple[float, ...]) -> BoolArray:
@@ -109,15 +102,17 @@ def _without(cloud: PointCloud, mask: BoolArray, cause: str, counts: dict[str, i
     )
 
 
-def _thinned(points: Columns, config: Config, losses: Table) -> Columns:
-    """Apply ``cloud.voxel_m`` and then ``cloud.max_points``."""
+def _thinned(sweeps: list[LidarSweep], config: Config, losses: Table) -> list[LidarSweep]:
+    """Apply ``cloud.voxel_m`` and then ``cloud.max_points`` to all lidars' points together."""
     rules = config.cloud
     if rules.voxel_m > 0.0:
-        points = _keep(points, first_in_voxels(points.xyz, rules.voxel_m), "voxel_points", config, losses)
-    if 0 < rules.max_points < len(points.xyz):
-        spread = (np.arange(rules.max_points, dtype=np.int64) * len(points.xyz)) // rules.max_points
-        points = _keep(points, spread, "limit_points", config, losses)
-    return points
+        xyz = _joined([sweep.points.xyz for sweep in sweeps])
+        sweeps = _keep(sweeps, first_in_voxels(xyz, rules.voxel_m), "voxel_points", config, losses)
+    total = sum(len(sweep.points) for sweep in sweeps)
+    if 0 < rules.max_points < total:
+        spread = (np.arange(rules.max_points, dtype=np.int64) * total) // rules.max_points
+        sweeps = _keep(sweeps, spread, "limit_points", config, losses)
+    return sweeps
 
 
 def first_in_voxels(xyz: FloatArray, voxel_m: float) -> IndexArray:
@@ -130,23 +125,20 @@ def first_in_voxels(xyz: FloatArray, voxel_m: float) -> IndexArray:
     return np.sort(order[begins])
 
 
-def _keep(points: Columns, rows: IndexArray, cause: str, config: Config, losses: Table) -> Columns:
-    """Keep some points and count the others under their lidars' topics."""
-    device = points.device
-    if device is None:
-        raise TypeError(cause)
-    numbers = len(config.lidars)
-    gone = np.bincount(device, minlength=numbers) - np.bincount(device[rows], minlength=numbers)
-    for lidar, count in zip(config.lidars, gone.tolist(), strict=True):
-        if count:
-            merge(losses, {lidar.topic: {cause: count}})
-    return Columns(
-        points.xyz[rows],
-        _some(points.intensity, rows),
-        device[rows],
-        _some(points.time_ns, rows),
-        _some(points.is_ground, rows),
-    )
+def _keep(
+    sweeps: Sequence[LidarSweep], rows: IndexArray, cause: str, config: Config, losses: Table
+) -> list[LidarSweep]:
+    """Keep some points, numbered over all lidars, and count the others under their lidars' topics."""
+    kept: list[LidarSweep] = []
+    start = 0
+    for sweep in sweeps:
+        stop = start + len(sweep.points)
+        own = rows[np.searchsorted(rows, start) : np.searchsorted(rows, stop)] - start
+        if left_out := len(sweep.points) - len(own):
+            merge(losses, {config.lidars[sweep.device].topic: {cause: left_out}})
+        kept.append(replace(sweep, points=sweep.points.at(own)))
+        start = stop
+    return kept
 
 
 def _some(column: Any, rows: BoolArray | IndexArray) -> Any:  # noqa: ANN401 - an array of any one type, or None

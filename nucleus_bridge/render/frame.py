@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,20 +12,17 @@ import numpy as np
 
 from nucleus_bridge.config import Config
 from nucleus_bridge.decode.image import encode_pixels, image_file, pixels
-from nucleus_bridge.decode.rectify import expressible, rectify
+from nucleus_bridge.decode.rectify import rectify
 from nucleus_bridge.errors import ImageError
-from nucleus_bridge.formats.nucleus import NUCLEUS, camera_params, cloud_item, image_item
-from nucleus_bridge.formats.point_json import encode_cloud, encode_points
-from nucleus_bridge.model import CameraModel, Frame, PosedImage, Scene
+from nucleus_bridge.formats.content import SceneFrame, SceneImage
+from nucleus_bridge.formats.interface import SceneFormat, SceneStart
+from nucleus_bridge.model import CameraModel, FloatArray, Frame, PosedImage, RadarPoints
 from nucleus_bridge.pipeline.losses import Table, merge
-from nucleus_bridge.render.cloud import Columns, world_points
-from nucleus_bridge.render.sensor_fusion import Shot, frame_document, frame_path, radars_in_reach
-from nucleus_bridge.spool.manifest import FileRecord
-from nucleus_bridge.spool.spool import write_scene_file
+from nucleus_bridge.pipeline.scene_builder import MAX_COORDINATE_M
+from nucleus_bridge.render.cloud import lidar_sweeps, merged_points
+from nucleus_bridge.spool import FileRecord, SceneFiles
 
 SUFFIX = {"jpeg": ".jpg", "png": ".png"}
-
-Items = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,8 @@ class FrameJob:
     """What a worker needs to render one frame into a scene's folder."""
 
     folder: Path
-    scene: Scene
+    scene_format: SceneFormat
+    start: SceneStart
     index: int
     frame: Frame
 
@@ -43,17 +41,19 @@ class RenderedFrame:
     """What came of a frame.
 
     Attributes:
-        items: Nucleus items by sensor, the cloud first; None in other formats.
-        files: The files that were written: the one with the points, then the images.
+        entry: What the format has to know of it when it closes the scene.
+        files: The files that were written: those with the points, then the images.
+        images: Number of images.
         points: Number of lidar points.
         losses: Points and images left out, by topic and cause.
         reasons: For each cause of a fault, its first text.
         unusable_images: Cameras whose image could not be used after all.
-        radar_points: Number of detections by radar; Nucleus scenes do not hold them.
+        radar_points: Number of detections by radar; formats that have no place for them only count them.
     """
 
-    items: Items | None
+    entry: Any
     files: tuple[FileRecord, ...]
+    images: int
     points: int
     losses: Table
     reasons: Mapping[str, str] = field(default_factory=dict)
@@ -69,67 +69,81 @@ def render_frame(job: FrameJob, config: Config) -> RenderedFrame:
     """
     losses: Table = {}
     reasons: dict[str, str] = {}
-    job = replace(job, frame=replace(job.frame, radars=radars_in_reach(job.frame, job.scene, config, losses)))
-    columns = world_points(job.frame, job.scene.world_offset, config, losses)
-    shots: list[Shot] = []
+    folder = SceneFiles(job.folder)
+    offset = np.asarray(job.start.scene.world_offset)
+    radars = radars_in_reach(job.frame.radars, offset, config, losses)
+    sweeps = lidar_sweeps(job.frame, job.start.scene.world_offset, config, losses)
+    images: list[SceneImage] = []
     files: list[FileRecord] = []
     unusable = []
     for posed in job.frame.images:
         try:
-            content, suffix, model = _image_content(posed, config)
+            content, suffix, model = _image_content(posed, job.scene_format, config)
         except ImageError as error:
             topic = config.cameras[posed.camera_index].image_topic
             merge(losses, {topic: {error.cause: 1}})
             reasons.setdefault(error.cause, f"{topic}: {error}")
             unusable.append(posed.camera)
             continue
-        files.append(write_scene_file(job.folder, f"{posed.camera}/{job.index:06d}{suffix}", [content]))
-        shots.append(Shot(posed, files[-1].path, model))
-    files.insert(0, _write_points(job, columns, shots, config))
-    items = _nucleus_items(job, files[0].path, shots, config) if config.scene.format == NUCLEUS else None
-    radar_points = {seen.radar: len(seen.position) for seen in job.frame.radars}
-    return RenderedFrame(items, tuple(files), len(columns.xyz), losses, reasons, tuple(unusable), radar_points)
-
-
-def _write_points(job: FrameJob, columns: Columns, shots: list[Shot], config: Config) -> FileRecord:
-    """Write the file that holds the points: a point cloud, or a sensor-fusion frame."""
-    frame, timestamp_ns = job.frame, _timestamp(job.frame, config)
-    if config.scene.format != NUCLEUS:
-        document = frame_document(frame, job.scene, timestamp_ns, columns, shots, config)
-        return write_scene_file(job.folder, frame_path(job.index, config), document)
-    document = encode_cloud(
-        encode_points(
-            columns.xyz,
-            intensity=columns.intensity,
-            device=columns.device,
-            time_ns=columns.time_ns,
-            is_ground=columns.is_ground,
-        ),
-        device_position=frame.world_from_device.translation - np.asarray(job.scene.world_offset),
-        device_heading_xyzw=frame.world_from_device.rotation_xyzw,
-        gps=frame.gps,
-        timestamp_ns=timestamp_ns,
+        files.append(folder.write(job.scene_format.image_path(posed.camera, job.index, suffix), [content]))
+        images.append(_scene_image(posed, files[-1].path, model, offset, config))
+    frame = SceneFrame(
+        job.index,
+        _timestamp(job.frame, config),
+        job.frame.world_from_device.translation - offset,
+        job.frame.world_from_device.rotation_xyzw,
+        job.frame.gps,
+        merged_points(sweeps, config.point_fields),
+        images,
+        radars if job.scene_format.holds_radar else (),
+        sweeps,
     )
-    return write_scene_file(job.folder, f"{config.cloud_sensor}/{job.index:06d}.json", document)
+    part = job.scene_format.write_frame(job.start, frame, folder)
+    return RenderedFrame(
+        part.entry,
+        (*part.files, *files),
+        len(images),
+        len(frame.points),
+        losses,
+        reasons,
+        tuple(unusable),
+        {seen.radar: len(seen.position) for seen in radars},
+    )
 
 
-def _nucleus_items(job: FrameJob, cloud_path: str, shots: list[Shot], config: Config) -> Items:
-    def item_id(sensor: str) -> str:
-        return f"{job.scene.reference_id}-{sensor}-{job.index:06d}"
-
-    items = {config.cloud_sensor: cloud_item(item_id(config.cloud_sensor), cloud_path)}
-    for shot in shots:
-        posed = shot.posed
-        params = camera_params(
-            shot.model,
-            posed.world_from_camera,
-            job.scene.world_offset,
-            posed.image.stamp_ns,
-            posed.camera_index,
-            config.cameras[posed.camera_index].priority,
+def radars_in_reach(
+    radars: Iterable[RadarPoints], offset: FloatArray, config: Config, losses: Table
+) -> tuple[RadarPoints, ...]:
+    """Move detections into the scene; those as far away as no point of a lidar may be are left out and counted."""
+    topics = {radar.name: radar.topic for radar in config.radars}
+    near: list[RadarPoints] = []
+    for radar in radars:
+        position = radar.position - offset
+        kept = np.all(np.abs(position) < MAX_COORDINATE_M, axis=1)
+        if not kept.all():
+            merge(losses, {topics[radar.radar]: {"coordinate_range": int(np.count_nonzero(~kept))}})
+        near.append(
+            replace(
+                radar,
+                position=position[kept],
+                direction=None if radar.direction is None else radar.direction[kept],
+                size=None if radar.size is None else radar.size[kept],
+            )
         )
-        items[posed.camera] = image_item(item_id(posed.camera), shot.path, params)
-    return items
+    return tuple(near)
+
+
+def _scene_image(posed: PosedImage, path: str, model: CameraModel, offset: FloatArray, config: Config) -> SceneImage:
+    return SceneImage(
+        posed.camera,
+        path,
+        posed.image.stamp_ns,
+        posed.world_from_camera.translation - offset,
+        posed.world_from_camera.rotation_xyzw,
+        model,
+        posed.camera_index,
+        config.cameras[posed.camera_index].priority,
+    )
 
 
 def _timestamp(frame: Frame, config: Config) -> int:
@@ -139,10 +153,12 @@ def _timestamp(frame: Frame, config: Config) -> int:
     return frame.stamp_ns
 
 
-def _image_content(posed: PosedImage, config: Config) -> tuple[bytes | memoryview, str, CameraModel]:
+def _image_content(
+    posed: PosedImage, scene_format: SceneFormat, config: Config
+) -> tuple[bytes | memoryview, str, CameraModel]:
     """The file's bytes, its suffix and the intrinsics that hold for it."""
     rule = config.cameras[posed.camera_index].rectify
-    expressed = expressible(posed.model, config.scene.format)
+    expressed = scene_format.expresses(posed.model)
     if not expressed or (rule == "always" and any(posed.model.distortion.values())):
         flat, model = rectify(pixels(posed.image), posed.model)
         fmt = config.image.format

@@ -4,22 +4,23 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from concurrent.futures import BrokenExecutor, Executor, Future
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from nucleus_bridge.config import Config
 from nucleus_bridge.errors import BridgeError
-from nucleus_bridge.formats.nucleus import NUCLEUS, encode_payload, scene_payload
-from nucleus_bridge.model import Scene
+from nucleus_bridge.formats import registry
+from nucleus_bridge.formats.interface import SceneFormat, SceneStart, WholeScene
 from nucleus_bridge.pipeline.events import Event, FrameReady, SceneEnded, SceneStarted
 from nucleus_bridge.pipeline.losses import Table, merge, ordered
 from nucleus_bridge.render.frame import FrameJob, RenderedFrame, render_frame
 from nucleus_bridge.render.ground import require_library
 from nucleus_bridge.render.sensors import sensors_of
 from nucleus_bridge.render.workers import InlineExecutor
-from nucleus_bridge.spool import FileRecord, Manifest, OpenScene, SealedScene, Spool, sync_scene_files
+from nucleus_bridge.spool import FileRecord, Manifest, OpenScene, SceneFiles, SealedScene, Spool, sync_scene_files
 from nucleus_bridge.version import SOFTWARE
 
 Result = TypeVar("Result")
@@ -31,10 +32,10 @@ _WORKER_LOST = "a worker process ended unexpectedly, perhaps for lack of memory;
 class _Writing:
     """A scene on its way to the disk."""
 
-    scene: Scene
+    start: SceneStart
     target: OpenScene
     jobs: deque[tuple[int, Future[RenderedFrame]]] = field(default_factory=deque)
-    frames: list[Mapping[str, Mapping[str, Any]]] = field(default_factory=list)
+    entries: list[Any] = field(default_factory=list)
     files: list[FileRecord] = field(default_factory=list)
     stamps_ns: list[int] = field(default_factory=list)
     sensors: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -64,7 +65,7 @@ class SceneRecorder:
             config: The configuration.
             spool: Where scenes go; must have been created.
             executor: Renders the frames.
-            attendant: Forces the files of a scene to the disk, which is mostly waiting; by default at once.
+            attendant: Closes scenes and forces their files to the disk, which is mostly waiting; by default at once.
             in_flight: Frames given to the executor before the oldest is waited for.
             force: Replace a scene of the same id that has other content.
 
@@ -73,13 +74,14 @@ class SceneRecorder:
         """
         require_library(config)
         self._config = config
+        self._format = registry.of(config.scene.format)
         self._spool = spool
         self._executor = executor
         self._attendant = attendant or InlineExecutor()
         self._in_flight = in_flight
         self._force = force
         self._scenes: deque[_Writing] = deque()
-        self._ended: deque[tuple[Future[None], _Writing, SceneEnded]] = deque()
+        self._ended: deque[tuple[Future[tuple[FileRecord, ...]], _Writing, SceneEnded]] = deque()
         self._flying = 0
         self.render_losses: Table = {}
         self.reasons: dict[str, str] = {}
@@ -93,7 +95,8 @@ class SceneRecorder:
         sealed: list[SealedScene] = []
         for event in events:
             if isinstance(event, SceneStarted):
-                self._scenes.append(_Writing(event.scene, self._spool.open_scene(event.scene.reference_id)))
+                start = SceneStart(event.scene, self._config.cloud_sensor, options_of(self._config))
+                self._scenes.append(_Writing(start, self._spool.open_scene(event.scene.reference_id)))
             elif isinstance(event, FrameReady):
                 self._submit(self._scenes[-1], event)
             elif isinstance(event, SceneEnded):
@@ -116,13 +119,13 @@ class SceneRecorder:
                     job.exception()
             writing.target.discard()
         self._scenes.clear()
-        for synced, writing, _ in self._ended:
-            synced.exception()
+        for closed, writing, _ in self._ended:
+            closed.exception()
             writing.target.discard()
         self._ended.clear()
 
     def _submit(self, writing: _Writing, event: FrameReady) -> None:
-        job = FrameJob(writing.target.folder, writing.scene, event.index, event.frame)
+        job = FrameJob(writing.target.folder, self._format, writing.start, event.index, event.frame)
         writing.sensors |= dict(sensors_of(event.frame, self._config, known=writing.sensors))
         try:
             future = self._executor.submit(render_frame, job, self._config)
@@ -142,10 +145,12 @@ class SceneRecorder:
             if writing.jobs or writing.ended is None:
                 break
             self._scenes.popleft()
-            if writing.frames:
-                paths = [record.path for record in writing.files]
-                synced = self._attendant.submit(sync_scene_files, writing.target.folder, paths)
-                self._ended.append((synced, writing, writing.ended))
+            if writing.entries:
+                whole = WholeScene(
+                    writing.start, writing.entries, writing.files, writing.sensors, dict(self._config.metadata)
+                )
+                closed = self._attendant.submit(close_scene, self._format, whole, writing.target.folder)
+                self._ended.append((closed, writing, writing.ended))
             else:
                 writing.target.discard()
         return self._sealed()
@@ -154,10 +159,9 @@ class SceneRecorder:
         """Seal the next scenes whose files are safe, or all of them."""
         sealed: list[SealedScene] = []
         while self._ended and (wait or self._ended[0][0].done()):
-            synced, writing, ended = self._ended.popleft()
+            closed, writing, ended = self._ended.popleft()
             try:
-                _result(synced)
-                sealed.append(self._seal(writing, ended))
+                sealed.append(self._seal(writing, ended, _result(closed)))
             except BaseException:
                 writing.target.discard()
                 raise
@@ -177,24 +181,24 @@ class SceneRecorder:
             return
         for name in rendered.unusable_images:
             writing.unusable[name] = writing.unusable.get(name, 0) + 1
-        writing.frames.append(rendered.items or {})
+        writing.entries.append(rendered.entry)
         writing.files.extend(rendered.files)
         writing.stamps_ns.append(stamp_ns)
-        writing.items += len(rendered.files)
+        writing.items += 1 + rendered.images
         writing.points += rendered.points
         for name, count in rendered.radar_points.items():
             writing.sensors[name]["points"] += count
 
-    def _seal(self, writing: _Writing, ended: SceneEnded) -> SealedScene:
-        scene = writing.scene
+    def _seal(self, writing: _Writing, ended: SceneEnded, files: tuple[FileRecord, ...]) -> SealedScene:
+        scene = writing.start.scene
         losses = writing.losses
         merge(losses, ended.losses)
         missing: Table = {"": dict(ended.missing)}
         merge(missing, {"": writing.unusable})
         manifest = Manifest(
             reference_id=scene.reference_id,
-            format=self._config.scene.format,
-            frames=len(writing.frames),
+            format=self._format.name,
+            frames=len(writing.entries),
             items=writing.items,
             points=writing.points,
             first_stamp_ns=writing.stamps_ns[0],
@@ -209,17 +213,25 @@ class SceneRecorder:
             end_reason=ended.reason,
             config_digest=self._config.digest,
             software=SOFTWARE,
-            files=tuple(writing.files),
-            metadata={} if self._config.scene.format == NUCLEUS else dict(self._config.metadata),
+            files=files,
+            metadata={} if self._format.holds_metadata else dict(self._config.metadata),
         )
-        payload = None
-        if manifest.format == NUCLEUS:
-            payload = encode_payload(scene_payload(scene.reference_id, writing.frames, dict(self._config.metadata)))
-        folder = self._spool.seal(
-            writing.target, manifest, payload, replace_existing=self._force, files_are_synced=True
-        )
+        folder = self._spool.seal(writing.target, manifest, replace_existing=self._force, files_are_synced=True)
         there = folder or self._spool.scene_folder(scene.reference_id)
         return SealedScene(there, Manifest.read(there), existed=folder is None)
+
+
+def close_scene(scene_format: SceneFormat, whole: WholeScene, folder: Path) -> tuple[FileRecord, ...]:
+    """Write what completes a scene and force all of its files to the disk; returns them."""
+    files = tuple(scene_format.close(whole, SceneFiles(folder)))
+    sync_scene_files(folder, [record.path for record in files])
+    return files
+
+
+def options_of(config: Config) -> dict[str, Any]:
+    """Return the settings of the group that is named like the format, none where there is no such group."""
+    group = getattr(config, config.scene.format, None)
+    return asdict(group) if is_dataclass(group) and not isinstance(group, type) else {}
 
 
 def _result(future: Future[Result]) -> Result:

@@ -4,6 +4,6 @@
 from __future__ import annotations
 
 from nucleus_bridge.spool.manifest import FileRecord, Manifest, SealedScene
-from nucleus_bridge.spool.spool import OpenScene, Spool, sync_scene_files
+from nucleus_bridge.spool.spool import OpenScene, SceneFiles, Spool, sync_scene_files
 
-__all__ = ["FileRecord", "Manifest", "OpenScene", "SealedScene", "Spool", "sync_scene_files"]
+__all__ = ["FileRecord", "Manifest", "OpenScene", "SceneFiles", "SealedScene", "Spool", "sync_scene_files"]

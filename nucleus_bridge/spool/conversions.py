@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nucleus_bridge.config import Config
 from nucleus_bridge.spool.durable import make_folder, replace_file
 from nucleus_bridge.spool.manifest import MANIFEST_NAME, Manifest
 from nucleus_bridge.spool.spool import Spool
@@ -103,9 +102,9 @@ def warnings_of(manifests: Iterable[Manifest]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(f"{name}: {record['warning']}" for name, record in sensors if record.get("warning")))
 
 
-def key(marks: Iterable[tuple[str, int, int]], config: Config) -> str:
+def key(marks: Iterable[tuple[str, int, int]], config_digest: str, scene_format: str) -> str:
     """Name a conversion by its input files (name, size, time of change), configuration, version and format."""
-    text = json.dumps([[list(mark) for mark in marks], config.digest, __version__, config.scene.format])
+    text = json.dumps([[list(mark) for mark in marks], config_digest, __version__, scene_format])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

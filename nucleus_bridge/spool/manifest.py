@@ -33,7 +33,7 @@ class Manifest:
 
     Attributes:
         reference_id: Id of the scene.
-        format: ``nucleus``, ``sensor_fusion_json`` or ``sensor_fusion_protobuf``.
+        format: Name of its format.
         frames: Number of frames.
         items: Number of clouds and images.
         points: Number of lidar points written.

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import Protocol
 
-from nucleus_bridge.config import SpoolConfig
 from nucleus_bridge.errors import OutputError, SceneError
 from nucleus_bridge.spool import durable
 from nucleus_bridge.spool.leases import Lease, Leases
@@ -49,18 +49,34 @@ class Admission:
     reason: str = ""
 
 
+class Limits(Protocol):
+    """How much room there is, as ``spool.*`` of the configuration says it."""
+
+    @property
+    def max_bytes(self) -> int:
+        """Quota in bytes; 0: none."""
+
+    @property
+    def min_free_bytes(self) -> int:
+        """Least free space of the disk."""
+
+    @property
+    def when_full(self) -> str:
+        """Policy: ``block``, ``drop_oldest`` or ``drop_newest``."""
+
+
 class Quota:
     """The room of one spool, asked for before something is written.
 
     Args:
         spool: The spool.
-        config: Quota, least free space and policy.
+        limits: Quota, least free space and policy.
         free_bytes: Free space of the disk that holds a folder; for tests.
     """
 
-    def __init__(self, spool: Spool, config: SpoolConfig, *, free_bytes: Callable[[Path], int] | None = None) -> None:
+    def __init__(self, spool: Spool, limits: Limits, *, free_bytes: Callable[[Path], int] | None = None) -> None:
         self._spool = spool
-        self._config = config
+        self._limits = limits
         self._free_bytes = free_bytes or _free_bytes
         self._book = StateBook(spool)
         self._sizes: dict[tuple[str, int], int] = {}
@@ -85,9 +101,9 @@ class Quota:
         reason = self._shortage(bytes_needed)
         if not reason:
             return Admission(Room.ADMITTED)
-        if self._config.when_full == "block":
+        if self._limits.when_full == "block":
             return Admission(Room.BLOCKED, reason=reason)
-        if self._config.when_full == "drop_newest":
+        if self._limits.when_full == "drop_newest":
             self._count(DROPPED_NEWEST)
             return Admission(Room.DROPPED, reason=reason)
         removed: list[str] = []
@@ -103,12 +119,12 @@ class Quota:
 
     def _shortage(self, bytes_needed: int) -> str:
         """Say what there is too little of; empty when there is room."""
-        config = self._config
-        if config.max_bytes and (used := self.used_bytes()) + bytes_needed > config.max_bytes:
-            return f"spool {self._spool.path}: {used} bytes are used of spool.max_bytes {config.max_bytes}"
+        limits = self._limits
+        if limits.max_bytes and (used := self.used_bytes()) + bytes_needed > limits.max_bytes:
+            return f"spool {self._spool.path}: {used} bytes are used of spool.max_bytes {limits.max_bytes}"
         free = self._free_bytes(self._spool.path)
-        if free - bytes_needed < config.min_free_bytes:
-            return f"spool {self._spool.path}: {free} bytes are free, spool.min_free_bytes is {config.min_free_bytes}"
+        if free - bytes_needed < limits.min_free_bytes:
+            return f"spool {self._spool.path}: {free} bytes are free, spool.min_free_bytes is {limits.min_free_bytes}"
         return ""
 
     def _droppable(self) -> list[tuple[str, SceneState]]:

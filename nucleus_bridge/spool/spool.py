@@ -18,7 +18,7 @@ from pathlib import Path
 
 from nucleus_bridge.errors import OutputError, SceneError, SceneExistsError
 from nucleus_bridge.spool import durable
-from nucleus_bridge.spool.manifest import MANIFEST_NAME, SCENE_NAME, FileRecord, Manifest
+from nucleus_bridge.spool.manifest import MANIFEST_NAME, FileRecord, Manifest
 
 SCENES = "scenes"
 OPEN = "open"
@@ -33,20 +33,31 @@ _REMOVED = ".removed-"  # a scene that is being removed
 _REPLACED = ".replaced-"  # a sealed scene that makes room for another one of its id
 
 
-class OpenScene:
-    """A scene that is being written, in a locked folder of its own."""
+class SceneFiles:
+    """The files of a scene that is being written, whoever holds its lock."""
 
-    def __init__(self, folder: Path, lock: int) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._lock: int | None = lock
 
     def write(self, path: str, buffers: Iterable[durable.Buffer]) -> FileRecord:
-        """Write one file; its folder is created when needed."""
-        return write_scene_file(self.folder, path, buffers)
+        """Write one file, piece by piece, and describe it; its folder is created when needed."""
+        target = self.folder / path
+        if not target.parent.is_dir():
+            durable.make_folder(target.parent, is_durable=False)
+        length, digest = durable.write_file(target, buffers)
+        return FileRecord(path, length, digest)
 
     def remove(self, path: str) -> None:
         """Remove a file that was written."""
         durable.remove_file(self.folder / path)
+
+
+class OpenScene(SceneFiles):
+    """A scene that is being written, in a locked folder of its own."""
+
+    def __init__(self, folder: Path, lock: int) -> None:
+        super().__init__(folder)
+        self._lock: int | None = lock
 
     def release(self) -> None:
         """Give up the lock, after the folder was moved or removed."""
@@ -58,15 +69,6 @@ class OpenScene:
         """Remove everything that was written."""
         durable.remove_folder(self.folder)
         self.release()
-
-
-def write_scene_file(folder: Path, path: str, buffers: Iterable[durable.Buffer]) -> FileRecord:
-    """Write one file below a scene's folder and describe it."""
-    target = folder / path
-    if not target.parent.is_dir():
-        durable.make_folder(target.parent, is_durable=False)
-    length, digest = durable.write_file(target, buffers)
-    return FileRecord(path, length, digest)
 
 
 def sync_scene_files(folder: Path, paths: Sequence[str]) -> None:
@@ -161,7 +163,6 @@ class Spool:
         self,
         scene: OpenScene,
         manifest: Manifest,
-        scene_json: bytes | None,
         *,
         replace_existing: bool,
         files_are_synced: bool = False,
@@ -173,15 +174,11 @@ class Spool:
         Raises:
             SceneExistsError: A scene of that id with other content is there and may not be replaced.
         """
-        files = list(manifest.files)
-        unsynced = [] if files_are_synced else [record.path for record in files]
-        if scene_json is not None:
-            files.append(scene.write(SCENE_NAME, [scene_json]))
-            unsynced.append(SCENE_NAME)
-        manifest = replace(manifest, files=tuple(sorted(files, key=lambda record: record.path)))
+        manifest = replace(manifest, files=tuple(sorted(manifest.files, key=lambda record: record.path)))
         if self._is_there(scene, manifest, replace_existing=replace_existing):
             return None
-        sync_scene_files(scene.folder, unsynced)
+        if not files_are_synced:
+            sync_scene_files(scene.folder, [record.path for record in manifest.files])
         scene.write(MANIFEST_NAME, [manifest.to_json()])
         sync_scene_files(scene.folder, [MANIFEST_NAME])
         with self._moving():

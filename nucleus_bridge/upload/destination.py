@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from nucleus_bridge.formats.interface import UploadKind
 from nucleus_bridge.spool.manifest import Manifest
 from nucleus_bridge.spool.state import StateBook, StateRecord
 from nucleus_bridge.upload.holdings import Holdings
@@ -61,12 +62,12 @@ class Destination(Protocol):
     """One way to hand in scenes.
 
     Attributes:
-        formats: What scenes may be of, as their manifests name it.
+        kind: What scenes become; those of formats for something else are left alone.
         remedy: What to do with a scene of another format.
         submits_from_record: Whether a scene can be submitted by a process that did not send its files.
     """
 
-    formats: frozenset[str]
+    kind: UploadKind
     remedy: str
     submits_from_record: bool
 

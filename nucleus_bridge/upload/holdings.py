@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from nucleus_bridge.formats.interface import UploadKind
 from nucleus_bridge.spool.manifest import FileRecord
 from nucleus_bridge.spool.state import SceneState, StateRecord
 
@@ -33,11 +34,11 @@ class Holdings(Protocol):
     """The service's side.
 
     Attributes:
-        formats: What scenes may be of; others are not compared.
+        kind: What scenes become; those of formats for something else are not compared.
         name: What holds the scenes, for messages.
     """
 
-    formats: frozenset[str]
+    kind: UploadKind
     name: str
 
     def look(self) -> None:

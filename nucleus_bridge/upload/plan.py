@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from nucleus_bridge.config import UploadConfig
 from nucleus_bridge.errors import ConfigError, OutputError
+from nucleus_bridge.formats import registry
+from nucleus_bridge.formats.interface import UploadKind
 from nucleus_bridge.spool import Spool
 from nucleus_bridge.spool.state import SceneState, StateBook, StateRecord
 from nucleus_bridge.upload.choice import destination_for
@@ -37,30 +39,30 @@ def check_settings(settings: UploadConfig) -> None:
     check_url_kind(parse_store_url(settings.store), settings.url, settings.public_base_url, endpoint)
 
 
-def check_formats(book: StateBook, formats: Collection[str], remedy: str) -> None:
+def check_formats(book: StateBook, kind: UploadKind, remedy: str) -> None:
     """Make sure that an upload has something to do if there is anything to be done.
 
     Args:
         book: The spool's states.
-        formats: What the scenes may be of.
+        kind: What the scenes become.
         remedy: What to do with a scene of another format.
 
     Raises:
-        ConfigError: No scene that waits is of these formats.
+        ConfigError: No scene that waits is of a format for that.
     """
     waiting = [record for record in book.all() if record.state in _TO_DO]
-    foreign = [record for record in waiting if is_foreign(record, formats)]
+    foreign = [record for record in waiting if is_foreign(record, kind)]
     if foreign and len(foreign) == len(waiting):
         first = foreign[0]
         raise ConfigError(f"{first.reference_id}: is a scene of format {first.format}, which {remedy}")
 
 
-def is_foreign(record: StateRecord, formats: Collection[str]) -> bool:
-    """Whether a scene is surely none of these formats."""
-    return bool(record.format) and record.format not in formats
+def is_foreign(record: StateRecord, kind: UploadKind) -> bool:
+    """Whether a scene is surely of a format for something else."""
+    return bool(record.format) and record.format not in registry.names_for(kind)
 
 
-def plan(spool: Path, formats: Collection[str]) -> Iterator[tuple[StateRecord, str]]:
+def plan(spool: Path, kind: UploadKind) -> Iterator[tuple[StateRecord, str]]:
     """Yield each scene and what an upload would do with it now, without doing anything.
 
     Raises:
@@ -70,4 +72,4 @@ def plan(spool: Path, formats: Collection[str]) -> Iterator[tuple[StateRecord, s
         raise OutputError(f"spool {spool}: there is no such folder; convert or record into it first")
     for record in StateBook(Spool(spool)).all():
         if record.state in _TO_DO:
-            yield record, LEAVE_ALONE if is_foreign(record, formats) else _TO_DO[record.state]
+            yield record, LEAVE_ALONE if is_foreign(record, kind) else _TO_DO[record.state]

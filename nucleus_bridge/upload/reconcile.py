@@ -109,7 +109,7 @@ class _Comparison:
         except SceneError as error:
             yield Finding(DAMAGED, reference_id, f"{error}; the next upload sets it aside")
             return
-        if record.state is SceneState.QUARANTINED or is_foreign(record, self._holdings.formats):
+        if record.state is SceneState.QUARANTINED or is_foreign(record, self._holdings.kind):
             return
         problems = list(self._objects(record)) if record.state in _SENT else []
         kinds = {kind for kind, _ in problems}

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nucleus_bridge.errors import SceneError, StoreConflictError, StoreError
-from nucleus_bridge.formats.nucleus import NUCLEUS, encode_payload
+from nucleus_bridge.formats import registry
+from nucleus_bridge.formats.nucleus.payload import encode_payload
 from nucleus_bridge.spool.failpoints import failpoint
 from nucleus_bridge.spool.manifest import MANIFEST_NAME, SCENE_NAME, FileRecord, Manifest
 from nucleus_bridge.upload.destination import FrameKeys, Told
@@ -29,7 +30,8 @@ Result = TypeVar("Result")
 
 def claim_name(scene_format: str) -> str:
     """Return the name that a scene's manifest has in the store, by the scene's format."""
-    return MANIFEST_NAME if scene_format == NUCLEUS else f"manifest.{scene_format}.json"
+    upload = registry.of(scene_format).upload if scene_format in registry.names() else None
+    return upload.claim if upload else f"manifest.{scene_format}.json"
 
 
 class SceneSender:

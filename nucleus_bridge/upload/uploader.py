@@ -98,7 +98,7 @@ class Uploader:
         ended = False
         try:
             self._book.create()
-            check_formats(self._book, self._destination.formats, self._destination.remedy)
+            check_formats(self._book, self._destination.kind, self._destination.remedy)
             self._leases.start(self._board.progress)
             self._destination.open()
             submitter = self._destination.submitter(self._store, self._book, self._moved, self._is_idle, watch=watch)
@@ -179,7 +179,7 @@ class Uploader:
             record = self._book.get(reference_id)
         except SceneError:
             return False
-        foreign, is_done = is_foreign(record, self._destination.formats), record.state is SceneState.DONE
+        foreign, is_done = is_foreign(record, self._destination.kind), record.state is SceneState.DONE
         if foreign and not is_done:
             self._board.note_foreign(reference_id, stamp)
         elif is_done and (foreign or not self._settings.delete_after):

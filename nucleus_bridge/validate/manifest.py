@@ -7,13 +7,12 @@ import os
 import re
 from collections.abc import Callable
 from datetime import datetime, timezone
-from pathlib import PurePosixPath
-from typing import TypeVar
 
+from nucleus_bridge.formats.rules.documents import PLACE, check_id_characters, is_inside, read_object
+from nucleus_bridge.formats.rules.findings import Findings, Place, shown
+from nucleus_bridge.formats.rules.folder import SceneFolder
+from nucleus_bridge.formats.strict_json import components, count, integer, table, text_or_none
 from nucleus_bridge.spool.manifest import FORMAT_VERSION, MANIFEST_NAME, FileRecord
-from nucleus_bridge.validate.files import SceneFolder
-from nucleus_bridge.validate.json import components, integer, read_object, text_or_none
-from nucleus_bridge.validate.report import Findings, Place, shown
 
 MANIFEST_RULES = {
     "manifest-readable": "manifest.json is there and is a JSON object",
@@ -24,14 +23,9 @@ MANIFEST_RULES = {
     "reference-id-form": "a scene is named <prefix>-<UTC time of its first frame to the nanosecond>",
 }
 
-PLACE = Place(MANIFEST_NAME)
-
-_ID_CHARACTERS = re.compile(r"[A-Za-z0-9._-]+")
 _SCENE_ID = re.compile(r".+-([0-9]{8}T[0-9]{6})\.([0-9]{9})Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-
-_T = TypeVar("_T")
 
 
 def read_manifest(folder: SceneFolder, findings: Findings) -> dict[str, object] | None:
@@ -48,28 +42,6 @@ def check_manifest(folder: SceneFolder, manifest: dict[str, object], findings: F
     _check_order(manifest, findings)
     _check_id(folder, manifest, findings)
     return _check_list(manifest.get("files"), findings)
-
-
-def check_id_characters(reference_id: str, place: Place, findings: Findings) -> None:
-    """Check that an id can stand in URLs and file names; the service's client does not quote it everywhere."""
-    holds = _ID_CHARACTERS.fullmatch(reference_id) is not None
-    text = f"reference_id {shown(reference_id)} has other characters than A-Z a-z 0-9 . _ -"
-    findings.expect("reference-id-characters", place, holds=holds, text=text)
-
-
-def table(value: object, entry: Callable[[object], _T | None]) -> dict[str, _T] | None:
-    """Return an object whose values all pass ``entry``, None for anything else."""
-    if not isinstance(value, dict):
-        return None
-    entries = {key: entry(item) for key, item in value.items()}
-    found = {key: item for key, item in entries.items() if item is not None}
-    return found if len(found) == len(entries) else None
-
-
-def count(value: object) -> int | None:
-    """Return an integer that is not negative, None for anything else."""
-    number = integer(value)
-    return number if number is not None and number >= 0 else None
 
 
 def _check_order(manifest: dict[str, object], findings: Findings) -> None:
@@ -133,12 +105,6 @@ def _record(entry: object) -> FileRecord | None:
     if not is_inside(path) or path == MANIFEST_NAME or not _SHA256.fullmatch(digest):
         return None
     return FileRecord(path, size, digest)
-
-
-def is_inside(path: str) -> bool:
-    """Tell whether a path is relative, in its shortest form, and stays in its folder."""
-    pure = PurePosixPath(path)
-    return str(pure) == path and path != "." and ".." not in pure.parts and not pure.is_absolute()
 
 
 def _residual(value: object) -> bool | None:

@@ -3,46 +3,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from nucleus_bridge.errors import InputError
-from nucleus_bridge.formats.sensor_fusion import FRAME_SUFFIX
-from nucleus_bridge.spool.manifest import MANIFEST_NAME, SCENE_NAME, FileRecord
+from nucleus_bridge.formats import registry
+from nucleus_bridge.formats.rules.documents import JSON_RULES, PLACE
+from nucleus_bridge.formats.rules.findings import Failure, Findings, RuleResult, shown
+from nucleus_bridge.formats.rules.folder import SceneFolder
+from nucleus_bridge.formats.strict_json import text_or_none
+from nucleus_bridge.spool.manifest import MANIFEST_NAME, SCENE_NAME
 from nucleus_bridge.spool.spool import SCENES
-from nucleus_bridge.validate.files import FILE_RULES, SceneFolder, check_files, check_readable
-from nucleus_bridge.validate.fusion import FUSION_RULES, check_fusion
-from nucleus_bridge.validate.json import JSON_RULES, text_or_none
-from nucleus_bridge.validate.manifest import MANIFEST_RULES, PLACE, check_manifest, read_manifest
-from nucleus_bridge.validate.nucleus import NUCLEUS_RULES, check_nucleus
-from nucleus_bridge.validate.report import Failure, Findings, RuleResult, SceneReport, printable, shown
+from nucleus_bridge.text import printable
+from nucleus_bridge.validate.files import FILE_RULES, check_files, check_readable
+from nucleus_bridge.validate.manifest import MANIFEST_RULES, check_manifest, read_manifest
 
-__all__ = ["FORMATS", "Failure", "RuleResult", "SceneReport", "validate_path"]
+__all__ = ["Failure", "RuleResult", "SceneReport", "validate_path"]
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class FormatRules:
-    """The rules of one output format, and what checks them: folder, manifest, listed files, findings."""
+class SceneReport:
+    """All rules of one scene, in the order in which they are documented."""
 
-    rules: Mapping[str, str]
-    check: Callable[[SceneFolder, Mapping[str, object], Mapping[str, FileRecord], Findings], None]
+    path: Path
+    reference_id: str
+    rules: tuple[RuleResult, ...]
 
-
-FORMATS: Mapping[str, FormatRules] = {
-    "nucleus": FormatRules(NUCLEUS_RULES, check_nucleus),
-    **dict.fromkeys(FRAME_SUFFIX, FormatRules(FUSION_RULES, check_fusion)),
-}
-"""Rules by the manifest's ``format``."""
-
-_COMMON_RULES = {
-    **MANIFEST_RULES,
-    "format-known": f"the scene's format is one of {', '.join(FORMATS)}",
-    **FILE_RULES,
-    **JSON_RULES,
-}
+    @property
+    def ok(self) -> bool:
+        """Whether every rule holds."""
+        return all(rule.ok for rule in self.rules)
 
 
 def validate_path(path: Path, progress: Progress | None = None) -> list[SceneReport]:
@@ -95,7 +88,13 @@ def _subfolders(folder: Path) -> list[Path]:
 
 def _validate_scene(path: Path) -> SceneReport:
     folder = SceneFolder(path)
-    findings = Findings(_COMMON_RULES)
+    known = registry.names()
+    findings = Findings({
+        **MANIFEST_RULES,
+        "format-known": f"the scene's format is one of {', '.join(known)}",
+        **FILE_RULES,
+        **JSON_RULES,
+    })  # fmt: skip
     check_readable(folder, findings)
     manifest = read_manifest(folder, findings)
     if manifest is None:
@@ -103,11 +102,10 @@ def _validate_scene(path: Path) -> SceneReport:
     scene_id = text_or_none(manifest.get("reference_id")) or path.name
     listed = check_manifest(folder, manifest, findings)
     name = manifest.get("format")
-    known = FORMATS.get(name) if isinstance(name, str) else None
-    text = f"format is {shown(name)}, expected {' or '.join(FORMATS)}"
-    findings.expect("format-known", PLACE, holds=known is not None, text=text)
-    if known is not None:
-        findings.add(known.rules)
-        known.check(folder, manifest, listed, findings)
+    text = f"format is {shown(name)}, expected {' or '.join(known)}"
+    if findings.expect("format-known", PLACE, holds=name in known, text=text):
+        scene_format = registry.of(str(name))
+        findings.add(scene_format.rules)
+        scene_format.check(folder, manifest, listed, findings)
     check_files(folder, listed, findings)
     return SceneReport(path, printable(scene_id), findings.results())

@@ -12,7 +12,7 @@ import pytest
 from nucleus_bridge.config.docs import page
 from nucleus_bridge.config.loader import check_values
 from nucleus_bridge.config.schema import NOT_A_PARAMETER, Scalar, Table, free, listed, required, setting
-from nucleus_bridge.config.settings import FORMATS, SENSOR_GROUPS, TABLE
+from nucleus_bridge.config.settings import SENSOR_GROUPS, TABLE
 from nucleus_bridge.errors import ConfigError
 
 
@@ -248,4 +248,3 @@ def test_every_parameter_says_what_it_is_for() -> None:
 
 def test_sensors_are_the_groups_whose_settings_have_a_kind_the_reference_first() -> None:
     assert SENSOR_GROUPS == ("lidars", "cameras", "radars")
-    assert FORMATS[-1] == "sfs"

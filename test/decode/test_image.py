@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from serialised import STAMP_NS, compressed_message, image_message, recorded
 
 from nucleus_bridge.decode.image import decode_image, encode_pixels, image_file, pixels
-from nucleus_bridge.decode.image_header import read_file_header
 from nucleus_bridge.decode.raw_image import RAW_LAYOUTS
 from nucleus_bridge.errors import ImageError
+from nucleus_bridge.image_header import read_file_header
 from nucleus_bridge.model import Image
 
 # A scene of four plain areas, in R, G, B, that no two channels or corners of can be swapped unnoticed.

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from nucleus_bridge.decode.rectify import expressible, rectify
+from nucleus_bridge.decode.rectify import rectify
 from nucleus_bridge.errors import ImageError
 from nucleus_bridge.model import CameraModel
 
@@ -142,11 +142,3 @@ def test_cameras_are_not_mixed_up():
 def test_an_image_of_another_size_is_refused(shape):
     with pytest.raises(ImageError, match=f"{shape[1]} x {shape[0]}"):
         rectify(np.zeros(shape, np.uint8), CAMERAS["rational"])
-
-
-def test_what_a_format_can_express_is_told_by_its_models():
-    expressed = {name: expressible(model) for name, model in CAMERAS.items()}
-    assert {name for name, yes in expressed.items() if yes} == {"brown_conrady", "skewed", "fisheye", "skewed fisheye"}
-    for annotation in ("sensor_fusion_json", "sensor_fusion_protobuf"):
-        assert expressible(CAMERAS["omnidirectional"], annotation)
-        assert not expressible(CAMERAS["rational"], annotation)

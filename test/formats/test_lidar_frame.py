@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lidar_frame_messages import messages, record_of
 
 from nucleus_bridge.errors import SceneError
-from nucleus_bridge.formats.lidar_frame import read_lidar_frame
+from nucleus_bridge.formats.sensor_fusion.lidar_frame import read_lidar_frame
 
 
 def whole(document: bytes) -> dict[str, Any]:

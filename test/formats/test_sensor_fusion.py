@@ -9,21 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fusion_frames import BARE, FULL, START_NS, as_json, as_protobuf, columns, schema_errors
+from fusion_frames import BARE, FULL, START_NS, as_json, as_protobuf, columns, radar, schema_errors
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lidar_frame_messages import file_descriptor, messages, parse, record_of, rounded_to_32_bits
 
 from nucleus_bridge.errors import CloudError, CoordinateRangeError, InvalidTransformError, SceneError
-from nucleus_bridge.formats import point_protobuf, protobuf_wire
-from nucleus_bridge.formats.sensor_fusion import (
-    SENSOR_FUSION_JSON,
-    SENSOR_FUSION_PROTOBUF,
-    image_paths,
-    with_image_urls,
-)
-from nucleus_bridge.formats.sensor_fusion_frame import radar_point
+from nucleus_bridge.formats import registry
+from nucleus_bridge.formats.interface import TaskUpload
+from nucleus_bridge.formats.sensor_fusion import point_protobuf, protobuf_wire
 
+JSON, PROTOBUF = "sensor_fusion_json", "sensor_fusion_protobuf"
 URLS = {f"camera_{number}/000000.jpg": f"s3://bucket/ü/{number}?x=1&y=2" for number in range(3)}
 
 
@@ -116,8 +112,25 @@ def test_a_frame_with_nothing_optional_is_a_frame() -> None:
     assert not parse(as_protobuf(BARE, given)).HasField("device_gps_pose")
 
 
+NOTHING = replace(radar([0.0, 0.0, 0.0]), position=np.zeros((0, 3)))
+
+
+def task_upload(name: str) -> TaskUpload:
+    upload = registry.of(name).upload
+    assert isinstance(upload, TaskUpload)
+    return upload
+
+
+def image_paths(document: bytes, name: str) -> list[str]:
+    return task_upload(name).image_paths(document)
+
+
+def with_image_urls(document: bytes, name: str, urls: dict[str, str]) -> bytes:
+    return task_upload(name).with_image_urls(document, urls)
+
+
 def test_a_radar_that_saw_nothing_is_told_from_no_radar() -> None:
-    frame = json.loads(as_json(replace(BARE, radar_points=()), columns(2)))
+    frame = json.loads(as_json(replace(BARE, radars=(NOTHING,)), columns(2)))
     assert frame["radar_points"] == []
 
 
@@ -226,23 +239,23 @@ def test_both_formats_refuse_the_same_points(encode: Any) -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e39])
 def test_numbers_that_no_float_holds_are_refused_by_name(value: float) -> None:
     with pytest.raises(InvalidTransformError, match="device_position"):
-        replace(FULL, device_position=np.array([0.0, value, 0.0]))
-    with pytest.raises(InvalidTransformError, match="radar point 1"):
-        replace(FULL, radar_points=[radar_point([0.0, 0.0, 0.0]), radar_point([0.0, 0.0, 0.0], [value, 0.0, 0.0])])
+        replace(FULL, position=np.array([0.0, value, 0.0]))
+    with pytest.raises(InvalidTransformError, match="radar 'radar'"):
+        replace(FULL, radars=[radar([0.0, 0.0, 0.0]), radar([0.0, 0.0, 0.0], [value, 0.0, 0.0])])
     image = FULL.images[0]
     bent = replace(image, model=replace(image.model, distortion={"k1": value}))
     with pytest.raises(InvalidTransformError, match="distortion of camera_0"):
         replace(FULL, images=[bent])
 
 
-@pytest.mark.parametrize(("encode", "name"), [(as_json, SENSOR_FUSION_JSON), (as_protobuf, SENSOR_FUSION_PROTOBUF)])
+@pytest.mark.parametrize(("encode", "name"), [(as_json, JSON), (as_protobuf, PROTOBUF)])
 def test_images_get_their_urls_and_nothing_else_changes(encode: Any, name: str) -> None:
     given = columns(40)
     document = encode(FULL, given)
     assert image_paths(document, name) == list(URLS)
     sent = with_image_urls(document, name, URLS)
     assert image_paths(sent, name) == list(URLS.values())
-    wanted = replace(FULL, images=[replace(image, image_url=URLS[image.image_url]) for image in FULL.images])
+    wanted = replace(FULL, images=[replace(image, path=URLS[image.path]) for image in FULL.images])
     assert sent == encode(wanted, given)
     assert with_image_urls(sent, name, {url: path for path, url in URLS.items()}) == document
     with pytest.raises(SceneError, match="camera_1/000000"):
@@ -262,9 +275,9 @@ def test_frames_written_by_protobuf_itself_get_their_urls_too() -> None:
     images = messages()["LidarFrame"]()
     images.images.add(image_url="b", camera_index=-1)
     document = images.SerializePartialToString() + partly
-    assert image_paths(document, SENSOR_FUSION_PROTOBUF) == ["b", "a"]
+    assert image_paths(document, PROTOBUF) == ["b", "a"]
     sent = messages()["LidarFrame"]()
-    sent.MergeFromString(with_image_urls(document, SENSOR_FUSION_PROTOBUF, {"a": "x" * 300, "b": ""}))
+    sent.MergeFromString(with_image_urls(document, PROTOBUF, {"a": "x" * 300, "b": ""}))
     assert [image.image_url for image in sent.images] == ["", "x" * 300]
     assert (sent.images[0].camera_index, sent.extra, list(sent.points)) == (-1, frame.extra, list(frame.points))
 
@@ -283,7 +296,7 @@ def test_frames_written_by_protobuf_itself_get_their_urls_too() -> None:
 )
 def test_damaged_json_is_an_error_not_a_crash(damage: bytes) -> None:
     with pytest.raises(SceneError):
-        image_paths(damage, SENSOR_FUSION_JSON)
+        image_paths(damage, JSON)
 
 
 @settings(max_examples=150, deadline=None)
@@ -294,8 +307,8 @@ def test_damaged_messages_are_an_error_or_read_not_a_crash(data: st.DataObject) 
         document[data.draw(st.integers(0, len(document) - 1))] = data.draw(st.integers(0, 255))
     cut = bytes(document[: data.draw(st.integers(0, len(document)))])
     try:
-        paths = image_paths(cut, SENSOR_FUSION_PROTOBUF)
-        with_image_urls(cut, SENSOR_FUSION_PROTOBUF, dict.fromkeys(paths, "x"))
+        paths = image_paths(cut, PROTOBUF)
+        with_image_urls(cut, PROTOBUF, dict.fromkeys(paths, "x"))
     except SceneError:
         return
 

@@ -18,7 +18,7 @@ from nucleus_bridge.config.task_template import load_task_template
 from nucleus_bridge.convert import convert_bag
 from nucleus_bridge.decode.camera_info import load_calibration
 from nucleus_bridge.errors import BridgeError, ConfigError, SceneError
-from nucleus_bridge.preview.fusion import open_scene_folder
+from nucleus_bridge.formats.reading import open_scene
 from nucleus_bridge.preview.html_page import preview_page
 from nucleus_bridge.spool import Manifest, Spool, conversions
 from nucleus_bridge.spool.quota import read_drops
@@ -108,7 +108,7 @@ def use_scene() -> int:
     reads = (
         lambda: StateBook(spool()).get(folder.name),
         lambda: scene_line(folder, Manifest.read(folder), lambda paths: [f"s3://bucket/{path}" for path in paths]),
-        lambda: preview_page(open_scene_folder(folder), lambda _: None),
+        lambda: preview_page(open_scene(folder), lambda _: None),
     )
     return sum(is_refused(read, (BridgeError,)) for read in reads)
 

@@ -18,10 +18,13 @@ from drives import Drive, make_drive
 
 from nucleus_bridge.cli.main import main
 from nucleus_bridge.convert import ConversionReport, convert_bag
-from nucleus_bridge.preview.checks import checks_of
-from nucleus_bridge.preview.edges import SHIFTS_MS, edge_curves, shift_warning
-from nucleus_bridge.preview.fusion import open_scene_folder
-from nucleus_bridge.preview.pack import pack_cloud, picture_width
+from nucleus_bridge.formats.content import SceneFrame
+from nucleus_bridge.formats.interface import SceneReader
+from nucleus_bridge.formats.reading import open_scene
+from nucleus_bridge.preview.checks import SceneChecks
+from nucleus_bridge.preview.edges import SHIFTS_MS, shift_warning
+from nucleus_bridge.preview.html_page import COMPARED_WIDTH
+from nucleus_bridge.preview.pack import decoded, pack_cloud, picture_width
 from nucleus_bridge.testing.demo import DriveOptions
 
 FLAGS = [
@@ -262,15 +265,15 @@ def test_the_page_names_no_address(town_page: Path) -> None:
 def test_packed_points_are_where_they_were(town: tuple[Drive, ConversionReport]) -> None:
     import base64
 
-    cloud = open_scene_folder(town[1].scenes[0].folder).cloud(5)
-    packed = pack_cloud(cloud, 10**6)
+    points = open_scene(town[1].scenes[0].folder).frame(5).points
+    packed = pack_cloud(points, 10**6)
     data = np.frombuffer(base64.b64decode(packed["data"]), np.uint8)
     count = packed["count"]
     columns = data[: 6 * count].view("<u2").reshape(3, count).T
     xyz = columns * np.array(packed["step"]) + np.array(packed["low"])
-    assert count == len(cloud.xyz)
-    assert np.abs(xyz - cloud.xyz).max() < 0.005
-    assert np.abs(data[6 * count : 7 * count] / 255 - cloud.intensity).max() < 0.003
+    assert count == len(points)
+    assert np.abs(xyz - points.xyz).max() < 0.005
+    assert np.abs(data[6 * count : 7 * count] / 255 - points.intensity).max() < 0.003
 
 
 def test_pictures_shrink_as_there_are_more_of_them() -> None:
@@ -287,10 +290,21 @@ def street(tmp_path_factory: pytest.TempPathFactory) -> Drive:
     return make_drive(tmp_path_factory.mktemp("street"), options)
 
 
+def checks_of(scene: SceneReader, frames: list[SceneFrame] | None = None) -> dict[str, Any]:
+    """What a page says of a scene, or of other frames than it has."""
+    checks = SceneChecks(scene)
+    for frame in frames or [scene.frame(index) for index in range(len(scene))]:
+        pictures, widths = {}, {}
+        for image in frame.images:
+            if checks.edges.wants(image.camera):
+                pictures[image.camera], (widths[image.camera], _) = decoded(scene.image(image), image, COMPARED_WIDTH)
+        checks.add(frame, pictures, widths)
+    return checks.results(lambda _: None)
+
+
 def test_a_sound_scene_has_no_warning_and_its_edges_fit_best_unshifted(street: Drive, tmp_path: Path) -> None:
-    scene = open_scene_folder(convert_bag(street.bag, street.config, tmp_path / "spool").scenes[0].folder)
-    clouds = [scene.cloud(index) for index in range(len(scene))]
-    checks = checks_of(scene, clouds, lambda _: None)
+    scene = open_scene(convert_bag(street.bag, street.config, tmp_path / "spool").scenes[0].folder)
+    checks = checks_of(scene)
     assert checks["warnings"] == []
     left = checks["edges"]["curves"]["left"]
     known = {shift: score for shift, score in zip(SHIFTS_MS, left, strict=True) if score is not None}
@@ -298,9 +312,9 @@ def test_a_sound_scene_has_no_warning_and_its_edges_fit_best_unshifted(street: D
 
 
 def test_a_device_that_never_moves_is_named(converted: ConversionReport) -> None:
-    scene = open_scene_folder(converted.scenes[0].folder)
-    still = [scene.cloud(0)] * len(scene)
-    about = {w["about"] for w in checks_of(scene, still, lambda _: None)["warnings"] if "never moves" in w["text"]}
+    scene = open_scene(converted.scenes[0].folder)
+    still = [scene.frame(0)] * len(scene)
+    about = {w["about"] for w in checks_of(scene, still)["warnings"] if "never moves" in w["text"]}
     assert about == {"device"}
 
 
@@ -325,8 +339,8 @@ def test_a_camera_clock_that_is_off_by_a_tenth_of_a_second_is_seen_in_the_edges(
     bag = copy.write(tmp_path / "bag")
     config = tmp_path / "made.yaml"
     assert main(["init", str(bag), "-o", str(config)]) == 0
-    scene = open_scene_folder(convert_bag(bag, config, tmp_path / "spool").scenes[0].folder)
-    curves = edge_curves(scene, [scene.cloud(index) for index in range(len(scene))], lambda _: None)
+    scene = open_scene(convert_bag(bag, config, tmp_path / "spool").scenes[0].folder)
+    curves = checks_of(scene)["edges"]["curves"]
     warning = shift_warning(curves["left"])
     assert f"moved by {-shift_ms:+d} ms" in warning
     assert shift_warning(curves["rear"]) == ""
@@ -341,8 +355,8 @@ def test_cameras_that_are_swapped_in_a_scene_are_named(town: tuple[Drive, Conver
         for key in ("position", "heading"):
             one[key], other[key] = other[key], one[key]
     (folder / "scene.json").write_text(json.dumps(scene))
-    changed = open_scene_folder(folder)
-    warnings = checks_of(changed, [changed.cloud(i) for i in range(len(changed))], lambda _: None)["warnings"]
+    changed = open_scene(folder)
+    warnings = checks_of(changed)["warnings"]
     assert {w["about"] for w in warnings if "swapped" in w["text"]} == {"front", "rear"}
 
 

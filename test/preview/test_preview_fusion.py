@@ -15,10 +15,11 @@ from drives import Drive, make_drive
 from nucleus_bridge.cli.main import main
 from nucleus_bridge.convert import convert_bag
 from nucleus_bridge.errors import SceneError
+from nucleus_bridge.formats.content import SceneImage
+from nucleus_bridge.formats.interface import SceneReader
+from nucleus_bridge.formats.reading import open_scene
 from nucleus_bridge.model import Transform
 from nucleus_bridge.preview.edges import project
-from nucleus_bridge.preview.fusion import open_scene_folder
-from nucleus_bridge.preview.scene import Picture, SceneFolder
 from nucleus_bridge.testing.demo import DriveOptions
 from nucleus_bridge.testing.demo.cameras import cameras_of
 
@@ -40,30 +41,31 @@ def drive(tmp_path_factory: pytest.TempPathFactory) -> Drive:
 
 
 @pytest.fixture(scope="module")
-def scenes(drive: Drive) -> dict[str, SceneFolder]:
+def scenes(drive: Drive) -> dict[str, SceneReader]:
     folder = drive.bag.parent
     made = {name: convert_bag(drive.bag, drive.config, folder / name, format=name) for name in FORMATS}
-    return {name: open_scene_folder(report.scenes[0].folder) for name, report in made.items()}
+    return {name: open_scene(report.scenes[0].folder) for name, report in made.items()}
 
 
 @pytest.mark.parametrize("name", FORMATS[1:])
-def test_what_is_shown_is_what_the_nucleus_scene_shows(scenes: dict[str, SceneFolder], name: str) -> None:
+def test_what_is_shown_is_what_the_nucleus_scene_shows(scenes: dict[str, SceneReader], name: str) -> None:
     nucleus, fusion = scenes["nucleus"], scenes[name]
     assert (len(fusion), fusion.cameras) == (len(nucleus), nucleus.cameras)
     for index in range(len(nucleus)):
-        one, other = nucleus.cloud(index), fusion.cloud(index)
-        assert np.abs(one.xyz - other.xyz).max() < 1e-4
-        assert np.array_equal(one.intensity, other.intensity)
+        one, other = nucleus.frame(index), fusion.frame(index)
+        assert np.abs(one.points.xyz - other.points.xyz).max() < 1e-4
+        assert np.array_equal(one.points.intensity, other.points.intensity)
         assert np.abs(one.heading_xyzw - other.heading_xyzw).max() < 1e-6
         assert np.abs(one.position - other.position).max() < 1e-4
-        assert abs(one.stamp_ns - other.stamp_ns) <= 128
+        assert abs(one.timestamp_ns - other.timestamp_ns) <= 128
         assert other.gps is not None
-        assert [camera for camera, _ in fusion.pictures(index)] == [camera for camera, _ in nucleus.pictures(index)]
-        for camera, picture in fusion.pictures(index):
-            assert picture.path.parent.name == camera
+        assert [image.camera for image in other.images] == [image.camera for image in one.images]
+        for mine, other_image in zip(one.images, other.images, strict=True):
+            assert other_image.path.partition("/")[0] == other_image.camera
+            assert (mine.path, mine.camera_index) == (other_image.path, other_image.camera_index)
 
 
-def test_a_page_of_either_format_is_written(scenes: dict[str, SceneFolder], tmp_path: Path) -> None:
+def test_a_page_of_either_format_is_written(scenes: dict[str, SceneReader], tmp_path: Path) -> None:
     pages = {}
     for name, scene in scenes.items():
         path = tmp_path / f"{name}.html"
@@ -79,12 +81,11 @@ def test_a_page_of_either_format_is_written(scenes: dict[str, SceneFolder], tmp_
     assert pages["sensor_fusion_json"]["frames"][0]["images"]["left"]["params"]["camera_model"] == "omnidirectional"
 
 
-def seen_by(drive: Drive, scene: SceneFolder, camera: str) -> tuple[np.ndarray, np.ndarray, Picture]:
-    """Return a frame's points in a camera's frame, the pixels that the demo's own lens gives them, and the picture."""
-    picture = dict(scene.pictures(0))[camera]
-    heading, at = (
-        [picture.params[key][axis] for axis in axes] for key, axes in (("heading", "xyzw"), ("position", "xyz"))
-    )
+def seen_by(drive: Drive, scene: SceneReader, camera: str) -> tuple[np.ndarray, np.ndarray, SceneImage]:
+    """Return a frame's points in a camera's frame, the pixels that the demo's own lens gives them, and the image."""
+    frame = scene.frame(0)
+    image = next(image for image in frame.images if image.camera == camera)
+    heading, at = image.heading_xyzw, image.position
     x, y, z, w = heading
     turn = np.array(
         [
@@ -93,23 +94,23 @@ def seen_by(drive: Drive, scene: SceneFolder, camera: str) -> tuple[np.ndarray, 
             [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
         ]
     )
-    local = (scene.cloud(0).xyz - at) @ turn
+    local = (frame.points.xyz - at) @ turn
     lens = next(entry.lens for entry in cameras_of(OPTIONS) if entry.name == camera)
-    return local, lens.pixels(local[local[:, 2] > 0.05]), picture
+    return local, lens.pixels(local[local[:, 2] > 0.05]), image
 
 
-def test_an_omnidirectional_camera_is_projected_as_its_lens_does(drive: Drive, scenes: dict[str, SceneFolder]) -> None:
-    local, _, picture = seen_by(drive, scenes["sensor_fusion_json"], "left")
+def test_an_omnidirectional_camera_is_projected_as_its_lens_does(drive: Drive, scenes: dict[str, SceneReader]) -> None:
+    local, _, image = seen_by(drive, scenes["sensor_fusion_json"], "left")
     ahead = local[(local[:, 2] > 0.5) & (np.hypot(local[:, 0], local[:, 1]) < 1.5 * local[:, 2])]
     lens = next(entry.lens for entry in cameras_of(OPTIONS) if entry.name == "left")
     still = Transform(np.zeros(3), np.array([0.0, 0.0, 0.0, 1.0]))
-    found = project(local, still, picture)
+    found = project(local, still, image.model)
     assert len(found) == len(ahead) > 100
     assert np.abs(found - lens.pixels(ahead)).max() < 1e-6
 
 
 def test_the_page_draws_points_where_the_lens_has_them(
-    drive: Drive, scenes: dict[str, SceneFolder], tmp_path: Path
+    drive: Drive, scenes: dict[str, SceneReader], tmp_path: Path
 ) -> None:
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no browser here")
     chromium = os.environ.get("NUCLEUS_BRIDGE_CHROMIUM", "/usr/bin/chromium")
@@ -135,15 +136,15 @@ def test_the_page_draws_points_where_the_lens_has_them(
         assert np.quantile(nearest, 0.99) < 1.0
 
 
-def test_a_damaged_frame_is_named(scenes: dict[str, SceneFolder], tmp_path: Path) -> None:
+def test_a_damaged_frame_is_named(scenes: dict[str, SceneReader], tmp_path: Path) -> None:
     import shutil
 
     folder = Path(shutil.copytree(scenes["sensor_fusion_protobuf"].folder, tmp_path / "scene"))
     (folder / "frames/000001.pb").write_bytes(b"\x09")
     with pytest.raises(SceneError, match=r"000001\.pb"):
-        open_scene_folder(folder).cloud(1)
+        open_scene(folder).frame(1)
     folder = Path(shutil.copytree(scenes["sensor_fusion_json"].folder, tmp_path / "other"))
     frame: dict[str, Any] = {"points": [], "images": []}
     (folder / "frames/000001.json").write_text(json.dumps(frame).replace(" ", ""))
     with pytest.raises(SceneError, match=r"000001\.json: is no frame"):
-        open_scene_folder(folder).cloud(1)
+        open_scene(folder).frame(1)

@@ -10,7 +10,7 @@ import pytest
 
 from nucleus_bridge.convert import ConversionReport
 from nucleus_bridge.errors import SceneError
-from nucleus_bridge.preview.fusion import open_scene_folder
+from nucleus_bridge.formats.reading import open_scene
 from nucleus_bridge.preview.html_page import preview_page
 from nucleus_bridge.preview.received import received_page
 
@@ -24,7 +24,7 @@ def test_the_page_is_that_of_the_sealed_scene(converted: ConversionReport) -> No
         for item in frame.values():
             item["url"] = f"{BASE}/{item['url']}"
     page = received_page(payload, lambda url: (folder / url.removeprefix(f"{BASE}/")).read_bytes())
-    assert page.decode() == preview_page(open_scene_folder(folder), lambda _share: None)
+    assert page.decode() == preview_page(open_scene(folder), lambda _share: None)
 
 
 @pytest.mark.parametrize("url", ["s3://bucket/../file.json", "file.json", "s3://bucket/drives/top/a.json?sig=1", "/"])

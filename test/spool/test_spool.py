@@ -50,7 +50,8 @@ def spool(tmp_path: Path) -> Spool:
 def seal(spool: Spool, text: bytes, *, force: bool = False) -> tuple[OpenScene, Path | None]:
     scene = spool.open_scene(ID)
     record = scene.write("top/000000.json", [text[:1], text[1:]])
-    return scene, spool.seal(scene, manifest((record,), text.hex()), b"{}\n", replace_existing=force)
+    payload = scene.write("scene.json", [b"{}\n"])
+    return scene, spool.seal(scene, manifest((record, payload), text.hex()), replace_existing=force)
 
 
 def test_a_sealed_scene_has_its_files_and_a_manifest_that_names_them(spool: Spool) -> None:

@@ -8,7 +8,6 @@ Random work on a spool, by processes of which some are killed, is recorded on a 
 from __future__ import annotations
 
 import copy
-import hashlib
 import os
 import random
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from crashing_disk import Change, CrashingDisk, Killed
 from nucleus_bridge.config import SpoolConfig
 from nucleus_bridge.errors import SceneError, SceneExistsError
 from nucleus_bridge.spool import FileRecord, Manifest, OpenScene, Spool, durable, sync_scene_files
-from nucleus_bridge.spool.manifest import MANIFEST_NAME, SCENE_NAME
+from nucleus_bridge.spool.manifest import MANIFEST_NAME
 from nucleus_bridge.spool.quota import Quota, read_drops
 from nucleus_bridge.spool.state import REASON_NAME, SceneState, StateBook, content_digest
 
@@ -134,17 +133,17 @@ class Work:
         variant = self.chance.choice("xy")
         scene = self.spool.open_scene(name)
         files = [scene.write(f"top/{n:06d}.json", [variant.encode() * 20, b"-", b"points"]) for n in range(2)]
+        files.append(scene.write("scene.json", [f'{{"scene": "{variant}"}}\n'.encode()]))
         sealed = manifest(name, files, IDS.index(name))
-        payload = f'{{"scene": "{variant}"}}\n'.encode()
         now, aside = place_of(self.spool, name)
-        new = digest_of(sealed, payload)
+        new = digest_of(sealed)
         self._may_become(name, (new, aside))
         is_synced_beside = self.chance.random() < 0.5  # by another process, as a conversion does
         if is_synced_beside:
             sync_scene_files(scene.folder, [record.path for record in files])
         replaces = self.chance.random() < 0.8
         try:
-            self.spool.seal(scene, sealed, payload, replace_existing=replaces, files_are_synced=is_synced_beside)
+            self.spool.seal(scene, sealed, replace_existing=replaces, files_are_synced=is_synced_beside)
             self._is(name, (new, aside))
         except SceneExistsError:
             assert now != new
@@ -208,10 +207,9 @@ class Work:
         self._note()
 
 
-def digest_of(sealed: Manifest, payload: bytes) -> str:
+def digest_of(sealed: Manifest) -> str:
     """Name a content as its manifest will."""
-    record = FileRecord(SCENE_NAME, len(payload), hashlib.sha256(payload).hexdigest())
-    files = tuple(sorted((*sealed.files, record), key=lambda file: file.path))
+    files = tuple(sorted(sealed.files, key=lambda file: file.path))
     return content_digest(Manifest(**{**sealed.__dict__, "files": files}))
 
 

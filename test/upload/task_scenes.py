@@ -72,7 +72,7 @@ def seal_fusion_scene(
         files.append(scene.write(image, [JPEG + f"{number} {index} {salt}".encode()]))  # as a Nucleus scene has it
         files.append(scene.write(f"frames/{index:06d}.{suffix}", [frame]))
     manifest = manifest_of(name, f"sensor_fusion_{kind}", frames, salt, files)
-    spool.seal(scene, manifest, None, replace_existing=False)
+    spool.seal(scene, manifest, replace_existing=False)
     return name
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from nucleus_bridge.config import UploadConfig
-from nucleus_bridge.formats.nucleus import cloud_item, encode_payload, image_item, scene_payload
+from nucleus_bridge.formats.nucleus.payload import cloud_item, encode_payload, image_item, scene_payload
 from nucleus_bridge.spool import FileRecord, Manifest, Spool
 from nucleus_bridge.spool.state import StateBook, StateRecord
 from nucleus_bridge.testing.receiver import Receiver, SceneRules, resolvers_from_mappings
@@ -95,9 +95,9 @@ def seal_scene(
                 "front": image_item(f"{name}-front-{index:06d}", f"front/{index:06d}.jpg", CAMERA),
             }
         )
-    manifest = manifest_of(name, "nucleus", frames, salt, files)
     payload = scene_payload(name, payload_frames, {"vehicle": "v1"})
-    spool.seal(scene, manifest, encode_payload(payload), replace_existing=replace)
+    files.append(scene.write("scene.json", [encode_payload(payload)]))
+    spool.seal(scene, manifest_of(name, "nucleus", frames, salt, files), replace_existing=replace)
     return name
 
 

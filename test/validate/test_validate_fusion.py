@@ -17,7 +17,7 @@ from lidar_frame_messages import messages
 from nucleus_bridge.cli.main import main
 from nucleus_bridge.config import load_config
 from nucleus_bridge.convert import convert_bag
-from nucleus_bridge.formats.sensor_fusion_json import points_span, without_points
+from nucleus_bridge.formats.sensor_fusion.frame_json import points_span, without_points
 from nucleus_bridge.testing.demo import DriveOptions
 from nucleus_bridge.validate.scenes import validate_path
 

@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 from nucleus_bridge.config import UploadConfig
 from nucleus_bridge.errors import ConfigError
+from nucleus_bridge.formats.interface import UploadKind
 from nucleus_bridge.spool.state import StateBook
 from nucleus_bridge.upload.destination import Changed, Told
 from nucleus_bridge.upload.nucleus.client import KEY_VARIABLE, NucleusClient, endpoint_from
-from nucleus_bridge.upload.nucleus.holdings import FORMATS, DatasetHoldings
+from nucleus_bridge.upload.nucleus.holdings import DatasetHoldings
 from nucleus_bridge.upload.nucleus.submission import SceneSubmitter
 from nucleus_bridge.upload.pool import DaemonPool
 from nucleus_bridge.upload.retry import Retry
@@ -25,7 +26,7 @@ class DatasetDestination:
         ConfigError: The endpoint cannot be used.
     """
 
-    formats = FORMATS
+    kind: UploadKind = "dataset"
     remedy = "Nucleus does not take; make an annotation task of it with upload --task, or a Nucleus scene with export"
     key_variable = KEY_VARIABLE
     submits_from_record = True

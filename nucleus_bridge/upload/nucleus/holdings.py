@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from nucleus_bridge.errors import RejectedError
-from nucleus_bridge.formats.nucleus import NUCLEUS
+from nucleus_bridge.formats.interface import UploadKind
 from nucleus_bridge.spool.manifest import SCENE_NAME, FileRecord
 from nucleus_bridge.spool.state import SceneState, StateRecord
 from nucleus_bridge.upload.holdings import Difference
@@ -20,13 +20,11 @@ DIFFERENT_SCENE = "different scene"
 UNNOTED_SCENE = "unnoted scene"
 LOST_JOB = "lost job"
 
-FORMATS = frozenset({NUCLEUS})
-
 
 class DatasetHoldings:
     """The scenes of one dataset."""
 
-    formats = FORMATS
+    kind: UploadKind = "dataset"
 
     def __init__(self, client: NucleusClient, dataset_id: str) -> None:
         self.name = f"dataset {dataset_id}"

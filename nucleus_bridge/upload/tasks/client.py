@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from nucleus_bridge.config.task_template import CONTENT_KEY
 from nucleus_bridge.errors import RejectedError
-from nucleus_bridge.formats.sensor_fusion import FRAME_FOLDER
+from nucleus_bridge.formats.sensor_fusion.frame_file import FRAME_FOLDER
 from nucleus_bridge.spool.state import StateRecord
 from nucleus_bridge.upload.http import HttpChannel, check_endpoint, expect
 from nucleus_bridge.upload.retry import Retry

@@ -9,6 +9,7 @@ from typing import Any
 
 from nucleus_bridge.config import UploadConfig
 from nucleus_bridge.config.task_template import load_task_template
+from nucleus_bridge.formats.interface import UploadKind
 from nucleus_bridge.spool import Manifest, Spool
 from nucleus_bridge.spool.state import StateBook, content_digest
 from nucleus_bridge.upload.destination import Changed, Told
@@ -17,9 +18,9 @@ from nucleus_bridge.upload.retry import Retry
 from nucleus_bridge.upload.store.objects import ObjectStore
 from nucleus_bridge.upload.store.url import parse_store_url
 from nucleus_bridge.upload.tasks.client import KEY_VARIABLE, TASK_TYPE, TaskClient, endpoint_from
-from nucleus_bridge.upload.tasks.frames import TaskSender, frame_to_send, split_files
-from nucleus_bridge.upload.tasks.holdings import FORMATS, TaskHoldings
-from nucleus_bridge.upload.tasks.submission import ATTACHMENT_TYPES, TaskSubmitter
+from nucleus_bridge.upload.tasks.frames import TaskSender, frame_to_send, split_files, task_upload
+from nucleus_bridge.upload.tasks.holdings import TaskHoldings
+from nucleus_bridge.upload.tasks.submission import TaskSubmitter
 
 
 def planned_request(spool: Path, reference_id: str, settings: UploadConfig) -> tuple[str, dict[str, Any]]:
@@ -39,7 +40,9 @@ def planned_request(spool: Path, reference_id: str, settings: UploadConfig) -> t
         return store.item_urls([store.key(reference_id, path) for path in paths], base)
 
     frames = [frame_to_send(folder, manifest, record, urls)[0].path for record in split_files(manifest)[0]]
-    request = template.request(reference_id, urls(frames), ATTACHMENT_TYPES[manifest.format], content_digest(manifest))
+    request = template.request(
+        reference_id, urls(frames), task_upload(manifest.format).attachment_type, content_digest(manifest)
+    )
     return f"{endpoint_from(settings.task_endpoint)}/task/{TASK_TYPE}", request
 
 
@@ -50,7 +53,7 @@ class TaskDestination:
         ConfigError: The endpoint or the task template cannot be used.
     """
 
-    formats = FORMATS
+    kind: UploadKind = "annotation_task"
     remedy = "no task is made of; make a sensor-fusion scene of it with nucleus-bridge export, or upload without --task"
     key_variable = KEY_VARIABLE
     submits_from_record = False  # the frames were given the URLs of that time

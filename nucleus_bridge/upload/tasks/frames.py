@@ -16,7 +16,9 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from nucleus_bridge.errors import SceneError, StoreConflictError
-from nucleus_bridge.formats.sensor_fusion import FRAME_FOLDER, FRAME_SUFFIX, image_paths, with_image_urls
+from nucleus_bridge.formats import registry
+from nucleus_bridge.formats.interface import TaskUpload
+from nucleus_bridge.formats.sensor_fusion.frame_file import FRAME_FOLDER
 from nucleus_bridge.spool.failpoints import failpoint
 from nucleus_bridge.spool.manifest import FileRecord, Manifest
 from nucleus_bridge.upload.destination import FrameKeys, Told
@@ -38,14 +40,27 @@ def split_files(manifest: Manifest) -> tuple[list[FileRecord], list[FileRecord]]
     Raises:
         SceneError: It is none, or lacks a frame.
     """
-    suffix = FRAME_SUFFIX.get(manifest.format)
-    if suffix is None:
-        raise SceneError(f"{manifest.reference_id}: is a scene of format {manifest.format}, of which no task is made")
+    try:
+        upload = task_upload(manifest.format)
+    except SceneError as error:
+        raise SceneError(f"{manifest.reference_id}: {error}") from None
     frames = [record for record in manifest.files if record.path.startswith(FRAMES)]
-    expected = [f"{FRAMES}{number:06d}{suffix}" for number in range(manifest.frames)]
+    expected = [upload.frame_path(number) for number in range(manifest.frames)]
     if not frames or [record.path for record in frames] != expected:
-        raise SceneError(f"{manifest.reference_id}: must hold {manifest.frames} frames, {FRAMES}000000{suffix} first")
+        raise SceneError(f"{manifest.reference_id}: must hold {manifest.frames} frames, {upload.frame_path(0)} first")
     return frames, [record for record in manifest.files if not record.path.startswith(FRAMES)]
+
+
+def task_upload(scene_format: str) -> TaskUpload:
+    """Return what has to be known of a format to make tasks of its scenes.
+
+    Raises:
+        SceneError: No task is made of them.
+    """
+    upload = registry.of(scene_format).upload
+    if not isinstance(upload, TaskUpload):
+        raise SceneError(f"is a scene of format {scene_format}, of which no task is made")
+    return upload
 
 
 def frame_to_send(folder: Path, manifest: Manifest, record: FileRecord, urls: ItemUrls) -> tuple[FileRecord, bytes]:
@@ -61,10 +76,11 @@ def frame_to_send(folder: Path, manifest: Manifest, record: FileRecord, urls: It
         SceneError: The frame is not what was sealed, or names an image that is none of the scene's.
     """
     document = checked_content(folder / record.path, record)
+    upload = task_upload(manifest.format)
     try:
-        named = set(image_paths(document, manifest.format))
+        named = set(upload.image_paths(document))
         paths = [file.path for file in manifest.files if file.path in named]
-        content = with_image_urls(document, manifest.format, dict(zip(paths, urls(paths), strict=True)))
+        content = upload.with_image_urls(document, dict(zip(paths, urls(paths), strict=True)))
     except SceneError as error:
         raise SceneError(f"{folder / record.path}: {error}") from None
     digest = hashlib.sha256(content).hexdigest()

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from nucleus_bridge.formats.sensor_fusion import FRAME_SUFFIX
+from nucleus_bridge.formats.interface import UploadKind
 from nucleus_bridge.spool.manifest import FileRecord
 from nucleus_bridge.spool.state import SceneState, StateRecord
 from nucleus_bridge.upload.holdings import Difference
@@ -20,14 +20,13 @@ UNNOTED_TASK = "unnoted task"
 LOST_TASK = "lost task"
 ENDED_TASK = "ended task"
 
-FORMATS = frozenset(FRAME_SUFFIX)
 _ENDED = {"error": "ended in an error", "canceled": "was cancelled"}
 
 
 class TaskHoldings:
     """The tasks that one key may see."""
 
-    formats = FORMATS
+    kind: UploadKind = "annotation_task"
     name = "the service"
 
     def __init__(self, client: TaskClient) -> None:

@@ -12,17 +12,16 @@ from typing import Any
 from nucleus_bridge.config import UploadConfig
 from nucleus_bridge.config.task_template import TaskTemplate
 from nucleus_bridge.errors import ConfigError, RejectedError, UnavailableError
-from nucleus_bridge.formats.sensor_fusion import SENSOR_FUSION_JSON, SENSOR_FUSION_PROTOBUF
 from nucleus_bridge.spool.failpoints import failpoint
 from nucleus_bridge.spool.state import SceneState, StateBook, StateRecord
 from nucleus_bridge.upload.destination import Changed, FrameKeys
 from nucleus_bridge.upload.retry import TransientError
 from nucleus_bridge.upload.tasks.client import TaskClient, is_task_of, said_of_task
+from nucleus_bridge.upload.tasks.frames import task_upload
 
 DOUBTFUL_SCENES = 3
 _LATE_LOOKS = 5
 _TAKEN, _NO_ROUTE = 409, (404, 405)
-ATTACHMENT_TYPES = {SENSOR_FUSION_JSON: "json", SENSOR_FUSION_PROTOBUF: "protobuf"}
 
 
 @dataclass
@@ -130,7 +129,7 @@ class TaskSubmitter:
     def _make(self, pending: _Pending) -> None:
         record = pending.record
         request = self._template.request(
-            record.reference_id, self._urls(pending.frames), ATTACHMENT_TYPES[record.format], record.content
+            record.reference_id, self._urls(pending.frames), task_upload(record.format).attachment_type, record.content
         )
         try:
             task_id = self._client.create(request)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nucleus_bridge.formats.point_fields import check_intensities, coordinate_bounds, device_bounds, time_bounds
 from nucleus_bridge.formats.point_json import check_shapes
-from nucleus_bridge.formats.protobuf_wire import FIXED32, FIXED64, LENGTH_DELIMITED, VARINT, tag, varint
+from nucleus_bridge.formats.sensor_fusion.protobuf_wire import FIXED32, FIXED64, LENGTH_DELIMITED, VARINT, tag, varint
 
 FRAME_POINTS = 4
 """Number of the field of LidarFrame that holds the points."""

@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rules of an image: its camera_params, both copies of them, and the first bytes of its file."""
+"""The rules of an image: what is said of its camera, and the first bytes of its file."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from nucleus_bridge.decode.image_header import FileHeader, read_file_header
 from nucleus_bridge.errors import ImageError, SceneError
-from nucleus_bridge.validate.files import SceneFolder
-from nucleus_bridge.validate.items import Item
-from nucleus_bridge.validate.json import finite, integer
-from nucleus_bridge.validate.manifest import count
-from nucleus_bridge.validate.pose import check_heading, check_position
-from nucleus_bridge.validate.report import Findings, Place, shown
+from nucleus_bridge.formats.rules.findings import Findings, Place, shown
+from nucleus_bridge.formats.rules.folder import SceneFolder
+from nucleus_bridge.formats.rules.frames import check_heading, check_position
+from nucleus_bridge.formats.strict_json import count, finite
+from nucleus_bridge.image_header import FileHeader, read_file_header
 
 CAMERA_RULES = {
     "camera-params-required": "every image has metadata.camera_params with position, heading, fx, fy, cx and cy",
@@ -25,34 +23,10 @@ CAMERA_RULES = {
     "image-size": "width and height, where given, are those of the image file",
 }
 
-_REQUIRED = ("position", "heading", "fx", "fy", "cx", "cy")
-_COPIED_UNLESS_ZERO = ("k1", "k2", "k3", "k4", "p1", "p2", "camera_model")
-NUCLEUS_COEFFICIENTS = {
-    "brown_conrady": frozenset({"k1", "k2", "k3", "p1", "p2"}),
-    "fisheye": frozenset({"k1", "k2", "k3", "k4"}),
-}
-FUSION_COEFFICIENTS = {**NUCLEUS_COEFFICIENTS, "omnidirectional": frozenset({"k1", "k2", "k3", "p1", "p2", "xi"})}
-"""Coefficients by the camera models that a format knows."""
+REQUIRED = ("position", "heading", "fx", "fy", "cx", "cy")
 _ALL_COEFFICIENTS = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2", "lx", "ly", "xi")
 _OPTIONAL = ("skew", "scale_factor", "timestamp", "priority", "camera_index", "camera_model", *_ALL_COEFFICIENTS)
 _SUFFIX_OF_KIND = {"jpeg": ".jpg", "png": ".png"}
-
-
-def check_cameras(items: Sequence[Item], folder: SceneFolder, findings: Findings) -> None:
-    """Check every image of a scene."""
-    last_stamps: dict[str, int] = {}
-    for item in items:
-        if item.kind != "image":
-            continue
-        metadata = item.record.get("metadata")
-        params = metadata.get("camera_params") if isinstance(metadata, dict) else None
-        text = f"metadata.camera_params is {shown(params)}, expected an object"
-        findings.expect("camera-params-required", item.place, holds=isinstance(params, dict), text=text)
-        if isinstance(params, dict):
-            check_params(params, item.place, findings, NUCLEUS_COEFFICIENTS)
-            _check_copy(item, params, findings)
-            check_stamp(item.sensor, params.get("timestamp"), item.place, last_stamps, findings)
-        _check_file(item, folder, findings)
 
 
 def check_params(
@@ -66,10 +40,10 @@ def check_params(
         findings: Where the outcome goes.
         models: The camera models that the format knows, with their coefficients.
     """
-    missing = [key for key in _REQUIRED if params.get(key) is None]
+    missing = [key for key in REQUIRED if params.get(key) is None]
     text = f"camera_params have no {', '.join(missing)}"
     findings.expect("camera-params-required", place, holds=not missing, text=text)
-    unknown = sorted(set(params) - {*_REQUIRED, *_OPTIONAL})
+    unknown = sorted(set(params) - {*REQUIRED, *_OPTIONAL})
     text = f"camera_params have the unknown key {shown(unknown[0])}" if unknown else ""
     findings.expect("camera-params-keys", place, holds=not unknown, text=text)
     if "position" not in missing:
@@ -102,31 +76,6 @@ def _expected_value(key: str, value: object, model: str, models: Mapping[str, fr
     return ""
 
 
-def _check_copy(item: Item, params: Mapping[str, object], findings: Findings) -> None:
-    copy = item.record.get("camera_params")
-    if not isinstance(copy, dict):
-        findings.fail("camera-params-copies-agree", item.place, f"the item's camera_params are {shown(copy)}")
-        return
-    wanted = {key: params[key] for key in _REQUIRED if key in params}
-    wanted.update({key: params[key] for key in _COPIED_UNLESS_ZERO if params.get(key)})
-    differing = [key for key in sorted({*wanted, *copy}) if not _same(wanted.get(key), copy.get(key))]
-    text = f"camera_params and metadata.camera_params differ in {', '.join(map(shown, differing[:5]))}"
-    findings.expect("camera-params-copies-agree", item.place, holds=not differing, text=text)
-
-
-def _same(first: object, second: object) -> bool:
-    if isinstance(first, dict) and isinstance(second, dict):
-        return first.keys() == second.keys() and all(_is_same_scalar(first[key], second[key]) for key in first)
-    return _is_same_scalar(first, second)
-
-
-def _is_same_scalar(first: object, second: object) -> bool:
-    if isinstance(first, str):
-        return first == second
-    number = finite(first)
-    return number is not None and number == finite(second)
-
-
 def check_stamp(camera: str, value: object, place: Place, last_stamps: dict[str, int], findings: Findings) -> None:
     """Check an image's stamp, and that it is later than the camera's last one in ``last_stamps``."""
     stamp_ns = count(value)
@@ -138,18 +87,6 @@ def check_stamp(camera: str, value: object, place: Place, last_stamps: dict[str,
     text = f"the image is of {stamp_ns} ns, the camera's image before it of {before_ns} ns"
     findings.expect("camera-timestamps", place, holds=stamp_ns > before_ns, text=text)
     last_stamps[camera] = stamp_ns
-
-
-def _check_file(item: Item, folder: SceneFolder, findings: Findings) -> None:
-    if item.url is None or item.url not in folder.files:
-        return
-    header = check_image(item.file_place, folder, findings)
-    if header is None:
-        return
-    for key, pixels in (("width", header.width), ("height", header.height)):
-        if key in item.record:
-            text = f"{key} is {shown(item.record[key])}, the file has {pixels}"
-            findings.expect("image-size", item.file_place, holds=integer(item.record[key]) == pixels, text=text)
 
 
 def check_image(place: Place, folder: SceneFolder, findings: Findings) -> FileHeader | None:

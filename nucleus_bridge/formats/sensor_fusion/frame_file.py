@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A sensor-fusion frame file of either format, read so that every fault of it can be named."""
+"""Sensor-fusion frame files: their names, and a file of either kind read so that every fault of it can be named."""
 
 from __future__ import annotations
 
@@ -9,10 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nucleus_bridge.formats.lidar_frame import read_lidar_frame
-from nucleus_bridge.formats.sensor_fusion import SENSOR_FUSION_JSON
-from nucleus_bridge.validate.json import Document
-from nucleus_bridge.validate.points import KEYS, PointFault, Points, read_cloud
+from nucleus_bridge.formats.point_reading import KEYS, PointFault, PointTable, read_cloud
+from nucleus_bridge.formats.sensor_fusion.lidar_frame import read_lidar_frame
+from nucleus_bridge.formats.strict_json import Document
+
+FRAME_FOLDER = "frames"
+COEFFICIENTS = {
+    "brown_conrady": ("k1", "k2", "k3", "p1", "p2"),
+    "fisheye": ("k1", "k2", "k3", "k4"),
+    "omnidirectional": ("k1", "k2", "k3", "p1", "p2", "xi"),
+}
+"""Distortion coefficients by camera model, in the order in which JSON has them."""
 
 _DOUBLE_STEP_NS = 256
 """At the present time neighbouring 64-bit floats are so far apart."""
@@ -21,7 +28,7 @@ _ORDER = "point-keys-and-order"
 
 
 @dataclass(frozen=True, eq=False)
-class FusionFrame:
+class FrameFile:
     """What a frame file says.
 
     Attributes:
@@ -31,7 +38,7 @@ class FusionFrame:
     """
 
     document: Document
-    points: Points
+    points: PointTable
     step_ns: int
 
     @property
@@ -40,23 +47,30 @@ class FusionFrame:
         return self.document.value if isinstance(self.document.value, dict) else {}
 
 
-def read_fusion_frame(data: bytes, scene_format: str) -> FusionFrame:
-    """Read a frame file.
+def read_json_frame(data: bytes) -> FrameFile:
+    """Read a Frame object.
 
     Raises:
-        SceneError: It is not of the format.
+        SceneError: It is no JSON.
     """
-    if scene_format == SENSOR_FUSION_JSON:
-        document, points = read_cloud(data)
-        return FusionFrame(document, points, 1)
+    document, points = read_cloud(data)
+    return FrameFile(document, points, 1)
+
+
+def read_protobuf_frame(data: bytes) -> FrameFile:
+    """Read a LidarFrame message.
+
+    Raises:
+        SceneError: It is none.
+    """
     record, runs = read_lidar_frame(data)
     for moment in (record, *record["images"]):
         if "timestamp" in moment and float(moment["timestamp"]).is_integer():
             moment["timestamp"] = int(moment["timestamp"])
-    return FusionFrame(Document({**record, "points": []}), _joined(runs), _DOUBLE_STEP_NS)
+    return FrameFile(Document({**record, "points": []}), _joined(runs), _DOUBLE_STEP_NS)
 
 
-def _joined(runs: list[dict[str, NDArray[np.float64]]]) -> Points:
+def _joined(runs: list[dict[str, NDArray[np.float64]]]) -> PointTable:
     """Put runs of points together; those that have other keys than the first are a fault and left out."""
     keys = tuple(key for key in KEYS if runs and key in runs[0]) or KEYS[:3]
     counts = [len(run["x"]) for run in runs]
@@ -71,4 +85,4 @@ def _joined(runs: list[dict[str, NDArray[np.float64]]]) -> Points:
     empty: list[NDArray[np.float64]] = [np.empty(0)]
     columns = {key: np.concatenate([runs[number][key] for number in good] or empty) for key in keys}
     numbers = [np.arange(starts[number], starts[number + 1]) for number in good]
-    return Points(int(starts[-1]), np.concatenate(numbers or [np.empty(0, np.int64)]), columns, faults)
+    return PointTable(int(starts[-1]), np.concatenate(numbers or [np.empty(0, np.int64)]), columns, faults)

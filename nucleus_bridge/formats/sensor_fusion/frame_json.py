@@ -8,31 +8,47 @@ from collections.abc import Callable
 from typing import Any
 
 from nucleus_bridge.errors import SceneError
-from nucleus_bridge.formats.nucleus import gps_pose, quaternion, vector
-from nucleus_bridge.formats.point_json import Buffer
-from nucleus_bridge.formats.sensor_fusion_frame import COEFFICIENTS, CameraImage, RadarPoint, SensorFusionFrame
+from nucleus_bridge.formats.content import Buffer, SceneFrame, SceneImage
+from nucleus_bridge.formats.rounding import gps_pose, quaternion, vector
+from nucleus_bridge.formats.sensor_fusion.frame_file import COEFFICIENTS
+from nucleus_bridge.formats.sensor_fusion.radar import RadarPoint, radar_points
 
 _POINTS = b'"points":['
 
 
-def encode_frame(frame: SensorFusionFrame, points_json: Buffer) -> tuple[Buffer, ...]:
+def encode_frame(frame: SceneFrame, points_json: Buffer) -> tuple[Buffer, ...]:
     """Put a frame and the text of its points, as ``encode_points`` writes them, together to a Frame object.
 
     Returns:
         The document's bytes in pieces, ready for ``writelines``; the points are not copied.
     """
-    before: dict[str, Any] = {
-        "device_position": vector(frame.device_position),
-        "device_heading": quaternion(frame.device_heading_xyzw),
+    before, behind = _before_points(frame), _behind_points(frame)
+    return _text(before)[:-1] + b',"points":', points_json, b"," + _text(behind)[1:]
+
+
+def record_of(frame: SceneFrame) -> dict[str, Any]:
+    """Return a Frame object without its points."""
+    return {**_before_points(frame), **_behind_points(frame)}
+
+
+def _before_points(frame: SceneFrame) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "device_position": vector(frame.position),
+        "device_heading": quaternion(frame.heading_xyzw),
     }
     if frame.gps is not None:
-        before["device_gps_pose"] = gps_pose(frame.gps)
-    behind: dict[str, Any] = {}
-    if frame.radar_points is not None:
-        behind["radar_points"] = [_radar_point(point) for point in frame.radar_points]
-    behind["images"] = [_camera_image(image) for image in frame.images]
-    behind["timestamp"] = frame.timestamp_ns
-    return _text(before)[:-1] + b',"points":', points_json, b"," + _text(behind)[1:]
+        record["device_gps_pose"] = gps_pose(frame.gps)
+    return record
+
+
+def _behind_points(frame: SceneFrame) -> dict[str, Any]:
+    record: dict[str, Any] = {}
+    radar = radar_points(frame)
+    if radar is not None:
+        record["radar_points"] = [_radar_point(point) for point in radar]
+    record["images"] = [_camera_image(image) for image in frame.images]
+    record["timestamp"] = frame.timestamp_ns
+    return record
 
 
 def _text(record: dict[str, Any]) -> bytes:
@@ -48,9 +64,9 @@ def _radar_point(point: RadarPoint) -> dict[str, Any]:
     return record
 
 
-def _camera_image(image: CameraImage) -> dict[str, Any]:
+def _camera_image(image: SceneImage) -> dict[str, Any]:
     model = image.model
-    record: dict[str, Any] = {"timestamp": image.stamp_ns, "image_url": image.image_url}
+    record: dict[str, Any] = {"timestamp": image.stamp_ns, "image_url": image.path}
     if model.scale_factor != 1.0:
         record["scale_factor"] = model.scale_factor
     record |= {"position": vector(image.position), "heading": quaternion(image.heading_xyzw)}

@@ -7,64 +7,25 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nucleus_bridge.model import CameraModel, FloatArray, GpsPose, Transform
+from nucleus_bridge.formats.content import SceneImage
+from nucleus_bridge.formats.rounding import quaternion, vector
 
-NUCLEUS = "nucleus"
-"""The manifest's ``format`` of scenes for Nucleus."""
-
-POSITION_DECIMALS = 6
-QUATERNION_DECIMALS = 9
-GPS_DECIMALS = 9
-BEARING_DECIMALS = 6
+COEFFICIENTS = {
+    "brown_conrady": frozenset({"k1", "k2", "k3", "p1", "p2"}),
+    "fisheye": frozenset({"k1", "k2", "k3", "k4"}),
+}
+"""Distortion coefficients by the camera models that Nucleus knows."""
 
 _NORMALISED_ALWAYS = ("position", "heading", "fx", "fy", "cx", "cy")
 _NORMALISED_NONZERO = ("k1", "k2", "k3", "k4", "p1", "p2", "camera_model")
 
 
-def vector(xyz: FloatArray) -> dict[str, float]:
-    """Return a Vector3, rounded to a micrometre."""
-    return {axis: _round(value, POSITION_DECIMALS) for axis, value in zip("xyz", xyz, strict=True)}
-
-
-def quaternion(xyzw: FloatArray) -> dict[str, float]:
-    """Return a Hamilton quaternion of unit length."""
-    return {axis: _round(value, QUATERNION_DECIMALS) for axis, value in zip("xyzw", xyzw, strict=True)}
-
-
-def gps_pose(gps: GpsPose) -> dict[str, float]:
-    """Return a GPSPose, rounded to a tenth of a millimetre and a millionth of a degree."""
-    return {
-        "lat": _round(gps.latitude, GPS_DECIMALS),
-        "lon": _round(gps.longitude, GPS_DECIMALS),
-        "bearing": _round(gps.bearing, BEARING_DECIMALS),
-    }
-
-
-def _round(value: float, decimals: int) -> float:
-    return round(float(value), decimals) + 0.0  # + 0.0 turns -0.0 into 0.0
-
-
-def camera_params(
-    model: CameraModel,
-    world_from_camera: Transform,
-    offset: Sequence[float],
-    stamp_ns: int,
-    camera_index: int,
-    priority: int = 0,
-) -> dict[str, Any]:
-    """Describe an image's camera the way annotation frames do, without the image's URL.
-
-    Args:
-        model: Intrinsics; ``brown_conrady`` or ``fisheye``.
-        world_from_camera: Pose of the optical frame at the image's stamp.
-        offset: Subtracted from the position, metres.
-        stamp_ns: The image's stamp.
-        camera_index: The camera's place in ``camera_names``.
-        priority: Which camera takes precedence; 0 is not written.
-    """
+def camera_params(image: SceneImage) -> dict[str, Any]:
+    """Describe an image's camera the way annotation frames do, without the image's URL."""
+    model = image.model
     params: dict[str, Any] = {
-        "position": vector(world_from_camera.translation - offset),
-        "heading": quaternion(world_from_camera.rotation_xyzw),
+        "position": vector(image.position),
+        "heading": quaternion(image.heading_xyzw),
         "fx": model.fx,
         "fy": model.fy,
         "cx": model.cx,
@@ -72,13 +33,13 @@ def camera_params(
         "skew": model.skew,
         **model.distortion,
         "camera_model": model.model,
-        "timestamp": stamp_ns,
-        "camera_index": camera_index,
+        "timestamp": image.stamp_ns,
+        "camera_index": image.camera_index,
     }
     if model.scale_factor != 1.0:
         params["scale_factor"] = model.scale_factor
-    if priority:
-        params["priority"] = priority
+    if image.priority:
+        params["priority"] = image.priority
     return params
 
 
@@ -124,3 +85,18 @@ def encode_payload(payload: Mapping[str, Any]) -> bytes:
         ValueError: A number is not finite.
     """
     return (json.dumps(payload, allow_nan=False, separators=(",", ":")) + "\n").encode("ascii")
+
+
+def cloud_path(cloud_sensor: str, number: int) -> str:
+    """Name a cloud's file."""
+    return f"{cloud_sensor}/{number:06d}.json"
+
+
+def items_of(frame: SceneFrame, reference_id: str, cloud_sensor: str) -> dict[str, dict[str, Any]]:
+    """Return a frame's items by sensor."""
+    cloud_id = f"{reference_id}-{cloud_sensor}-{frame.number:06d}"
+    items = {cloud_sensor: cloud_item(cloud_id, cloud_path(cloud_sensor, frame.number))}
+    for image in frame.images:
+        item_id = f"{reference_id}-{image.camera}-{frame.number:06d}"
+        items[image.camera] = image_item(item_id, image.path, camera_params(image))
+    return items

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-_LONGEST_NAME = 200
+from nucleus_bridge.text import printable
+
 _LONGEST_VALUE = 60
 
 
@@ -41,20 +41,6 @@ class RuleResult:
     def ok(self) -> bool:
         """Whether the rule holds wherever it was checked."""
         return not self.failures
-
-
-@dataclass(frozen=True)
-class SceneReport:
-    """All rules of one scene, in the order in which they are documented."""
-
-    path: Path
-    reference_id: str
-    rules: tuple[RuleResult, ...]
-
-    @property
-    def ok(self) -> bool:
-        """Whether every rule holds."""
-        return all(rule.ok for rule in self.rules)
 
 
 @dataclass(frozen=True)
@@ -101,20 +87,6 @@ class Findings:
             RuleResult(rule, description, self._checked[rule], tuple(self._failures[rule]))
             for rule, description in self._rules.items()
         )
-
-
-def printable(text: str, longest: int = _LONGEST_NAME) -> str:
-    """Return foreign text so that it can go to any terminal: escaped and cut to a reasonable length."""
-    if len(text) > longest:
-        text = text[:longest] + "..."
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text
-    )
-
-
-def printable_lines(text: str) -> str:
-    """Return foreign text of several lines so that it can go to any terminal: escaped, each line as a whole."""
-    return "\n".join(printable(line, len(line)) for line in text.split("\n"))
 
 
 def shown(value: object) -> str:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rules of point cloud files: keys, ranges, poses and stamps, each alone and one after another."""
+"""The rules of frames: points, poses and stamps, each alone and one after another."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -10,14 +11,16 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from nucleus_bridge.errors import SceneError
-from nucleus_bridge.validate.files import SceneFolder
-from nucleus_bridge.validate.items import Item
-from nucleus_bridge.validate.json import check_document, components, integer
-from nucleus_bridge.validate.points import POINT_RULES, Points, read_cloud
-from nucleus_bridge.validate.pose import COORDINATE_LIMIT_M, check_heading, check_position
-from nucleus_bridge.validate.report import Findings, Place, shown
+from nucleus_bridge.formats.point_reading import POINT_RULES, PointTable
+from nucleus_bridge.formats.rules.findings import Findings, Place, shown
+from nucleus_bridge.formats.strict_json import components, integer
 
+POSE_RULES = {
+    "position-keys": "every position has numbers x, y and z and nothing else",
+    "heading-keys": "every heading has numbers x, y, z and w and nothing else",
+    "unit-quaternions": "every heading has length one",
+    "coordinate-range": "every coordinate is below 100,000 m, where 32-bit floats still resolve a centimetre",
+}
 CLOUD_RULES = {
     "cloud-readable": "every point cloud file is a JSON object with a list of points",
     "cloud-keys": "a cloud has points, device_position, device_heading, device_gps_pose if known, timestamp, in order",
@@ -30,7 +33,9 @@ CLOUD_RULES = {
     "world-offset": "the first frame's device is where world_offset puts the origin",
 }
 
-_KEYS = ("points", "device_position", "device_heading", "device_gps_pose", "timestamp")
+COORDINATE_LIMIT_M = 1e5
+
+_LENGTH_TOLERANCE = 1e-6
 _GPS_RANGES = {"lat": (-90.0, 90.0), "lon": (-180.0, 180.0), "bearing": (0.0, 360.0)}
 _MINUTE_NS = 60_000_000_000
 _ORIGIN_TOLERANCE_M = 1e-5
@@ -44,25 +49,6 @@ class Cloud:
     points: int
     timestamp_ns: int | None
     device_position: Sequence[float] | None
-
-
-def check_clouds(
-    items: Sequence[Item], folder: SceneFolder, manifest: Mapping[str, object], findings: Findings
-) -> int | None:
-    """Check every point cloud of a scene; returns their number of points, None when one cannot be read."""
-    total: int | None = 0
-    clouds: list[Cloud] = []
-    seen: set[str] = set()
-    for item in items:
-        if item.kind != "pointcloud" or item.url is None or item.url in seen:
-            continue
-        seen.add(item.url)
-        cloud = _check_cloud(folder, item.file_place, findings) if item.url in folder.files else None
-        total = None if cloud is None or total is None else total + cloud.points
-        if cloud is not None:
-            clouds.append(cloud)
-    check_sequence(clouds, items[-1].frame if items else 0, manifest, findings)
-    return total
 
 
 def check_sequence(
@@ -86,38 +72,8 @@ def check_sequence(
             _check_stamp(cloud, "last_stamp_ns", manifest, findings, step_ns)
 
 
-def _check_cloud(folder: SceneFolder, place: Place, findings: Findings) -> Cloud | None:
-    try:
-        document, points = read_cloud(folder.read(place.file))
-    except SceneError as error:
-        findings.fail("cloud-readable", place, str(error))
-        return None
-    check_document(document, place, findings)
-    record = document.value if isinstance(document.value, dict) else {}
-    holds = isinstance(record.get("points"), list)
-    text = "is not a JSON object with a list of points"
-    if not findings.expect("cloud-readable", place, holds=holds, text=text):
-        return None
-    _check_keys(record, place, findings)
-    timestamp_ns = integer(record.get("timestamp"))
-    check_points(points, timestamp_ns, place, findings)
-    check_heading("device_heading", record.get("device_heading"), place, findings)
-    position = check_position("device_position", record.get("device_position"), place, findings)
-    if "device_gps_pose" in record:
-        check_gps(record["device_gps_pose"], place, findings)
-    text = f"timestamp is {shown(record.get('timestamp'))}, expected integer nanoseconds"
-    findings.expect("timestamps", place, holds=timestamp_ns is not None, text=text)
-    return Cloud(place, points.total, timestamp_ns, position)
-
-
-def _check_keys(record: Mapping[str, object], place: Place, findings: Findings) -> None:
-    expected = [key for key in _KEYS if key != "device_gps_pose" or key in record]
-    text = f"the keys are {', '.join(map(shown, list(record)[:8]))}, expected {', '.join(expected)}"
-    findings.expect("cloud-keys", place, holds=list(record) == expected, text=text)
-
-
 def check_points(
-    points: Points,
+    points: PointTable,
     timestamp_ns: int | None,
     place: Place,
     findings: Findings,
@@ -142,7 +98,7 @@ def check_points(
 
 
 def _check_column(
-    rule: str, points: Points, key: str, bad: NDArray[np.bool_], place: Place, findings: Findings
+    rule: str, points: PointTable, key: str, bad: NDArray[np.bool_], place: Place, findings: Findings
 ) -> None:
     rows = np.flatnonzero(bad)
     text = ""
@@ -192,3 +148,28 @@ def _check_origin(cloud: Cloud, manifest: Mapping[str, object], findings: Findin
         holds = all(abs(number) <= _ORIGIN_TOLERANCE_M for number in position)
         text = f"device_position is ({', '.join(f'{number:g}' for number in position)}) m, expected the origin"
         findings.expect("world-offset", cloud.place, holds=holds, text=text)
+
+
+def check_position(name: str, value: object, place: Place, findings: Findings) -> list[float] | None:
+    """Check a position, metres; returns x, y and z if they are numbers."""
+    xyz = components(value, "xyz")
+    text = f"{name} is {shown(value)} without exactly the numbers x, y and z"
+    findings.expect("position-keys", place, holds=xyz is not None, text=text)
+    if xyz is None:
+        return None
+    holds = all(abs(number) < COORDINATE_LIMIT_M for number in xyz)
+    text = f"{name} is ({', '.join(f'{number:g}' for number in xyz)}) m"
+    findings.expect("coordinate-range", place, holds=holds, text=text)
+    return xyz
+
+
+def check_heading(name: str, value: object, place: Place, findings: Findings) -> None:
+    """Check a heading: a Hamilton quaternion of unit length."""
+    xyzw = components(value, "xyzw")
+    text = f"{name} is {shown(value)} without exactly the numbers x, y, z and w"
+    findings.expect("heading-keys", place, holds=xyzw is not None, text=text)
+    if xyzw is None:
+        return
+    length = math.hypot(*xyzw)
+    text = f"{name} has length {length:.9g}"
+    findings.expect("unit-quaternions", place, holds=abs(length - 1.0) <= _LENGTH_TOLERANCE, text=text)

@@ -4,18 +4,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from nucleus_bridge.errors import SceneError, TextError
 from nucleus_bridge.strict_text import parse_json
-from nucleus_bridge.validate.files import SceneFolder
-from nucleus_bridge.validate.report import Findings, Place, printable
 
-JSON_RULES = {
-    "json-unambiguous": "no JSON object has a key twice",
-    "no-nan": "every number is finite and fits a 64-bit float",
-}
+_T = TypeVar("_T")
 
 _LONGEST_INTEGER = 308  # characters; every integer of at most so many fits a float
 
@@ -71,29 +67,6 @@ def parse(data: bytes) -> Document:
     return document
 
 
-def check_document(document: Document, place: Place, findings: Findings) -> None:
-    """Check what :func:`parse` noticed."""
-    for rule, texts, what in (
-        ("json-unambiguous", document.duplicate_keys, "key twice in one object"),
-        ("no-nan", document.not_finite, "not a finite number"),
-    ):
-        named = ", ".join(printable(text, 40) for text in texts[:3])
-        findings.expect(rule, place, holds=not texts, text=f"{what}: {named}{' ...' if len(texts) > 3 else ''}")
-
-
-def read_object(folder: SceneFolder, rule: str, place: Place, findings: Findings) -> dict[str, object] | None:
-    """Read a file that must be a JSON object; None, and a failure of ``rule``, when it is none."""
-    try:
-        document = parse(folder.read(place.file))
-    except SceneError as error:
-        findings.fail(rule, place, str(error))
-        return None
-    check_document(document, place, findings)
-    record = document.value if isinstance(document.value, dict) else None
-    findings.expect(rule, place, holds=record is not None, text="is not a JSON object")
-    return record
-
-
 def finite(value: object) -> float | None:
     """Return a JSON number as float, None for anything else; true and false are no numbers."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -118,3 +91,18 @@ def components(value: object, keys: Sequence[str]) -> list[float] | None:
         return None
     numbers = [number for number in (finite(value[key]) for key in keys) if number is not None]
     return numbers if len(numbers) == len(keys) else None
+
+
+def table(value: object, entry: Callable[[object], _T | None]) -> dict[str, _T] | None:
+    """Return an object whose values all pass ``entry``, None for anything else."""
+    if not isinstance(value, dict):
+        return None
+    entries = {key: entry(item) for key, item in value.items()}
+    found = {key: item for key, item in entries.items() if item is not None}
+    return found if len(found) == len(entries) else None
+
+
+def count(value: object) -> int | None:
+    """Return an integer that is not negative, None for anything else."""
+    number = integer(value)
+    return number if number is not None and number >= 0 else None

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nucleus_bridge.errors import SceneError
-from nucleus_bridge.formats.point_protobuf import FRAME_POINTS, NUMBERS
-from nucleus_bridge.formats.protobuf_wire import (
+from nucleus_bridge.formats.content import Track
+from nucleus_bridge.formats.interface import Place
+from nucleus_bridge.formats.reading import below
+from nucleus_bridge.formats.sensor_fusion.frame_protobuf import INTRINSICS, frame_fields
+from nucleus_bridge.formats.sensor_fusion.point_protobuf import FRAME_POINTS, NUMBERS
+from nucleus_bridge.formats.sensor_fusion.protobuf_wire import (
     FIXED32,
     FIXED64,
     LENGTH_DELIMITED,
@@ -22,11 +27,11 @@ from nucleus_bridge.formats.protobuf_wire import (
     fields,
     read_varint,
 )
-from nucleus_bridge.formats.sensor_fusion_protobuf import INTRINSICS, frame_fields
 
 Record = dict[str, Any]
 Columns = dict[str, NDArray[np.float64]]
 
+_BEGINNING_BYTES = 2048
 _FLOAT, _DOUBLE, _INT32, _TEXT, _BYTES = "float", "double", "int32", "text", "bytes"
 _WIRE_TYPES = {
     _FLOAT: FIXED32,
@@ -103,6 +108,34 @@ def read_lidar_frame(document: bytes) -> tuple[Record, list[Columns]]:
     frame = _record(document, others, _FRAME, "the frame")
     frame["images"] = [_with_model(image) for image in frame["images"]]
     return frame, runs
+
+
+def protobuf_track(folder: Place, paths: Iterable[str]) -> Track:
+    """Read where the device was from the beginnings of frame files, which say so before the points.
+
+    Raises:
+        OSError: A file cannot be read.
+    """
+    positions, fixes = [], []
+    for path in paths:
+        with below(folder, path).open("rb") as file:
+            said = _beginning(file.read(_BEGINNING_BYTES))
+        if (position := said.get("device_position")) is not None:
+            positions.append((position["x"], position["y"], position["z"]))
+        if (fix := said.get("device_gps_pose")) is not None:
+            fixes.append((fix["lat"], fix["lon"]))
+    return Track(tuple(positions), tuple(fixes))
+
+
+def _beginning(document: bytes) -> Record:
+    """Return what a frame says before its points."""
+    found = []
+    with suppress(SceneError):  # the first point or image may be cut off
+        for field in fields(document):
+            if field.number == FRAME_POINTS:
+                break
+            found.append(field)
+    return _record(document, [field for field in found if field.number in _FRAME.fields], _FRAME, "the frame")
 
 
 def _record(document: bytes, found: list[WireField], message: _Message, what: str) -> Record:
@@ -202,12 +235,13 @@ def _layout(
 
 
 def _columns(rows: NDArray[np.uint8], places: Mapping[str, tuple[int, str]]) -> Columns:
-    columns = {
-        key: np.ascontiguousarray(rows[:, offset : offset + np.dtype(kind).itemsize])
-        .view(kind)[:, 0]
-        .astype(np.float64)
-        for key, (offset, kind) in places.items()
-    }
+    with np.errstate(invalid="ignore"):  # a NaN that signals is one like any other
+        columns = {
+            key: np.ascontiguousarray(rows[:, offset : offset + np.dtype(kind).itemsize])
+            .view(kind)[:, 0]
+            .astype(np.float64)
+            for key, (offset, kind) in places.items()
+        }
     if "d_high" in columns:
         columns["d"] = columns["d"] - 128 + 128 * columns.pop("d_high")
     return columns

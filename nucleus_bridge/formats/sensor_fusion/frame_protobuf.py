@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from nucleus_bridge.errors import SceneError
-from nucleus_bridge.formats.nucleus import gps_pose, quaternion, vector
-from nucleus_bridge.formats.point_json import Buffer
-from nucleus_bridge.formats.point_protobuf import FRAME_POINTS
-from nucleus_bridge.formats.protobuf_wire import (
+from nucleus_bridge.formats.content import Buffer, SceneFrame, SceneImage
+from nucleus_bridge.formats.rounding import gps_pose, quaternion, vector
+from nucleus_bridge.formats.sensor_fusion.point_protobuf import FRAME_POINTS
+from nucleus_bridge.formats.sensor_fusion.protobuf_wire import (
     LENGTH_DELIMITED,
     WireField,
     content_field,
@@ -19,7 +19,7 @@ from nucleus_bridge.formats.protobuf_wire import (
     float_field,
     integer_field,
 )
-from nucleus_bridge.formats.sensor_fusion_frame import CameraImage, RadarPoint, SensorFusionFrame
+from nucleus_bridge.formats.sensor_fusion.radar import RadarPoint, radar_points
 from nucleus_bridge.model import CameraModel, FloatArray
 
 # Field numbers of LidarFrame and of CameraImage.
@@ -34,7 +34,7 @@ INTRINSICS = {
 """Field number in CameraImage, and the fields from number 1 on, by camera model."""
 
 
-def encode_frame(frame: SensorFusionFrame, points: Buffer) -> tuple[Buffer, ...]:
+def encode_frame(frame: SceneFrame, points: Buffer) -> tuple[Buffer, ...]:
     """Put a frame and its points, as ``point_protobuf.encode_points`` writes them, together to a LidarFrame.
 
     Every number is the one that JSON has, as the nearest 32-bit float; stamps have 64 bits.
@@ -42,10 +42,10 @@ def encode_frame(frame: SensorFusionFrame, points: Buffer) -> tuple[Buffer, ...]
     Returns:
         The message's bytes in pieces, ready for ``writelines``; the points are not copied.
     """
-    before = _vector(1, frame.device_position) + _quaternion(2, frame.device_heading_xyzw)
+    before = _vector(1, frame.position) + _quaternion(2, frame.heading_xyzw)
     if frame.gps is not None:
         before += content_field(3, _floats(gps_pose(frame.gps).values()))
-    behind = [content_field(5, *_radar_point(point)) for point in frame.radar_points or ()]
+    behind = [content_field(5, *_radar_point(point)) for point in radar_points(frame) or ()]
     behind += [content_field(FRAME_IMAGES, *_camera_image(image)) for image in frame.images]
     behind.append(double_field(7, frame.timestamp_ns))
     return before, points, b"".join(behind)
@@ -73,9 +73,9 @@ def _radar_point(point: RadarPoint) -> Iterator[bytes]:
         yield float_field(3, point.size)
 
 
-def _camera_image(image: CameraImage) -> Iterator[bytes]:
+def _camera_image(image: SceneImage) -> Iterator[bytes]:
     yield double_field(1, image.stamp_ns)
-    yield content_field(IMAGE_URL, image.image_url.encode())
+    yield content_field(IMAGE_URL, image.path.encode())
     yield _vector(3, image.position)
     yield _quaternion(4, image.heading_xyzw)
     if image.model.scale_factor != 1.0:

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the readers of several formats need: a scene's files, and poses and cameras out of JSON records."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nucleus_bridge.errors import InputError, InvalidTransformError, SceneError
+from nucleus_bridge.formats import registry
+from nucleus_bridge.formats.content import SceneImage, Track
+from nucleus_bridge.formats.interface import Place, SceneReader
+from nucleus_bridge.model import CameraModel, FloatArray, GpsPose
+from nucleus_bridge.spool.manifest import MANIFEST_NAME, Manifest
+
+DISTORTION = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6", "lx", "ly", "xi")
+"""Every coefficient that a record of a camera may have."""
+MERGED_CLOUD = "lidar"
+"""Under this name goes the cloud of several lidars."""
+
+_FARTHEST_M = 1e9
+_LARGEST_NUMBER = 1e9
+_SPREAD_BYTES = 2048
+"""Position and fix stand before or behind the points, within this much of a file's ends."""
+_POSITION = re.compile(rb'"device_position":(\{[^{}]*\})')
+_FIX = re.compile(rb'"device_gps_pose":(\{[^{}]*\})')
+
+
+def open_scene(folder: Path) -> SceneReader:
+    """Open a sealed scene of any format.
+
+    Raises:
+        InputError: There is no scene, or not one of a known format.
+        SceneError: It is damaged.
+    """
+    if not (folder / MANIFEST_NAME).is_file():
+        raise InputError(f"{folder} is no scene: it has no {MANIFEST_NAME}; give a folder below SPOOL/scenes")
+    manifest = Manifest.read(folder)
+    if manifest.format not in registry.names():
+        raise InputError(f"{folder}: the format {manifest.format!r:.80} is not known")
+    return registry.of(manifest.format).read(folder, manifest)
+
+
+class SealedFiles:
+    """The files of a sealed scene; no path leads out of it. What a reader adds is said in ``SceneReader``."""
+
+    lidar: str
+    cameras: Sequence[str]
+    metadata: Mapping[str, Any]
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.folder = folder
+        self.manifest = manifest
+
+    def read(self, path: str) -> bytes:
+        """Return a file's content.
+
+        Raises:
+            SceneError: It is missing, outside of the scene, or cannot be read.
+        """
+        place = self.folder / path if path.isprintable() else self.folder
+        if not path or self.folder.resolve() not in place.resolve().parents:
+            raise SceneError(f"{self.folder}: the path {path!r:.200} leads out of the scene")
+        try:
+            return place.read_bytes()
+        except OSError as error:
+            raise SceneError(f"{self.folder}: {path} cannot be read: {error.strerror}") from None
+
+    def image(self, image: SceneImage) -> bytes:
+        """Return an image's file.
+
+        Raises:
+            SceneError: It is missing, outside of the scene, or cannot be read.
+        """
+        return self.read(image.path)
+
+    def in_order(self, cameras: Iterable[str]) -> tuple[str, ...]:
+        """Sort cameras as the manifest numbers them."""
+        sensors = self.manifest.sensors
+        return tuple(sorted(cameras, key=lambda name: (int(sensors.get(name, {}).get("camera_index", 999)), name)))
+
+    @property
+    def cloud_sensor(self) -> str:
+        """Name of the cloud."""
+        lidars = [name for name, sensor in self.manifest.sensors.items() if sensor.get("kind") == "lidar"]
+        return lidars[0] if len(lidars) == 1 else MERGED_CLOUD
+
+    @contextmanager
+    def reading(self, path: str, what: str) -> Iterator[None]:
+        """Name the file in whatever is wrong with it.
+
+        Raises:
+            SceneError: Something is.
+        """
+        try:
+            yield
+        except SceneError as error:
+            raise SceneError(f"{self.folder / path}: {error}") from None
+        except KeyError as error:
+            raise SceneError(f"{self.folder / path}: {what}: it has no {error.args[0]!r:.80}") from None
+        except (TypeError, ValueError, AttributeError, OverflowError, InvalidTransformError) as error:
+            raise SceneError(f"{self.folder / path}: {what} ({type(error).__name__}: {error})") from None
+
+
+def read_pose(position: Any, heading: Any) -> tuple[FloatArray, FloatArray]:  # noqa: ANN401 - as it was parsed
+    """Return a position, shape (3,), and a heading x y z w, shape (4,).
+
+    Raises:
+        SceneError: They are no pose.
+        KeyError: A number is missing; TypeError, ValueError: or something else.
+    """
+    where = np.array([float(position[axis]) for axis in "xyz"])
+    turned = np.array([float(heading[axis]) for axis in "xyzw"])
+    is_rotation = 0.4 < float(np.abs(turned).max()) < 1.1
+    if not is_rotation or not (np.abs(where) < _FARTHEST_M).all():
+        raise SceneError("a position is not finite or far too large, or a heading is no rotation")
+    return where, turned
+
+
+def read_gps(record: Any) -> GpsPose | None:  # noqa: ANN401 - as it was parsed
+    """Return a pose on the globe, or None where there is none.
+
+    Raises:
+        KeyError: A number is missing; TypeError, ValueError: or something else.
+    """
+    return None if record is None else GpsPose(*(float(record[key]) for key in ("lat", "lon", "bearing")))
+
+
+def read_image(camera: str, path: str, record: Mapping[str, Any]) -> SceneImage:
+    """Return what a record says of an image's camera; keys that are not known are passed over.
+
+    Raises:
+        SceneError: Its camera parameters cannot be used.
+    """
+    try:
+        lens = {key: float(record[key]) for key in ("fx", "fy", "cx", "cy")}
+        distortion = {key: float(value) for key in DISTORTION if (value := record.get(key)) is not None}
+        scale_factor, skew = float(record.get("scale_factor", 1.0)), float(record.get("skew") or 0.0)
+        position, heading = read_pose(record["position"], record["heading"])
+        stamp_ns = int(record["timestamp"])
+        index, priority = int(record.get("camera_index", 0)), int(record.get("priority", 0))
+        name = str(record.get("camera_model", "brown_conrady"))
+    except SceneError as error:
+        raise SceneError(f"the camera parameters of {path} cannot be used: {error}") from None
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+        text = f"the camera parameters of {path} cannot be used ({type(error).__name__}: {error})"
+        raise SceneError(text) from None
+    numbers = (*lens.values(), *distortion.values(), skew, scale_factor)
+    if not all(abs(number) < _LARGEST_NUMBER for number in numbers) or scale_factor <= 0 or stamp_ns < 0:
+        raise SceneError(f"the camera parameters of {path} cannot be used (a number is not finite or far too large)")
+    model = CameraModel(name, 0, 0, **lens, skew=skew, distortion=distortion, scale_factor=scale_factor)
+    return SceneImage(camera, path, stamp_ns, position, heading, model, index, priority)
+
+
+def json_track(folder: Place, paths: Iterable[str]) -> Track:
+    """Read where the device was from the ends of JSON files that say so.
+
+    Raises:
+        OSError: A file cannot be read.
+    """
+    positions, fixes = [], []
+    for path in paths:
+        text = _ends(below(folder, path))
+        if (position := _last(_POSITION, text)) is not None:
+            positions.append((position["x"], position["y"], position["z"]))
+        if (fix := _last(_FIX, text)) is not None:
+            fixes.append((fix["lat"], fix["lon"]))
+    return Track(tuple(positions), tuple(fixes))
+
+
+def below(folder: Place, path: str) -> Place:
+    """Return a file of a scene by its path."""
+    for part in path.split("/"):
+        folder = folder / part
+    return folder
+
+
+def _ends(place: Place) -> bytes:
+    with place.open("rb") as file:
+        size = file.seek(0, io.SEEK_END)
+        file.seek(max(0, size - _SPREAD_BYTES))
+        tail = file.read()
+        if _POSITION.search(tail):
+            return tail
+        file.seek(0)
+        return file.read(_SPREAD_BYTES)
+
+
+def _last(pattern: re.Pattern[bytes], text: bytes) -> dict[str, float] | None:
+    found = pattern.findall(text)
+    record: dict[str, float] | None = json.loads(found[-1]) if found else None
+    return record
