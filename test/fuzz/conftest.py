@@ -7,4 +7,4 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path.extend([str(HERE), *(str(HERE.parent / room) for room in ("bag", "decode", "receiver"))])
+sys.path.extend([str(HERE), *(str(HERE.parent / room) for room in ("recordings", "decode", "testing/receiver"))])
