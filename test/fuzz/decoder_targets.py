@@ -3,15 +3,25 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from itertools import cycle
 from typing import Any
 
+import numpy as np
+import zstandard
 from harness import Target
+from message_families import LIDARS
+from test_compressed_cloud import POINT, RESOLUTION, cloudini, packed, points_of
+from test_livox import custom_message
 from videos import compressed_video, encoded, ffmpeg_packet, stamp_ns
 
+from nucleus_bridge.decode import compressed_cloud, livox
 from nucleus_bridge.decode.image import pixels
-from nucleus_bridge.decode.interface import Decoder
+from nucleus_bridge.decode.interface import Decoder, Interface
+from nucleus_bridge.decode.points import select_points
 from nucleus_bridge.decode.video import VideoDecoder
 from nucleus_bridge.errors import DecodeError
 from nucleus_bridge.model import Message
@@ -30,10 +40,8 @@ def between(
             _use_all(decoder.decode(replace(before[-1], data=data)), use)
         finally:
             for message in before[:1]:
-                try:
+                with suppress(DecodeError):
                     _use_all(decoder.decode(message), use)
-                except DecodeError:
-                    continue
             _use_all(decoder.flush(), use)
 
     return run
@@ -54,6 +62,32 @@ def _stream(codec: str) -> list[Message]:
     return [compressed_video(data, codec, stamp_ns(number)) for number, data in encoded(codec)[:2]]
 
 
+def cloud_target(name: str, interface: Interface, messages: list[Message]) -> Target:
+    """Make a target of a type that holds clouds."""
+    lidars = cycle(LIDARS)
+
+    def run(data: bytes) -> None:
+        lidar = next(lidars)
+        for sweep in interface.decoder(lidar).decode(replace(messages[0], data=data)):
+            select_points(sweep, lidar)
+
+    return Target(name, run, lambda: [message.data for message in messages], (DecodeError,))
+
+
+def _compressed() -> dict[str, bytes]:
+    import DracoPy
+
+    points = points_of(POINT, 60)
+    xyz = np.stack([points[name] for name in "xyz"], axis=1)
+    return {
+        "zlib": zlib.compress(points.tobytes()),
+        "zstd": zstandard.compress(points.tobytes()),
+        "draco": DracoPy.encode(xyz, compression_level=1),
+        "cloudini": cloudini(points, RESOLUTION, 5, "NONE", 1),
+        "": cloudini(points, RESOLUTION, 4, "LZ4"),
+    }
+
+
 TARGETS = [
     video_target("video_h264", _stream("h264")),
     video_target("video_hevc", _stream("hevc")),
@@ -61,5 +95,14 @@ TARGETS = [
     video_target(
         "ffmpeg_packet",
         [ffmpeg_packet(data, "libx264", stamp_ns(number), number) for number, data in encoded("h264")[:2]],
+    ),
+    cloud_target("livox", livox.INTERFACES[0], [custom_message(), custom_message(points=40)]),
+    *(
+        cloud_target(
+            f"compressed_cloud_{form or 'lz4'}",
+            compressed_cloud.INTERFACES[0],
+            [packed(points_of(POINT, 60), data, form)],
+        )
+        for form, data in _compressed().items()
     ),
 ]
