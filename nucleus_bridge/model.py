@@ -146,6 +146,11 @@ class CameraModel:
 class Picture(Protocol):
     """A picture that is decoded but no pixels yet: few of a video's pictures are ever looked at."""
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that it holds."""
+        ...
+
     def pixels(self) -> NDArray[np.uint8]:
         """Return shape (height, width, 3) in the order B, G, R."""
         ...
@@ -180,7 +185,7 @@ class Image:
     @property
     def nbytes(self) -> int:
         """Memory that it holds."""
-        return self.data.nbytes
+        return self.data.nbytes + (self.picture.nbytes if self.picture else 0)
 
 
 @dataclass(frozen=True)

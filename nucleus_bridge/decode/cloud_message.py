@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nucleus_bridge.config.settings import LidarConfig
 from nucleus_bridge.decode.pointcloud2 import POINTCLOUD2, PointField
 from nucleus_bridge.model import Message
 
@@ -67,3 +69,13 @@ def message_of_points(source: Message, stamp_ns: int, frame_id: str, points: NDA
     step = points.dtype.itemsize
     layout = Layout(1, len(points), fields, False, step, step * len(points))
     return cloud_message(source, stamp_ns, frame_id, layout, points.tobytes())
+
+
+def with_times_in(config: LidarConfig, field: str) -> LidarConfig:
+    """Return a lidar's settings for clouds whose point times are in ``field``, in nanoseconds from the stamp.
+
+    ``time_field: none`` and the names of other fields stay.
+    """
+    if config.time_field not in ("auto", field):
+        return config
+    return replace(config, time_field=field, time_unit="ns", time_reference="stamp")

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from nucleus_bridge.config.settings import LidarConfig
 from nucleus_bridge.decode.cdr import naming
 from nucleus_bridge.decode.cdr_reader import CdrReader
-from nucleus_bridge.decode.cloud_message import message_of_points
+from nucleus_bridge.decode.cloud_message import message_of_points, with_times_in
 from nucleus_bridge.decode.interface import Decoder, Interface, Stateless
 from nucleus_bridge.decode.pointcloud2 import decode_sweep
 from nucleus_bridge.errors import CloudError
@@ -84,9 +83,7 @@ def decode_custom_message(message: Message, config: LidarConfig) -> Sweep:
 
 
 def _decoder(config: LidarConfig) -> Decoder:
-    if config.time_field == "auto":
-        config = replace(config, time_field=TIME_FIELD)
-    return Stateless(partial(decode_custom_message, config=config))
+    return Stateless(partial(decode_custom_message, config=with_times_in(config, TIME_FIELD)))
 
 
 INTERFACES = tuple(Interface(name, "cloud", _decoder, is_sample=True, depth=50) for name in CUSTOM_MSG)

@@ -27,6 +27,11 @@ class PlanarPicture:
         """
         self._data, self._width, self._height = data, width, height
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that it holds."""
+        return self._data.nbytes
+
     def pixels(self) -> NDArray[np.uint8]:
         """Return shape (height, width, 3) in the order B, G, R."""
         whole = self._data
@@ -41,6 +46,11 @@ class VideoPicture:
     def __init__(self, frame: Any, width: int, height: int) -> None:
         """Take an ``av.VideoFrame`` of which the upper left part counts."""
         self._frame, self._width, self._height = frame, width, height
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it holds: a byte of brightness and half a byte of colour a pixel, as nearly all videos have."""
+        return int(self._frame.width * self._frame.height * 3 // 2)
 
     def pixels(self) -> NDArray[np.uint8]:
         """Return shape (height, width, 3) in the order B, G, R."""

@@ -16,11 +16,15 @@ from harness import Target
 from message_families import LIDARS
 from test_compressed_cloud import POINT, RESOLUTION, cloudini, packed, points_of
 from test_livox import custom_message
+from test_ouster import frame_messages, metadata_message, metadata_text
+from test_velodyne import scan
 from videos import compressed_video, encoded, ffmpeg_packet, stamp_ns
 
-from nucleus_bridge.decode import compressed_cloud, livox
+from nucleus_bridge.decode import compressed_cloud, livox, velodyne
 from nucleus_bridge.decode.image import pixels
 from nucleus_bridge.decode.interface import Decoder, Interface
+from nucleus_bridge.decode.ouster import OusterDecoder
+from nucleus_bridge.decode.ouster_metadata import PROFILES, parse_metadata
 from nucleus_bridge.decode.points import select_points
 from nucleus_bridge.decode.video import VideoDecoder
 from nucleus_bridge.errors import DecodeError
@@ -104,5 +108,23 @@ TARGETS = [
             [packed(points_of(POINT, 60), data, form)],
         )
         for form, data in _compressed().items()
+    ),
+    cloud_target("velodyne", velodyne.INTERFACES[0], [scan(packets=4), scan(0x28, packets=3)]),
+    Target(
+        "ouster_packet",
+        between(
+            lambda: OusterDecoder(LIDARS[0]),
+            [metadata_message(metadata_text("LEGACY")), frame_messages("LEGACY")[0]],
+            lambda sweep: select_points(sweep, LIDARS[0]),
+        ),
+        lambda: [message.data for message in frame_messages("LEGACY")],
+        (DecodeError,),
+    ),
+    Target(
+        "ouster_metadata",
+        lambda data: parse_metadata(data.decode(errors="replace")),
+        lambda: [metadata_text(profile).encode() for profile in PROFILES],
+        (DecodeError,),
+        tokens=(b"beam_intrinsics", b"NaN", b"null", b"1e400", b"[]"),
     ),
 ]
