@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +16,10 @@ from nucleus_bridge.config.settings import LidarConfig
 from nucleus_bridge.decode.cdr import naming, peek_header
 from nucleus_bridge.decode.cdr_reader import CdrReader, load_extra
 from nucleus_bridge.decode.cloud_message import message_of_points, with_times_in
-from nucleus_bridge.decode.interface import Interface, Stateless
+from nucleus_bridge.decode.interface import Interface, Reset
 from nucleus_bridge.decode.pointcloud2 import decode_sweep
 from nucleus_bridge.errors import CloudError, ConfigError
-from nucleus_bridge.model import IntArray, Message
+from nucleus_bridge.model import IntArray, Message, Sweep
 
 VELODYNE_SCAN = "velodyne_msgs/msg/VelodyneScan"
 TIME_FIELD = "t"
@@ -44,7 +47,7 @@ _POINT = np.dtype(
 )
 
 
-class VelodyneDecoder(Stateless):
+class VelodyneDecoder:
     """The scans of one topic, by the library ``velodyne-decoder``; both returns of a dual one.
 
     Points without a return are left out. A point's time is that of its firing on the device's clock, which is tied to
@@ -58,9 +61,10 @@ class VelodyneDecoder(Stateless):
             ConfigError: ``model`` is none that is known, or ``calibration_file`` cannot be used.
             InputError: The library is not installed.
         """
-        super().__init__(self._sweep)
         self._lidar = with_times_in(config, TIME_FIELD)
         self._library = load_extra("velodyne_decoder", "packets", "reading Velodyne packets")
+        # It complains at length on stderr of whatever a last look for cycles, which the command spares, would free.
+        atexit.unregister(gc.freeze)
         self._model = self._model_of(config)
         self._settings = self._configuration(config)
         self._decoders: dict[int, Any] = {}
@@ -88,8 +92,17 @@ class VelodyneDecoder(Stateless):
                 ) from error
         return chosen
 
-    def _sweep(self, message: Message) -> Any:
-        return decode_sweep(self.as_cloud(message), self._lidar)
+    def decode(self, message: Message) -> Iterable[Sweep]:
+        """Return the scan's sweep; raises what ``as_cloud`` and ``decode_sweep`` raise."""
+        return (decode_sweep(self.as_cloud(message), self._lidar),)
+
+    def reset(self, why: Reset) -> Iterable[Sweep]:  # noqa: ARG002 - there is nothing to forget
+        """Do nothing: a scan stands for itself."""
+        return ()
+
+    def flush(self) -> Iterable[Sweep]:
+        """Return nothing: nothing is held back."""
+        return ()
 
     def as_cloud(self, message: Message) -> Message:
         """Turn a VelodyneScan into a PointCloud2 with point times in nanoseconds from ``header.stamp``.
