@@ -31,8 +31,10 @@ EXTRAS = {
     "cloud": ["obstore>=0.8"],
     "completion": ["argcomplete>=2"],
     "cluster": ["distributed>=2022.2"],
+    "draco": ["DracoPy>=2.0"],
     "ground": ["pypatchworkpp>=1.4.1; python_version < '3.14'"],  # which it has wheels for
     "odometry": ["small_gicp>=1.0.1"],
+    "packets": ["velodyne-decoder>=3.1"],
     "protobuf": ["protobuf>=3.20"],
     "rerun": ["rerun-sdk>=0.22"],
     # A ROS 2 without a ROS installation; the rosidl adapter does not declare that it needs catkin_pkg.
@@ -69,7 +71,9 @@ EXTRAS = {
         "types-requests",
         "zstandard",
     ],
+    "video": ["av>=17"],
 }
+EXTRAS["all"] = [package for name in sorted(EXTRAS.keys() - {"ros", "test"}) for package in EXTRAS[name]]
 
 
 def files(folder: str, pattern: str) -> list[str]:

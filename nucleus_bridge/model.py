@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,6 +143,19 @@ class CameraModel:
     scale_factor: float = 1.0
 
 
+class Picture(Protocol):
+    """A picture that is decoded but no pixels yet: few of a video's pictures are ever looked at."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it holds."""
+        ...
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """Return shape (height, width, 3) in the order B, G, R."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Image:
     """One camera image, its payload untouched.
@@ -151,10 +165,11 @@ class Image:
         frame_id: ``header.frame_id`` without a leading slash.
         width: Pixels.
         height: Pixels.
-        encoding: ``jpeg``, ``png``, or an ``sensor_msgs/image_encodings`` name for raw pixels.
+        encoding: ``jpeg``, ``png``, an ``sensor_msgs/image_encodings`` name for raw pixels, or a video codec's name.
         data: Shape (n,), uint8, a view of the message: the file's bytes, or the raw rows.
         step: Bytes a row; 0 for compressed files.
         is_bigendian: Byte order of 16-bit pixels.
+        picture: What stands for ``data``, which is empty then, where the image is of a video.
     """
 
     stamp_ns: int
@@ -165,11 +180,12 @@ class Image:
     data: NDArray[np.uint8]
     step: int = 0
     is_bigendian: bool = False
+    picture: Picture | None = None
 
     @property
     def nbytes(self) -> int:
         """Memory that it holds."""
-        return self.data.nbytes
+        return self.data.nbytes + (self.picture.nbytes if self.picture else 0)
 
 
 @dataclass(frozen=True)

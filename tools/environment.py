@@ -91,12 +91,7 @@ def dev() -> None:
     """Install the package with its extras, the test tools and the linters."""
     make_venv(VENV)
     if not done(VENV, "dev"):
-        install(
-            VENV,
-            "nucleus_bridge, its extras and the test tools",
-            "-e",
-            ".[cloud,cluster,ground,odometry,protobuf,rerun,test]",
-        )
+        install(VENV, "nucleus_bridge, its extras and the test tools", "-e", ".[all,test]")
         mark_done(VENV, "dev")
 
 

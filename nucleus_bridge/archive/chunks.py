@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from nucleus_bridge.config import Config
 from nucleus_bridge.decode.registry import interface_of
@@ -416,8 +416,10 @@ class _Replay:
         self._wanted[source] -= 1
         return self._found[source] if self._wanted[source] else self._found.pop(source)
 
-    def _keep(self, samples: Iterator[Payload]) -> None:
+    def _keep(self, samples: Iterator[Any]) -> None:
         for sample in samples:
+            if isinstance(sample, DecodeError):  # counted as well
+                continue
             source = self._due.pop(sample.stamp_ns, None)
             if source is not None:
                 self._found[source] = sample

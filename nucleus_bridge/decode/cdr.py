@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from nucleus_bridge.errors import DecodeError
 from nucleus_bridge.model import Message
@@ -15,7 +15,7 @@ from nucleus_bridge.model import Message
 if TYPE_CHECKING:
     from rosbags.typesys.store import Typestore
 
-_ENCAPSULATIONS = {b"\x00\x00": ">", b"\x00\x01": "<"}
+_ENCAPSULATIONS: dict[bytes, Literal["<", ">"]] = {b"\x00\x00": ">", b"\x00\x01": "<"}
 _HEADER_BYTES = 4 + 4 + 4 + 4
 _NS_PER_S = 1_000_000_000
 
@@ -73,7 +73,7 @@ def deserialise(message: Message, *expected: str) -> Any:
         msg = f"{message.topic} carries {message.type_name}, whose definition is not known"
         raise DecodeError(msg, cause="unknown_type")
     try:
-        _byte_order(message.data)
+        byte_order(message.data)
         return types.deserialize_cdr(memoryview(message.data), message.type_name)
     except Exception as error:  # damage surfaces as many types, by library version
         msg = f"{message.type_name} on {message.topic}, {_moment(message)}, is damaged: {error}"
@@ -89,7 +89,7 @@ def peek_header(data: bytes) -> tuple[int, str]:
     Raises:
         DecodeError: The bytes are too short or are no CDR.
     """
-    order = _byte_order(data)
+    order = byte_order(data)
     if len(data) < _HEADER_BYTES:
         msg = f"too short for a header: {len(data)} of at least {_HEADER_BYTES} bytes"
         raise DecodeError(msg)
@@ -105,7 +105,12 @@ def peek_header(data: bytes) -> tuple[int, str]:
         raise DecodeError(msg) from error
 
 
-def _byte_order(data: bytes) -> str:
+def byte_order(data: bytes) -> Literal["<", ">"]:
+    """Return the byte order of a CDR message as ``struct`` writes it.
+
+    Raises:
+        DecodeError: The bytes begin with no encapsulation header of plain CDR.
+    """
     order = _ENCAPSULATIONS.get(bytes(data[:2]))
     if order is None:
         msg = f"no plain CDR: the {len(data)} bytes begin with {bytes(data[:4]).hex() or 'nothing'}"

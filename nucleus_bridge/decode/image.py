@@ -67,6 +67,8 @@ def pixels(image: Image) -> Pixels:
         ImageError: The payload cannot be decoded.
     """
     try:
+        if image.picture is not None:
+            return image.picture.pixels()
         if image.encoding in (*SUFFIXES, OTHER_FILE):
             return _file_pixels(image)
         return raw_pixels(image)
@@ -121,7 +123,7 @@ def _compressed(content: Any, stamp_ns: int, frame_id: str) -> Image:
         begin = content.data[:8].tobytes().hex(" ") or "nothing"
         msg = f"format {content.format!r}, beginning with {begin}, is no JPEG, PNG, TIFF, WebP or BMP file"
         raise ImageError(msg, cause="unknown_encoding")
-    _check_size(header.width, header.height)
+    check_size(header.width, header.height)
     encoding = header.kind if header.kind in ("jpeg", "png") else OTHER_FILE
     return Image(stamp_ns, frame_id, header.width, header.height, encoding, content.data)
 
@@ -132,7 +134,7 @@ def _raw(content: Any, stamp_ns: int, frame_id: str) -> Image:
         msg = f"encoding {content.encoding!r} is not one of {', '.join(RAW_LAYOUTS)}"
         raise ImageError(msg, cause="unknown_encoding")
     width, height = content.width, content.height
-    _check_size(width, height)
+    check_size(width, height)
     if (layout.even_width and width % 2) or (layout.even_height and height % 2):
         msg = f"an image of {width} x {height} cannot be {content.encoding}, whose pixels share colours in pairs"
         raise ImageError(msg)
@@ -147,7 +149,12 @@ def _raw(content: Any, stamp_ns: int, frame_id: str) -> Image:
     return Image(stamp_ns, frame_id, width, height, content.encoding, content.data, content.step, big)
 
 
-def _check_size(width: int, height: int) -> None:
+def check_size(width: int, height: int) -> None:
+    """Refuse sizes that no camera has.
+
+    Raises:
+        ImageError: No pixels, or too many (``too_large``).
+    """
     if width < 1 or height < 1:
         msg = f"the image has no pixels ({width} x {height})"
         raise ImageError(msg)

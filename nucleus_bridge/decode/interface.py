@@ -22,7 +22,7 @@ class Decoder(Protocol):
 
     A sample is what the pipeline takes for the kind: ``Sweep``, ``Image``, ``RadarScan``, ``CameraInfo``,
     ``TransformSample``, ``Fix``, ``Heading`` or ``Missing``. All that are matched have ``stamp_ns``, which need not be
-    that of a message.
+    that of a message. A ``DecodeError`` among the samples stands for one that was lost on the way, and is counted.
     """
 
     def decode(self, message: Message) -> Iterable[Any]:

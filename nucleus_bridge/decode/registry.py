@@ -6,14 +6,32 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from nucleus_bridge.decode import camera_info, image, navsat, pointcloud2, pose, radar, tf
+from nucleus_bridge.decode import (
+    camera_info,
+    compressed_cloud,
+    image,
+    livox,
+    navsat,
+    ouster,
+    pointcloud2,
+    pose,
+    radar,
+    tf,
+    velodyne,
+    video,
+)
 from nucleus_bridge.decode.interface import Interface, Kind
 from nucleus_bridge.errors import DecodeError
 from nucleus_bridge.model import Message
 
 _MODULES = (
     pointcloud2,
+    livox,
+    velodyne,
+    ouster,
+    compressed_cloud,
     image,
+    video,  # a CompressedImage may hold one
     radar,
     camera_info,
     navsat,

@@ -13,6 +13,7 @@ EXPECTED = frozenset(
         "frame_stride",
         "min_distance",
         "paused",
+        "before_keyframe",  # of a video whose recording begins between two key pictures
         "nan_points",
         "zero_points",
         "range_points",

@@ -221,13 +221,13 @@ class Pipeline:
             self._poses.add(edge, message.topic)
 
     def _on_message(self, stream: Stream, take: Take, message: Message) -> None:
-        for sample in stream.take(message):
+        for sample in self._counted(stream.topic, stream.take(message)):
             if self._watch is not None and stream.topic.is_sample:
                 self._watch(stream.topic.reader, sample, message)
             take(stream.topic, sample)
 
     def _on_companion(self, stream: Stream, take: Take, message: Message) -> None:
-        for sample in stream.tell(message):
+        for sample in self._counted(stream.topic, stream.tell(message)):
             if self._watch is not None:
                 self._watch(stream.topic.reader, sample, message)
             take(stream.topic, sample)
@@ -235,12 +235,20 @@ class Pipeline:
     def _take_all(self, topic: WantedTopic, take: Take, samples: Iterator[Any]) -> None:
         """Take what a decoder has left."""
         try:
-            for sample in samples:
+            for sample in self._counted(topic, samples):
                 if self._watch is not None and topic.is_sample:
                     self._watch(topic.reader, sample, None)
                 take(topic, sample)
         except DecodeError as error:
             self._count(topic.name, error.cause, max(0, self.message_time_ns), str(error))
+
+    def _counted(self, topic: WantedTopic, samples: Iterable[Any]) -> Iterator[Any]:
+        """Yield samples, and count what stands for lost ones."""
+        for sample in samples:
+            if isinstance(sample, DecodeError):
+                self._count(topic.name, sample.cause, max(0, self.message_time_ns), str(sample))
+            else:
+                yield sample
 
     def _all_streams(self) -> Iterator[tuple[Stream, Take]]:
         for streams in self._streams.values():

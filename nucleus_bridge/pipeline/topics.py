@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from nucleus_bridge.config import Config
-from nucleus_bridge.config.settings import Sensor
+from nucleus_bridge.config.settings import LidarConfig, Sensor
 from nucleus_bridge.decode import registry
 from nucleus_bridge.decode.interface import Decoder, Interface, Kind, Reset
 from nucleus_bridge.errors import DecodeError
@@ -96,7 +96,7 @@ def wanted_topics(config: Config, sources: Iterable[PoseSource] | None = None) -
             )
     for topic in config.gps.topics:
         yield WantedTopic(topic.name, topic.parameter, topic.kind, "gps", "gps", config.gps)
-    for index, sensor in enumerate(config.sensors):
+    for index, sensor in enumerate(_with_whole_paths(sensor, config) for sensor in config.sensors):
         yield from _topics_of(sensor, is_reference=index == 0)
 
 
@@ -133,6 +133,16 @@ def _topics_of(sensor: Sensor, *, is_reference: bool) -> Iterator[WantedTopic]:
                 needed=sensor.required,
                 ahead="first",
             )
+
+
+def _with_whole_paths(sensor: Sensor, config: Config) -> Sensor:
+    """Return a sensor's settings with its files where they are, whatever the working directory is."""
+    if not isinstance(sensor, LidarConfig):
+        return sensor
+    calibration, metadata = (
+        str(config.base_dir / path) if path else "" for path in (sensor.calibration_file, sensor.metadata_file)
+    )
+    return replace(sensor, calibration_file=calibration, metadata_file=metadata)
 
 
 def clock_step_ns(config: Config) -> int:

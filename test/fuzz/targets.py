@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import decoder_targets
 import message_targets
 import recording_targets
 import service_targets
 import text_targets
 
-MODULES = (message_targets, recording_targets, text_targets, service_targets)
+MODULES = (decoder_targets, message_targets, recording_targets, text_targets, service_targets)
 TARGETS = {target.name: target for module in MODULES for target in module.TARGETS}

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nucleus_bridge.formats.content import SceneImage
+from nucleus_bridge.formats.content import SceneFrame, SceneImage
 from nucleus_bridge.formats.rounding import quaternion, vector
 
 COEFFICIENTS = {

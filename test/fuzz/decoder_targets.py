@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fuzzed: the decoders that keep state, each between messages that are good."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+import zstandard
+from harness import Target
+from message_families import LIDARS
+from test_compressed_cloud import POINT, RESOLUTION, cloudini, packed, points_of
+from test_livox import custom_message
+from test_ouster import frame_messages, metadata_message, metadata_text
+from test_velodyne import scan
+from videos import compressed_video, encoded, ffmpeg_packet, stamp_ns
+
+from nucleus_bridge.decode import compressed_cloud, livox, velodyne
+from nucleus_bridge.decode.image import pixels
+from nucleus_bridge.decode.interface import Decoder, Interface
+from nucleus_bridge.decode.ouster import OusterDecoder
+from nucleus_bridge.decode.ouster_metadata import PROFILES, parse_metadata
+from nucleus_bridge.decode.points import select_points
+from nucleus_bridge.decode.video import VideoDecoder
+from nucleus_bridge.errors import DecodeError
+from nucleus_bridge.model import Message
+
+
+def between(
+    make: Callable[[], Decoder], before: Sequence[Message], use: Callable[[Any], object]
+) -> Callable[[bytes], None]:
+    """Return a use of bytes as a message that follows good ones, and is followed by the first of them again."""
+
+    def run(data: bytes) -> None:
+        decoder = make()
+        for message in before:
+            _use_all(decoder.decode(message), use)
+        try:
+            _use_all(decoder.decode(replace(before[-1], data=data)), use)
+        finally:
+            for message in before[:1]:
+                with suppress(DecodeError):
+                    _use_all(decoder.decode(message), use)
+            _use_all(decoder.flush(), use)
+
+    return run
+
+
+def _use_all(samples: Any, use: Callable[[Any], object]) -> None:
+    for sample in samples:
+        if not isinstance(sample, DecodeError):
+            use(sample)
+
+
+def video_target(name: str, messages: list[Message]) -> Target:
+    run = between(VideoDecoder, messages[:1], pixels)
+    return Target(name, run, lambda: [message.data for message in messages], (DecodeError,))
+
+
+def _stream(codec: str) -> list[Message]:
+    return [compressed_video(data, codec, stamp_ns(number)) for number, data in encoded(codec)[:2]]
+
+
+def cloud_target(name: str, interface: Interface, messages: list[Message]) -> Target:
+    """Make a target of a type that holds clouds."""
+    lidars = cycle(LIDARS)
+
+    def run(data: bytes) -> None:
+        lidar = next(lidars)
+        for sweep in interface.decoder(lidar).decode(replace(messages[0], data=data)):
+            select_points(sweep, lidar)
+
+    return Target(name, run, lambda: [message.data for message in messages], (DecodeError,))
+
+
+def _compressed() -> dict[str, bytes]:
+    import DracoPy
+
+    points = points_of(POINT, 60)
+    xyz = np.stack([points[name] for name in "xyz"], axis=1)
+    return {
+        "zlib": zlib.compress(points.tobytes()),
+        "zstd": zstandard.compress(points.tobytes()),
+        "draco": DracoPy.encode(xyz, compression_level=1),
+        "cloudini": cloudini(points, RESOLUTION, 5, "NONE", 1),
+        "": cloudini(points, RESOLUTION, 4, "LZ4"),
+    }
+
+
+TARGETS = [
+    video_target("video_h264", _stream("h264")),
+    video_target("video_hevc", _stream("hevc")),
+    video_target("video_vp9", _stream("vp9")),
+    video_target(
+        "ffmpeg_packet",
+        [ffmpeg_packet(data, "libx264", stamp_ns(number), number) for number, data in encoded("h264")[:2]],
+    ),
+    cloud_target("livox", livox.INTERFACES[0], [custom_message(), custom_message(points=40)]),
+    *(
+        cloud_target(
+            f"compressed_cloud_{form or 'lz4'}",
+            compressed_cloud.INTERFACES[0],
+            [packed(points_of(POINT, 60), data, form)],
+        )
+        for form, data in _compressed().items()
+    ),
+    cloud_target("velodyne", velodyne.INTERFACES[0], [scan(packets=4), scan(0x28, packets=3)]),
+    Target(
+        "ouster_packet",
+        between(
+            lambda: OusterDecoder(LIDARS[0]),
+            [metadata_message(metadata_text("LEGACY")), frame_messages("LEGACY")[0]],
+            lambda sweep: select_points(sweep, LIDARS[0]),
+        ),
+        lambda: [message.data for message in frame_messages("LEGACY")],
+        (DecodeError,),
+    ),
+    Target(
+        "ouster_metadata",
+        lambda data: parse_metadata(data.decode(errors="replace")),
+        lambda: [metadata_text(profile).encode() for profile in PROFILES],
+        (DecodeError,),
+        tokens=(b"beam_intrinsics", b"NaN", b"null", b"1e400", b"[]"),
+    ),
+]
