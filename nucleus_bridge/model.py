@@ -75,7 +75,10 @@ class Sweep:
         first_ns: Time of the earliest usable point; the stamp where points have no time.
         last_ns: Time of the latest usable point.
         time_unit_ns: Nanoseconds a unit of ``time_field``.
-        time_is_relative: Whether point times count from the stamp.
+        time_is_relative: Whether point times count from an instant of the sweep rather than from the epoch.
+        time_base_ns: What is added to a point's time; None: the stamp for relative times, else nothing.
+        time_window: Smallest and largest number in ``time_field`` that is a time of this sweep; None where all are.
+        recorded_ns: ``header.stamp`` as recorded, where ``stamp_ns`` was corrected.
     """
 
     stamp_ns: int
@@ -84,13 +87,23 @@ class Sweep:
     time_field: str | None
     first_ns: int
     last_ns: int
-    time_unit_ns: float
+    time_unit_ns: int
     time_is_relative: bool
+    time_base_ns: int | None = None
+    time_window: tuple[float, float] | None = None
+    recorded_ns: int | None = None
 
     @property
     def nbytes(self) -> int:
         """Memory that it holds."""
         return self.points.nbytes
+
+    @property
+    def base_ns(self) -> int:
+        """What is added to a point's time."""
+        if self.time_base_ns is not None:
+            return self.time_base_ns
+        return self.stamp_ns if self.time_is_relative else 0
 
 
 @dataclass(frozen=True, eq=False)

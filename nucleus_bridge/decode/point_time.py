@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which convention a cloud's per-point times follow, and those times as integer nanoseconds."""
+"""Which convention a cloud's per-point times follow, and those times as integer nanoseconds.
+
+Unit and reference are decided from one message: the unit is the one in which the sweep takes 1 ms to 1 s, the
+reference follows from ``header.stamp``. The type alone decides only where a cloud has too few different times to tell.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,26 +19,71 @@ from nucleus_bridge.errors import CloudError
 from nucleus_bridge.model import IntArray
 
 NS_PER_S = 1_000_000_000
+TimeUnit = Literal["auto", "s", "ms", "us", "ns"]
+TimeReference = Literal["auto", "stamp", "absolute"]
+Rows = NDArray[np.intp]
+BoolArray = NDArray[np.bool_]
 #: Names under which drivers publish point times, the most telling first.
 TIME_FIELD_NAMES = ("t", "time", "timestamp", "time_stamp", "offset_time", "time_offset", "time_offset_ns")
-#: Longest relative time in seconds that is taken for seconds.
-LONGEST_SWEEP_S = 5.0
-#: Farthest that absolute times may be from ``header.stamp``.
+SHORTEST_SWEEP_NS = 1_000_000
+LONGEST_SWEEP_NS = NS_PER_S
+"""The unit is the one in which a sweep takes this long."""
+FARTHEST_RELATIVE_NS = 5 * NS_PER_S
+"""Farthest from ``header.stamp`` that times which count from it may be."""
 FARTHEST_FROM_STAMP_NS = 10 * NS_PER_S
+"""Farthest from ``header.stamp`` that absolute times may be."""
+_TELLING = 8
+"""With fewer different times the span of a cloud says nothing about their unit."""
+_SAMPLE = 2_048
+_FIRST = 256
+_CORE = (0.05, 0.95)
+_MARGIN = 2.0
+"""A time that is this many spans of the middle nine tenths outside of them is an outlier."""
 
 
 @dataclass(frozen=True)
 class Convention:
     """How numbers in a time column are meant."""
 
-    unit_ns: float
+    unit_ns: int
     is_relative: bool
 
 
-RELATIVE_SECONDS = Convention(float(NS_PER_S), is_relative=True)
-RELATIVE_NS = Convention(1.0, is_relative=True)
-ABSOLUTE_SECONDS = Convention(float(NS_PER_S), is_relative=False)
-ABSOLUTE_NS = Convention(1.0, is_relative=False)
+UNITS_NS = {"s": NS_PER_S, "ms": 1_000_000, "us": 1_000, "ns": 1}
+_USUAL = {
+    ("u", 4): (Convention(1, is_relative=True),),
+    ("i", 4): (Convention(1, is_relative=True),),
+    ("u", 8): (Convention(1, is_relative=False), Convention(1, is_relative=True)),
+    ("i", 8): (Convention(1, is_relative=False), Convention(1, is_relative=True)),
+    ("f", 4): (Convention(NS_PER_S, is_relative=True),),
+    ("f", 8): (
+        Convention(NS_PER_S, is_relative=False),
+        Convention(1, is_relative=False),
+        Convention(NS_PER_S, is_relative=True),
+    ),
+}
+"""What drivers mean by a type of numbers, the usual first; by kind and size of numpy's type."""
+
+
+_REFERENCE: dict[bool, TimeReference] = {True: "stamp", False: "absolute"}
+
+
+@dataclass(frozen=True)
+class PointTimes:
+    """What the time column of one cloud means.
+
+    Attributes:
+        convention: Unit and reference.
+        low: Smallest time of a usable point that is no outlier, as in the column.
+        high: Largest one.
+        window: Smallest and largest number that is a time of this sweep, where others are in the column; None where
+            all are.
+    """
+
+    convention: Convention
+    low: Any
+    high: Any
+    window: tuple[float, float] | None
 
 
 def find_time_field(names: Sequence[str], wanted: str) -> str | None:
@@ -57,55 +106,159 @@ def find_time_field(names: Sequence[str], wanted: str) -> str | None:
     return wanted
 
 
-def find_convention(name: str, low: Any, high: Any, stamp_ns: int) -> Convention:
-    """Tell from type and value how point times are meant.
+def signed(times: NDArray[Any]) -> NDArray[Any]:
+    """Read unsigned times of 4 and 8 bytes as signed: what is a little before zero wraps around in their drivers."""
+    if times.dtype.kind == "u" and times.dtype.itemsize >= 4:
+        return times.view(times.dtype.str.replace("u", "i"))
+    return times
 
-    32-bit integers are nanoseconds and float32 are seconds, both counted from ``header.stamp``; float64 are absolute,
-    in seconds or in nanoseconds. Nothing else is accepted, and absolute times must be near ``header.stamp``.
+
+def read_times(
+    name: str,
+    times: NDArray[Any],
+    is_usable: Callable[[Rows], BoolArray],
+    stamp_ns: int,
+    unit: TimeUnit = "auto",
+    reference: TimeReference = "auto",
+) -> PointTimes | None:
+    """Find out what a time column means, and which of its numbers cannot be times of this sweep.
 
     Args:
         name: The column, for error texts.
-        low: Smallest time of a usable point, a numpy scalar of the column's type.
-        high: Largest time.
-        stamp_ns: ``header.stamp``.
+        times: Shape (n,), numbers.
+        is_usable: Tells which of some rows are usable points.
+        stamp_ns: ``header.stamp`` as it came.
+        unit: ``lidars.<name>.time_unit``.
+        reference: ``lidars.<name>.time_reference``.
+
+    Returns:
+        None when no point is usable.
 
     Raises:
-        CloudError: The values fit no convention; cause ``point_time``.
+        CloudError: The numbers fit no convention; cause ``point_time``.
     """
-    dtype = np.asarray(low).dtype
-    if dtype.kind in "ui" and dtype.itemsize == 4:
-        return RELATIVE_NS
-    if dtype.kind == "f" and dtype.itemsize == 4 and low >= -LONGEST_SWEEP_S and high <= LONGEST_SWEEP_S:
-        return RELATIVE_SECONDS
-    if dtype.kind == "f" and dtype.itemsize == 8:
-        for convention in (ABSOLUTE_SECONDS, ABSOLUTE_NS):
-            ends = (float(low) * convention.unit_ns, float(high) * convention.unit_ns)
-            if all(abs(end - stamp_ns) <= FARTHEST_FROM_STAMP_NS for end in ends):
-                return convention
-    msg = (
-        f"times in field {name!r} ({dtype.name}, {low!s} to {high!s}) fit no convention at header.stamp "
-        f"{seconds(stamp_ns)}: neither 32-bit integer nanoseconds or float32 seconds (at most {LONGEST_SWEEP_S:g}) "
-        f"from the stamp, nor absolute float64 seconds or nanoseconds within {FARTHEST_FROM_STAMP_NS // NS_PER_S} s of "
-        "it. Mend the driver's clock or set time_field: none"
+    given, times = times, signed(times)
+    core, telling = _core(times, is_usable)
+    window = None if core is None else _window(core)
+    ends = _extremes(times, is_usable)
+    if ends is None:
+        return None
+    if window is not None and not (window[0] <= ends[0] and ends[1] <= window[1]):  # false for NaN too
+        inside = np.flatnonzero((times >= window[0]) & (times <= window[1]))
+        kept = times.take(inside[is_usable(inside)])
+        ends = np.stack([kept.min(), kept.max()])
+    else:
+        window = None
+    if not np.isfinite(ends).all():
+        finite = np.flatnonzero(np.isfinite(times))
+        kept = times.take(finite[is_usable(finite)])
+        if not len(kept):
+            raise _no_convention(name, given.dtype, ends, stamp_ns)
+        ends = np.stack([kept.min(), kept.max()])
+        window = float(ends[0]), float(ends[1])
+    convention = _convention(given.dtype, ends, stamp_ns, unit, reference, is_telling=telling >= _TELLING)
+    if convention is None:
+        raise _no_convention(name, given.dtype, ends, stamp_ns)
+    return PointTimes(convention, ends[0], ends[1], window)
+
+
+def _core(times: NDArray[Any], is_usable: Callable[[Rows], BoolArray]) -> tuple[tuple[float, float] | None, int]:
+    """Return where the middle nine tenths of the times lie, and how many different ones there are, from a sample."""
+    rows = np.arange(0, len(times), max(1, len(times) // _SAMPLE))
+    sample = np.sort(times.take(rows[is_usable(rows)]).astype(np.float64))
+    sample = sample[np.isfinite(sample)]
+    different = 1 + int(np.count_nonzero(np.diff(sample))) if len(sample) else 0
+    if different < _TELLING:
+        return None, different
+    low, high = (float(sample[int(share * (len(sample) - 1))]) for share in _CORE)
+    return ((low, high) if high > low else None), different
+
+
+def _window(core: tuple[float, float]) -> tuple[float, float]:
+    low, high = core
+    margin = _MARGIN * (high - low)
+    return low - margin, high + margin
+
+
+def _extremes(times: NDArray[Any], is_usable: Callable[[Rows], BoolArray]) -> NDArray[Any] | None:
+    """Return the smallest and the largest time of usable points, shape (2,), or None when there are none.
+
+    Mostly a usable point is among those that have the smallest time of all, and the same goes for the largest; only
+    where this is not so every point has to be looked at.
+    """
+    ends = np.stack([times.min(), times.max()])
+    if all(is_usable(np.flatnonzero(times == end)[:_FIRST]).any() for end in ends):
+        return ends
+    times = times.take(np.flatnonzero(is_usable(np.arange(len(times)))))
+    return np.stack([times.min(), times.max()]) if len(times) else None
+
+
+def _convention(
+    dtype: np.dtype[Any],
+    ends: NDArray[Any],
+    stamp_ns: int,
+    unit: TimeUnit,
+    reference: TimeReference,
+    *,
+    is_telling: bool,
+) -> Convention | None:
+    usual = _USUAL.get((dtype.kind, dtype.itemsize), ())
+    all_of_them = [Convention(unit_ns, is_relative) for unit_ns in UNITS_NS.values() for is_relative in (True, False)]
+    candidates = [
+        convention
+        for convention in dict.fromkeys((*usual, *all_of_them))
+        if unit in ("auto", _name_of(convention)) and reference in ("auto", _REFERENCE[convention.is_relative])
+    ]
+    if len(candidates) == 1:
+        return candidates[0]
+    possible = [convention for convention in candidates if _is_near(convention, ends, stamp_ns)]
+    spans = {convention: float(ends[1] - ends[0]) * convention.unit_ns for convention in possible}
+    fitting = [one for one in possible if SHORTEST_SWEEP_NS <= spans[one] <= LONGEST_SWEEP_NS]
+    if fitting and (is_telling or fitting[0] in usual or unit != "auto"):
+        return fitting[0]
+    if unit == "auto":
+        possible = [convention for convention in possible if convention in usual]
+    return next((one for one in possible if spans[one] <= LONGEST_SWEEP_NS), None)
+
+
+def _is_near(convention: Convention, ends: NDArray[Any], stamp_ns: int) -> bool:
+    """Whether the times lie where times of a sweep with this stamp can lie."""
+    low, high = (float(end) * convention.unit_ns for end in ends)
+    if convention.is_relative:
+        return -FARTHEST_RELATIVE_NS <= low <= high <= FARTHEST_RELATIVE_NS
+    return abs(low - stamp_ns) <= FARTHEST_FROM_STAMP_NS and abs(high - stamp_ns) <= FARTHEST_FROM_STAMP_NS
+
+
+def _name_of(convention: Convention) -> str:
+    return next(name for name, unit_ns in UNITS_NS.items() if unit_ns == convention.unit_ns)
+
+
+def _no_convention(name: str, dtype: np.dtype[Any], ends: NDArray[Any], stamp_ns: int) -> CloudError:
+    text = (
+        f"times in field {name!r} ({dtype.name}, {ends[0]!s} to {ends[1]!s}) fit no convention at header.stamp "
+        f"{seconds(stamp_ns)}: in no unit from s to ns do they make a sweep of at most {LONGEST_SWEEP_NS // 1_000_000} "
+        f"ms that is near the stamp (relative ones within {FARTHEST_RELATIVE_NS // NS_PER_S} s, absolute ones within "
+        f"{FARTHEST_FROM_STAMP_NS // NS_PER_S} s). Set time_unit and time_reference, correct the driver's clock, or "
+        "set time_field: none"
     )
-    raise CloudError(msg, cause="point_time")
+    return CloudError(text, cause="point_time")
 
 
-def times_to_ns(times: NDArray[Any], unit_ns: float) -> IntArray:
+def times_to_ns(times: NDArray[Any], unit_ns: int) -> IntArray:
     """Convert a time column to integer nanoseconds without losing resolution.
 
     Args:
         times: Shape (n,), integers or floats, finite.
-        unit_ns: Nanoseconds a unit, 1 or 1e9.
+        unit_ns: Nanoseconds a unit.
 
     Returns:
         Shape (n,), int64, counted from wherever ``times`` count.
     """
     if times.dtype.kind in "ui":
-        return times.astype(np.int64) * int(unit_ns)
+        return signed(times).astype(np.int64) * unit_ns
     values = times.astype(np.float64)
     # The product of absolute seconds and 1e9 would be rounded to 256 ns once more; that of the fraction is not.
     whole = np.floor(values)
-    nanoseconds = whole.astype(np.int64) * int(unit_ns)
+    nanoseconds = whole.astype(np.int64) * unit_ns
     rest: IntArray = np.rint((values - whole) * unit_ns).astype(np.int64)
     return nanoseconds + rest

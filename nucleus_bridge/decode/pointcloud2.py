@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from nucleus_bridge.config.settings import LidarConfig
 from nucleus_bridge.decode.cdr import deserialise, naming, require_stamp, strip_slashes, to_ns
 from nucleus_bridge.decode.interface import Decoder, Interface, Stateless
-from nucleus_bridge.decode.point_time import Convention, find_convention, find_time_field, times_to_ns
+from nucleus_bridge.decode.point_time import PointTimes, find_time_field, read_times, times_to_ns
 from nucleus_bridge.decode.points import any_value, coordinates, passes, usable
 from nucleus_bridge.errors import CloudError
 from nucleus_bridge.model import Message, Sweep
@@ -25,7 +25,6 @@ _FORMATS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f
 _MAX_POINT_STEP = 65_535
 _MAX_COLUMNS = 1_024
 _BLOCK = 8_192
-_SAMPLE = 256
 
 
 @dataclass(frozen=True)
@@ -99,9 +98,10 @@ def decode_sweep(message: Message, config: LidarConfig) -> Sweep:
     """Check a PointCloud2 and find out when its first and last usable points were taken.
 
     Points that are not finite or at exactly (0, 0, 0) are not usable and their times are ignored. With ``stamp: start``
-    relative times count from ``header.stamp``. With ``stamp: end`` the stamp is the end of the sweep: relative times
-    that are all >= 0 count from the sweep's start and are shifted so that the largest falls on the stamp; when there
-    are negative ones they count from the stamp already. Absolute times are what they are, whatever ``stamp`` says.
+    relative times count from ``header.stamp``. With ``stamp: end`` (``middle``) the stamp is the end (middle) of the
+    sweep: relative times that are all >= 0 count from the sweep's start and are shifted so that the largest (half of
+    it) falls on the stamp; when there are negative ones they count from the stamp already. Absolute times are what they
+    are, whatever ``stamp`` says.
 
     Returns:
         A sweep whose points are a view of ``message.data`` (a copy where rows are padded).
@@ -124,7 +124,7 @@ def decode_sweep(message: Message, config: LidarConfig) -> Sweep:
         wanted = (config.intensity_field, config.time_field)
         layout = _layout(fields, cloud.point_step, *wanted, is_bigendian=cloud.is_bigendian)
         points = _points(cloud, layout.dtype)
-        span = _time_span(points, layout.time_field, stamp_ns, stamp_is_end=config.stamp == "end")
+        span = _time_span(points, layout.time_field, stamp_ns, config)
     return Sweep(
         stamp_ns=stamp_ns,
         frame_id=frame_id,
@@ -132,8 +132,10 @@ def decode_sweep(message: Message, config: LidarConfig) -> Sweep:
         time_field=layout.time_field if span else None,
         first_ns=span.first_ns if span else stamp_ns,
         last_ns=span.last_ns if span else stamp_ns,
-        time_unit_ns=span.convention.unit_ns if span else 1.0,
-        time_is_relative=span.convention.is_relative if span else True,
+        time_unit_ns=span.meaning.convention.unit_ns if span else 1,
+        time_is_relative=span.meaning.convention.is_relative if span else True,
+        time_base_ns=span.base_ns if span else None,
+        time_window=span.meaning.window if span else None,
     )
 
 
@@ -202,41 +204,35 @@ def _points(cloud: Any, dtype: np.dtype[np.void]) -> NDArray[np.void]:
 class _TimeSpan(NamedTuple):
     first_ns: int
     last_ns: int
-    convention: Convention
+    base_ns: int
+    meaning: PointTimes
 
 
 def _time_span(
-    points: NDArray[np.void], time_field: str | None, stamp_ns: int, *, stamp_is_end: bool
+    points: NDArray[np.void], time_field: str | None, stamp_ns: int, config: LidarConfig
 ) -> _TimeSpan | None:
     """Return the times of the first and last usable point; None without times or usable points."""
     if time_field is None:
         return None
-    extremes = _extremes(np.ascontiguousarray(points[time_field]), points)
-    if extremes is None:
+    times = np.ascontiguousarray(points[time_field])
+    usable_rows = partial(_usable_rows, points)
+    meaning = read_times(time_field, times, usable_rows, stamp_ns, config.time_unit, config.time_reference)
+    if meaning is None:
         return None
-    convention = find_convention(time_field, extremes[0], extremes[1], stamp_ns)
-    low, high = (int(t) for t in times_to_ns(extremes, convention.unit_ns))
-    if not convention.is_relative:
-        return _TimeSpan(low, high, convention)
-    base_ns = stamp_ns - high if stamp_is_end and low >= 0 else stamp_ns
-    return _TimeSpan(base_ns + low, base_ns + high, convention)
+    low, high = times_to_ns(np.stack([meaning.low, meaning.high]), meaning.convention.unit_ns).tolist()
+    base_ns = _base_ns(low, high, stamp_ns, config.stamp) if meaning.convention.is_relative else 0
+    return _TimeSpan(base_ns + low, base_ns + high, base_ns, meaning)
 
 
-def _extremes(times: NDArray[Any], points: NDArray[np.void]) -> NDArray[Any] | None:
-    """Return the smallest and the largest time of usable points, shape (2,), or None when there are none.
-
-    Mostly a usable point is among those that have the smallest time of all, and the same goes for the largest; only
-    where this is not so every point has to be looked at.
-    """
-    ends = np.stack([times.min(), times.max()])
-    if all(_any_usable(points, np.flatnonzero(times == end)[:_SAMPLE]) for end in ends):
-        return ends
-    times = times.take(np.flatnonzero(usable(coordinates(points))))
-    return np.stack([times.min(), times.max()]) if len(times) else None
+def _base_ns(low_ns: int, high_ns: int, stamp_ns: int, stamp: Literal["start", "middle", "end"]) -> int:
+    """Return the instant that relative times count from; where there are negative ones it is the stamp."""
+    if stamp == "start" or low_ns < 0:
+        return stamp_ns
+    return stamp_ns - (high_ns if stamp == "end" else high_ns // 2)
 
 
-def _any_usable(points: NDArray[np.void], rows: NDArray[np.int64]) -> bool:
-    return bool(usable(coordinates(points[rows])).any())
+def _usable_rows(points: NDArray[np.void], rows: NDArray[np.intp]) -> NDArray[np.bool_]:
+    return usable(coordinates(points[rows]))
 
 
 def _decoder(lidar: LidarConfig) -> Decoder:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nucleus_bridge.config.settings import LidarConfig
 from nucleus_bridge.decode.intensity import intensity_scale
-from nucleus_bridge.decode.point_time import times_to_ns
+from nucleus_bridge.decode.point_time import signed, times_to_ns
 from nucleus_bridge.errors import CloudError
 from nucleus_bridge.model import IntArray, PointCloud, Sweep
 
@@ -59,7 +59,8 @@ def select_points(sweep: Sweep, config: LidarConfig, *, ground_field: str = "") 
     """Apply the lidar's filters to a sweep.
 
     Dropped are points with a coordinate that is not finite (``nan``), points at exactly (0, 0, 0) (``zero``) and points
-    whose distance from the lidar is not in ``min_range_m`` to ``max_range_m``, both included (``range``). Intensity is
+    whose distance from the lidar is not in ``min_range_m`` to ``max_range_m``, both included (``range``), and points
+    whose time cannot be one of this sweep (``time_outlier``). Intensity is
     divided by its full scale; what then lies outside 0..1 is clipped, NaN becomes 0, and both are counted in
     ``clipped``.
 
@@ -86,9 +87,14 @@ def _select(sweep: Sweep, config: LidarConfig, ground_field: str) -> PointCloud:
     xyz = np.ascontiguousarray(coordinates(points).T).T  # column by column, as all that follows reads them
     largest = _largest_coordinate(xyz)
     finite, origin = largest < np.inf, largest == 0
-    valid = finite & ~origin
-    keep = valid & _in_range(xyz, config)
-    n_finite, n_origin, n_kept = (int(np.count_nonzero(mask)) for mask in (finite, origin, keep))
+    keep = finite & ~origin & _in_range(xyz, config)
+    n_finite, n_origin, n_in_range = (int(np.count_nonzero(mask)) for mask in (finite, origin, keep))
+    dropped = {"nan": len(points) - n_finite, "zero": n_origin, "range": n_finite - n_origin - n_in_range}
+    n_kept = n_in_range
+    if sweep.time_window is not None:
+        keep &= _in_window(sweep)
+        n_kept = int(np.count_nonzero(keep))
+        dropped["time_outlier"] = n_in_range - n_kept
     rows = None if n_kept == len(points) else np.flatnonzero(keep)
 
     intensity, clipped = None, 0
@@ -98,9 +104,9 @@ def _select(sweep: Sweep, config: LidarConfig, ground_field: str) -> PointCloud:
     return PointCloud(
         xyz=xyz if rows is None else xyz.T.take(rows, axis=1).T,
         intensity=intensity,
-        time_ns=_times(sweep, config, valid, rows),
+        time_ns=_times(sweep, rows),
         is_ground=_is_ground(_take(points[ground_field], rows), config.ground_classes) if ground_field else None,
-        dropped={"nan": len(points) - n_finite, "zero": n_origin, "range": n_finite - n_origin - n_kept},
+        dropped=dropped,
         clipped=clipped,
     )
 
@@ -147,18 +153,18 @@ def _intensity(values: NDArray[Any], full_scale: float) -> tuple[NDArray[np.floa
     return np.abs(raw / top), clipped  # no -0.0
 
 
-def _times(sweep: Sweep, config: LidarConfig, valid: BoolArray, rows: IntArray | None) -> IntArray | None:
+def _times(sweep: Sweep, rows: IntArray | None) -> IntArray | None:
     if sweep.time_field is None:
         return None
-    times = sweep.points[sweep.time_field]
-    times_ns = times_to_ns(_take(times, rows), sweep.time_unit_ns)
-    if not sweep.time_is_relative:
-        return times_ns
-    base_ns = sweep.stamp_ns
-    if config.stamp == "end":
-        # Where the times count from follows from the earliest usable point, dropped by its range or not.
-        base_ns = sweep.first_ns - int(times_to_ns(times[valid].min(keepdims=True), sweep.time_unit_ns)[0])
-    return times_ns + base_ns
+    times_ns = times_to_ns(_take(sweep.points[sweep.time_field], rows), sweep.time_unit_ns)
+    return times_ns + sweep.base_ns if sweep.base_ns else times_ns
+
+
+def _in_window(sweep: Sweep) -> BoolArray:
+    """Tell which points have a time of this sweep."""
+    low, high = sweep.time_window or (-np.inf, np.inf)
+    times = signed(np.ascontiguousarray(sweep.points[sweep.time_field]))
+    return np.asarray((times >= low) & (times <= high))
 
 
 def _is_ground(values: NDArray[Any], classes: tuple[str, ...]) -> BoolArray:

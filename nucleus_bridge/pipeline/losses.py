@@ -17,6 +17,7 @@ EXPECTED = frozenset(
         "nan_points",
         "zero_points",
         "range_points",
+        "time_outlier_points",  # a time that cannot be one of its sweep
         "box_points",  # inside a lidar's crop_box
         "voxel_points",  # another point of the same cloud.voxel_m
         "limit_points",  # beyond cloud.max_points
