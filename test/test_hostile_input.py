@@ -212,7 +212,10 @@ CONFIGS = {
     "alias of itself": ("/**: &a {ros__parameters: {metadata: *a}}", "aliases"),
     "python object": ("/**: {ros__parameters: {a: !!python/object/apply:os.system ['touch escaped']}}", "not valid"),
     "nested without end": ("[" * 100_000, "not valid"),
-    "number without end": (f"/**: {{ros__parameters: {{sync: {{wait_s: 0x{'f' * 100_000}}}}}}}", "64 bits"),
+    "number without end": (
+        f"/**: {{ros__parameters: {{sync: {{wait_s: 0x{'f' * 100_000}}}}}}}",
+        "sync.wait_s: must be a number from 0 to 60",
+    ),
     "file without end": ("x: " + "y" * 1_000_000, "more than 1000000 bytes"),
     "no text": ("\x00\x01\x02", "not valid"),
 }

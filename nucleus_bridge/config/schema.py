@@ -143,7 +143,7 @@ class Parameter:
             hint = (
                 "; put text in quotes" if self.type_name == "string" and isinstance(value, (bool, int, float)) else ""
             )
-            raise ConfigError(f"{name}: must be {self.allowed}, not {value!r}{hint}")
+            raise ConfigError(f"{name}: must be {self.allowed}, not {value!r:.100}{hint}")
         return value
 
     def _fits(self, value: Scalar) -> bool:
@@ -164,14 +164,14 @@ class Parameter:
 
     def _texts(self, name: str, value: object) -> tuple[str, ...]:
         if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
-            raise ConfigError(f"{name}: must be {self.allowed}, not {value!r}")
+            raise ConfigError(f"{name}: must be {self.allowed}, not {value!r:.100}")
         items = tuple(str(item) for item in value if item != "")  # ROS 2 has no empty list: [''] stands for it
         if len(set(items)) != len(items):
-            raise ConfigError(f"{name}: names an entry twice: {list(items)}")
+            raise ConfigError(f"{name}: names an entry twice: {list(items)!r:.100}")
         for item in items:
             if not self._is_allowed(item):
                 expected = f"of {', '.join(self.choices)}" if self.choices else self.about.expected
-                raise ConfigError(f"{name}: entries must be {expected}, not {item!r}")
+                raise ConfigError(f"{name}: entries must be {expected}, not {item!r:.100}")
         return items
 
     def _numbers(self, name: str, value: object) -> tuple[float, ...]:
@@ -181,7 +181,7 @@ class Parameter:
         numbers = [float(item) for item in items if isinstance(item, (int, float)) and not isinstance(item, bool)]
         low, high = self.about.minimum, self.about.maximum
         if len(numbers) != len(items) or not all(math.isfinite(number) and low <= number <= high for number in numbers):
-            raise ConfigError(f"{name}: must be {self.allowed}, not {value!r}")
+            raise ConfigError(f"{name}: must be {self.allowed}, not {value!r:.100}")
         return tuple(numbers)
 
     def settled(self, value: Value) -> Value:
@@ -294,7 +294,7 @@ class Table:
             for name in found[group]:
                 if not _SECTION_NAME.fullmatch(name):
                     raise ConfigError(
-                        f"{parameter}: {name!r} must be letters, digits, '_' and '-', at most 64, "
+                        f"{parameter}: {name!r:.100} must be letters, digits, '_' and '-', at most 64, "
                         "not starting with '_' or '-'"
                     )
         return found

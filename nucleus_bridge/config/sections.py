@@ -38,6 +38,7 @@ _DOTTED = frozenset(f"{sign}.{word}" for sign in ("", "+", "-") for word in ("in
     (".nan", ".NaN", ".NAN")
 )
 _INTEGERS = 1 << 63
+_LONGEST_INTEGER = 20  # sign and decimal digits; Python takes no more than 4300
 _ANY_NAMESPACE = "any"
 
 
@@ -279,7 +280,7 @@ def _number(text: str) -> int | float | None:
     """Return the number that C's strtol and strtod read, or None where they do not take the whole text."""
     if _INTEGER.fullmatch(text):
         base = 16 if "x" in text.lower() else 8 if text.lstrip("+-").startswith("0") else 10
-        value = int(text, base)
+        value = int(text, base) if base != 10 or len(text) <= _LONGEST_INTEGER else _INTEGERS
         if -_INTEGERS <= value < _INTEGERS:
             return value
     if text in _DOTTED:

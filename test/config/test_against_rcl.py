@@ -29,7 +29,7 @@ y Y yes yEs n N NO no on ON off Off true TRUE tRue false t f
 .inf .Inf .INF .iNf +.inf -.INF inf Inf -inf infinity +Infinity nan NaN .nan .NaN .NAN -.nan +.nan -nan
 ~ null Null NULL = 2026-11-28 12:30:00 a/b /tf .. x.y a:b '1' "1" 'yes' "" '' 'it''s' "\\u00e9" \u00e9
 """
-SCALARS = (*WORDS.split(), '"a b"', "a b", "!!str 5", "!!str yes")
+SCALARS = (*WORDS.split(), "9" * 5_000, "0" * 50 + "17", "0x" + "f" * 5_000, '"a b"', "a b", "!!str 5", "!!str yes")
 LISTS = ("[]", "['']", "[1, 2]", "[1.0, .inf]", "[y, n]", "[a, 'b']", "['1', x]", "[0x10, 010]", "[~, null]")
 PATTERNS = (
     *("/**", "/*", "/**/*", "/*/*", "/*/**", "/**/*/*"),

@@ -168,20 +168,25 @@ def test_an_empty_list_in_the_file_is_a_list(drive: Drive, tmp_path: Path, obser
         assert node.end() == 0
 
 
-def test_a_parameter_file_that_ros_cannot_read_ends_the_program_with_a_line(drive: Drive, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "told"), [("deskew: [true", "parse"), ("deskew: true\n    deskew: false", "key 'deskew' is given twice")]
+)
+def test_a_parameter_file_that_cannot_be_used_ends_the_program_with_a_line(
+    drive: Drive, tmp_path: Path, text: str, told: str
+) -> None:
     new_domain()
     config = tmp_path / "config.yaml"
-    config.write_text(drive.config_path.read_text().replace("deskew: true", "deskew: [true"))
+    config.write_text(drive.config_path.read_text().replace("deskew: true", text))
     with recorder(config, tmp_path / "live") as node:
         assert node.wait() == 2
         assert str(config) in node.output
+        assert told in node.output
         assert "Traceback" not in node.output
 
 
 def test_empty_mappings_may_stand_in_the_file_that_the_command_line_reads(
     drive: Drive, tmp_path: Path, observer: Observer
 ) -> None:
-    """The parser of ROS 2 knows none."""
     config = tmp_path / "config.yaml"
     config.write_text(drive.config_path.read_text().replace("deskew: true", "radars: {}\n    metadata: {}"))
     load_config(config)
@@ -204,16 +209,6 @@ def test_files_count_from_the_parameter_file_that_names_them(drive: Drive, tmp_p
         got = observer.call(GetParameters, f"{RECORDER}/get_parameters", request).values
         assert got[0].string_value == str(config.parent / "car.urdf")
         assert node.end() == 0
-
-
-def test_a_key_twice_in_the_parameter_file_ends_the_program_with_a_line(drive: Drive, tmp_path: Path) -> None:
-    new_domain()
-    config = tmp_path / "config.yaml"
-    config.write_text(drive.config_path.read_text().replace("deskew: true", "deskew: true\n    deskew: false"))
-    with recorder(config, tmp_path / "live") as node:
-        assert node.wait() == 2
-        assert "key 'deskew' is given twice" in node.output
-        assert "Traceback" not in node.output
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
