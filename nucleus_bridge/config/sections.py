@@ -33,7 +33,7 @@ _FALSE = frozenset(["N", "n", "no", "No", "NO", "false", "False", "FALSE", "off"
 _INTEGER = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)", re.ASCII)
 _DECIMAL = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?", re.ASCII)
 _HEXADECIMAL = re.compile(r"[-+]?0[xX](?:[0-9a-fA-F]+\.?[0-9a-fA-F]*|\.[0-9a-fA-F]+)(?:[pP][-+]?[0-9]+)?", re.ASCII)
-_NOT_FINITE = re.compile(r"([-+]?)(?:inf|infinity|nan)", re.ASCII | re.IGNORECASE)
+_NOT_FINITE = re.compile(r"[-+]?(?:inf|infinity|nan)", re.ASCII | re.IGNORECASE)
 _DOTTED = frozenset(f"{sign}.{word}" for sign in ("", "+", "-") for word in ("inf", "Inf", "INF")) | frozenset(
     (".nan", ".NaN", ".NAN")
 )
