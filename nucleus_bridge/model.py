@@ -8,7 +8,7 @@ quaternions are Hamilton, ordered x y z w, of unit length; ``a_from_b`` maps coo
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -105,6 +105,17 @@ class Sweep:
             return self.time_base_ns
         return self.stamp_ns if self.time_is_relative else 0
 
+    def moved(self, shift_ns: int) -> Sweep:
+        """Return the same sweep at another time, its points too."""
+        return replace(
+            self,
+            stamp_ns=self.stamp_ns + shift_ns,
+            first_ns=self.first_ns + shift_ns,
+            last_ns=self.last_ns + shift_ns,
+            time_base_ns=self.base_ns + shift_ns,
+            recorded_ns=self.stamp_ns if self.recorded_ns is None else self.recorded_ns,
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class PointCloud:
@@ -183,6 +194,7 @@ class Image:
         step: Bytes a row; 0 for compressed files.
         is_bigendian: Byte order of 16-bit pixels.
         picture: What stands for ``data``, which is empty then, where the image is of a video.
+        recorded_ns: ``header.stamp`` as recorded, where ``stamp_ns`` was corrected.
     """
 
     stamp_ns: int
@@ -194,11 +206,17 @@ class Image:
     step: int = 0
     is_bigendian: bool = False
     picture: Picture | None = None
+    recorded_ns: int | None = None
 
     @property
     def nbytes(self) -> int:
         """Memory that it holds."""
         return self.data.nbytes + (self.picture.nbytes if self.picture else 0)
+
+    def moved(self, shift_ns: int) -> Image:
+        """Return the same image at another time."""
+        recorded_ns = self.stamp_ns if self.recorded_ns is None else self.recorded_ns
+        return replace(self, stamp_ns=self.stamp_ns + shift_ns, recorded_ns=recorded_ns)
 
 
 @dataclass(frozen=True)
@@ -244,6 +262,7 @@ class RadarScan:
         is_radial: Whether only the speed along the ray is measured.
         is_compensated: Whether the radar's own motion was taken out already.
         strength: Shape (n,), as published, or None.
+        recorded_ns: ``header.stamp`` as recorded, where ``stamp_ns`` was corrected.
     """
 
     stamp_ns: int
@@ -253,11 +272,17 @@ class RadarScan:
     is_radial: bool
     is_compensated: bool
     strength: FloatArray | None
+    recorded_ns: int | None = None
 
     @property
     def nbytes(self) -> int:
         """Memory that it holds."""
         return sum(array.nbytes for array in (self.xyz, self.velocity, self.strength) if array is not None)
+
+    def moved(self, shift_ns: int) -> RadarScan:
+        """Return the same scan at another time."""
+        recorded_ns = self.stamp_ns if self.recorded_ns is None else self.recorded_ns
+        return replace(self, stamp_ns=self.stamp_ns + shift_ns, recorded_ns=recorded_ns)
 
 
 Payload = Sweep | Image | RadarScan
@@ -291,8 +316,8 @@ class Frame:
 
     Attributes:
         stamp_ns: Stamp of the reference lidar's sweep.
-        world_from_device: Device pose at ``stamp_ns``.
-        gps: Pose on the globe at ``stamp_ns``, or None.
+        world_from_device: Device pose at ``timestamp_ns``.
+        gps: Pose on the globe at ``timestamp_ns``, or None.
         sweeps: Reference lidar first.
         images: In the order of ``camera_names``; a camera without an image is absent.
         radars: In the order of ``radar_names``; a radar without a scan is absent.
@@ -304,6 +329,13 @@ class Frame:
     sweeps: tuple[PosedSweep, ...]
     images: tuple[PosedImage, ...]
     radars: tuple[RadarPoints, ...] = ()
+    start_ns: int | None = None
+    """Where the rotation of the reference lidar began before the stamp."""
+
+    @property
+    def timestamp_ns(self) -> int:
+        """Start of the rotation: the stamp, or the first point's time where the stamp marks a later instant."""
+        return self.stamp_ns if self.start_ns is None else self.start_ns
 
     @property
     def samples(self) -> Iterator[tuple[str, int]]:

@@ -106,6 +106,7 @@ class PlannedFrame:
     sweeps: tuple[PlannedSweep, ...]
     images: tuple[PlannedImage, ...]
     radars: tuple[RadarPoints, ...]
+    start_ns: int | None
 
     @property
     def sources(self) -> list[Source]:
@@ -218,12 +219,13 @@ class _Reach:
         if interface.is_start(message):
             self._starts.append(_Start(number, stamp_ns))
 
-    def source(self, sensor: str, stamp_ns: int, *, is_held: bool) -> Source | None:
+    def source(self, sensor: str, sample: Payload, *, is_held: bool) -> Source | None:
         """Return what a sample is made of that the newest message completed; None when that cannot be told.
 
         A start without a stamp may complete what came before it: there decoding begins at the start before.
         """
         newest = self._count - 1
+        stamp_ns = sample.stamp_ns if sample.recorded_ns is None else sample.recorded_ns
         start = next(
             (
                 start.number
@@ -236,7 +238,7 @@ class _Reach:
         if start < oldest or self._descent > start:
             return None
         logs = [self._logs[number - oldest] for number in range(start, self._count)]
-        return Source(sensor, stamp_ns, logs[0], logs[-1], min(logs), max(logs), is_held)
+        return Source(sensor, sample.stamp_ns, logs[0], logs[-1], min(logs), max(logs), is_held)
 
 
 class _Seen:
@@ -266,7 +268,7 @@ class _Seen:
     def decoded(self, sensor: str, sample: Payload, message: Message | None) -> None:
         """Take a sample as it is decoded."""
         name = (sensor, sample.stamp_ns)
-        source = self._reaches[sensor].source(*name, is_held=message is None)
+        source = self._reaches[sensor].source(sensor, sample, is_held=message is None)
         self._sources[name] = None if name in self._sources else source
         if len(self._sources) > REMEMBERED:
             del self._sources[next(iter(self._sources))]
@@ -294,7 +296,14 @@ class _Seen:
             for posed in frame.images
         )
         return PlannedFrame(
-            event.index, frame.stamp_ns, frame.world_from_device, frame.gps, sweeps, images, frame.radars
+            event.index,
+            frame.stamp_ns,
+            frame.world_from_device,
+            frame.gps,
+            sweeps,
+            images,
+            frame.radars,
+            frame.start_ns,
         )
 
     def _source(self, sensor: str, stamp_ns: int) -> Source:
@@ -325,7 +334,7 @@ def whole_events(chunk: Chunk, recording: Recording, config: Config) -> Iterator
             )
             for part in event.images
         )
-        frame = Frame(event.stamp_ns, event.world_from_device, event.gps, sweeps, images, event.radars)
+        frame = Frame(event.stamp_ns, event.world_from_device, event.gps, sweeps, images, event.radars, event.start_ns)
         yield FrameReady(event.index, frame)
 
 

@@ -105,6 +105,19 @@ def peek_header(data: bytes) -> tuple[int, str]:
         raise DecodeError(msg) from error
 
 
+def with_stamp(data: bytes, stamp_ns: int) -> bytes:
+    """Return a message that begins with ``std_msgs/msg/Header`` with another ``header.stamp``.
+
+    Raises:
+        DecodeError: The bytes are no CDR, or the stamp does not fit.
+    """
+    sec, nanosec = divmod(stamp_ns, _NS_PER_S)
+    try:
+        return data[:4] + struct.pack(f"{byte_order(data)}iI", sec, nanosec) + data[12:]
+    except struct.error as error:
+        raise DecodeError(f"a stamp of {stamp_ns} ns does not fit a header: {error}") from None
+
+
 def byte_order(data: bytes) -> Literal["<", ">"]:
     """Return the byte order of a CDR message as ``struct`` writes it.
 

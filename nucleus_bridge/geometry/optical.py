@@ -9,10 +9,14 @@ from typing import NamedTuple
 import numpy as np
 
 from nucleus_bridge.geometry import quaternion
-from nucleus_bridge.model import FloatArray
+from nucleus_bridge.model import FloatArray, Transform
 
 STEEPEST_DEG = 60.0
 """A camera that looks higher or lower, or whose picture is tilted by more, is worth a word."""
+
+
+BODY_FROM_OPTICAL = Transform(np.zeros(3), np.array([-0.5, 0.5, -0.5, 0.5]))
+"""Optical axes (z forward, x right, y down) in body axes (x forward, y left, z up) of the same camera (REP 103)."""
 
 
 class View(NamedTuple):

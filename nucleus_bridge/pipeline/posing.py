@@ -26,6 +26,7 @@ from nucleus_bridge.errors import (
 )
 from nucleus_bridge.formats import registry
 from nucleus_bridge.geometry import TransformTree, knot_stamps, quaternion, transforms
+from nucleus_bridge.geometry.optical import BODY_FROM_OPTICAL
 from nucleus_bridge.model import (
     CameraModel,
     Frame,
@@ -83,10 +84,10 @@ class Poser:
 
     def needs(self, match: Match[Payload]) -> tuple[Need, ...]:
         """List the poses that the match asks for."""
-        stamp_ns = match.anchor.stamp_ns
-        needs = [(self._config.device_frame, stamp_ns, stamp_ns)]
-        for _, sweep in self._sweeps(match):
-            first, last = self._span(sweep)
+        start_ns = self._start_ns(match)
+        needs = [(self._config.device_frame, start_ns, start_ns)]
+        for name, sweep in self._sweeps(match):
+            first, last = self._span(name, sweep)
             needs.append((sweep.frame_id, first, last))
         for name, image in self._images(match):
             needs.append((self._optical_frame(name, image), image.stamp_ns, image.stamp_ns))
@@ -139,12 +140,12 @@ class Poser:
 
     def _frame(self, match: Match[Payload], failures: dict[str, GivenUp]) -> Frame:
         """Pose everything; what fails alone goes to ``failures``, what takes the frame with it is raised."""
-        stamp_ns = match.anchor.stamp_ns
-        device = self._lookup(self._config.device_frame, stamp_ns)
+        stamp_ns, start_ns = match.anchor.stamp_ns, self._start_ns(match)
+        device = self._lookup(self._config.device_frame, start_ns)
         sweeps, images, radars = [], [], []
         for name, sweep in self._sweeps(match):
             try:
-                sweeps.append(PosedSweep(name, sweep, self._sweep_poses(sweep), self._mounting(name, sweep)))
+                sweeps.append(PosedSweep(name, sweep, self._sweep_poses(name, sweep), self._mounting(name, sweep)))
             except GivenUp as given_up:
                 if name == self._reference:
                     raise
@@ -163,8 +164,9 @@ class Poser:
             if sensor.required and (sensor.name in failures or sensor.name not in match.samples):
                 lost = "cannot be used" if sensor.name in failures else "has nothing within its tolerance"
                 raise GivenUp("required_missing", f"required sensor {sensor.name!r} {lost}")
-        gps = self._globe.pose_at(stamp_ns, device)
-        return Frame(stamp_ns, device, gps, tuple(sweeps), tuple(images), tuple(radars))
+        gps = self._globe.pose_at(start_ns, device)
+        begun_ns = None if start_ns == stamp_ns else start_ns
+        return Frame(stamp_ns, device, gps, tuple(sweeps), tuple(images), tuple(radars), begun_ns)
 
     def _radar_points(self, name: str, scan: RadarScan) -> RadarPoints:
         pose = self._lookup(scan.frame_id, scan.stamp_ns)
@@ -184,6 +186,8 @@ class Poser:
         if camera.required:
             self._check_pixels(camera, image, model)
         pose = self._lookup(frame_id, image.stamp_ns)
+        if camera.frame_convention == "body":
+            pose = transforms.compose(pose, BODY_FROM_OPTICAL)
         if is_rectified_topic(camera.image_topic):
             pose = _rectified(pose, camera, info)
         return PosedImage(name, index, image, model, pose)
@@ -228,8 +232,8 @@ class Poser:
             raise GivenUp(error.cause, f"camera {camera.name!r}: {error}") from None
         return model
 
-    def _sweep_poses(self, sweep: Sweep) -> Transform | Trajectory:
-        first, last = self._span(sweep)
+    def _sweep_poses(self, name: str, sweep: Sweep) -> Transform | Trajectory:
+        first, last = self._span(name, sweep)
         if first == last:
             return self._lookup(sweep.frame_id, first)
         self._check_in_time(sweep.frame_id, last)
@@ -263,8 +267,15 @@ class Poser:
         except TransformError as error:
             raise GivenUp(_cause(error), str(error)) from None
 
-    def _span(self, sweep: Sweep) -> tuple[int, int]:
-        if self._config.deskew and sweep.time_field is not None:
+    def _start_ns(self, match: Match[Payload]) -> int:
+        """Return the instant of the frame: where the rotation begins, if the stamp marks a later one."""
+        sweep, stamp_ns = match.anchor.item, match.anchor.stamp_ns
+        if self._lidars[self._reference].stamp == "start" or not isinstance(sweep, Sweep):
+            return stamp_ns
+        return min(stamp_ns, sweep.first_ns)
+
+    def _span(self, name: str, sweep: Sweep) -> tuple[int, int]:
+        if self._config.deskew and self._lidars[name].deskew and sweep.time_field is not None:
             return sweep.first_ns, sweep.last_ns
         return sweep.stamp_ns, sweep.stamp_ns
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from nucleus_bridge.config import Config
 from nucleus_bridge.config.settings import LidarConfig, Sensor
 from nucleus_bridge.decode import registry
+from nucleus_bridge.decode.cdr import peek_header, with_stamp
 from nucleus_bridge.decode.interface import Decoder, Interface, Kind, Reset
 from nucleus_bridge.errors import DecodeError
 from nucleus_bridge.model import Message
@@ -167,6 +168,12 @@ class Stream:
         self._decoders: dict[str, tuple[Interface, Decoder]] = {}
         self._companions: dict[str, Message] = {}
         self._newest_ns: int | None = None
+        settings = topic.settings
+        self._offset_ns = round(getattr(settings, "clock_offset_ms", 0.0) * 1e6)
+        self._by_log = getattr(settings, "stamp_source", "header") == "log"
+        self._frame_id = getattr(settings, "frame_id", "").lstrip("/") if topic.role == "sensor" else ""
+        self._is_as_recorded = not (self._offset_ns or self._by_log or self._frame_id)
+        self._log_ns = 0
 
     def take(self, message: Message) -> Iterator[Any]:
         """Yield the samples that a message completes.
@@ -175,9 +182,10 @@ class Stream:
             DecodeError: The message cannot be used.
         """
         interface, decoder = self._decoders.get(message.type_name) or self._opened(message)
+        self._log_ns = message.log_ns
         if not interface.is_stateless:
             yield from self._reset_at_step(interface, message)
-        yield from decoder.decode(message)
+        yield from map(self._corrected, decoder.decode(self._stamped(interface, message)))
 
     def tell(self, message: Message) -> Iterator[Any]:
         """Take a message of a companion topic; yield the samples that it completes.
@@ -188,18 +196,34 @@ class Stream:
         self._companions[message.topic] = message
         for interface, decoder in self._decoders.values():
             if _belongs(message, interface):
-                yield from decoder.decode(message)
+                yield from map(self._corrected, decoder.decode(message))
 
     def reset(self, why: Reset) -> Iterator[Any]:
         """Forget what was seen; yield the samples that were complete already."""
         self._newest_ns = None
         for _, decoder in self._decoders.values():
-            yield from decoder.reset(why)
+            yield from map(self._corrected, decoder.reset(why))
 
     def flush(self) -> Iterator[Any]:
         """Yield what is held back although nothing more will come."""
         for _, decoder in self._decoders.values():
-            yield from decoder.flush()
+            yield from map(self._corrected, decoder.flush())
+
+    def _stamped(self, interface: Interface, message: Message) -> Message:
+        """Return the message with the time of its reception for a stamp that was never set, where that is to count."""
+        if not self._by_log or interface.peek is not peek_header or peek_header(message.data)[0] > 0:
+            return message
+        return replace(message, data=with_stamp(message.data, message.log_ns))
+
+    def _corrected(self, sample: Any) -> Any:  # noqa: ANN401 - of the kind that the decoder makes
+        """Return a sample at its corrected time, in its configured frame."""
+        if self._is_as_recorded or not sample.stamp_ns:
+            return sample
+        shift_ns = self._offset_ns + (self._log_ns - sample.stamp_ns if self._by_log else 0)
+        if hasattr(sample, "moved"):
+            sample = sample.moved(shift_ns) if shift_ns else sample
+            return replace(sample, frame_id=self._frame_id) if self._frame_id else sample
+        return replace(sample, stamp_ns=sample.stamp_ns + shift_ns)
 
     def _opened(self, message: Message) -> tuple[Interface, Decoder]:
         interface = registry.interface_for(message, self.topic.kind)

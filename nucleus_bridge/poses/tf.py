@@ -54,8 +54,10 @@ class Transforms:
         if decoder is None:
             decoder = registry.interface_for(message, "transforms").decoder(None)
             self._decoders[message.type_name] = decoder
+        offset_ns = 0 if static else self._offset_ns
         for sample in decoder.decode(message):
-            yield Edge(sample.parent, sample.child, sample.stamp_ns, sample.translation, sample.rotation_xyzw, static)
+            stamp_ns = sample.stamp_ns + offset_ns
+            yield Edge(sample.parent, sample.child, stamp_ns, sample.translation, sample.rotation_xyzw, static)
 
     def until(self, stamp_ns: int) -> Iterable[Edge]:  # noqa: ARG002 - transforms come with messages
         """Return nothing: all transforms come with messages."""

@@ -89,7 +89,7 @@ def render_frame(job: FrameJob, config: Config) -> RenderedFrame:
         images.append(_scene_image(posed, files[-1].path, model, offset, config))
     frame = SceneFrame(
         job.index,
-        _timestamp(job.frame, config),
+        job.frame.timestamp_ns,
         job.frame.world_from_device.translation - offset,
         job.frame.world_from_device.rotation_xyzw,
         job.frame.gps,
@@ -144,13 +144,6 @@ def _scene_image(posed: PosedImage, path: str, model: CameraModel, offset: Float
         posed.camera_index,
         config.cameras[posed.camera_index].priority,
     )
-
-
-def _timestamp(frame: Frame, config: Config) -> int:
-    """The start of the rotation: the stamp, or the first point's time where the stamp marks the sweep's end."""
-    if config.lidars[0].stamp == "end":
-        return min(frame.stamp_ns, frame.sweeps[0].sweep.first_ns)
-    return frame.stamp_ns
 
 
 def _image_content(
