@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""True boxes as labels in the service's conventions, and a program that gives a receiver those of a demo drive.
+"""True boxes as labels in the service's conventions, and how a receiver gets those of a demo drive.
 
 A box of ours has REP 103 axes: x along its length, heading 0 along +x, counter-clockwise. A cuboid of the service's has
 the same centre, ``dimensions`` x = width, y = length, z = height, and yaw 0 along +y; lidar annotation tasks and the
@@ -8,11 +8,8 @@ metrics of Nucleus's client agree on that. Positions are those of the clouds, so
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
-import os
-import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -130,11 +127,24 @@ def _in_cloud(boxes: Sequence[TrueBox], manifest: Mapping[str, Any]) -> list[Tru
     return [box.moved(-offset["x"], -offset["y"], -offset["z"]) for box in boxes]
 
 
-def _annotate(spool: Path, boxes: Sequence[TrueBox], dataset: str) -> int:
-    """Send the boxes as annotations of every cloud of a spool's scenes; return how many the receiver holds of them."""
-    endpoint, auth = os.environ["NUCLEUS_ENDPOINT"], (os.environ.get("NUCLEUS_API_KEY", ""), "")
+def annotate_spool(endpoint: str, key: str, dataset: str, spool: Path, boxes: Sequence[TrueBox]) -> int:
+    """Send boxes as annotations of every cloud of a spool's scenes, as the service's client would.
+
+    Args:
+        endpoint: Of Nucleus, such as a receiver's ``url``.
+        key: Its API key.
+        dataset: Id or name of the dataset that holds the scenes.
+        spool: The spool that they are in.
+        boxes: In the recording's world frame; the same in every frame.
+
+    Returns:
+        How many annotations the dataset holds of them.
+
+    Raises:
+        InputError: There is no such dataset, or an annotation is refused.
+    """
     with requests.Session() as session:
-        session.auth = auth
+        session.auth = (key, "")
         details = session.get(f"{endpoint}/dataset/details", timeout=_TIMEOUT_S).json()
         ids = [entry["id"] for entry in details if dataset in (entry["id"], entry["name"])]
         if len(ids) != 1:
@@ -142,10 +152,9 @@ def _annotate(spool: Path, boxes: Sequence[TrueBox], dataset: str) -> int:
         held = 0
         for _, manifest, folder in _scenes(spool):
             frames = json.loads((folder / SCENE_NAME).read_bytes())["frames"]
-            clouds = [
-                item["reference_id"] for frame in frames for item in frame.values() if item["type"] == "pointcloud"
-            ]
-            cuboids = [nucleus_cuboid(box, cloud) for cloud in clouds for box in _in_cloud(boxes, manifest)]
+            items = [item for frame in frames for item in frame.values() if item["type"] == "pointcloud"]
+            here = _in_cloud(boxes, manifest)
+            cuboids = [nucleus_cuboid(box, item["reference_id"]) for item in items for box in here]
             for start in range(0, len(cuboids), _BATCH):
                 document = {"update": False, "annotations": cuboids[start : start + _BATCH]}
                 answer = session.post(f"{endpoint}/dataset/{ids[0]}/annotate", json=document, timeout=_TIMEOUT_S)
@@ -159,8 +168,8 @@ def _annotate(spool: Path, boxes: Sequence[TrueBox], dataset: str) -> int:
     return held
 
 
-def _finish_tasks(spool: Path, boxes: Sequence[TrueBox], directory: Path) -> int:
-    """Complete the tasks, kept in a receiver's folder, of a spool's scenes; return how many those were."""
+def finish_tasks(directory: Path, spool: Path, boxes: Sequence[TrueBox]) -> int:
+    """Complete the tasks of a spool's scenes, kept in a receiver's folder, with boxes; return how many those were."""
     tasks = [json.loads(path.read_bytes()) for path in sorted(directory.glob("tasks/*.json"))]
     finished = 0
     for name, manifest, _ in _scenes(spool):
@@ -173,30 +182,3 @@ def _finish_tasks(spool: Path, boxes: Sequence[TrueBox], directory: Path) -> int
                 (folder / ".annotations.json").replace(folder / "annotations.json")
                 finished += 1
     return finished
-
-
-def main() -> int:
-    """Give the receiver the true boxes of a demo drive as labels of the scenes that were uploaded to it."""
-    parser = argparse.ArgumentParser(prog="python -m nucleus_bridge.testing.receiver.ground_truth", description=__doc__)
-    parser.add_argument("truth", type=Path, help="the drive's .truth.json")
-    parser.add_argument("spool", type=Path, help="the spool that was uploaded")
-    parser.add_argument("--dataset", help="annotate this dataset's clouds, at NUCLEUS_ENDPOINT")
-    parser.add_argument("--tasks", metavar="DIR", type=Path, help="complete the tasks in this folder of a receiver")
-    parser.add_argument("--range", type=float, default=60.0, help="metres from the device's way (default: %(default)s)")
-    options = parser.parse_args()
-    boxes = boxes_of_drive(json.loads(options.truth.read_bytes()), options.range)
-    try:
-        if options.dataset:
-            held = _annotate(options.spool, boxes, options.dataset)
-            print(f"{held} annotations of {len(boxes)} objects")  # noqa: T201 - what a person reads
-        if options.tasks:
-            finished = _finish_tasks(options.spool, boxes, options.tasks)
-            print(f"{finished} {'task' if finished == 1 else 'tasks'} completed")  # noqa: T201 - as above
-    except (InputError, OSError, requests.RequestException) as error:
-        print(error, file=sys.stderr)  # noqa: T201 - as above
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -74,7 +74,7 @@ def spool_of(folder: Path, offset: tuple[float, float, float]) -> Path:
 
 def run(driver: Driver, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     (folder / "drive.truth.json").write_text(json.dumps(TRUTH))
-    command = [sys.executable, "-m", "nucleus_bridge.testing.receiver.ground_truth", str(folder / "drive.truth.json")]
+    command = [sys.executable, "tools/label_demo.py", str(folder / "drive.truth.json")]
     return subprocess.run(
         [*command, *arguments],
         env={**os.environ, "NUCLEUS_ENDPOINT": driver.receiver.url, "NUCLEUS_API_KEY": "k"},
