@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from nucleus_bridge.errors import InputError, SceneError
 from nucleus_bridge.spool import durable
 from nucleus_bridge.testing.receiver.messages import Refusal
 from nucleus_bridge.testing.receiver.scene_rules import sensor_items
-from nucleus_bridge.testing.receiver.state import load_record, write_state
+from nucleus_bridge.testing.receiver.state import derived_id, load_record, write_state
 from nucleus_bridge.testing.receiver.strict_json import metadata_kind
 
 _DELETED = "deleted-"
@@ -186,6 +186,16 @@ class Store:
             if scene is None:
                 return None
             return "pointcloud" if reference_id in shelf.scenes[scene].clouds else "image"
+
+    def references_of(self, dataset_id: str, item_ids: Collection[str]) -> dict[str, str]:
+        """Return the reference ids of items by the ids that we gave them; unknown ones are left out."""
+        found = {}
+        for entry in self.entries(dataset_id):
+            for reference_id in entry.items:
+                item_id = derived_id("di", dataset_id, reference_id)
+                if item_id in item_ids:
+                    found[item_id] = reference_id
+        return found
 
     def items_after(self, dataset_id: str, token: str, size: int) -> tuple[list[dict[str, Any]], str | None]:
         """Return so many items, oldest scene first, from behind a token on (empty: the first), and the next token.

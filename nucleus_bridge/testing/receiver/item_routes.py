@@ -51,11 +51,10 @@ def item_of_id(service: Service, dataset_id: str, dataset_item_id: str) -> dict[
     Raises:
         Refusal: 404.
     """
-    for entry in service.store.entries(dataset_id):
-        for reference_id in entry.items:
-            if derived_id("di", dataset_id, reference_id) == dataset_item_id:
-                return _find(service, dataset_id, reference_id)
-    raise Refusal(404, f"dataset {dataset_id} has no item {dataset_item_id!r}")
+    reference_id = service.store.references_of(dataset_id, {dataset_item_id}).get(dataset_item_id)
+    if reference_id is None:
+        raise Refusal(404, f"dataset {dataset_id} has no item {dataset_item_id!r}")
+    return _find(service, dataset_id, reference_id)
 
 
 def _find(service: Service, dataset_id: str, reference_id: str) -> dict[str, Any]:

@@ -21,11 +21,11 @@ from nucleus_bridge.testing.receiver.jobs import (
 )
 from nucleus_bridge.testing.receiver.label_rules import check_label, label_error
 from nucleus_bridge.testing.receiver.labels import GROUND_TRUTH, Label, LabelStore
-from nucleus_bridge.testing.receiver.lines import JobInterruptedError, Line, parse_line, work_off
-from nucleus_bridge.testing.receiver.messages import Refusal
+from nucleus_bridge.testing.receiver.lines import Line, LineWork, parse_line, work_off
 from nucleus_bridge.testing.receiver.metadata import merge_metadata
 from nucleus_bridge.testing.receiver.scene_rules import SceneRules
 from nucleus_bridge.testing.receiver.state import derived_id, new_id
+from nucleus_bridge.testing.receiver.strict_json import is_text
 
 _BATCH = 500
 
@@ -80,7 +80,7 @@ class LabelIntake:
         good: list[Label] = []
         errors: list[str] = []
         predicted = holder != GROUND_TRUTH
-        for index, document in enumerate(documents):
+        for index, document in enumerate(self._with_references(dataset_id, documents)):
             ids = partial(derived_id, "ann", job_id, str(numbers[index])) if numbers else partial(new_id, "ann")
             try:
                 good.append(check_label(document, place_of, self._rules, predicted=predicted, spare_id=ids))
@@ -96,17 +96,23 @@ class LabelIntake:
         Objects that were refused leave a job Completed, as the service does, unless there are no others.
         """
         take = {DELETION: self._delete, METADATA: self._merge}.get(job.kind, self._take_lines)
-        try:
-            path = self._store.upload_path(job.dataset_id, job.request_id)
-            job = work_off(job, path, take, report, self._stopping, _BATCH)
-        except (FileNotFoundError, Refusal):
-            return replace(with_error(job, "the dataset was deleted"), status=ERRORED_USER)
-        except JobInterruptedError:
-            return job
-        if not job.total_steps:
-            job = with_error(job, "the upload holds nothing")
-        is_bad = bool(job.errored or not job.total_steps) and not job.processed + job.ignored
-        return replace(job, status=ERRORED_USER if is_bad else COMPLETED)
+        return work_off(job, self._store, LineWork(take, _ended, _BATCH), report, self._stopping)
+
+    def _with_references(self, dataset_id: str, documents: Sequence[object]) -> list[object]:
+        """Return the labels, those that name their item by our id alone with its reference id."""
+
+        def item_id(document: object) -> str:
+            named = document.get("item_id") if isinstance(document, dict) and "reference_id" not in document else None
+            return named if is_text(named) else ""
+
+        wanted = {item_id(document) for document in documents} - {""}
+        reference_of = self._store.references_of(dataset_id, wanted) if wanted else {}
+        return [
+            {**document, "reference_id": reference_of[item_id(document)]}
+            if isinstance(document, dict) and item_id(document) in reference_of
+            else document
+            for document in documents
+        ]
 
     def _take_lines(self, job: Job, lines: list[Line]) -> Job:
         documents, numbers = [], []
@@ -144,3 +150,10 @@ class LabelIntake:
             done = len(some) - len(errors)
             job = replace(job, processed=job.processed + done, errored=job.errored + len(errors))
         return job
+
+
+def _ended(job: Job) -> Job:
+    if not job.total_steps:
+        job = with_error(job, "the upload holds nothing")
+    is_bad = bool(job.errored or not job.total_steps) and not job.processed + job.ignored
+    return replace(job, status=ERRORED_USER if is_bad else COMPLETED)

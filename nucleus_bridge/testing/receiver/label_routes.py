@@ -17,9 +17,7 @@ from nucleus_bridge.testing.receiver.strict_json import is_text
 MAX_OBJECT_PAGE = 10_000
 
 
-def take_labels(
-    service: Service, request: Request, dataset_id: str, holder: str, *, update: bool | None = None
-) -> dict[str, Any]:
+def take_labels(service: Service, request: Request, dataset_id: str, holder: str) -> dict[str, Any]:
     """Take the annotations, or the predictions of a run, that a request brings or whose upload it names."""
     kind, what = (ANNOTATIONS, "annotations") if holder == GROUND_TRUTH else (PREDICTIONS, "predictions")
     if request.query.get("async", "0") != "0":
@@ -28,10 +26,10 @@ def take_labels(
         raise Refusal(400, "the local receiver takes no files, only masks with URLs")
     document = request.json_object()
     labels, masks = document.get("annotations", []), document.get("segmentations", [])
-    chosen = document.get("update", False) if update is None else update
-    if not isinstance(labels, list) or not isinstance(masks, list) or not isinstance(chosen, bool):
+    update = document.get("update", False)
+    if not isinstance(labels, list) or not isinstance(masks, list) or not isinstance(update, bool):
         raise Refusal(400, "annotations and segmentations must be arrays, update true or false")
-    taken = service.label_intake.take(dataset_id, holder, [*labels, *masks], update=chosen)
+    taken = service.label_intake.take(dataset_id, holder, [*labels, *masks], update=update)
     answer: dict[str, Any] = {
         "dataset_id": dataset_id,
         f"{what}_processed": taken.processed,

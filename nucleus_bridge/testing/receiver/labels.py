@@ -115,7 +115,7 @@ class LabelStore:
                     refused.append((label, clash))
                     continue
                 place = (dataset_id, holder, label.reference_id, label.identity)
-                values = (*place, label.kind, label.task_id, job_id, json.dumps(label.document))
+                values = (*place, label.kind, label.task_id, job_id, json.dumps(label.document, separators=(",", ":")))
                 if run(f"{_INSERT} {chosen}", values).rowcount or (job_id and self._is_of_job(place, job_id)):
                     kept += 1
                     tracks.add(label.document.get("track_reference_id", ""))

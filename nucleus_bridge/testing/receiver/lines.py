@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from nucleus_bridge.errors import SceneError
-from nucleus_bridge.testing.receiver.jobs import Job, with_error
+from nucleus_bridge.testing.receiver.datasets import Store
+from nucleus_bridge.testing.receiver.jobs import ERRORED_USER, Job, with_error
+from nucleus_bridge.testing.receiver.messages import Refusal
 from nucleus_bridge.testing.receiver.strict_json import check_tree, is_text, parse_json
 
 MAX_LINE_BYTES = 64 << 20
@@ -24,29 +26,41 @@ class JobInterruptedError(Exception):
     """The receiver is being stopped; the job goes on at the next start."""
 
 
-def work_off(
-    job: Job,
-    path: Path,
-    take: Callable[[Job, list[Line]], Job],
-    report: Callable[[Job], None],
-    stopping: threading.Event,
-    batch: int = 1,
-) -> Job:
-    """Hand the lines of an upload to ``take``, so many at a time, as far as the job goes, and count them.
+@dataclass(frozen=True)
+class LineWork:
+    """How a kind of job works off the lines of its upload.
 
-    Raises:
-        JobInterruptedError: ``stopping`` was set.
-        FileNotFoundError: The upload is gone.
+    Attributes:
+        take: Takes some lines and returns the job with its counts and errors.
+        end: Returns the job ended, once every line was taken.
+        batch: How many lines are taken at a time.
     """
+
+    take: Callable[[Job, list[Line]], Job]
+    end: Callable[[Job], Job]
+    batch: int = 1
+
+
+def work_off(job: Job, store: Store, work: LineWork, report: Callable[[Job], None], stopping: threading.Event) -> Job:
+    """Work off a job's upload as far as the job goes, and return it ended; unended when ``stopping`` is set."""
+    try:
+        return work.end(_take_lines(job, store.upload_path(job.dataset_id, job.request_id), work, report, stopping))
+    except (FileNotFoundError, Refusal):
+        return replace(with_error(job, "the dataset was deleted"), status=ERRORED_USER)
+    except JobInterruptedError:
+        return job
+
+
+def _take_lines(job: Job, path: Path, work: LineWork, report: Callable[[Job], None], stopping: threading.Event) -> Job:
     with path.open("rb") as upload:
         job = replace(job, total_steps=sum(1 for _ in _lines(upload)))
         upload.seek(0)
         lines = enumerate(_lines(upload), start=1)
         worked = islice(lines, job.steps_done(job.total_steps))
-        while some := list(islice(worked, batch)):
+        while some := list(islice(worked, work.batch)):
             if stopping.is_set():
                 raise JobInterruptedError
-            job = replace(take(job, some), completed_steps=some[-1][0])
+            job = replace(work.take(job, some), completed_steps=some[-1][0])
             report(job)
         if job.end.startswith("Errored"):
             for number, line in lines:

@@ -61,21 +61,13 @@ def _remove_tags(service: Service, request: Request, model_id: str) -> dict[str,
 def _make_run(service: Service, request: Request, dataset_id: str) -> dict[str, str]:
     service.store.dataset(dataset_id)
     document = request.json_object()
-    for model in service.labels.models():
-        if document.get("model_id") == model["id"] or document.get("reference_id") == model["ref_id"]:
-            return _named_run(service, document, model["id"], dataset_id)
-    raise Refusal(404, "there is no model of that model_id or reference_id")
-
-
-def _make_free_run(service: Service, request: Request, model_id: str) -> dict[str, str]:
-    return _named_run(service, request.json_object(), model_id, "")
-
-
-def _named_run(service: Service, document: dict[str, Any], model_id: str, dataset_id: str) -> dict[str, str]:
     name, metadata = document.get("name"), document.get("metadata") or {}
     if not is_text(name) or not isinstance(metadata, dict):
         raise Refusal(400, "a run needs a name that is a non-empty string, metadata an object")
-    return {"model_run_id": service.labels.make_run(model_id, dataset_id, name, metadata)}
+    for model in service.labels.models():
+        if document.get("model_id") == model["id"] or document.get("reference_id") == model["ref_id"]:
+            return {"model_run_id": service.labels.make_run(model["id"], dataset_id, name, metadata)}
+    raise Refusal(404, "there is no model of that model_id or reference_id")
 
 
 def _runs(service: Service, _: Request, dataset_id: str) -> list[str]:
@@ -103,15 +95,12 @@ def _upload_for_model(service: Service, request: Request, dataset_id: str, model
 
 
 def _upload_for_run(service: Service, request: Request, run_id: str) -> dict[str, Any]:
-    dataset_id = service.labels.run(run_id)["dataset_id"]
-    if not dataset_id:
-        raise Refusal(400, f"run {run_id} has no dataset of its own; upload by dataset/<dataset>/modelRun/{run_id}")
-    return take_labels(service, request, dataset_id, run_id)
+    return take_labels(service, request, service.labels.run(run_id)["dataset_id"], run_id)
 
 
 def _upload_for_run_on(service: Service, request: Request, dataset_id: str, run_id: str) -> dict[str, Any]:
     service.store.dataset(dataset_id)
-    if service.labels.run(run_id)["dataset_id"] not in ("", dataset_id):
+    if service.labels.run(run_id)["dataset_id"] != dataset_id:
         raise Refusal(400, f"run {run_id} is of another dataset")
     return take_labels(service, request, dataset_id, run_id)
 
@@ -184,7 +173,6 @@ ROUTES: Routes = {
     ("POST", "model/{}/tag"): _add_tags,
     ("DELETE", "model/{}/tag"): _remove_tags,
     ("POST", "dataset/{}/modelRun/create"): _make_run,
-    ("POST", "model/{}/modelRun/create"): _make_free_run,
     ("GET", "dataset/{}/model_runs"): _runs,
     ("GET", "modelRun/{}/info"): _run_info,
     ("DELETE", "modelRun/{}"): _delete_run,

@@ -12,7 +12,7 @@ from nucleus_bridge.errors import SceneError
 from nucleus_bridge.testing.receiver.content import check_cloud, check_image
 from nucleus_bridge.testing.receiver.datasets import Store, StoredScene
 from nucleus_bridge.testing.receiver.jobs import COMPLETED, ERRORED_PARTIAL, ERRORED_USER, ITEMS, Job, with_error
-from nucleus_bridge.testing.receiver.lines import JobInterruptedError, Line, parse_line, work_off
+from nucleus_bridge.testing.receiver.lines import JobInterruptedError, Line, LineWork, parse_line, work_off
 from nucleus_bridge.testing.receiver.messages import Refusal
 from nucleus_bridge.testing.receiver.resolve import ItemReader
 from nucleus_bridge.testing.receiver.scene_rules import Item, SceneRules, check_item, check_scene, structure
@@ -46,19 +46,7 @@ class SceneIntake:
                 job = self._take_line(job, number, line, seen)
             return job
 
-        try:
-            path = self._store.upload_path(job.dataset_id, job.request_id)
-            job = work_off(job, path, take, report, self._stopping)
-        except (FileNotFoundError, Refusal):
-            return replace(with_error(job, "the dataset was deleted"), status=ERRORED_USER)
-        except JobInterruptedError:
-            return job
-        if not job.total_steps:
-            job = with_error(job, "the upload holds no scene")
-        good = job.new_scenes + job.updated_scenes + job.ignored_scenes
-        if good and not job.scenes_errored:
-            return replace(job, status=COMPLETED)
-        return replace(job, status=ERRORED_PARTIAL if good else ERRORED_USER)
+        return work_off(job, self._store, LineWork(take, _ended), report, self._stopping)
 
     def take_image(self, dataset_id: str, image: Mapping[str, Any], *, update: bool, job_id: str = "") -> str:
         """Take one image of a dataset without scenes; it is kept as a scene of one frame, which is never shown.
@@ -151,6 +139,15 @@ class SceneIntake:
                 break
         if failures:
             raise SceneError("; ".join(failures))
+
+
+def _ended(job: Job) -> Job:
+    if not job.total_steps:
+        job = with_error(job, "the upload holds no scene")
+    good = job.new_scenes + job.updated_scenes + job.ignored_scenes
+    if good and not job.scenes_errored:
+        return replace(job, status=COMPLETED)
+    return replace(job, status=ERRORED_PARTIAL if good else ERRORED_USER)
 
 
 def _updated_item(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:

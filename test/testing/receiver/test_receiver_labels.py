@@ -213,6 +213,27 @@ def test_a_job_of_bad_labels_alone_is_the_users_error(driver: Driver, dataset: s
     assert job["status"] == "Errored_User"
 
 
+def test_a_job_that_a_stop_interrupts_goes_on_and_keeps_every_label_once(serve: Callable[..., Driver]) -> None:
+    driver = serve()
+    dataset = driver.create()
+    driver.upload(dataset, make_scene("s1"))
+    body = "".join(json.dumps(cuboid(None, label=f"car {number}")) + "\n" for number in range(3000)).encode()
+    request = {"requestId": driver.put(dataset, body), "update": False}
+    job_id = driver.call("POST", f"dataset/{dataset}/annotate?async=1", request).json()["job_id"]
+    driver.receiver.stop()
+    again = serve()
+    job = again.wait(job_id)
+    assert (job["status"], job["message"]["annotation_upload"]["processed"]) == ("Completed", 3000)
+    kept = annotations_of(again, dataset, "s1-lidar-0")["cuboid"]
+    assert [label["label"] for label in kept] == [f"car {number}" for number in range(3000)]
+
+
+def test_a_category_can_be_on_a_scene_and_is_not_shown_on_its_items(driver: Driver, dataset: str) -> None:
+    assert annotate(driver, dataset, category("s1"))["annotations_processed"] == 1
+    assert annotate(driver, dataset, category("s1", "night"))["annotations_ignored"] == 1
+    assert not any(row["category"] for row in export(driver, dataset))
+
+
 def test_an_export_has_a_row_an_item_with_a_list_of_every_kind(driver: Driver, dataset: str) -> None:
     annotate(driver, dataset, cuboid(item="s2-lidar-1"), box(item="s1-front-1"), mask("s2-front-0"))
     rows = export(driver, dataset)
