@@ -18,7 +18,7 @@ from typing import Any
 
 from nucleus_bridge.errors import InputError
 from nucleus_bridge.testing.receiver.messages import Refusal
-from nucleus_bridge.testing.receiver.state import load_record, new_id, now_text, write_state
+from nucleus_bridge.testing.receiver.state import load_record, new_id, now_text, parse_instant, write_state
 
 QUEUED, RUNNING, COMPLETED = "Queued", "Running", "Completed"
 ERRORED_USER, ERRORED_PARTIAL, ERRORED_SERVER = "Errored_User", "Errored_Partial", "Errored_Server"
@@ -234,7 +234,7 @@ class JobBoard:
         chosen = []
         for job in jobs:
             info = self._info(job, self._shown(job))
-            created = _parse_instant(job.created)
+            created = parse_instant(job.created)
             if (
                 (dataset_id is None or job.dataset_id == dataset_id)
                 and (filters.get("show_completed") or info["job_last_known_status"] != COMPLETED)
@@ -323,11 +323,6 @@ def _instant(filters: Mapping[str, Any], key: str) -> dt.datetime | None:
     if text is None:
         return None
     try:
-        return _parse_instant(text)
-    except (TypeError, ValueError):
+        return parse_instant(text)
+    except (AttributeError, TypeError, ValueError):
         raise Refusal(400, f"{key} must be an ISO 8601 date or time") from None
-
-
-def _parse_instant(text: str) -> dt.datetime:
-    instant = dt.datetime.fromisoformat(text.replace("Z", "+00:00") if isinstance(text, str) else text)
-    return instant if instant.tzinfo else instant.replace(tzinfo=dt.timezone.utc)

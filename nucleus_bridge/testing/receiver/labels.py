@@ -83,15 +83,16 @@ class Outcome:
 
 
 class LabelStore:
-    """All labels of a receiver."""
+    """All labels of a receiver; what was kept survives a kill of the process."""
 
     def __init__(self, directory: Path) -> None:
         self._lock = threading.RLock()
         path = directory / "labels.sqlite3"
+        self._connection = sqlite3.connect(path, check_same_thread=False)
         try:
-            self._connection = sqlite3.connect(path, check_same_thread=False)
             self._connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + _TABLES)
         except sqlite3.DatabaseError as error:
+            self._connection.close()
             message = f"{path}: not the labels of a receiver ({error}); move it away or serve another folder"
             raise InputError(message) from None
 

@@ -270,24 +270,27 @@ class Receiver:
     def _open(self, origin: str) -> Service:
         reader = ItemReader(self._resolvers, self.limits.max_item_bytes)
         signing_key = load_signing_key(self.directory / "signing_key")
-        store, labels = Store(self.directory), LabelStore(self.directory)
+        store = Store(self.directory)
         intake = SceneIntake(store, reader, self._rules, self.stopping)
-        label_intake = LabelIntake(store, labels, self._rules, self.stopping)
-
-        def work(job: Job, report: Callable[[Job], None]) -> Job:
-            return (intake if job.kind in (SCENES, ITEMS) else label_intake).run(job, report)
 
         def result_root(task_id: str) -> str:
             return f"{origin}/v1/task/{task_id}/response_url" if self._secure_results else f"{origin}/results/{task_id}"
 
+        def work(job: Job, report: Callable[[Job], None]) -> Job:
+            return (intake if job.kind in (SCENES, ITEMS) else label_intake).run(job, report)
+
+        tasks = TaskBook(self.directory, TaskRules(reader, self._rules), signing_key, result_root)
+        jobs = JobBoard(self.directory, self._pace, work, self.stopping, self._job_ends)
+        labels = LabelStore(self.directory)  # the last to be opened, so that it need not be closed when others fail
+        label_intake = LabelIntake(store, labels, self._rules, self.stopping)
         return Service(
             origin=origin,
             store=store,
             labels=labels,
             intake=intake,
             label_intake=label_intake,
-            jobs=JobBoard(self.directory, self._pace, work, self.stopping, self._job_ends),
-            tasks=TaskBook(self.directory, TaskRules(reader, self._rules), signing_key, result_root),
+            jobs=jobs,
+            tasks=tasks,
             access=Access(signing_key, url_expires_s=self._url_expires_s, **self._keys),
             reader=reader,
             rules=self._rules,

@@ -46,7 +46,23 @@ def _twenty_digits(data: bytes) -> str:
 
 def now_text() -> str:
     """Return the present as ISO 8601 in UTC with milliseconds."""
-    return dt.datetime.now(dt.timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return instant_text(time.time())
+
+
+def instant_text(seconds: float) -> str:
+    """Return a Unix time as ISO 8601 in UTC with milliseconds."""
+    instant = dt.datetime.fromtimestamp(seconds, dt.timezone.utc)
+    return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def parse_instant(text: str) -> dt.datetime:
+    """Read a date or time in ISO 8601, in UTC unless it says otherwise.
+
+    Raises:
+        ValueError: It is not one.
+    """
+    instant = dt.datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return instant if instant.tzinfo else instant.replace(tzinfo=dt.timezone.utc)
 
 
 def write_state(path: Path, record: Mapping[str, Any]) -> None:

@@ -26,7 +26,14 @@ from typing import Any
 from nucleus_bridge.errors import InputError, SceneError
 from nucleus_bridge.spool import durable
 from nucleus_bridge.testing.receiver.messages import Refusal
-from nucleus_bridge.testing.receiver.state import new_task_id, now_text, read_state, write_state
+from nucleus_bridge.testing.receiver.state import (
+    instant_text,
+    new_task_id,
+    now_text,
+    parse_instant,
+    read_state,
+    write_state,
+)
 from nucleus_bridge.testing.receiver.strict_json import is_text
 from nucleus_bridge.testing.receiver.task_rules import (
     RESPONSE_NAMES,
@@ -247,7 +254,7 @@ class TaskBook:
         if answers:
             shown["status"] = "completed"
             finished = max(path.stat().st_mtime for path in answers.values())
-            shown.setdefault("completed_at", dt.datetime.fromtimestamp(finished, dt.timezone.utc).isoformat())
+            shown.setdefault("completed_at", instant_text(finished))
             root = self._result_root(task_id)
             shown["response"] = {name: {"url": f"{root}/{self._digest(task_id, name)}"} for name in answers}
         return shown
@@ -396,14 +403,13 @@ class TaskGroups:
 
 def _instant(name: str, text: str) -> dt.datetime:
     try:
-        instant = dt.datetime.fromisoformat(text.replace("Z", "+00:00"))
+        return parse_instant(text)
     except ValueError:
-        raise Refusal(400, f"{name} must be a time such as 2026-01-31 12:00:00.0") from None
-    return instant if instant.tzinfo else instant.replace(tzinfo=dt.timezone.utc)
+        raise Refusal(400, f"{name} must be a time such as 2026-01-31 12:00:00.000000") from None
 
 
 def _is_within(text: str | None, bound: dt.datetime, *, latest: bool) -> bool:
     if text is None:
         return False
-    instant = _instant("time", text)
+    instant = parse_instant(text)
     return instant <= bound if latest else instant >= bound

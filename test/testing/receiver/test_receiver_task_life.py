@@ -153,8 +153,8 @@ def test_tasks_are_listed_by_token_time_and_tag(driver: Driver) -> None:
     assert names == [f"drive-{number}" for number in range(5)]
     listed = request(driver, "GET", "tasks?tags=t1").json()["docs"]
     assert [task["unique_id"] for task in listed] == ["drive-1", "drive-3"]
-    assert request(driver, "GET", "tasks?start_time=2999-01-01 00:00:00.0").json()["total"] == 0
-    assert request(driver, "GET", "tasks?end_time=2999-01-01 00:00:00.0").json()["total"] == 5
+    assert request(driver, "GET", "tasks?start_time=2999-01-01 00:00:00.000000").json()["total"] == 0
+    assert request(driver, "GET", "tasks?end_time=2999-01-01 00:00:00.000000").json()["total"] == 5
     assert request(driver, "GET", "tasks?completed_after=2020-01-01").json()["total"] == 0
     assert request(driver, "GET", "tasks?start_time=soon").status_code == 400
     limited = request(driver, "GET", "tasks?limited_response=true&limit=1").json()["docs"]
