@@ -29,7 +29,8 @@ class SceneRules:
         max_items: Clouds and images in a scene; the service documents 300.
         extra_url_schemes: Taken besides http, https, s3 and gs.
         strict: Refuse what the service takes and a writer hardly means: headings that are not of unit length, a cloud
-            without the device's pose, ``i`` on some of its points only, and whole numbers written as floats.
+            without the device's pose, ``i`` on some of its points only, and whole numbers written as floats. The items
+            of datasets in privacy mode, which the service does not read, are read and judged, too.
     """
 
     max_items: int = 300

@@ -93,7 +93,8 @@ class SceneIntake:
             if known is not None:
                 return self._take_known(job, known, scene)
             self._store.check_fits(job.dataset_id, scene)
-        self._read_items(items)
+        if self._rules.strict or not self._store.dataset(job.dataset_id).use_privacy_mode:
+            self._read_items(items)
         if self._stopping.is_set():
             raise JobInterruptedError
         stored = StoredScene(new_id("scn"), scene["reference_id"], job.job_id, NEW, scene)

@@ -47,6 +47,14 @@ def test_only_strict_refuses_a_camera_whose_heading_is_not_of_unit_length(
     assert counts(driver.upload(driver.create(), scene)) == expected
 
 
+@pytest.mark.parametrize("strict", [False, True])
+def test_only_strict_reads_the_items_of_a_dataset_in_privacy_mode(serve: Callable[..., Driver], strict: bool) -> None:
+    driver = serve(strict=strict)
+    dataset = driver.create(use_privacy_mode=True)
+    expected = {"scenes_errored": 1} if strict else {"new_scenes": 1}
+    assert counts(driver.upload(dataset, make_scene(base="https://inside.example.invalid"))) == expected
+
+
 @pytest.mark.parametrize(
     "change",
     [
