@@ -50,6 +50,7 @@ class Transforms:
             DecodeError: The bytes are no such message.
         """
         static = self._topics[message.topic].is_static
+        offset_ns = 0 if static else self._offset_ns
         decoder = self._decoders.get(message.type_name)
         if decoder is None:
             decoder = registry.interface_for(message, "transforms").decoder(None)
