@@ -90,6 +90,8 @@ def test_a_damaged_delta_loses_the_images_up_to_the_next_key(tmp_path: Path, con
     report = convert(made, config, tmp_path)
     assert report.losses == {"/image": {"broken_gop": 2, "damaged": 1}}
     assert greys(tmp_path / "spool") == [expected_grey(number) for number in (0, 1, 2, 3, 4, 8, 9)]
+    assert in_chunks(tmp_path / "bag", config, tmp_path / "parts") == 4
+    assert contents(tmp_path / "parts") == contents(tmp_path / "spool")
 
 
 def write_in_small_chunks(made: Recording, path: Path) -> Path:

@@ -213,13 +213,14 @@ class _Reach:
             return
         try:
             stamp_ns = interface.peek(message.data)[0] if interface.peek else None
+            is_start = interface.is_start(message)
         except DecodeError:
             return
         if stamp_ns is not None:
             if self._newest_ns is not None and stamp_ns < self._newest_ns:
                 self._descent = number
             self._newest_ns = stamp_ns
-        if interface.is_start(message):
+        if is_start:
             self._starts.append(_Start(number, stamp_ns))
 
     def source(self, sensor: str, sample: Payload, *, is_held: bool) -> Source | None:
