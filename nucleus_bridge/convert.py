@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nucleus_bridge.config import Config, load_config, with_format
-from nucleus_bridge.decode.registry import interface_for, types_of
+from nucleus_bridge.decode.registry import interface_for
 from nucleus_bridge.errors import BridgeError, InputError, SceneError
 from nucleus_bridge.model import Message
-from nucleus_bridge.pipeline import Pipeline
+from nucleus_bridge.pipeline import Event, Pipeline
 from nucleus_bridge.pipeline.losses import Table, faults, merge, ordered
 from nucleus_bridge.pipeline.topics import WantedTopic
 from nucleus_bridge.poses.trajectory import FilePoses
@@ -21,9 +21,6 @@ from nucleus_bridge.render.workers import attendant_for, crew_for
 from nucleus_bridge.spool import SealedScene, Spool, conversions
 from nucleus_bridge.spool.conversions import Conversion, DamageNote, SceneSummary
 from nucleus_bridge.warnings import Finding, Weight
-
-CLOUD, IMAGE, INFO = types_of("cloud"), types_of("image"), types_of("calibration")
-FIX, IMU = types_of("fix"), types_of("heading")
 
 
 @dataclass(frozen=True)
@@ -176,8 +173,9 @@ def _run(
 
         try:
             total = recording.end_ns - recording.start_ns
+            gaps = Gaps(recording, pipeline)
             for message in recording.messages(pipeline.topics):
-                keep(recorder.handle(pipeline.add(message)))
+                keep(recorder.handle([*gaps.before(message), *pipeline.add(message)]))
                 observer.progress(message.log_ns - recording.start_ns, total)
             keep(recorder.handle(pipeline.finish()))
             keep(recorder.finish())
@@ -187,6 +185,32 @@ def _run(
         finally:
             recorder.discard()
     return scenes, recorder
+
+
+class Gaps:
+    """Tells the pipeline's decoders where messages of a recording are lost: what follows does not build on them."""
+
+    def __init__(self, recording: Recording, pipeline: Pipeline) -> None:
+        self._recording = recording
+        self._pipeline = pipeline
+        self._known = 0
+        self._due_ns: list[int] = []
+
+    def before(self, message: Message) -> list[Event]:
+        """Return what is decided by a gap between the last message and this one, if there is one."""
+        if self._recording.damage_count != self._known:
+            self._look()
+        if not self._due_ns or message.log_ns <= self._due_ns[0]:
+            return []
+        self._due_ns = [log_ns for log_ns in self._due_ns if log_ns >= message.log_ns]
+        return self._pipeline.interrupt("gap")
+
+    def _look(self) -> None:
+        """Take note of damage that was met since; it is met before the messages behind it are read."""
+        damage = self._recording.damage
+        places = {part.log_ns for part in damage[self._known :] if part.loses_messages and part.log_ns is not None}
+        self._due_ns = sorted({*self._due_ns, *places})
+        self._known = self._recording.damage_count
 
 
 def primed_pipeline(recording: Recording, config: Config) -> Pipeline:

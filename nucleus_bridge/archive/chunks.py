@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from nucleus_bridge.config import Config
+from nucleus_bridge.convert import Gaps
 from nucleus_bridge.decode.registry import interface_of
 from nucleus_bridge.errors import BridgeError, DecodeError
 from nucleus_bridge.model import (
@@ -176,7 +177,9 @@ def chunks_of(recording: Recording, pipeline: Pipeline, chunk_ns: int) -> Iterat
 
 
 def _events(recording: Recording, pipeline: Pipeline, seen: _Seen) -> Iterator[Event]:
+    gaps = Gaps(recording, pipeline)
     for message in recording.messages(pipeline.topics):
+        yield from gaps.before(message)
         seen.add(message)
         yield from pipeline.add(message)
     yield from pipeline.finish()
@@ -210,13 +213,14 @@ class _Reach:
             return
         try:
             stamp_ns = interface.peek(message.data)[0] if interface.peek else None
+            is_start = interface.is_start(message)
         except DecodeError:
             return
         if stamp_ns is not None:
             if self._newest_ns is not None and stamp_ns < self._newest_ns:
                 self._descent = number
             self._newest_ns = stamp_ns
-        if interface.is_start(message):
+        if is_start:
             self._starts.append(_Start(number, stamp_ns))
 
     def source(self, sensor: str, sample: Payload, *, is_held: bool) -> Source | None:
@@ -402,13 +406,14 @@ class _Replay:
             self.end()
         self._due.update(self._starts.pop(message.log_ns, {}))
         if not self._due:
-            self._stream = None
             return
         stream = self._stream = self._stream or self._new_stream()
         with suppress(DecodeError):  # it was counted when the recording was cut
             self._keep(stream.take(message))
         if any(source.is_held and source.end_ns == message.log_ns for source in self._due.values()):
             self._ends_at_ns = message.log_ns
+        if not self._due:
+            self._stream = None  # whatever else it has seen: decoding starts anew at the next start
 
     def end(self) -> _Replay:
         """Take what the decoder has held back until here."""

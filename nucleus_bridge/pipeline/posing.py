@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from nucleus_bridge.config import CameraConfig, Config
+from nucleus_bridge.config import CameraConfig, Config, RadarConfig
 from nucleus_bridge.decode.camera_info import (
     CameraInfo,
     camera_model,
@@ -29,6 +29,7 @@ from nucleus_bridge.geometry import TransformTree, knot_stamps, quaternion, tran
 from nucleus_bridge.geometry.optical import BODY_FROM_OPTICAL
 from nucleus_bridge.model import (
     CameraModel,
+    FloatArray,
     Frame,
     Image,
     Payload,
@@ -43,8 +44,10 @@ from nucleus_bridge.model import (
 from nucleus_bridge.pipeline.calibrations import Calibrations
 from nucleus_bridge.pipeline.globe import Globe
 from nucleus_bridge.pipeline.gps import GpsTrack
-from nucleus_bridge.pipeline.radars import radar_points, radar_span
 from nucleus_bridge.pipeline.synchroniser import Match
+
+VELOCITY_NS = 50_000_000
+"""The radar's own velocity is taken from its positions this long before and after the scan."""
 
 Obstacle = Callable[[], object]
 """Called again and again until its answer is false or None: what was missing is there."""
@@ -92,7 +95,7 @@ class Poser:
         for name, image in self._images(match):
             needs.append((self._optical_frame(name, image), image.stamp_ns, image.stamp_ns))
         for _, scan in self._scans(match):
-            needs.append((scan.frame_id, *radar_span(scan)))
+            needs.append((scan.frame_id, *_radar_span(scan)))
         return tuple(needs)
 
     def obstacles(
@@ -170,7 +173,7 @@ class Poser:
 
     def _radar_points(self, name: str, scan: RadarScan) -> RadarPoints:
         pose = self._lookup(scan.frame_id, scan.stamp_ns)
-        return radar_points(scan, self._radars[name], self._tree, self._config.world_frame, pose)
+        return _radar_points(scan, self._radars[name], self._tree, self._config.world_frame, pose)
 
     def _posed_image(self, name: str, image: Image) -> PosedImage:
         index, camera = self._cameras[name]
@@ -330,3 +333,61 @@ def _cause(error: TransformError) -> str:
     if isinstance(error, ExtrapolationError):
         return "before_first_transform" if error.direction == "past" else "after_last_transform"
     return "no_transform"
+
+
+def _radar_span(scan: RadarScan) -> tuple[int, int]:
+    """Return the first and last stamp at which the radar's pose is asked for."""
+    if scan.velocity is None or scan.is_compensated:
+        return scan.stamp_ns, scan.stamp_ns
+    return scan.stamp_ns - VELOCITY_NS, scan.stamp_ns + VELOCITY_NS
+
+
+def _radar_points(
+    scan: RadarScan, radar: RadarConfig, tree: TransformTree, world_frame: str, world_from_radar: Transform
+) -> RadarPoints:
+    """Express a scan in the world.
+
+    Velocities over ground are turned into the world. To relative ones the radar's own velocity is added, to radial ones
+    only its part along the ray. Where that velocity cannot be had there are no directions.
+    """
+    direction = None
+    if scan.velocity is not None:
+        direction = quaternion.rotate(world_from_radar.rotation_xyzw, scan.velocity)
+        if not scan.is_compensated:
+            own = _own_velocity(scan, tree, world_frame)
+            direction = None if own is None else direction + _along_rays(scan, world_from_radar, own)
+    return RadarPoints(
+        radar.name,
+        scan.stamp_ns,
+        scan.frame_id,
+        transforms.apply(world_from_radar, scan.xyz),
+        direction,
+        _sizes(scan.strength, radar),
+    )
+
+
+def _own_velocity(scan: RadarScan, tree: TransformTree, world_frame: str) -> FloatArray | None:
+    first, last = _radar_span(scan)
+    try:
+        start, end = (tree.lookup(world_frame, scan.frame_id, stamp_ns) for stamp_ns in (first, last))
+    except TransformError:
+        return None
+    velocity: FloatArray = (end.translation - start.translation) / ((last - first) * 1e-9)
+    return velocity
+
+
+def _along_rays(scan: RadarScan, world_from_radar: Transform, velocity: FloatArray) -> FloatArray:
+    """Return the radar's velocity for each detection: the whole of it, or its part along the ray."""
+    if not scan.is_radial:
+        return np.broadcast_to(velocity, scan.xyz.shape)
+    distance = np.sqrt((scan.xyz * scan.xyz).sum(axis=1, keepdims=True))
+    rays = quaternion.rotate(world_from_radar.rotation_xyzw, scan.xyz / np.where(distance > 0.0, distance, 1.0))
+    along: FloatArray = rays * (rays * velocity).sum(axis=1, keepdims=True)
+    return along
+
+
+def _sizes(strength: FloatArray | None, radar: RadarConfig) -> FloatArray | None:
+    if strength is None:
+        return None
+    sizes: FloatArray = np.clip((strength - radar.strength_min) / (radar.strength_max - radar.strength_min), 0.0, 1.0)
+    return sizes

@@ -43,6 +43,7 @@ class PoseFeed:
     def __init__(self, sources: Iterable[PoseSource], tree: TransformTree, lost: Lost, device: str = "") -> None:
         self._sources = tuple(sources)
         self._bodies = Bodies(device)
+        self._of_bodies = frozenset(source.name for source in self._sources if isinstance(source, OfBodies))
         self._device = device
         self._mounts = {source.edge.child: source for source in self._sources if isinstance(source, Mount)}
         self._overruled: dict[str, Finding] = {}
@@ -57,12 +58,14 @@ class PoseFeed:
 
     def placed(self, source: PoseSource, edge: Edge, named_by: str) -> Edge:
         """Return an edge as it goes into the tree: a pose of a mounted body becomes one of what carries it."""
-        return self._bodies.placed(edge, named_by) if isinstance(source, OfBodies) and not edge.static else edge
+        return self._bodies.placed(edge, named_by) if source.name in self._of_bodies and not edge.static else edge
 
     def admits(self, rank: Rank, edge: Edge, named_by: str) -> bool:
         """Say whether an edge counts now; one that does not must not be added."""
         level = _LEVELS[rank]
         known = self._levels.get(edge.child, -1)
+        if level == known and level:
+            return True
         if rank == "description":
             if known < 0 or self._bodies.waits_for(edge.child):
                 self._levels.pop(edge.child, None)

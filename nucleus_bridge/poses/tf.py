@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 from nucleus_bridge.config.settings import TransformsConfig
 from nucleus_bridge.decode import registry
@@ -43,21 +43,22 @@ class Transforms:
         """Return nothing: all transforms come with messages."""
         return ()
 
-    def edges(self, message: Message) -> Iterator[Edge]:
-        """Yield the transforms of a message, in their order.
+    def edges(self, message: Message) -> list[Edge]:
+        """Return the transforms of a message, in their order.
 
         Raises:
             DecodeError: The bytes are no such message.
         """
         static = self._topics[message.topic].is_static
+        offset_ns = 0 if static else self._offset_ns
         decoder = self._decoders.get(message.type_name)
         if decoder is None:
             decoder = registry.interface_for(message, "transforms").decoder(None)
             self._decoders[message.type_name] = decoder
-        offset_ns = 0 if static else self._offset_ns
-        for sample in decoder.decode(message):
-            stamp_ns = sample.stamp_ns + offset_ns
-            yield Edge(sample.parent, sample.child, stamp_ns, sample.translation, sample.rotation_xyzw, static)
+        return [
+            Edge(one.parent, one.child, one.stamp_ns + offset_ns, one.translation, one.rotation_xyzw, static)
+            for one in decoder.decode(message)
+        ]
 
     def until(self, stamp_ns: int) -> Iterable[Edge]:  # noqa: ARG002 - transforms come with messages
         """Return nothing: all transforms come with messages."""

@@ -179,7 +179,9 @@ class UrdfTopic:
     rank: Rank = "description"
 
     def __init__(self, topic: str, *, is_needed: bool) -> None:
-        self._topic = PoseTopic(topic, "transforms.urdf", "description", is_static=True, is_needed=is_needed)
+        self._topic = PoseTopic(
+            topic, "transforms.urdf", "description", is_static=True, is_needed=is_needed, is_optional=not is_needed
+        )
 
     @property
     def topics(self) -> Mapping[str, PoseTopic]:

@@ -26,7 +26,7 @@ class Damage:
         path: The file.
         what: What is wrong, as a sentence for a person.
         offset: Byte in the file (the unpacked file where it is file-compressed) where it was noticed, or None.
-        log_ns: Log time of the last message known before it, of the damaged block, or None.
+        log_ns: Log time of the last message known before it, of the damaged block where it has none, or None.
         loses_messages: False where only an index or a hint is damaged and every message was found all the same.
     """
 
@@ -53,6 +53,9 @@ class DamageLog:
     ) -> None:
         """Note a damage unless the same was noted at the same place."""
         self._entries.setdefault((what, offset), Damage(self.path, what, offset, log_ns, loses_messages))
+
+    def __len__(self) -> int:
+        return len(self._entries)
 
     def entries(self) -> list[Damage]:
         """List what was noted, in that order."""

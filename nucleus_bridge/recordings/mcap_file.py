@@ -118,22 +118,24 @@ class McapFile:
         """Add the wanted messages of a block; those before a damage are kept. Returns how many there are."""
         first_ns, last_ns = span
         before = len(entries)
+        known_ns = block.start_ns
         try:
             data = _block_records(file, block)
             for place, (op, start, end) in enumerate(records(data)):
                 if op != Op.MESSAGE:
                     continue
                 if end - start < MESSAGE_HEADER.size:
-                    self.damage.add("a message is shorter than its header", block.offset, block.start_ns)
+                    self.damage.add("a message is shorter than its header", block.offset, known_ns)
                     continue
                 number, _, log_ns, _ = MESSAGE_HEADER.unpack_from(data, start)
+                known_ns = log_ns
                 channel = channels.get(number)
                 if channel and first_ns <= log_ns <= last_ns:
                     payload = bytes(data[start + MESSAGE_HEADER.size : end])  # its own, so that the block can go
                     entries.append((log_ns, channel.topic, block.offset, place, channel, payload))
         except BagError as error:
             if block.whole:
-                self.damage.add(f"{error}; its messages are lost", block.offset, block.start_ns)
+                self.damage.add(f"{error}; its messages are lost", block.offset, known_ns)
         return len(entries) - before
 
     def _release(self, entries: list[Entry], count: int) -> Iterator[Message]:

@@ -63,6 +63,11 @@ class Recording:
         """List what could not be read so far: found when opening, and by each message that was asked for."""
         return [*self._damage, *(damage for file in self._files for damage in file.damage.entries())]
 
+    @property
+    def damage_count(self) -> int:
+        """How many parts could not be read so far."""
+        return len(self._damage) + sum(len(file.damage) for file in self._files)
+
     def messages(
         self,
         topics: Collection[str],

@@ -13,7 +13,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from nucleus_bridge.config import Config
 from nucleus_bridge.pipeline.losses import Table, faults, is_expected
-from nucleus_bridge.ros.progress import Progress
+from nucleus_bridge.ros.session import Progress
 from nucleus_bridge.ros.subscriptions import Subscriptions, Topic
 from nucleus_bridge.spool import Spool
 from nucleus_bridge.spool.quota import read_drops

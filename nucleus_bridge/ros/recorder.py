@@ -27,9 +27,8 @@ from nucleus_bridge.pipeline.losses import Table, is_expected
 from nucleus_bridge.render.workers import executor_for
 from nucleus_bridge.ros.diagnostics import Reporter, Snapshot
 from nucleus_bridge.ros.parameters import NodeParameters
-from nucleus_bridge.ros.progress import Progress
 from nucleus_bridge.ros.running import FAILED, Stop, run
-from nucleus_bridge.ros.session import Session
+from nucleus_bridge.ros.session import Progress, Session
 from nucleus_bridge.ros.subscriptions import Subscriptions, Topic
 from nucleus_bridge.spool import SealedScene, Spool
 
@@ -176,17 +175,18 @@ class RecorderNode(LifecycleNode):
         session = self._session
         if session is None:
             return
+        now_ns = self._now_ns()
         if topic.is_sample and self._paused:
             session.inbox.lose(topic.name, "paused", data)
-        elif topic.is_sample and self._waits_for_clock():
+        elif topic.is_sample and not now_ns:
             session.inbox.lose(topic.name, "no_clock", data)
         else:
-            message = Message(topic.name, type_name, time.time_ns(), data)
-            session.inbox.offer(message, is_sample=topic.is_sample)
+            session.inbox.offer(Message(topic.name, type_name, now_ns, data), is_sample=topic.is_sample)
 
-    def _waits_for_clock(self) -> bool:
+    def _now_ns(self) -> int:
+        """Return the time of the node's clock, which is 0 until simulated time is told."""
         clock = self.get_clock()
-        return clock.ros_time_is_active and not clock.now().nanoseconds
+        return int(clock.now().nanoseconds) if clock.ros_time_is_active else time.time_ns()
 
     def _on_transport_loss(self, topic: str) -> None:
         if self._session is not None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from queue import Empty
 
@@ -23,7 +23,6 @@ from nucleus_bridge.pipeline.losses import Table, merge
 from nucleus_bridge.pipeline.topics import WantedTopic
 from nucleus_bridge.render import SceneRecorder
 from nucleus_bridge.ros.inbox import ClockStep, End, FinishScene, Inbox, Item, Lost
-from nucleus_bridge.ros.progress import Progress
 from nucleus_bridge.spool import SealedScene, Spool
 from nucleus_bridge.spool.quota import Quota, Room
 
@@ -32,6 +31,43 @@ FRAMES_IN_FLIGHT_PER_WORKER = 3
 _REPORT_PERIOD_S = 0.1
 _ASK_AGAIN_S = 0.5
 _SLICE_S = 0.1
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How the recording gets on; a snapshot that any thread may read.
+
+    Attributes:
+        frames: Frames that went into scenes.
+        scenes: Scenes sealed.
+        open_scene: Reference id of the open scene, or "".
+        open_frames: Frames of the open scene.
+        losses: Everything lost so far, by topic and cause.
+        reasons: For each cause, the text of its first occurrence.
+        residuals: Synchronisation residuals of the last scene that ended, by sensor.
+        waited_s: Message time that the oldest undecided frame has been waiting.
+        obstacle: What the oldest matched frame waits for, or "".
+        longest_wait_s: Message time of the longest wait since the last report, ended or not.
+        longest_obstacle: What that frame waited for, or "".
+        pipeline_bytes: Messages that wait for their frame.
+        booked: Of the losses, those that were counted where messages come in.
+        spool_full: Why the newest scene has no room in the spool, or "".
+    """
+
+    frames: int = 0
+    scenes: int = 0
+    open_scene: str = ""
+    open_frames: int = 0
+    losses: Table = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    residuals: dict[str, Residual] = field(default_factory=dict)
+    waited_s: float = 0.0
+    obstacle: str = ""
+    longest_wait_s: float = 0.0
+    longest_obstacle: str = ""
+    pipeline_bytes: int = 0
+    booked: Table = field(default_factory=dict)
+    spool_full: str = ""
 
 
 class Session:

@@ -43,10 +43,10 @@ def observer() -> Iterator[Observer]:
         yield made
 
 
-def toy_recorder(config: Path, spool: Path, *parameters: str) -> Program:
+def toy_recorder(config: Path, spool: Path, *options: str) -> Program:
     own = (f"spool.path:={spool}", "spool.min_free_bytes:=0", "autostart:=true", "queue.workers:=1")
-    flags = [flag for parameter in (*own, *parameters) for flag in ("-p", parameter)]
-    return Program(str(HERE / "toy_recorder.py"), "--ros-args", "--params-file", str(config), *flags)
+    flags = [flag for parameter in own for flag in ("-p", parameter)]
+    return Program(str(HERE / "toy_recorder.py"), *options, "--ros-args", "--params-file", str(config), *flags)
 
 
 def test_keys_and_deltas_of_a_live_camera_become_the_same_images(tmp_path: Path, observer: Observer) -> None:
@@ -75,3 +75,13 @@ def test_after_a_pause_deltas_are_lost_up_to_the_next_key(tmp_path: Path, observ
         counted = values(observer.value("scenes", "/image broken_gop", lambda count: count == "9"))
         assert node.end() == 0, node.output
     assert counted["/image paused"] == counted["/points paused"] == "5"
+
+
+def test_a_type_that_is_not_installed_is_named_with_its_package(tmp_path: Path, observer: Observer) -> None:
+    bag, config = toy_recording(4).write(tmp_path / "bag"), write_config(tmp_path)
+    flags = ("--eager", "--hold")
+    with toy_recorder(config, tmp_path / "live", "--hide") as node, replay(bag, flags=flags, seen_by=observer):
+        line = node.wait_for(f"cameras.front.image_topic: /image is {TYPE}, which is not installed here")
+        assert "install the ROS 2 package toy_msgs" in line
+        observer.status("sensor /image", lambda status: "not installed" in status.message)
+        assert node.end() == 0, node.output

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The recorder, for which a type of a camera is known that the package does not have."""
+"""The recorder, for which a type of a camera is known that the package does not have; ``--hide``: nor has ROS 2."""
 
 from __future__ import annotations
 
@@ -16,4 +16,7 @@ from nucleus_bridge.ros.running import run
 
 if __name__ == "__main__":
     registry.add(INTERFACE)
+    if "--hide" in sys.argv:
+        sys.argv.remove("--hide")
+        sys.modules["toy_msgs"] = None  # type: ignore[assignment] - as if it was not installed
     sys.exit(run(RecorderNode))
