@@ -68,7 +68,7 @@ class Pipeline:
         self._clock_step_ns = clock_step_ns(config)
         self.tree = TransformTree(cache_ns=TF_CACHE_NS, reset_ns=self._clock_step_ns)
         self.sources = sources = sources_of(config)
-        self._poses = PoseFeed(sources, self.tree, self._count, config.device_frame)
+        self._poses = PoseFeed(sources, self.tree, self._count, (config.world_frame, config.device_frame))
         self.wanted = tuple(wanted_topics(config, sources))
         self._reference = config.lidars[0]
         self._topic_of = {sensor.name: sensor.topic for sensor in config.sensors}
