@@ -28,6 +28,7 @@ from nucleus_bridge.pipeline.synchroniser import StreamSpec, Synchroniser
 from nucleus_bridge.pipeline.topics import Stream, WantedTopic, clock_step_ns, wanted_topics
 from nucleus_bridge.poses import Edge, PoseSource, sources_of
 from nucleus_bridge.poses.feed import PoseFeed
+from nucleus_bridge.poses.sources import record_of
 from nucleus_bridge.warnings import Finding
 
 TF_CACHE_NS = 120_000_000_000
@@ -83,7 +84,7 @@ class Pipeline:
             self._reference.name, specs, wait_ns, config.scene.frame_stride, self._lost_sample
         )
         self._frames = FrameBuilder(config, self.tree, self._poses, self._calibrations, self._gps, self._lost)
-        self._scenes = SceneBuilder(config, self.ledger, self._lost)
+        self._scenes = SceneBuilder(config, self.ledger, self._lost, record_of(sources))
         self._pending: list[Event] = []
         self._watch: Watch | None = None
         self._streams: dict[str, list[tuple[Stream, Take]]] = {}
