@@ -43,6 +43,7 @@ EXTRAS = {
         "ros-diagnostic-msgs",
         "ros-geometry-msgs",
         "ros-lifecycle-msgs",
+        "ros-nav-msgs",
         "ros-rclpy[fastrtps]>=7.1,<10",
         "ros-sensor-msgs",
         "ros-std-msgs",

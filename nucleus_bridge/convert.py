@@ -64,10 +64,8 @@ class ConversionReport:
             self.losses,
             self.reasons,
             damage_notes(self.damage),
-            (
-                *(str(finding).removeprefix("warning: ") for finding in self.findings),
-                *conversions.warnings_of(scene.manifest for scene in self.scenes),
-            ),
+            conversions.warnings_of(scene.manifest for scene in self.scenes),
+            tuple(finding.as_json() for finding in self.findings),
         )
 
 

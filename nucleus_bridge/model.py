@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -355,6 +355,8 @@ class Scene:
         world_frame: Frame that poses and points are expressed in.
         device_frame: Frame of the device (ego vehicle).
         world_offset: Subtracted from every position, metres.
+        poses: Sources of poses besides transforms: ``sources`` (names), ``estimated`` (from the lidar), ``origin`` (of
+            a local level frame); empty where there are none.
     """
 
     reference_id: str
@@ -362,3 +364,4 @@ class Scene:
     world_frame: str
     device_frame: str
     world_offset: tuple[float, float, float]
+    poses: Mapping[str, Any] = field(default_factory=dict)

@@ -191,6 +191,19 @@ def no_pose(frame: str, text: str, remedy: str) -> Finding:
     return Finding(Code.NO_POSE, "frame", frame, text, remedy)
 
 
+def device_never_moves(world_frame: str, device_frame: str) -> Finding:
+    """A conversion in which nothing tells how the device moves."""
+    apart = f"only static transforms lie between {world_frame!r} and {device_frame!r}"
+    same = f"world_frame and device_frame are both {device_frame!r}"
+    return no_pose(
+        device_frame,
+        f"no pose over time: {same if world_frame == device_frame else apart}; the clouds of a scene fit together only "
+        "if it stood still",
+        "name a trajectory: pose_names: [ego], poses.ego.file: FILE, or estimate one: nucleus-bridge odometry BAG "
+        "--config FILE -o FILE.tum",
+    )
+
+
 def no_mount(frame: str, topic: str, device_frame: str, name: str) -> Finding:
     """A sensor's frame is in no transform although there are transforms."""
     return Finding(

@@ -56,6 +56,8 @@ def finish(results: Sequence[BagResult], options: argparse.Namespace, *, table: 
     made = [result.conversion for result in results if result.conversion]
     for warning in dict.fromkeys(warning for conversion in made for warning in conversion.warnings):
         print(printable_lines(f"nucleus-bridge: warning: {warning}"), file=sys.stderr)
+    for text in dict.fromkeys(_told(finding) for conversion in made for finding in conversion.findings):
+        print(printable_lines(text), file=sys.stderr)
     if options.json:
         print(json.dumps(_document(results, str(options.output)), indent=1))
     else:
@@ -67,6 +69,10 @@ def finish(results: Sequence[BagResult], options: argparse.Namespace, *, table: 
     if errors and not made and all(result.is_input_error for result in errors):
         return 2
     return 0 if all(result.complete for result in results) else 1
+
+
+def _told(finding: Mapping[str, str]) -> str:
+    return f"warning: {finding['text']} [{finding['code']}] ({finding['remedy']})"
 
 
 def print_table(results: Sequence[BagResult]) -> None:
@@ -151,4 +157,5 @@ def _bag(result: BagResult, conversion: Conversion, output: str) -> dict[str, An
         "losses": conversion.losses,
         "reasons": conversion.reasons,
         "damage": [damage_text(part) for part in conversion.damage],
+        "warnings": [dict(finding) for finding in conversion.findings],
     }

@@ -5,12 +5,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from nucleus_bridge.cli.progress import progress_bar
 from nucleus_bridge.config import load_config
+
+_WORLD = "odom_lidar"
+"""A frame of the trajectory's own: no other frame is where it begins."""
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse keeps its type private
@@ -63,6 +67,8 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps({"file": str(options.output), **report}))
     else:
         _print(options.output, report, config.device_frame)
+        file = os.path.relpath(options.output.resolve(), options.config.resolve().parent)
+        print(f"to use it: world_frame: {_WORLD}, pose_names: [ego], poses.ego.file: {file}")
     if estimate.distorted:
         _warn("the points of a lidar have no times: estimated from sweeps that the motion distorts")
     if estimate.degenerate:
@@ -80,7 +86,6 @@ def _print(output: Path, report: dict[str, Any], device: str) -> None:
         f"the points on the map, residual at most {report['largest_residual']:.2f}"
     )
     print(f"estimated: reckon with a drift of {report['drift_m']:.1f} m (1 % of the way); no position on the globe")
-    print(f"to use it: pose_names: [ego], poses.ego.file: {output}")
 
 
 def _warn(text: str) -> None:

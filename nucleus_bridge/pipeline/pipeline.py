@@ -28,6 +28,7 @@ from nucleus_bridge.pipeline.synchroniser import StreamSpec, Synchroniser
 from nucleus_bridge.pipeline.topics import Stream, WantedTopic, clock_step_ns, wanted_topics
 from nucleus_bridge.poses import Edge, PoseSource, sources_of
 from nucleus_bridge.poses.feed import PoseFeed
+from nucleus_bridge.poses.sources import record_of
 from nucleus_bridge.warnings import Finding
 
 TF_CACHE_NS = 120_000_000_000
@@ -68,7 +69,7 @@ class Pipeline:
         self._clock_step_ns = clock_step_ns(config)
         self.tree = TransformTree(cache_ns=TF_CACHE_NS, reset_ns=self._clock_step_ns)
         self.sources = sources = sources_of(config)
-        self._poses = PoseFeed(sources, self.tree, self._count, config.device_frame)
+        self._poses = PoseFeed(sources, self.tree, self._count, (config.world_frame, config.device_frame))
         self.wanted = tuple(wanted_topics(config, sources))
         self._reference = config.lidars[0]
         self._topic_of = {sensor.name: sensor.topic for sensor in config.sensors}
@@ -83,7 +84,7 @@ class Pipeline:
             self._reference.name, specs, wait_ns, config.scene.frame_stride, self._lost_sample
         )
         self._frames = FrameBuilder(config, self.tree, self._poses, self._calibrations, self._gps, self._lost)
-        self._scenes = SceneBuilder(config, self.ledger, self._lost)
+        self._scenes = SceneBuilder(config, self.ledger, self._lost, record_of(sources))
         self._pending: list[Event] = []
         self._watch: Watch | None = None
         self._streams: dict[str, list[tuple[Stream, Take]]] = {}

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from typing import Any
 
 import numpy as np
 
@@ -55,8 +56,11 @@ class _Open:
 class SceneBuilder:
     """Cuts the sequence of frames into scenes."""
 
-    def __init__(self, config: Config, ledger: LossLedger, lost: LossReport) -> None:
+    def __init__(
+        self, config: Config, ledger: LossLedger, lost: LossReport, poses: Mapping[str, Any] | None = None
+    ) -> None:
         self._config = config
+        self._poses = poses or {}
         self._rules = config.scene
         self._ledger = ledger
         self._lost = lost
@@ -115,6 +119,7 @@ class SceneBuilder:
             self._config.world_frame,
             self._config.device_frame,
             (float(origin[0]), float(origin[1]), float(origin[2])),
+            self._poses,
         )
 
     def _is_too_near(self, frame: Frame) -> bool:

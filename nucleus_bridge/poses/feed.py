@@ -37,14 +37,16 @@ class PoseFeed:
         sources: Every source of poses.
         tree: Takes the edges.
         lost: Told of edges that cannot be used.
-        device: ``device_frame``.
+        frames: ``world_frame`` and ``device_frame``.
     """
 
-    def __init__(self, sources: Iterable[PoseSource], tree: TransformTree, lost: Lost, device: str = "") -> None:
+    def __init__(
+        self, sources: Iterable[PoseSource], tree: TransformTree, lost: Lost, frames: tuple[str, str] = ("", "")
+    ) -> None:
         self._sources = tuple(sources)
-        self._bodies = Bodies(device)
+        self._world, self._device = frames
+        self._bodies = Bodies(self._device)
         self._of_bodies = frozenset(source.name for source in self._sources if isinstance(source, OfBodies))
-        self._device = device
         self._mounts = {source.edge.child: source for source in self._sources if isinstance(source, Mount)}
         self._overruled: dict[str, Finding] = {}
         self._tree = tree
@@ -94,6 +96,8 @@ class PoseFeed:
         for source in self._sources:
             yield from getattr(source, "findings", ())
         yield from self._overruled.values()
+        if not self._may_move():
+            yield warnings.device_never_moves(self._world, self._device)
         for body in self._bodies.waiting:
             try:
                 self._tree.chain(self._device, body)
@@ -135,6 +139,14 @@ class PoseFeed:
         self._bodies.reset()
         for source in self._sources:
             source.reset(why)
+
+    def _may_move(self) -> bool:
+        """Say whether something tells how the device moves; where nothing connects it, that is told by the frames."""
+        try:
+            chain = self._tree.chain(self._world, self._device)
+        except TransformError:
+            return True
+        return any(not self._tree.is_static(child) for child in chain)
 
     def _note_overruled(self, edge: Edge, named_by: str) -> None:
         mount = self._mounts[edge.child]

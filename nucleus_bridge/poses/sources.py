@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from nucleus_bridge.config import Config
 from nucleus_bridge.errors import ConfigError
@@ -59,3 +60,17 @@ def sources_of(config: Config) -> tuple[PoseSource, ...]:
             )
             raise ConfigError(message)
     return sources
+
+
+def record_of(sources: Iterable[PoseSource]) -> dict[str, Any]:
+    """Return what manifests say of the sources besides transforms and mounts; empty where there are none."""
+    record: dict[str, Any] = {}
+    for source in sources:
+        if isinstance(source, (TopicPoses, FilePoses)):
+            record.setdefault("sources", []).append(source.name)
+        if isinstance(source, FilePoses):
+            if source.is_estimated:
+                record["estimated"] = True
+            if source.origin is not None:
+                record["origin"] = source.origin._asdict()
+    return record

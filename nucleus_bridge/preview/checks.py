@@ -58,6 +58,9 @@ class SceneChecks:
             warnings.append({"about": "device", "text": "it never moves: it stood still, or its pose was not recorded"})
         for camera, texts in camera_warnings(self._rotations, ahead).items():
             warnings += [{"about": camera, "text": text} for text in texts]
+        if self._scene.manifest.poses.get("estimated"):
+            text = "its poses are estimated from the lidar: they drift, reckon with 1 % of the way"
+            warnings.append({"about": "device", "text": text})
         warnings += self._losses()
         curves = self.edges.curves(progress)
         warnings += [

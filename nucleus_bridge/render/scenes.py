@@ -14,6 +14,7 @@ from nucleus_bridge.config import Config
 from nucleus_bridge.errors import BridgeError
 from nucleus_bridge.formats import registry
 from nucleus_bridge.formats.interface import SceneFormat, SceneStart, WholeScene
+from nucleus_bridge.model import Scene
 from nucleus_bridge.pipeline.events import Event, FrameReady, SceneEnded, SceneStarted
 from nucleus_bridge.pipeline.losses import Table, merge, ordered
 from nucleus_bridge.render.frame import FrameJob, RenderedFrame, render_frame
@@ -147,7 +148,7 @@ class SceneRecorder:
             self._scenes.popleft()
             if writing.entries:
                 whole = WholeScene(
-                    writing.start, writing.entries, writing.files, writing.sensors, dict(self._config.metadata)
+                    writing.start, writing.entries, writing.files, writing.sensors, self._metadata(writing.start.scene)
                 )
                 closed = self._attendant.submit(close_scene, self._format, whole, writing.target.folder)
                 self._ended.append((closed, writing, writing.ended))
@@ -214,11 +215,17 @@ class SceneRecorder:
             config_digest=self._config.digest,
             software=SOFTWARE,
             files=files,
-            metadata={} if self._format.holds_metadata else dict(self._config.metadata),
+            metadata={} if self._format.holds_metadata else self._metadata(scene),
+            poses=scene.poses,
         )
         folder = self._spool.seal(writing.target, manifest, replace_existing=self._force, files_are_synced=True)
         there = folder or self._spool.scene_folder(scene.reference_id)
         return SealedScene(there, Manifest.read(there), existed=folder is None)
+
+    def _metadata(self, scene: Scene) -> dict[str, Any]:
+        """Return the scene's metadata as configured; poses that are estimated are marked."""
+        marks = {"poses": "estimated"} if scene.poses.get("estimated") else {}
+        return {**dict(self._config.metadata), **marks}
 
 
 def close_scene(scene_format: SceneFormat, whole: WholeScene, folder: Path) -> tuple[FileRecord, ...]:

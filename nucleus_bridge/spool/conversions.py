@@ -68,6 +68,7 @@ class Conversion:
         reasons: For each cause, the text of its first occurrence.
         damage: What could not be read of it.
         warnings: What is unlikely about its sensors.
+        findings: Warnings with codes, as ``--json`` has them.
     """
 
     bag: str
@@ -76,6 +77,7 @@ class Conversion:
     reasons: Mapping[str, str] = field(default_factory=dict)
     damage: tuple[DamageNote, ...] = ()
     warnings: tuple[str, ...] = ()
+    findings: tuple[Mapping[str, str], ...] = ()
 
     def to_json(self) -> bytes:
         """Serialise."""
@@ -91,7 +93,8 @@ class Conversion:
             warnings = tuple(str(text) for text in record["warnings"])
             losses = {topic: {cause: int(n) for cause, n in each.items()} for topic, each in record["losses"].items()}
             reasons = {cause: str(text) for cause, text in record["reasons"].items()}
-            return cls(str(record["bag"]), scenes, losses, reasons, damage, warnings)
+            findings = tuple({str(k): str(v) for k, v in found.items()} for found in record.get("findings", ()))
+            return cls(str(record["bag"]), scenes, losses, reasons, damage, warnings, findings)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return None
 

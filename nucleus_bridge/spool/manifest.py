@@ -51,6 +51,8 @@ class Manifest:
         software: Name and version of the writer.
         files: Every other file of the scene, sorted by path.
         metadata: Text, numbers and booleans of the scene, where no other file of the format has a place for it.
+        poses: Sources of poses besides transforms; ``estimated`` where they come from the lidar, ``origin`` of a local
+            level frame. Absent where there are none.
     """
 
     reference_id: str
@@ -72,13 +74,15 @@ class Manifest:
     software: str
     files: tuple[FileRecord, ...] = field(default_factory=tuple)
     metadata: Mapping[str, str | bool | int | float] = field(default_factory=dict)
+    poses: Mapping[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> bytes:
         """Serialise, the same content always to the same bytes."""
         record = {"format_version": self.format_version, **asdict(self)}
-        if not self.metadata:
-            del record["metadata"]
+        for name in ("metadata", "poses"):
+            if not record[name]:
+                del record[name]
         return (json.dumps(record, indent=1, allow_nan=False) + "\n").encode()
 
     @classmethod

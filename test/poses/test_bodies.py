@@ -23,6 +23,7 @@ from nucleus_bridge.poses.source import Edge, PoseSource
 from nucleus_bridge.poses.tf import Transforms
 from nucleus_bridge.poses.topics import TopicPoses
 from nucleus_bridge.poses.urdf import UrdfTopic
+from nucleus_bridge.warnings import Code
 
 PLATE = Edge("base_link", "plate", 0, (0.5, 0.0, 1.0), tuple(Rotation.from_euler("z", 0.3).as_quat()), static=True)
 IMU = Edge("plate", "imu", 0, (0.1, 0.2, 0.3), tuple(Rotation.from_euler("x", 1.0).as_quat()), static=True)
@@ -62,7 +63,7 @@ def feed(messages: list[Message], *more: PoseSource) -> tuple[TransformTree, Pos
         *more,
     ]
     tree = TransformTree()
-    poses = PoseFeed(sources, tree, lambda *lost: pytest.fail(str(lost)), "base_link")
+    poses = PoseFeed(sources, tree, lambda *lost: pytest.fail(str(lost)), ("map", "base_link"))
     for message in messages:
         source = next(source for source in sources if message.topic in source.topics)
         for given in source.edges(message):
@@ -89,7 +90,7 @@ def test_mounts_and_poses_may_come_in_any_order(order: tuple[int, ...], say: obj
     rows = [mounts[0], mounts[1], imu_pose(0)[0], imu_pose(1)[0]]
     tree, poses = feed([*(rows[i] for i in order), imu_pose(2)[0]])
     assert_places(tree)
-    assert poses.unmounted() == []
+    assert list(poses.findings()) == []
 
 
 def test_a_mount_of_the_configuration_carries_the_body_as_well() -> None:
@@ -107,7 +108,7 @@ def test_a_mount_of_the_configuration_carries_the_body_as_well() -> None:
 
 def test_a_body_that_nothing_mounts_is_named() -> None:
     _, poses = feed([imu_pose(0)[0], static(PLATE)])
-    assert poses.unmounted() == ["imu"]
+    assert [(finding.code, finding.name) for finding in poses.findings()] == [(Code.NO_MOUNT, "imu")]
 
 
 def test_poses_of_the_device_are_not_touched() -> None:

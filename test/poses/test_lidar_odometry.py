@@ -17,9 +17,11 @@ from nucleus_bridge.cli.main import main
 from nucleus_bridge.config import PoseConfig
 from nucleus_bridge.convert import convert_bag
 from nucleus_bridge.errors import ConfigError
+from nucleus_bridge.formats.reading import open_scene
 from nucleus_bridge.model import FloatArray, IntArray
 from nucleus_bridge.poses.lidar_odometry import LidarOdometry, SweepPoints, SweepPose
 from nucleus_bridge.poses.trajectory import FilePoses
+from nucleus_bridge.preview.html_page import write_preview
 from nucleus_bridge.testing.demo import DriveOptions, true_poses
 
 pytest.importorskip("small_gicp")
@@ -87,6 +89,11 @@ def test_a_recording_without_poses_becomes_scenes_by_its_own_odometry(
     report = convert_bag(bare.bag, config, tmp_path / "spool")
     assert report.complete
     assert sum(scene.manifest.frames for scene in report.scenes) == len(ring.truth["lidars"]["top"]["sweeps"])
+    for scene in report.scenes:
+        assert scene.manifest.poses == {"sources": ["poses.ego"], "estimated": True}
+        assert json.loads((scene.folder / "scene.json").read_text())["metadata"]["poses"] == "estimated"
+        write_preview(open_scene(scene.folder), tmp_path / "page.html", lambda _share: None)
+        assert "its poses are estimated from the lidar" in (tmp_path / "page.html").read_text()
 
 
 def test_estimated_poses_are_known_as_such_and_never_point_to_the_east(ring: Drive, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def publisher(node: Any, topic: str, type_name: str, given: argparse.Namespace) 
     qos = QoSProfile(depth=1000 if "tf" in topic else 50)
     if given.best_effort and not topic.startswith("/tf"):
         qos.reliability = ReliabilityPolicy.BEST_EFFORT
-    if topic == "/tf_static" and not given.volatile_static:
+    if topic in ("/tf_static", "/robot_description") and not given.volatile_static:
         qos.durability = DurabilityPolicy.TRANSIENT_LOCAL
     return node.create_publisher(getattr(import_module(f"{package}.msg"), name), topic, qos)
 

@@ -65,10 +65,14 @@ def config_with(config: Path, output: Path, lines: Iterable[str]) -> Path:
 
 def scene_files(report: ConversionReport) -> dict[str, bytes]:
     """Return every file of the scenes but the manifests."""
+    return files_below(report.scenes[0].folder.parent)
+
+
+def files_below(scenes: Path) -> dict[str, bytes]:
+    """Return every file of scenes but the manifests, by path."""
     return {
-        path.relative_to(scene.folder.parent).as_posix(): path.read_bytes()
-        for scene in report.scenes
-        for path in sorted(scene.folder.rglob("*"))
+        path.relative_to(scenes).as_posix(): path.read_bytes()
+        for path in sorted(scenes.rglob("*"))
         if path.is_file() and path.name != "manifest.json"
     }
 
