@@ -22,7 +22,7 @@ from nucleus_bridge.recordings.folder import METADATA, SUFFIXES, is_recorded
 if TYPE_CHECKING:
     from nucleus_bridge.upload.store.objects import StoredObject
 
-_NUMBERED = re.compile(r"(.+)_[0-9]+\.(mcap|db3)")
+_NUMBERED = re.compile(r"(.+)_[0-9]+\.(mcap|db3|bag)")
 _WILD = re.compile(r"[*?\[]")
 
 
@@ -58,7 +58,7 @@ def find_bags(arguments: Iterable[str]) -> Found:
         for bag in found:
             bags.setdefault(str(bag.resolve()), bag)
         if not found:
-            problems.append((argument, "no recording was found there (.mcap, .db3, or either with .zstd)"))
+            problems.append((argument, "no recording was found there (.mcap, .db3, either with .zstd, or .bag)"))
     return Found(tuple(bags.values()), tuple(problems))
 
 

@@ -16,7 +16,7 @@ from nucleus_bridge.recordings.sqlite_file import LEFT_BEHIND
 
 METADATA = "metadata.yaml"
 _NEWEST_VERSION = 9
-SUFFIXES = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd")
+SUFFIXES = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd", ".bag")
 _PACKED = ".zstd"
 _LONGEST_PROBLEM = 200
 

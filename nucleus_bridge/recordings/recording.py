@@ -6,12 +6,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from heapq import merge
 from os import PathLike
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import TracebackType
 
 from nucleus_bridge.errors import BagError
 from nucleus_bridge.model import Message
-from nucleus_bridge.recordings import mcap_records, sqlite_file
+from nucleus_bridge.recordings import mcap_records, ros1, sqlite_file
 from nucleus_bridge.recordings.compression import ZSTD_MAGIC, unpack_file
 from nucleus_bridge.recordings.contents import ALWAYS, Damage, StorageFile, TopicInfo, merge_topics
 from nucleus_bridge.recordings.folder import Found, find_files, unreadable
@@ -22,7 +22,6 @@ from nucleus_bridge.recordings.scratch import NoRoomError, Scratch
 from nucleus_bridge.recordings.sqlite_file import LEFT_BEHIND, SqliteFile
 
 _MAGIC_BYTES = 16
-_ROS1_MAGIC = b"#ROSBAG V"
 
 # Log time, topic, number of the file, message; None stands for a file of which nothing was read yet.
 _Keyed = tuple[int, str, int, Message | None]
@@ -193,9 +192,8 @@ def _open_storage(path: Place, scratch: Scratch) -> StorageFile:
         file = McapFile(path, source if _reads_in_place(source) else scratch.fetch(source))
     elif start.startswith(sqlite_file.MAGIC):
         file = SqliteFile(path, _local_database(source, scratch), scratch=scratch)
-    elif start.startswith(_ROS1_MAGIC):
-        stem = PurePosixPath(path.name).stem
-        raise BagError(f"{path}: a ROS 1 bag; convert it first with `rosbags-convert --src {path.name} --dst {stem}`")
+    elif start.startswith(ros1.MAGIC):
+        file = ros1.Ros1Bag(path, source if isinstance(source, Path) else scratch.fetch(source))
     elif problem:
         raise BagError(f"{path}: {problem}")
     else:
@@ -203,7 +201,7 @@ def _open_storage(path: Place, scratch: Scratch) -> StorageFile:
         raise BagError(f"{path}: not a rosbag2 file: it is {what}; give a rosbag2 folder or a .mcap or .db3 file")
     if problem:
         file.damage.add(problem)
-    return file
+    return ros1.Ros1Messages(file) if any(topic.encoding == ros1.ENCODING for topic in file.topics) else file
 
 
 def _reads_in_place(source: Place) -> bool:

@@ -153,7 +153,7 @@ def no_bag(tmp_path: Path, case: str) -> Path:
         ("metadata only", "all files that its metadata.yaml lists are missing: drive.mcap"),
         ("other storage", "storage 'my_storage' is not supported"),
         ("newer version", "version 10 is newer than 9"),
-        ("ros 1", "a ROS 1 bag; convert it first"),
+        ("ros 1", "this ROS 1 bag cannot be read"),
         ("empty file", "it is empty (0 bytes)"),
         ("other file", "it is neither mcap nor sqlite3"),
         ("metadata file", "give the folder of the recording"),
