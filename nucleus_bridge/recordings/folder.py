@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import PurePosixPath
 
 import yaml
@@ -18,6 +19,7 @@ METADATA = "metadata.yaml"
 _NEWEST_VERSION = 9
 SUFFIXES = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd", ".bag")
 _PACKED = ".zstd"
+_SPLIT = re.compile(r"(?P<stem>.+)_(?P<number>[0-9]{1,9})\.(?P<kind>mcap|db3|bag)(\.zstd)?$")
 _LONGEST_PROBLEM = 200
 
 
@@ -110,10 +112,15 @@ def _find_in_folder(folder: Place) -> Found:
     if files:
         damage += [_missing(folder / name, hints.counts.get(name)) for name, path in named if not path]
         taken = {_unpacked(path.name) for path in files}
-        damage += [_not_listed(path) for path in present if _unpacked(path.name) not in taken]
+        unlisted = [path for path in present if _unpacked(path.name) not in taken]
+        later = _later_splits(files, unlisted)
+        damage += [_not_listed(path, is_read=path in later) for path in unlisted]
+        damage += _gaps([*files[-1:], *later])
+        files += later
     elif present:
         plain = {path.name for path in present}
         files = [path for path in present if not path.name.endswith(_PACKED) or _unpacked(path.name) not in plain]
+        damage += _gaps(files)
         if hints.listed:
             what = f"none of the files it lists is there ({', '.join(hints.listed)}); those in the folder were read"
             damage.append(Damage(folder / METADATA, what, loses_messages=False))
@@ -184,12 +191,50 @@ def _unpacked(name: str) -> str:
 
 def _missing(path: Place, count: int | None) -> Damage:
     lost = "its messages are lost" if count is None else f"its {count} messages are lost"
-    return Damage(path, f"listed in metadata.yaml but missing: {lost}", loses_messages=count != 0)
+    what = f"listed in metadata.yaml but missing: {lost}"
+    return Damage(path, what, loses_messages=count != 0, is_missing=True)
 
 
-def _not_listed(path: Place) -> Damage:
-    what = "not listed in metadata.yaml, so it was not read; `ros2 bag reindex` the folder if it belongs to it"
-    return Damage(path, what, loses_messages=False)
+def _not_listed(path: Place, *, is_read: bool) -> Damage:
+    if is_read:
+        what = "not listed in metadata.yaml, which is older; it was read, since its name continues the recording's"
+    else:
+        what = "not listed in metadata.yaml, so it was not read; `ros2 bag reindex` the folder if it belongs to it"
+    return Damage(path, what, loses_messages=False, is_missing=True)
+
+
+def _later_splits(files: list[Place], unlisted: list[Place]) -> list[Place]:
+    """Choose the files that go on where those of metadata.yaml end: named alike, and numbered higher."""
+    series = [number for path in files if (number := _SPLIT.match(path.name))]
+    if not series:
+        return []
+    last = max(series, key=lambda match: int(match["number"]))
+    return [
+        path
+        for path in unlisted
+        if (match := _SPLIT.match(path.name))
+        and (match["stem"], match["kind"]) == (last["stem"], last["kind"])
+        and int(match["number"]) > int(last["number"])
+    ]
+
+
+def _gaps(files: list[Place]) -> list[Damage]:
+    """Name what is missing between files that are numbered as the parts of one recording."""
+    series: dict[tuple[str, str], dict[int, Place]] = {}
+    for path in files:
+        if match := _SPLIT.match(path.name):
+            series.setdefault((match["stem"], match["kind"]), {})[int(match["number"])] = path
+    damage = []
+    for (stem, kind), parts in series.items():
+        numbers = sorted(parts)
+        for before, after in pairwise(numbers):
+            if after - before > 1:
+                names = f"{stem}_{before + 1}.{kind}"
+                names += f" to {stem}_{after - 1}.{kind}" if after - before > 2 else ""
+                are = "are" if after - before > 2 else "is"
+                what = f"{names} {are} missing before it, and what was in there is lost"
+                damage.append(Damage(parts[after], what, is_missing=True))
+    return damage
 
 
 def _natural(path: Place) -> tuple[list[tuple[int, str]], str]:
