@@ -16,7 +16,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from nucleus_bridge.recordings import Place
+from nucleus_bridge.errors import BagError
+from nucleus_bridge.recordings import Merged, Place
 from nucleus_bridge.recordings.folder import METADATA, SUFFIXES, is_recorded
 
 if TYPE_CHECKING:
@@ -60,6 +61,19 @@ def find_bags(arguments: Iterable[str]) -> Found:
         if not found:
             problems.append((argument, "no recording was found there (.mcap, .db3, either with .zstd, or .bag)"))
     return Found(tuple(bags.values()), tuple(problems))
+
+
+def merged(arguments: Iterable[str], found: Found) -> Merged:
+    """Return what was found as one recording.
+
+    Raises:
+        BagError: There are not several, or an argument stands for none.
+    """
+    for argument, reason in found.problems:
+        raise BagError(f"{argument}: {reason}")
+    if len(found.bags) < 2:
+        raise BagError(f"--merge needs several recordings; {', '.join(arguments)} is one")
+    return Merged.of(found.bags)
 
 
 def is_url(argument: str) -> bool:

@@ -12,6 +12,7 @@ import yaml
 
 from nucleus_bridge.errors import BagError
 from nucleus_bridge.recordings.contents import Damage
+from nucleus_bridge.recordings.merged import Merged
 from nucleus_bridge.recordings.place import Place
 from nucleus_bridge.recordings.sqlite_file import LEFT_BEHIND
 
@@ -25,12 +26,21 @@ _LONGEST_PROBLEM = 200
 
 @dataclass(frozen=True)
 class Found:
-    """The files of a recording in their order, and what of it is missing."""
+    """The files of a recording in their order, and what of it is missing.
+
+    Attributes:
+        path: What was looked for.
+        name: Of the recording.
+        files: Its files.
+        damage: What is missing.
+        parts: Where several recordings are one: how many of the files each has.
+    """
 
     path: Place
     name: str
     files: tuple[Place, ...]
     damage: tuple[Damage, ...]
+    parts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,11 @@ def find_files(path: Place) -> Found:
     Raises:
         BagError: There is none, it is of an unsupported version, or may not be read.
     """
+    if isinstance(path, Merged):
+        parts = [find_files(part) for part in path.parts]
+        files = tuple(file for part in parts for file in part.files)
+        damage = tuple(damage for part in parts for damage in part.damage)
+        return Found(path, path.name, files, damage, tuple(len(part.files) for part in parts))
     try:
         if path.is_dir():
             return _find_in_folder(path)
@@ -69,6 +84,8 @@ def files_of(path: Place) -> list[Place]:
     Raises:
         BagError: There is none, or it may not be looked at.
     """
+    if isinstance(path, Merged):
+        return [file for part in path.parts for file in files_of(part)]
     try:
         entries = (
             list(path.iterdir()) if path.is_dir() else [path, *(path.parent / (path.name + x) for x in LEFT_BEHIND)]
@@ -85,6 +102,8 @@ def marks_of(path: Place) -> list[tuple[str, int, int]]:
     Raises:
         BagError: There is none, or it may not be looked at.
     """
+    if isinstance(path, Merged):
+        return sorted(mark for part in path.parts for mark in marks_of(part))
     try:
         return [(file.name, (status := file.stat()).st_size, status.st_mtime_ns) for file in files_of(path)]
     except OSError as error:

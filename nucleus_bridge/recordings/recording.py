@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from heapq import merge
+from itertools import accumulate
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,7 @@ from nucleus_bridge.recordings.compression import ZSTD_MAGIC, unpack_file
 from nucleus_bridge.recordings.contents import ALWAYS, Damage, StorageFile, TopicInfo, merge_topics
 from nucleus_bridge.recordings.folder import Found, find_files, unreadable
 from nucleus_bridge.recordings.mcap_file import McapFile, has_index
+from nucleus_bridge.recordings.merged import with_one_clock, without_repeats
 from nucleus_bridge.recordings.place import Place
 from nucleus_bridge.recordings.reorder import by_stamp, starts_with_header
 from nucleus_bridge.recordings.scratch import NoRoomError, Scratch
@@ -47,6 +49,7 @@ class Recording:
         self._files = tuple(files)
         self._damage = (*found.damage, *damage)
         self._scratch = scratch
+        self._is_merged = bool(found.parts)
         self._definitions = {(topic.name, topic.type_name): topic.definition for f in files for topic in f.topics}
         filled = [file for file in files if any(topic.count for topic in file.topics)]
         self.path = found.path
@@ -130,7 +133,11 @@ class Recording:
         if len(files) == 1:
             yield from files[0].messages(wanted, span)
             return
-        for _, _, _, message in merge(*(_keyed(file, number, wanted, span) for number, file in enumerate(files))):
+        rows = merge(*(_keyed(file, number, wanted, span) for number, file in enumerate(files)))
+        if self._is_merged:
+            yield from without_repeats((number, message) for _, _, number, message in rows if message is not None)
+            return
+        for _, _, _, message in rows:
             if message is not None:
                 yield message
 
@@ -148,10 +155,19 @@ def open_recording(path: str | PathLike[str] | Place, scratch: Scratch | None = 
     scratch = scratch or Scratch()
     try:
         files, damage = _open_files(found.files, scratch)
+        if found.parts:
+            files = with_one_clock(_by_part(files, found))
     except BaseException:
         scratch.close()
         raise
     return Recording(found, files, damage, scratch)
+
+
+def _by_part(files: Collection[StorageFile], found: Found) -> list[list[StorageFile]]:
+    """Return the files that could be opened, by the recording that they are of."""
+    ends = list(accumulate(found.parts))
+    of_part = [set(found.files[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
+    return [part for paths in of_part if (part := [file for file in files if file.path in paths])]
 
 
 def _open_files(paths: Collection[Place], scratch: Scratch) -> tuple[list[StorageFile], list[Damage]]:
