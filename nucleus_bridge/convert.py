@@ -15,7 +15,7 @@ from nucleus_bridge.pipeline import Event, Pipeline
 from nucleus_bridge.pipeline.losses import Table, faults, merge, ordered
 from nucleus_bridge.pipeline.topics import WantedTopic
 from nucleus_bridge.poses.trajectory import FilePoses
-from nucleus_bridge.recordings import Damage, Place, Recording, marks_of, open_recording
+from nucleus_bridge.recordings import Damage, Merged, Place, Recording, marks_of, open_recording
 from nucleus_bridge.render import SceneRecorder
 from nucleus_bridge.render.workers import attendant_for, crew_for
 from nucleus_bridge.spool import SealedScene, Spool, conversions
@@ -85,7 +85,7 @@ class Observer:
 
 
 def convert_bag(  # noqa: PLR0913 - what a caller may want to say
-    bag: Recording | Path | str,
+    bag: Recording | Place | str,
     config: Config | Path | str,
     output: Path | str,
     *,
@@ -97,7 +97,7 @@ def convert_bag(  # noqa: PLR0913 - what a caller may want to say
     """Convert a rosbag2 recording to sealed scenes.
 
     Args:
-        bag: A rosbag2 folder, a bare .mcap or .db3 file, or a recording that is open already.
+        bag: A rosbag2 folder, a bare .mcap, .db3 or .bag file, several as ``Merged``, or a recording that is open.
         config: A configuration, or the path of a parameter file.
         output: The spool; made when it is not there.
         format: ``nucleus``, ``sensor_fusion_json`` or ``sensor_fusion_protobuf``; by default the configuration's
@@ -116,7 +116,7 @@ def convert_bag(  # noqa: PLR0913 - what a caller may want to say
         config = with_format(config, format)
     observer = observer or Observer()
     spool = Spool(Path(output))
-    path = bag.path if isinstance(bag, Recording) else Path(bag)
+    path = bag.path if isinstance(bag, Recording) else Path(bag) if isinstance(bag, str) else bag
     key = conversions.key(marks_of(path), config.digest, config.scene.format)
     if not force and (report := _done_before(path, spool, key)) is not None:
         return report
@@ -266,7 +266,8 @@ def _topic_problem(path: Place, topic: WantedTopic, types: dict[str, str]) -> st
     if topic.name in types:
         has = f"{topic.parameter}: {topic.name} in {path} is {types[topic.name]}"
         return f"{has}, not {wanted}; topics of that type: {there}"
-    return f"{topic.parameter}: {topic.name} is not in {path}; topics of type {wanted}: {there}"
+    absent = f"{topic.parameter}: {topic.name} is not in {path}; topics of type {wanted}: {there}"
+    return absent if isinstance(path, Merged) else f"{absent}; where another recording of the drive has it, add --merge"
 
 
 def no_scene(report: ConversionReport, config: Config) -> str:

@@ -563,15 +563,15 @@ def unreadable_messages(topic: str, type_name: str, count: int, why: str) -> Fin
     )
 
 
-def split_missing(path: str, text: str) -> Finding:
-    """A file of the recording that is not there or was not read."""
+def split_missing(path: str, text: str, *, loses_messages: bool) -> Finding:
+    """A file of the recording that is not there, or is not in its list."""
     return Finding(
         Code.SPLIT_MISSING,
         "recording",
         path,
         text,
         f"bring the file, or run: ros2 bag reindex {path}",
-        Weight.LOSS,
+        Weight.LOSS if loses_messages else Weight.NOTE,
     )
 
 

@@ -28,7 +28,7 @@ MAY_USE = {
     "decode": {"errors", "model", "kinds", "image_header", "config"},
     "warnings": set(),
     "poses": {"errors", "model", "kinds", "config", "geometry", "decode", "warnings"},
-    "recordings": {"errors", "model"},
+    "recordings": {"errors", "model", "warnings"},
     "pipeline": {"errors", "model", "config", "geometry", "decode", "poses", "warnings", "formats"},
     "formats": {"errors", "model", "text", "image_header", "spool", "strict_text"},
     "spool": {"errors", "model"},

@@ -16,13 +16,14 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from nucleus_bridge.recordings import Place
+from nucleus_bridge.errors import BagError
+from nucleus_bridge.recordings import Merged, Place
 from nucleus_bridge.recordings.folder import METADATA, SUFFIXES, is_recorded
 
 if TYPE_CHECKING:
     from nucleus_bridge.upload.store.objects import StoredObject
 
-_NUMBERED = re.compile(r"(.+)_[0-9]+\.(mcap|db3)")
+_NUMBERED = re.compile(r"(.+)_[0-9]+\.(mcap|db3|bag)")
 _WILD = re.compile(r"[*?\[]")
 
 
@@ -58,8 +59,21 @@ def find_bags(arguments: Iterable[str]) -> Found:
         for bag in found:
             bags.setdefault(str(bag.resolve()), bag)
         if not found:
-            problems.append((argument, "no recording was found there (.mcap, .db3, or either with .zstd)"))
+            problems.append((argument, "no recording was found there (.mcap, .db3, either with .zstd, or .bag)"))
     return Found(tuple(bags.values()), tuple(problems))
+
+
+def merged(arguments: Iterable[str], found: Found) -> Merged:
+    """Return what was found as one recording.
+
+    Raises:
+        BagError: There are not several, or an argument stands for none.
+    """
+    for argument, reason in found.problems:
+        raise BagError(f"{argument}: {reason}")
+    if len(found.bags) < 2:
+        raise BagError(f"--merge needs several recordings; {', '.join(arguments)} is one")
+    return Merged.of(found.bags)
 
 
 def is_url(argument: str) -> bool:

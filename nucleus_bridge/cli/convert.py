@@ -4,16 +4,19 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nucleus_bridge.archive.find import find_bags, is_url
+from nucleus_bridge.archive.find import find_bags, is_url, merged
 from nucleus_bridge.cli.convert_report import failed, finish, print_scenes, result_of, scene_line
+from nucleus_bridge.cli.merge import add_merge_argument
 from nucleus_bridge.cli.progress import Bar, progress_bar
 from nucleus_bridge.config import Config, load_config, with_format
 from nucleus_bridge.convert import Observer, convert_bag
 from nucleus_bridge.errors import BridgeError
 from nucleus_bridge.formats import registry
+from nucleus_bridge.recordings import Merged
 from nucleus_bridge.spool import SealedScene
 from nucleus_bridge.spool.conversions import SceneSummary
 
@@ -47,6 +50,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
     parser.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides", help="override a parameter"
     )
+    add_merge_argument(parser)
     parser.add_argument("--force", action="store_true", help="replace scenes that exist with other content")
     _add_archive_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of lines")
@@ -97,15 +101,21 @@ def run(options: argparse.Namespace) -> int:
     if options.format:
         config = with_format(config, options.format)
     found = find_bags(options.bags)
+    if options.merge:
+        found = replace(found, bags=(merged(options.bags, found),))
     is_archive = len(found.bags) + len(found.problems) > 1 or options.cluster or options.chunk
-    if not is_archive and not is_url(options.output) and isinstance(bag := next(iter(found.bags), None), Path):
+    if (
+        not is_archive
+        and not is_url(options.output)
+        and isinstance(bag := next(iter(found.bags), None), (Path, Merged))
+    ):
         return _convert_one(options, config, bag)
     from nucleus_bridge.cli.convert_many import convert_many  # noqa: PLC0415 - it loads what one recording has no use for
 
     return convert_many(options, config, found)
 
 
-def _convert_one(options: argparse.Namespace, config: Config, bag: Path) -> int:
+def _convert_one(options: argparse.Namespace, config: Config, bag: Path | Merged) -> int:
     results = []
     try:
         with progress_bar(bag.name) as bar:

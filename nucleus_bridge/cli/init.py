@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from nucleus_bridge.cli.merge import add_recording_arguments, recording_of
 from nucleus_bridge.cli.progress import progress_bar
 from nucleus_bridge.errors import InputError, OutputError
 from nucleus_bridge.inspect.report import BagReport, study
@@ -24,7 +25,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
         "there is. What is missing for a full scene is said on stderr and at the top of the file.",
         epilog="example: nucleus-bridge init /data/drive_0412 -o drive.yaml",
     )
-    parser.add_argument("bag", metavar="BAG", type=Path, help="rosbag2 folder, or a bare .mcap or .db3 file")
+    add_recording_arguments(parser)
     parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="where to write it (default: stdout)")
     parser.add_argument("--full", action="store_true", help="read everything, however large it is")
     parser.add_argument("--force", action="store_true", help="replace FILE")
@@ -36,11 +37,12 @@ def run(options: argparse.Namespace) -> int:
     """Write the configuration."""
     if options.output is not None and options.output.exists() and not options.force:
         raise OutputError(f"{options.output} exists; use --force to replace it")
-    with progress_bar(f"init {options.bag.name}") as bar:
-        report, suggestion = study(options.bag, full=options.full, progress=bar)
+    bag = recording_of(options)
+    with progress_bar(f"init {bag.name}") as bar:
+        report, suggestion = study(bag, full=options.full, progress=bar)
     _tell(report)
     if not suggestion.lidar_names:
-        raise InputError(f"{options.bag}: no configuration can be made without a lidar")
+        raise InputError(f"{bag}: no configuration can be made without a lidar")
     text = config_text(report, suggestion)
     if options.output is None:
         print(text, end="")

@@ -6,9 +6,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
+from nucleus_bridge.cli.merge import add_recording_arguments, recording_of
 from nucleus_bridge.cli.progress import progress_bar
 from nucleus_bridge.inspect.report import inspect_bag
 from nucleus_bridge.inspect.text import Row, Section, plain, sections
@@ -23,7 +23,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
         "each can be used or what is missing, and a health score. Large recordings are judged by their beginning.",
         epilog="example: nucleus-bridge inspect /data/drive_0412",
     )
-    parser.add_argument("bag", metavar="BAG", type=Path, help="rosbag2 folder, or a bare .mcap or .db3 file")
+    add_recording_arguments(parser)
     parser.add_argument("--full", action="store_true", help="read everything, however large it is")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
     parser.set_defaults(run=run)
@@ -32,8 +32,9 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
 
 def run(options: argparse.Namespace) -> int:
     """Inspect the recording."""
-    with progress_bar(f"inspect {options.bag.name}") as bar:
-        report = inspect_bag(options.bag, full=options.full, progress=bar)
+    bag = recording_of(options)
+    with progress_bar(f"inspect {bag.name}") as bar:
+        report = inspect_bag(bag, full=options.full, progress=bar)
     if options.json:
         print(json.dumps(report.as_json(), indent=1, allow_nan=False))
         return 0

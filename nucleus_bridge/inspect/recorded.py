@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from nucleus_bridge import warnings
@@ -17,12 +15,10 @@ from nucleus_bridge.warnings import Finding
 if TYPE_CHECKING:
     from nucleus_bridge.inspect.suggest import Suggestion
 
-_NUMBERED = re.compile(r"^(.*?)_?(\d+)((?:\.mcap|\.db3)(?:\.zstd)?)$")
-
 
 def recording_findings(bag: Recording, scan: Scan, made: Suggestion) -> list[Finding]:
     """Name what was not read of a recording."""
-    found = [*_damage(bag), *_missing_splits(bag)]
+    found = [damage.finding for damage in bag.damage]
     strange = [stream for stream in scan.streams.values() if stream.info.encoding != "cdr" and stream.info.count]
     if strange:
         count = sum(stream.info.count for stream in strange)
@@ -42,25 +38,3 @@ def recording_findings(bag: Recording, scan: Scan, made: Suggestion) -> list[Fin
                 continue
             found.append(warnings.unreadable_messages(topic, stream.info.type_name, stream.info.count, out.text))
     return found
-
-
-def _damage(bag: Recording) -> Iterable[Finding]:
-    for damage in bag.damage:
-        yield warnings.recording_damaged(str(damage.path), str(damage), loses_messages=damage.loses_messages)
-
-
-def _missing_splits(bag: Recording) -> Iterable[Finding]:
-    """Find gaps in the numbers of a recording's files."""
-    numbers: dict[tuple[str, str], set[int]] = {}
-    for file in bag.files:
-        match = _NUMBERED.match(file.name)
-        if match:
-            numbers.setdefault((match[1], match[3]), set()).add(int(match[2]))
-    for (stem, suffix), there in sorted(numbers.items()):
-        missing = sorted(set(range(min(there), max(there))) - there)
-        if missing and len(there) > 1 and len(missing) < 1000:
-            names = ", ".join(f"{stem}_{number}{suffix}" for number in missing[:10])
-            yield warnings.split_missing(
-                str(bag.path),
-                f"the recording's files are numbered {min(there)} to {max(there)}, and {names} is missing",
-            )

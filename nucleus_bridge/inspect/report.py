@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from enum import Enum
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from nucleus_bridge.inspect.transforms import draw_tree, tree_parts
 from nucleus_bridge.inspect.trial import Counts, Part, Trial, health, try_config
 from nucleus_bridge.kinds import Kind
 from nucleus_bridge.model import FloatArray
-from nucleus_bridge.recordings import Recording, open_recording
+from nucleus_bridge.recordings import Place, Recording, open_recording
 from nucleus_bridge.warnings import Code, Finding
 
 _CLOCK_STEP_NS = 60e9
@@ -148,7 +147,7 @@ def _no_progress(share: float) -> None:
     """Tell nobody."""
 
 
-def inspect_bag(path: Path | str, *, full: bool = False, progress: Progress = _no_progress) -> BagReport:
+def inspect_bag(path: Place | str, *, full: bool = False, progress: Progress = _no_progress) -> BagReport:
     """Look through a recording.
 
     Args:
@@ -162,7 +161,7 @@ def inspect_bag(path: Path | str, *, full: bool = False, progress: Progress = _n
     return study(path, full=full, progress=progress)[0]
 
 
-def study(path: Path | str, *, full: bool = False, progress: Progress = _no_progress) -> tuple[BagReport, Suggestion]:
+def study(path: Place | str, *, full: bool = False, progress: Progress = _no_progress) -> tuple[BagReport, Suggestion]:
     """Look through a recording and suggest a configuration for it.
 
     Raises:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
+from nucleus_bridge import warnings
 from nucleus_bridge.model import Message
 from nucleus_bridge.recordings.place import Place
+from nucleus_bridge.warnings import Finding
 
 if TYPE_CHECKING:
     from rosbags.interfaces import Qos
@@ -28,6 +30,7 @@ class Damage:
         offset: Byte in the file (the unpacked file where it is file-compressed) where it was noticed, or None.
         log_ns: Log time of the last message known before it, of the damaged block where it has none, or None.
         loses_messages: False where only an index or a hint is damaged and every message was found all the same.
+        is_missing: Whether a whole file of the recording is not there, or was not listed where it should be.
     """
 
     path: Place
@@ -35,6 +38,14 @@ class Damage:
     offset: int | None = None
     log_ns: int | None = None
     loses_messages: bool = True
+    is_missing: bool = False
+
+    @property
+    def finding(self) -> Finding:
+        """The warning that says so."""
+        if self.is_missing:
+            return warnings.split_missing(str(self.path.parent), str(self), loses_messages=self.loses_messages)
+        return warnings.recording_damaged(str(self.path), str(self), loses_messages=self.loses_messages)
 
     def __str__(self) -> str:
         where = "" if self.offset is None else f" at byte {self.offset}"

@@ -5,30 +5,42 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import PurePosixPath
 
 import yaml
 
 from nucleus_bridge.errors import BagError
 from nucleus_bridge.recordings.contents import Damage
+from nucleus_bridge.recordings.merged import Merged
 from nucleus_bridge.recordings.place import Place
 from nucleus_bridge.recordings.sqlite_file import LEFT_BEHIND
 
 METADATA = "metadata.yaml"
 _NEWEST_VERSION = 9
-SUFFIXES = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd")
+SUFFIXES = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd", ".bag")
 _PACKED = ".zstd"
+_SPLIT = re.compile(r"(?P<stem>.+)_(?P<number>[0-9]{1,9})\.(?P<kind>mcap|db3|bag)(\.zstd)?$")
 _LONGEST_PROBLEM = 200
 
 
 @dataclass(frozen=True)
 class Found:
-    """The files of a recording in their order, and what of it is missing."""
+    """The files of a recording in their order, and what of it is missing.
+
+    Attributes:
+        path: What was looked for.
+        name: Of the recording.
+        files: Its files.
+        damage: What is missing.
+        parts: Where several recordings are one: how many of the files each has.
+    """
 
     path: Place
     name: str
     files: tuple[Place, ...]
     damage: tuple[Damage, ...]
+    parts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,6 +59,11 @@ def find_files(path: Place) -> Found:
     Raises:
         BagError: There is none, it is of an unsupported version, or may not be read.
     """
+    if isinstance(path, Merged):
+        parts = [find_files(part) for part in path.parts]
+        files = tuple(file for part in parts for file in part.files)
+        damage = tuple(damage for part in parts for damage in part.damage)
+        return Found(path, path.name, files, damage, tuple(len(part.files) for part in parts))
     try:
         if path.is_dir():
             return _find_in_folder(path)
@@ -67,6 +84,8 @@ def files_of(path: Place) -> list[Place]:
     Raises:
         BagError: There is none, or it may not be looked at.
     """
+    if isinstance(path, Merged):
+        return [file for part in path.parts for file in files_of(part)]
     try:
         entries = (
             list(path.iterdir()) if path.is_dir() else [path, *(path.parent / (path.name + x) for x in LEFT_BEHIND)]
@@ -83,6 +102,8 @@ def marks_of(path: Place) -> list[tuple[str, int, int]]:
     Raises:
         BagError: There is none, or it may not be looked at.
     """
+    if isinstance(path, Merged):
+        return sorted(mark for part in path.parts for mark in marks_of(part))
     try:
         return [(file.name, (status := file.stat()).st_size, status.st_mtime_ns) for file in files_of(path)]
     except OSError as error:
@@ -110,10 +131,15 @@ def _find_in_folder(folder: Place) -> Found:
     if files:
         damage += [_missing(folder / name, hints.counts.get(name)) for name, path in named if not path]
         taken = {_unpacked(path.name) for path in files}
-        damage += [_not_listed(path) for path in present if _unpacked(path.name) not in taken]
+        unlisted = [path for path in present if _unpacked(path.name) not in taken]
+        later = _later_splits(files, unlisted)
+        damage += [_not_listed(path, is_read=path in later) for path in unlisted]
+        damage += _gaps([*files[-1:], *later])
+        files += later
     elif present:
         plain = {path.name for path in present}
         files = [path for path in present if not path.name.endswith(_PACKED) or _unpacked(path.name) not in plain]
+        damage += _gaps(files)
         if hints.listed:
             what = f"none of the files it lists is there ({', '.join(hints.listed)}); those in the folder were read"
             damage.append(Damage(folder / METADATA, what, loses_messages=False))
@@ -184,12 +210,50 @@ def _unpacked(name: str) -> str:
 
 def _missing(path: Place, count: int | None) -> Damage:
     lost = "its messages are lost" if count is None else f"its {count} messages are lost"
-    return Damage(path, f"listed in metadata.yaml but missing: {lost}", loses_messages=count != 0)
+    what = f"listed in metadata.yaml but missing: {lost}"
+    return Damage(path, what, loses_messages=count != 0, is_missing=True)
 
 
-def _not_listed(path: Place) -> Damage:
-    what = "not listed in metadata.yaml, so it was not read; `ros2 bag reindex` the folder if it belongs to it"
-    return Damage(path, what, loses_messages=False)
+def _not_listed(path: Place, *, is_read: bool) -> Damage:
+    if is_read:
+        what = "not listed in metadata.yaml, which is older; it was read, since its name continues the recording's"
+    else:
+        what = "not listed in metadata.yaml, so it was not read; `ros2 bag reindex` the folder if it belongs to it"
+    return Damage(path, what, loses_messages=False, is_missing=True)
+
+
+def _later_splits(files: list[Place], unlisted: list[Place]) -> list[Place]:
+    """Choose the files that go on where those of metadata.yaml end: named alike, and numbered higher."""
+    series = [number for path in files if (number := _SPLIT.match(path.name))]
+    if not series:
+        return []
+    last = max(series, key=lambda match: int(match["number"]))
+    return [
+        path
+        for path in unlisted
+        if (match := _SPLIT.match(path.name))
+        and (match["stem"], match["kind"]) == (last["stem"], last["kind"])
+        and int(match["number"]) > int(last["number"])
+    ]
+
+
+def _gaps(files: list[Place]) -> list[Damage]:
+    """Name what is missing between files that are numbered as the parts of one recording."""
+    series: dict[tuple[str, str], dict[int, Place]] = {}
+    for path in files:
+        if match := _SPLIT.match(path.name):
+            series.setdefault((match["stem"], match["kind"]), {})[int(match["number"])] = path
+    damage = []
+    for (stem, kind), parts in series.items():
+        numbers = sorted(parts)
+        for before, after in pairwise(numbers):
+            if after - before > 1:
+                names = f"{stem}_{before + 1}.{kind}"
+                names += f" to {stem}_{after - 1}.{kind}" if after - before > 2 else ""
+                are = "are" if after - before > 2 else "is"
+                what = f"{names} {are} missing before it, and what was in there is lost"
+                damage.append(Damage(parts[after], what, is_missing=True))
+    return damage
 
 
 def _natural(path: Place) -> tuple[list[tuple[int, str]], str]:

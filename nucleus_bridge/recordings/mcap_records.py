@@ -153,7 +153,7 @@ def add_channel(fields: Fields, schemas: dict[int, Schema], channels: dict[int, 
         key, value = metadata.text(), metadata.text()
         if key == "offered_qos_profiles":
             qos = value
-    definition = schema.text if schema.encoding in {"ros2msg", "ros2idl", "omgidl"} else ""
+    definition = schema.text if schema.encoding in {"ros1msg", "ros2msg", "ros2idl", "omgidl"} else ""
     channels[number] = Channel(topic, schema.name, encoding, definition, qos)
 
 

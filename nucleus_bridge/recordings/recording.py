@@ -5,24 +5,25 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from heapq import merge
+from itertools import accumulate
 from os import PathLike
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import TracebackType
 
 from nucleus_bridge.errors import BagError
 from nucleus_bridge.model import Message
-from nucleus_bridge.recordings import mcap_records, sqlite_file
+from nucleus_bridge.recordings import mcap_records, ros1, sqlite_file
 from nucleus_bridge.recordings.compression import ZSTD_MAGIC, unpack_file
 from nucleus_bridge.recordings.contents import ALWAYS, Damage, StorageFile, TopicInfo, merge_topics
 from nucleus_bridge.recordings.folder import Found, find_files, unreadable
 from nucleus_bridge.recordings.mcap_file import McapFile, has_index
+from nucleus_bridge.recordings.merged import with_one_clock, without_repeats
 from nucleus_bridge.recordings.place import Place
 from nucleus_bridge.recordings.reorder import by_stamp, starts_with_header
 from nucleus_bridge.recordings.scratch import NoRoomError, Scratch
 from nucleus_bridge.recordings.sqlite_file import LEFT_BEHIND, SqliteFile
 
 _MAGIC_BYTES = 16
-_ROS1_MAGIC = b"#ROSBAG V"
 
 # Log time, topic, number of the file, message; None stands for a file of which nothing was read yet.
 _Keyed = tuple[int, str, int, Message | None]
@@ -48,6 +49,7 @@ class Recording:
         self._files = tuple(files)
         self._damage = (*found.damage, *damage)
         self._scratch = scratch
+        self._is_merged = bool(found.parts)
         self._definitions = {(topic.name, topic.type_name): topic.definition for f in files for topic in f.topics}
         filled = [file for file in files if any(topic.count for topic in file.topics)]
         self.path = found.path
@@ -136,7 +138,11 @@ class Recording:
         if len(files) == 1:
             yield from files[0].messages(wanted, span)
             return
-        for _, _, _, message in merge(*(_keyed(file, number, wanted, span) for number, file in enumerate(files))):
+        rows = merge(*(_keyed(file, number, wanted, span) for number, file in enumerate(files)))
+        if self._is_merged:
+            yield from without_repeats((number, message) for _, _, number, message in rows if message is not None)
+            return
+        for _, _, _, message in rows:
             if message is not None:
                 yield message
 
@@ -154,10 +160,19 @@ def open_recording(path: str | PathLike[str] | Place, scratch: Scratch | None = 
     scratch = scratch or Scratch()
     try:
         files, damage = _open_files(found.files, scratch)
+        if found.parts:
+            files = with_one_clock(_by_part(files, found))
     except BaseException:
         scratch.close()
         raise
     return Recording(found, files, damage, scratch)
+
+
+def _by_part(files: Collection[StorageFile], found: Found) -> list[list[StorageFile]]:
+    """Return the files that could be opened, by the recording that they are of."""
+    ends = list(accumulate(found.parts))
+    of_part = [set(found.files[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
+    return [part for paths in of_part if (part := [file for file in files if file.path in paths])]
 
 
 def _open_files(paths: Collection[Place], scratch: Scratch) -> tuple[list[StorageFile], list[Damage]]:
@@ -198,9 +213,8 @@ def _open_storage(path: Place, scratch: Scratch) -> StorageFile:
         file = McapFile(path, source if _reads_in_place(source) else scratch.fetch(source))
     elif start.startswith(sqlite_file.MAGIC):
         file = SqliteFile(path, _local_database(source, scratch), scratch=scratch)
-    elif start.startswith(_ROS1_MAGIC):
-        stem = PurePosixPath(path.name).stem
-        raise BagError(f"{path}: a ROS 1 bag; convert it first with `rosbags-convert --src {path.name} --dst {stem}`")
+    elif start.startswith(ros1.MAGIC):
+        file = ros1.Ros1Bag(path, source if isinstance(source, Path) else scratch.fetch(source))
     elif problem:
         raise BagError(f"{path}: {problem}")
     else:
@@ -208,7 +222,7 @@ def _open_storage(path: Place, scratch: Scratch) -> StorageFile:
         raise BagError(f"{path}: not a rosbag2 file: it is {what}; give a rosbag2 folder or a .mcap or .db3 file")
     if problem:
         file.damage.add(problem)
-    return file
+    return ros1.Ros1Messages(file) if any(topic.encoding == ros1.ENCODING for topic in file.topics) else file
 
 
 def _reads_in_place(source: Place) -> bool:

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from harness import Target, scratch_folder
 from recordings import MCAP, SQLITE, TYPES, drive, everything, storage_file, write_bag, write_mcap
+from rosbags.rosbag1 import Writer
 from rosbags.rosbag2 import CompressionMode
+from test_ros1 import custom_bag
 
 from nucleus_bridge.errors import BagError
 from nucleus_bridge.recordings import open_recording
@@ -78,6 +80,14 @@ def sqlite_files() -> list[bytes]:
     ]
 
 
+def ros1_files() -> list[bytes]:
+    return [
+        written(lambda path: custom_bag(path.with_suffix(".bag"))),
+        written(lambda path: custom_bag(path.with_suffix(".bag"), Writer.CompressionFormat.LZ4)),
+        written(lambda path: custom_bag(path.with_suffix(".bag"), Writer.CompressionFormat.BZ2)),
+    ]
+
+
 def packed_files() -> list[bytes]:
     return [
         written(lambda path: storage_file(write_bag(path, MESSAGES, MCAP, CompressionMode.FILE))),
@@ -104,6 +114,7 @@ TARGETS = [
         tokens=[*(name.encode() for name in TYPES), b"CREATE TABLE", b"topics", b"messages", b"timestamp"],
         cases=1_000,
     ),
+    Target("ros1_bag", partial(use_file, "drive.bag"), ros1_files, (BagError,), cases=2_000),
     Target("packed", partial(use_file, "drive.mcap.zstd"), packed_files, (BagError,), cases=1_000),
     Target("metadata", use_metadata, metadata_files, (BagError,), tokens=YAML, cases=1_000),
 ]

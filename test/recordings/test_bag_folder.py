@@ -103,6 +103,35 @@ def test_file_that_is_not_listed_is_left_out_and_reported(tmp_path: Path) -> Non
         assert [damage.path.name for damage in bag.damage] == ["copy.mcap"]
 
 
+def test_files_that_go_on_where_the_list_ends_are_read_and_reported(tmp_path: Path) -> None:
+    bag_path = write_splits(tmp_path / "drive", [MESSAGES[:10], MESSAGES[10:20], MESSAGES[20:]])
+    edit_metadata(bag_path, relative_file_paths=["drive_0.mcap"], files=[])
+    with open_recording(bag_path) as bag:
+        assert everything(bag) == MESSAGES
+        assert [damage.path.name for damage in bag.damage] == ["drive_1.mcap", "drive_2.mcap"]
+        assert {(damage.is_missing, damage.loses_messages) for damage in bag.damage} == {(True, False)}
+        assert {damage.finding.code for damage in bag.damage} == {"split_missing"}
+
+
+@pytest.mark.parametrize("is_listed", [True, False])
+@pytest.mark.parametrize("gone", [(1,), (1, 2)])
+def test_a_gap_in_the_numbers_of_the_files_is_a_loss(tmp_path: Path, gone: tuple[int, ...], is_listed: bool) -> None:
+    parts = [MESSAGES[:10], MESSAGES[10:15], MESSAGES[15:20], MESSAGES[20:]]
+    bag_path = write_splits(tmp_path / "drive", parts)
+    for number in gone:
+        (bag_path / f"drive_{number}.mcap").unlink()
+    if is_listed:
+        edit_metadata(bag_path, relative_file_paths=["drive_0.mcap"], files=[])
+    else:
+        (bag_path / "metadata.yaml").unlink()
+    with open_recording(bag_path) as bag:
+        there = [message for number, part in enumerate(parts) if number not in gone for message in part]
+        assert everything(bag) == there
+        (damage,) = [damage for damage in bag.damage if damage.loses_messages]
+        assert damage.finding.code == "split_missing"
+        assert str(damage).count("drive_1.mcap") == 1
+
+
 @pytest.mark.parametrize("has_metadata", [True, False])
 def test_file_both_packed_and_unpacked_is_read_once(tmp_path: Path, has_metadata: bool) -> None:
     bag_path = write_bag(tmp_path / "drive", MESSAGES, SQLITE, CompressionMode.FILE)
@@ -153,7 +182,7 @@ def no_bag(tmp_path: Path, case: str) -> Path:
         ("metadata only", "all files that its metadata.yaml lists are missing: drive.mcap"),
         ("other storage", "storage 'my_storage' is not supported"),
         ("newer version", "version 10 is newer than 9"),
-        ("ros 1", "a ROS 1 bag; convert it first"),
+        ("ros 1", "this ROS 1 bag cannot be read"),
         ("empty file", "it is empty (0 bytes)"),
         ("other file", "it is neither mcap nor sqlite3"),
         ("metadata file", "give the folder of the recording"),
