@@ -48,6 +48,9 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
         "--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides", help="override a parameter"
     )
     parser.add_argument("--force", action="store_true", help="replace scenes that exist with other content")
+    parser.add_argument(
+        "--verify-images", action="store_true", help="decode every picture: damaged ones are lost and counted"
+    )
     _add_archive_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of lines")
     parser.set_defaults(run=run)
@@ -115,6 +118,7 @@ def _convert_one(options: argparse.Namespace, config: Config, bag: Path) -> int:
                 options.output,
                 workers=options.workers,
                 force=options.force,
+                verify_images=options.verify_images,
                 observer=_Printer(bar, quiet=options.json),
             )
     except BridgeError as error:
