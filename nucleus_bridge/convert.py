@@ -92,6 +92,7 @@ def convert_bag(  # noqa: PLR0913 - what a caller may want to say
     format: str | None = None,  # noqa: A002 - as the command line calls it
     workers: int = 1,
     force: bool = False,
+    verify_images: bool = False,
     observer: Observer | None = None,
 ) -> ConversionReport:
     """Convert a rosbag2 recording to sealed scenes.
@@ -104,6 +105,7 @@ def convert_bag(  # noqa: PLR0913 - what a caller may want to say
             ``scene.format``.
         workers: Processes that render frames, this one among them; the bytes are the same for any number.
         force: Replace scenes of the same id that have other content.
+        verify_images: Decode every picture, as one that was cut may have all its markers; damaged ones are lost.
         observer: Told of progress.
 
     Raises:
@@ -118,12 +120,12 @@ def convert_bag(  # noqa: PLR0913 - what a caller may want to say
     spool = Spool(Path(output))
     path = bag.path if isinstance(bag, Recording) else Path(bag) if isinstance(bag, str) else bag
     key = conversions.key(marks_of(path), config.digest, config.scene.format)
-    if not force and (report := _done_before(path, spool, key)) is not None:
+    if not (force or verify_images) and (report := _done_before(path, spool, key)) is not None:
         return report
     with bag if isinstance(bag, Recording) else open_recording(path) as recording:
         spool.create()
         pipeline = primed_pipeline(recording, config)
-        scenes, recorder = _run(recording, pipeline, spool, workers, force=force, observer=observer)
+        scenes, recorder = _run(recording, pipeline, spool, _How(workers, force, verify_images), observer)
         losses: Table = {}
         merge(losses, pipeline.ledger.totals)
         merge(losses, recorder.render_losses)
@@ -156,13 +158,25 @@ def _done_before(path: Place, spool: Spool, key: str) -> ConversionReport | None
     return ConversionReport(path, tuple(scenes), losses, dict(done.reasons), tuple(damage), skipped=True)
 
 
+@dataclass(frozen=True)
+class _How:
+    """How a conversion is done."""
+
+    workers: int
+    force: bool
+    verify_images: bool
+
+
 def _run(
-    recording: Recording, pipeline: Pipeline, spool: Spool, workers: int, *, force: bool, observer: Observer
+    recording: Recording, pipeline: Pipeline, spool: Spool, how: _How, observer: Observer
 ) -> tuple[list[SealedScene], SceneRecorder]:
     scenes: list[SealedScene] = []
-    with crew_for(workers) as crew, attendant_for(workers) as attendant:
-        in_flight = 8 * workers if workers > 1 else 0
-        recorder = SceneRecorder(pipeline.config, spool, crew, attendant=attendant, in_flight=in_flight, force=force)
+    with crew_for(how.workers) as crew, attendant_for(how.workers) as attendant:
+        in_flight = 8 * how.workers if how.workers > 1 else 0
+        recorder = SceneRecorder(
+            pipeline.config, spool, crew, attendant=attendant, in_flight=in_flight, force=how.force
+        )
+        recorder.verify_images = how.verify_images
 
         def keep(sealed: Iterable[SealedScene]) -> None:
             for scene in sealed:

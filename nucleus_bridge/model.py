@@ -195,6 +195,8 @@ class Image:
         is_bigendian: Byte order of 16-bit pixels.
         picture: What stands for ``data``, which is empty then, where the image is of a video.
         recorded_ns: ``header.stamp`` as recorded, where ``stamp_ns`` was corrected.
+        bayer: Order of the colours of a mosaic (``rggb``, ...) whose encoding does not tell it; empty: none.
+        bit_depth: Significant bits of 16-bit pixels; 0: all.
     """
 
     stamp_ns: int
@@ -207,6 +209,8 @@ class Image:
     is_bigendian: bool = False
     picture: Picture | None = None
     recorded_ns: int | None = None
+    bayer: str = ""
+    bit_depth: int = 0
 
     @property
     def nbytes(self) -> int:

@@ -57,7 +57,7 @@ def convert_archive(
         if first.setdefault(key, bag) is not bag:
             yield BagResult(str(bag), SKIPPED, Conversion(str(bag), ()), error=f"a copy of {first[key]}")
             continue
-        found = None if settings.force else output.find(key)
+        found = None if settings.force or settings.verify_images else output.find(key)
         if found is not None:
             yield BagResult(str(bag), SKIPPED, found)
         else:

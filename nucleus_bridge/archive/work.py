@@ -34,6 +34,7 @@ class Settings:
         config: The configuration.
         output: Folder or URL of the spool.
         force: Whether scenes of the same id that have other content are replaced.
+        verify_images: Whether every picture is decoded.
         chunk_ns: Longer recordings are cut into chunks of at least this length; 0 for never.
         scratch: Folder for temporary copies; None for the system's.
         scratch_bytes: The most that the copies of one recording may take; 0 for what the disk takes.
@@ -43,6 +44,7 @@ class Settings:
     config: Config
     output: str
     force: bool = False
+    verify_images: bool = False
     chunk_ns: int = 0
     scratch: Path | None = None
     scratch_bytes: int = 0
@@ -148,7 +150,14 @@ def _convert(job: Job, recording: Recording) -> Made:
     output = open_output(settings.output)
     with output.workshop(settings.scratch) as workshop:
         watch = _Watch(workshop)
-        report = convert_bag(recording, settings.config, workshop.spool.path, force=settings.force, observer=watch)
+        report = convert_bag(
+            recording,
+            settings.config,
+            workshop.spool.path,
+            force=settings.force,
+            verify_images=settings.verify_images,
+            observer=watch,
+        )
     output.note(job.key, report.conversion)
     return Made(report.conversion, tuple(watch.new))
 
@@ -184,6 +193,7 @@ def _render(job: Job, chunk: Chunk, recording: Recording, workshop: Workshop) ->
     watch = _Watch(workshop)
     sealed: list[SealedScene] = []
     recorder = SceneRecorder(settings.config, workshop.spool, InlineExecutor(), in_flight=0, force=settings.force)
+    recorder.verify_images = settings.verify_images
     try:
         for event in whole_events(chunk, recording, settings.config):
             check_stop()

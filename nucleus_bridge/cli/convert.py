@@ -52,6 +52,9 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
     )
     add_merge_argument(parser)
     parser.add_argument("--force", action="store_true", help="replace scenes that exist with other content")
+    parser.add_argument(
+        "--verify-images", action="store_true", help="decode every picture: damaged ones are lost and counted"
+    )
     _add_archive_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of lines")
     parser.set_defaults(run=run)
@@ -125,6 +128,7 @@ def _convert_one(options: argparse.Namespace, config: Config, bag: Path | Merged
                 options.output,
                 workers=options.workers,
                 force=options.force,
+                verify_images=options.verify_images,
                 observer=_Printer(bar, quiet=options.json),
             )
     except BridgeError as error:

@@ -28,6 +28,7 @@ def convert_many(options: argparse.Namespace, config: Config, found: Found) -> i
         config,
         _output(options),
         force=options.force,
+        verify_images=options.verify_images,
         chunk_ns=round(options.chunk * 60e9),
         scratch=options.scratch.resolve() if options.scratch else None,
         scratch_bytes=options.scratch_limit,

@@ -224,9 +224,8 @@ def _check_finite(info: CameraInfo) -> None:
 
 def _check_calibrated(info: CameraInfo, camera: str, *, rectified: bool) -> None:
     matrix, name = (info.p, "P") if rectified else (info.k, "K")
-    if info.k[0] == 0.0 or matrix[0] == 0.0:
-        zero = "K" if info.k[0] == 0.0 else name
-        msg = f"{camera} is not calibrated ({zero}[0] is 0): calibrate it or set calibration_file"
+    if matrix[0] == 0.0:
+        msg = f"{camera} is not calibrated ({name}[0] is 0): calibrate it or set calibration_file"
         raise CalibrationError(msg, cause="uncalibrated")
     fx, fy = matrix[0], matrix[5 if rectified else 4]
     if min(fx, fy) < _SMALLEST_FOCAL_LENGTH:

@@ -25,13 +25,16 @@ def read_distortion(distortion_model: str, d: Sequence[float]) -> Distortion:
     ================================  ====================================  ======================================
     distortion_model                  D                                     becomes
     ================================  ====================================  ======================================
-    plumb_bob                         none, k1 k2 p1 p2 [k3]                brown_conrady
-    empty                             none or zeros                         brown_conrady
-    equidistant, fisheye              k1 k2 k3 k4                           fisheye
+    plumb_bob, radtan, Brown Conrady  none, k1 k2 p1 p2 [k3]                brown_conrady
+    empty, none                       none or zeros                         brown_conrady
+    equidistant, Kannala Brandt4      k1 k2 k3 k4                           fisheye
     rational_polynomial               k1 k2 p1 p2 k3 [k4 k5 k6 [s1 .. s4    brown_conrady, rational or thin_prism:
     thin_prism, thin_prism_fisheye    [tau_x tau_y]]]                       the plainest that holds all but zeros
     mei, omnidirectional, omni, cata  xi k1 k2 p1 p2, k1 k2 p1 p2 xi or xi  omnidirectional
     ================================  ====================================  ======================================
+
+    Names are compared without case, blanks, hyphens and underscores, and drivers have more of them than this table
+    (``_ALIASES``). The inverse Brown-Conrady model describes the way back: it is none of these unless it is all zeros.
 
     Publishers disagree on where xi stands among five coefficients. The last one is p2 where it is smaller than 0.1 in
     size, and xi where it is larger.
@@ -43,9 +46,10 @@ def read_distortion(distortion_model: str, d: Sequence[float]) -> Distortion:
         CalibrationError: The model is not known (``unknown_distortion_model``), or ``d`` does not suit it
             (``distortion``).
     """
-    name = distortion_model.strip().lower()
-    read = _READERS.get(name)
-    if name == "" and not any(d):
+    name = "".join(letter for letter in distortion_model.lower() if letter not in " -_")
+    name = _ALIASES.get(name, name)
+    read = {known.replace("_", ""): reader for known, reader in _READERS.items()}.get(name)
+    if name in _WITHOUT and not any(d):
         return "brown_conrady", dict.fromkeys(BROWN_CONRADY, 0.0)
     if read is None:
         msg = f"distortion_model {distortion_model!r} with D of {len(d)} is not one of {', '.join(_READERS)}"
@@ -100,3 +104,12 @@ _READERS: dict[str, Callable[[Sequence[float]], Distortion | None]] = {
     **dict.fromkeys(("rational_polynomial", "thin_prism", "thin_prism_fisheye"), _polynomial),
     **dict.fromkeys(("mei", "omnidirectional", "omni", "cata"), _omnidirectional),
 }
+_ALIASES = {
+    **dict.fromkeys(
+        ("radtan", "radialtangential", "radtan5", "brownconrady", "modifiedbrownconrady", "brown", "plumb"), "plumbbob"
+    ),
+    **dict.fromkeys(("kannalabrandt4", "kannalabrandt", "kb4", "equi", "opencvfisheye"), "equidistant"),
+    **dict.fromkeys(("rational", "rationalpoly", "fullopencv", "opencv8"), "rationalpolynomial"),
+}
+_WITHOUT = ("", "none", "pinhole", "inversebrownconrady", "nodistortion", "perspective")
+"""Names under which a camera without distortion is published."""

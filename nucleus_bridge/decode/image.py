@@ -3,15 +3,20 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from nucleus_bridge.config.settings import CameraConfig
 from nucleus_bridge.decode.cdr import deserialise, naming, require_stamp, strip_slashes, to_ns
+from nucleus_bridge.decode.image_checks import as_gray, upright
 from nucleus_bridge.decode.interface import Decoder, Interface, Stateless
-from nucleus_bridge.decode.raw_image import RAW_LAYOUTS, Pixels, raw_pixels
+from nucleus_bridge.decode.raw_image import RAW_LAYOUTS, Pixels, debayer, raw_pixels, upper_byte
 from nucleus_bridge.errors import ImageError
 from nucleus_bridge.image_header import read_file_header
 from nucleus_bridge.model import Image, Message
@@ -22,6 +27,10 @@ COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
 OTHER_FILE = "compressed"
 SUFFIXES = {"jpeg": ".jpg", "png": ".png"}
 
+_BAYER_ENCODING = re.compile(r"bayer_(rggb|bggr|gbrg|grbg)(8|16)")
+_COLOURED = frozenset(name for name in RAW_LAYOUTS if name not in ("mono8", "8UC1", "mono16", "16UC1"))
+"""Raw encodings that say themselves what colour each pixel has."""
+_PNG_DEPTH_AT = 24
 _PNG_COMPRESSION = 3
 _MAX_SIDE = 65_535
 _MAX_PIXELS = 2**28
@@ -30,11 +39,17 @@ _MAX_DECODED_BYTES = 2**29
 _PIXEL_BYTES = {"jpeg": 3, "png": 8, "tiff": 16, "webp": 4, "bmp": 4}
 
 
-def decode_image(message: Message) -> Image:
+def decode_image(message: Message, *, bayer: str = "", bit_depth: int = 0) -> Image:
     """Check an Image or a CompressedImage and read how large it is.
 
-    What kind of file a CompressedImage holds is told from its bytes, not from its ``format``. An empty frame id is left
-    to the caller, who may know the camera's optical frame.
+    What kind of file a CompressedImage holds is told from its bytes, not from its ``format``; only that its gray
+    picture is a Bayer mosaic is in no file. An empty frame id is left to the caller, who may know the camera's optical
+    frame.
+
+    Args:
+        message: The message.
+        bayer: ``cameras.<name>.bayer``.
+        bit_depth: ``cameras.<name>.bit_depth``.
 
     Returns:
         An image whose payload is a view of ``message.data``; ``encoding`` is ``jpeg``, ``png``, ``compressed`` (a file
@@ -50,14 +65,18 @@ def decode_image(message: Message) -> Image:
         require_stamp(stamp_ns, ImageError)
         frame_id = strip_slashes(content.header.frame_id)
         read = _compressed if message.type_name == COMPRESSED_IMAGE else _raw
-        return read(content, stamp_ns, frame_id)
+        image = read(content, stamp_ns, frame_id)
+        if bayer and image.encoding not in _COLOURED:
+            image = replace(image, bayer=bayer)
+        return replace(image, bit_depth=bit_depth) if bit_depth else image
 
 
 def pixels(image: Image) -> Pixels:
     """Decode an image to 8 bits a channel.
 
-    16-bit values keep their upper byte (value >> 8), whatever the encoding; 16UC1 too, so that depth images come out
-    dark but in the same scale everywhere. YUV is ITU-R BT.601 in limited range. Alpha is dropped.
+    16-bit values keep the upper byte of their ``bit_depth`` (value >> 8 for all 16), whatever the encoding; 16UC1 too,
+    so that depth images come out dark but in the same scale everywhere. Mosaics are debayered. YUV is ITU-R BT.601 in
+    limited range. Alpha is dropped.
 
     Returns:
         Shape (height, width, 3) in the order B, G, R, or (height, width) for gray images; perhaps a read-only view of
@@ -69,9 +88,9 @@ def pixels(image: Image) -> Pixels:
     try:
         if image.picture is not None:
             return image.picture.pixels()
-        if image.encoding in (*SUFFIXES, OTHER_FILE):
-            return _file_pixels(image)
-        return raw_pixels(image)
+        picture = _file_pixels(image) if image.encoding in (*SUFFIXES, OTHER_FILE) else raw_pixels(image)
+        gray = as_gray(picture) if image.bayer else None
+        return picture if gray is None else debayer(gray, image.bayer)
     except cv2.error as error:
         msg = f"an image of {image.width} x {image.height} in {image.encoding} cannot be decoded: {error}"
         raise ImageError(msg) from error
@@ -104,13 +123,15 @@ def encode_pixels(picture: Pixels, fmt: str, quality: int) -> bytes:
 def image_file(image: Image, fmt: str, quality: int) -> tuple[bytes | memoryview, str]:
     """Return an image as a file and the suffix of its name.
 
-    JPEG and PNG files stay as they are, byte for byte; everything else is decoded and written in ``fmt``.
+    JPEG and PNG files stay as they are, byte for byte, but for an orientation tag, which viewers would follow although
+    the calibration is that of the picture as it is stored: it is set to 1. Everything else is decoded and written in
+    ``fmt``: mosaics, and pictures of 16 bits of which not all count.
 
     Raises:
         ImageError: It cannot be decoded or encoded.
     """
-    if image.encoding in SUFFIXES:
-        return image.data.data, SUFFIXES[image.encoding]
+    if image.encoding in SUFFIXES and not image.bayer and not (image.bit_depth and _has_16_bits(image)):
+        return upright(image.data.data), SUFFIXES[image.encoding]
     return encode_pixels(pixels(image), fmt, quality), SUFFIXES[fmt]
 
 
@@ -125,7 +146,21 @@ def _compressed(content: Any, stamp_ns: int, frame_id: str) -> Image:
         raise ImageError(msg, cause="unknown_encoding")
     check_size(header.width, header.height)
     encoding = header.kind if header.kind in ("jpeg", "png") else OTHER_FILE
-    return Image(stamp_ns, frame_id, header.width, header.height, encoding, content.data)
+    return Image(
+        stamp_ns, frame_id, header.width, header.height, encoding, content.data, bayer=_mosaic_in(content.format)
+    )
+
+
+def _mosaic_in(text: str) -> str:
+    """Return the Bayer pattern of a file's picture by ``format``: ``bayer_rggb8; jpeg compressed [mono8]``."""
+    encoding, _, compressed = text.partition(";")
+    found = _BAYER_ENCODING.fullmatch(encoding.strip())
+    is_coloured = any(name in compressed for name in ("bgr", "rgb"))
+    return found[1] if found and not is_coloured else ""
+
+
+def _has_16_bits(image: Image) -> bool:
+    return image.encoding == "png" and bytes(image.data[_PNG_DEPTH_AT : _PNG_DEPTH_AT + 1]) == b"\x10"
 
 
 def _raw(content: Any, stamp_ns: int, frame_id: str) -> Image:
@@ -183,15 +218,17 @@ def _file_pixels(image: Image) -> Pixels:
         msg = f"the {image.encoding} file of {len(image.data)} bytes cannot be decoded to {size}"
         raise ImageError(msg)
     if picture.dtype == np.uint16:
-        picture = np.right_shift(picture, 8, out=picture).astype(np.uint8)
+        picture = upper_byte(picture, image.bit_depth)
     if picture.dtype != np.uint8:
         msg = f"the image file holds {picture.dtype.name} values, expected 8 or 16 bits without sign"
         raise ImageError(msg, cause="unknown_encoding")
     return np.ascontiguousarray(picture[:, :, :3]) if picture.ndim == 3 else picture
 
 
-def _decoder(_camera: object) -> Decoder:
-    return Stateless(decode_image)
+def _decoder(camera: CameraConfig | None) -> Decoder:
+    if camera is None:
+        return Stateless(decode_image)
+    return Stateless(partial(decode_image, bayer=camera.bayer, bit_depth=camera.bit_depth))
 
 
 INTERFACES = (

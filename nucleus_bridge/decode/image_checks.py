@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import Any, Literal, cast
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple, cast
 
 import cv2
 import numpy as np
@@ -56,16 +57,45 @@ def _missing_rows(data: bytes, picture: NDArray[np.uint8]) -> int:
 
 
 def orientation_of(data: bytes) -> int:
-    """Return the EXIF orientation of a JPEG file, 1 to 8; 1 where it says none."""
-    position = 2
-    while data[:3] == _JPEG_START and position + 4 <= len(data) and data[position] == 0xFF:
-        marker, length = data[position + 1], int.from_bytes(data[position + 2 : position + 4], "big")
-        if marker in (0xD9, 0xDA):
-            break
-        if marker == 0xE1 and data[position + 4 : position + 10] == b"Exif\0\0":
-            return _tiff_orientation(data[position + 10 : position + 2 + length])
-        position += 2 + length
+    """Return the EXIF orientation of a JPEG or PNG file, 1 to 8; 1 where it says none."""
+    for start, length, _ in _exif_blocks(memoryview(data)):
+        place = _orientation_place(data[start : start + length])
+        if place is not None:
+            return place.value if 1 <= place.value <= 8 else 1
     return 1
+
+
+def upright(data: memoryview) -> bytes | memoryview:
+    """Return a JPEG or PNG file whose orientation tag, if it has one, says that it is upright: nothing else changes."""
+    for start, length, crc_at in _exif_blocks(data):
+        block = bytes(data[start : start + length])
+        place = _orientation_place(block)
+        if place is None or place.value == 1:
+            continue
+        content = bytearray(data)
+        struct.pack_into(place.form, content, start + place.offset, 1)
+        if crc_at is not None:
+            struct.pack_into(">I", content, crc_at, zlib.crc32(content[start - 4 : start + length]))
+        return bytes(content)
+    return data
+
+
+def _exif_blocks(data: memoryview) -> Iterator[tuple[int, int, int | None]]:
+    """Yield where TIFF blocks of EXIF begin, their length, and where a checksum over them stands."""
+    if bytes(data[:3]) == _JPEG_START:
+        position = 2
+        while position + 4 <= len(data) and data[position] == 0xFF and data[position + 1] not in (0xD9, 0xDA):
+            length = int.from_bytes(data[position + 2 : position + 4], "big")
+            if data[position + 1] == 0xE1 and bytes(data[position + 4 : position + 10]) == b"Exif\0\0":
+                yield position + 10, length - 8, None
+            position += 2 + length
+    elif bytes(data[:8]) == _PNG_MAGIC:
+        position = 8
+        while position + 12 <= len(data):
+            length = int.from_bytes(data[position : position + 4], "big")
+            if bytes(data[position + 4 : position + 8]) == b"eXIf":
+                yield position + 8, length, position + 8 + length
+            position += 12 + length
 
 
 def mosaic_of(gray: NDArray[np.uint8]) -> tuple[Bayer, ...]:
@@ -125,7 +155,15 @@ def _png_damage(data: bytes) -> str:
     return "" if unpacker.eof else f"its pixels end after {pixels} bytes"
 
 
-def _tiff_orientation(tiff: bytes) -> int:
+class _Place(NamedTuple):
+    """Where in a TIFF block the orientation stands, how it is packed, and what it is."""
+
+    offset: int
+    form: str
+    value: int
+
+
+def _orientation_place(tiff: bytes) -> _Place | None:
     try:
         order = "<" if tiff[:2] == b"II" else ">"
         (start,) = struct.unpack_from(f"{order}I", tiff, 4)
@@ -133,11 +171,11 @@ def _tiff_orientation(tiff: bytes) -> int:
         for entry in range(entries):
             tag, kind, _ = struct.unpack_from(f"{order}HHI", tiff, start + 2 + 12 * entry)
             if tag == _ORIENTATION_TAG:
-                (value,) = struct.unpack_from(f"{order}{'H' if kind == 3 else 'I'}", tiff, start + 10 + 12 * entry)
-                return int(value) if 1 <= value <= 8 else 1
+                offset, form = start + 10 + 12 * entry, f"{order}{'H' if kind == 3 else 'I'}"
+                return _Place(offset, form, struct.unpack_from(form, tiff, offset)[0])
     except struct.error:
         pass
-    return 1
+    return None
 
 
 def as_gray(picture: NDArray[Any]) -> NDArray[np.uint8] | None:

@@ -164,13 +164,24 @@ def _check_sizes(cloud: Any) -> None:
     if cloud.width * cloud.height == 0:
         msg = f"there are no points ({cloud.width} x {cloud.height})"
         raise CloudError(msg, cause="empty_cloud")
-    if cloud.row_step < cloud.width * cloud.point_step or cloud.point_step == 0:
-        msg = f"row_step {cloud.row_step} holds less than {cloud.width} points of point_step {cloud.point_step}"
+    if cloud.point_step == 0:
+        msg = f"{cloud.width} x {cloud.height} points have point_step 0"
         raise CloudError(msg)
-    if len(cloud.data) != cloud.height * cloud.row_step:
-        msg = f"data has {len(cloud.data)} bytes, but height {cloud.height} x row_step {cloud.row_step} = "
-        msg += str(cloud.height * cloud.row_step)
+    step = row_step_of(cloud)
+    if len(cloud.data) < cloud.height * step:
+        msg = f"data has {len(cloud.data)} bytes, but height {cloud.height} x row_step {step} = {cloud.height * step}"
         raise CloudError(msg)
+
+
+def row_step_of(cloud: Any) -> int:
+    """Return how many bytes a row of points takes.
+
+    Some drivers fill ``row_step`` wrongly although the data is whole: where the bytes are just those of the points, or
+    ``row_step`` is less than a row, rows have no padding. Bytes after the last row are none of the cloud's.
+    """
+    tight = int(cloud.width * cloud.point_step)
+    given = int(cloud.row_step)
+    return tight if given < tight or len(cloud.data) == cloud.height * tight else given
 
 
 @lru_cache(maxsize=64)
@@ -194,10 +205,10 @@ def _layout(
 
 
 def _points(cloud: Any, dtype: np.dtype[np.void]) -> NDArray[np.void]:
-    data: NDArray[np.uint8] = cloud.data
-    used = cloud.width * cloud.point_step
-    if cloud.row_step > used:
-        data = np.ascontiguousarray(data.reshape(cloud.height, cloud.row_step)[:, :used]).reshape(-1)
+    used, step = cloud.width * cloud.point_step, row_step_of(cloud)
+    data: NDArray[np.uint8] = cloud.data[: cloud.height * step]
+    if step > used:
+        data = np.ascontiguousarray(data.reshape(cloud.height, step)[:, :used]).reshape(-1)
     return data.view(dtype)
 
 

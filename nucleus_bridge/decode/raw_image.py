@@ -93,7 +93,26 @@ def _packed(rows: Pixels, image: Image) -> Pixels:
 
 
 def _upper_bytes(rows: Pixels, image: Image) -> Pixels:
-    return rows[:, 0::2] if image.is_bigendian else rows[:, 1::2]
+    if not image.bit_depth:
+        return rows[:, 0::2] if image.is_bigendian else rows[:, 1::2]
+    values = np.ascontiguousarray(rows).view(">u2" if image.is_bigendian else "<u2")
+    return upper_byte(values.astype(np.uint16), image.bit_depth)
+
+
+def upper_byte(values: NDArray[np.uint16], bit_depth: int) -> Pixels:
+    """Return the 8 upper bits of values of so many significant bits; 0: all 16. What is larger becomes white."""
+    bits = bit_depth or 16
+    shifted = values >> (bits - 8) if bits >= 8 else values << (8 - bits)
+    return cast("Pixels", np.minimum(shifted, 255).astype(np.uint8))
+
+
+def debayer(mosaic: Pixels, pattern: str) -> Pixels:
+    """Return shape (height, width, 3), B G R, of a mosaic of shape (height, width); pattern as ``rggb``.
+
+    Raises:
+        cv2.error: OpenCV cannot take it, for instance a single row.
+    """
+    return _convert(mosaic, _BAYER_CODES[pattern])
 
 
 def _bayer(rows: Pixels, image: Image) -> Pixels:

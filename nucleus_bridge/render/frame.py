@@ -12,6 +12,7 @@ import numpy as np
 
 from nucleus_bridge.config import Config
 from nucleus_bridge.decode.image import encode_pixels, image_file, pixels
+from nucleus_bridge.decode.image_checks import damage_of
 from nucleus_bridge.decode.rectify import rectify
 from nucleus_bridge.errors import ImageError
 from nucleus_bridge.formats.content import SceneFrame, SceneImage
@@ -27,13 +28,14 @@ SUFFIX = {"jpeg": ".jpg", "png": ".png"}
 
 @dataclass(frozen=True)
 class FrameJob:
-    """What a worker needs to render one frame into a scene's folder."""
+    """What a worker needs to render one frame into a scene's folder, and whether it decodes every picture."""
 
     folder: Path
     scene_format: SceneFormat
     start: SceneStart
     index: int
     frame: Frame
+    verify_images: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def render_frame(job: FrameJob, config: Config) -> RenderedFrame:
     unusable = []
     for posed in job.frame.images:
         try:
-            content, suffix, model = _image_content(posed, job.scene_format, config)
+            content, suffix, model = _image_content(posed, job.scene_format, config, verify=job.verify_images)
         except ImageError as error:
             topic = config.cameras[posed.camera_index].image_topic
             merge(losses, {topic: {error.cause: 1}})
@@ -147,9 +149,11 @@ def _scene_image(posed: PosedImage, path: str, model: CameraModel, offset: Float
 
 
 def _image_content(
-    posed: PosedImage, scene_format: SceneFormat, config: Config
+    posed: PosedImage, scene_format: SceneFormat, config: Config, *, verify: bool
 ) -> tuple[bytes | memoryview, str, CameraModel]:
     """The file's bytes, its suffix and the intrinsics that hold for it."""
+    if verify and posed.image.encoding in SUFFIX and (damage := damage_of(posed.image.data.tobytes())):
+        raise ImageError(f"the picture at stamp {posed.image.stamp_ns} is damaged: {damage}", cause="image_damaged")
     rule = config.cameras[posed.camera_index].rectify
     expressed = scene_format.expresses(posed.model)
     if not expressed or (rule == "always" and any(posed.model.distortion.values())):

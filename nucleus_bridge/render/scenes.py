@@ -48,7 +48,11 @@ class _Writing:
 
 
 class SceneRecorder:
-    """Writes scenes to a spool as the pipeline decides them."""
+    """Writes scenes to a spool as the pipeline decides them.
+
+    Attributes:
+        verify_images: Whether every picture is decoded, so that damaged ones are lost rather than uploaded.
+    """
 
     def __init__(
         self,
@@ -81,6 +85,7 @@ class SceneRecorder:
         self._attendant = attendant or InlineExecutor()
         self._in_flight = in_flight
         self._force = force
+        self.verify_images = False
         self._scenes: deque[_Writing] = deque()
         self._ended: deque[tuple[Future[tuple[FileRecord, ...]], _Writing, SceneEnded]] = deque()
         self._flying = 0
@@ -126,7 +131,7 @@ class SceneRecorder:
         self._ended.clear()
 
     def _submit(self, writing: _Writing, event: FrameReady) -> None:
-        job = FrameJob(writing.target.folder, self._format, writing.start, event.index, event.frame)
+        job = FrameJob(writing.target.folder, self._format, writing.start, event.index, event.frame, self.verify_images)
         writing.sensors |= dict(sensors_of(event.frame, self._config, known=writing.sensors))
         try:
             future = self._executor.submit(render_frame, job, self._config)

@@ -88,10 +88,15 @@ class TestIntrinsics:
     @pytest.mark.parametrize("rectified", [False, True])
     def test_an_uncalibrated_camera_is_named_with_the_remedy(self, rectified):
         zeros = replace(INFO, k=(0.0,) * 9, p=(0.0,) * 12)
-        for info in (zeros, replace(zeros, p=P)):
-            with pytest.raises(CalibrationError, match=r"front_optical.*K\[0\] is 0.*calibration_file") as caught:
-                model_of(info, rectified=rectified)
-            assert caught.value.cause == "uncalibrated"
+        with pytest.raises(CalibrationError, match=r"front_optical.*[KP]\[0\] is 0.*calibration_file") as caught:
+            model_of(zeros, rectified=rectified)
+        assert caught.value.cause == "uncalibrated"
+
+    def test_a_rectified_image_needs_no_k(self):
+        model = model_of(replace(INFO, k=(0.0,) * 9, p=P), rectified=True)
+        assert (model.fx, model.fy, model.cx, model.cy) == (P[0], P[5], P[2], P[6])
+        with pytest.raises(CalibrationError, match=r"K\[0\] is 0"):
+            model_of(replace(INFO, k=(0.0,) * 9, p=P), rectified=False)
 
     def test_a_rectified_image_needs_p(self):
         with pytest.raises(CalibrationError, match=r"P\[0\] is 0") as caught:

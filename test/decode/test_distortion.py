@@ -57,11 +57,31 @@ class TestDistortion:
         assert found.model == model
         assert dict(found.distortion) == dict(zip(names, coefficients, strict=True))
 
-    @pytest.mark.parametrize("name", ["kannala_brandt", "ftheta", "PLUMB", "none"])
+    @pytest.mark.parametrize("name", ["ftheta", "Inverse Brown Conrady", "cylindrical", "none"])
     def test_an_unknown_model_is_named_with_the_camera(self, name):
         with pytest.raises(CalibrationError, match=f"front_optical.*'{name}'.*plumb_bob") as caught:
             model_of(distorted(name, *BROWN))
         assert caught.value.cause == "unknown_distortion_model"
+
+    @pytest.mark.parametrize(
+        ("name", "d", "model"),
+        [
+            ("Brown Conrady", BROWN, "brown_conrady"),
+            ("Modified Brown-Conrady", BROWN, "brown_conrady"),
+            ("RadTan", BROWN[:4], "brown_conrady"),
+            ("radial_tangential", BROWN, "brown_conrady"),
+            ("Plumb Bob", BROWN, "brown_conrady"),
+            ("Kannala Brandt4", BROWN[:4], "fisheye"),
+            ("kannala_brandt", BROWN[:4], "fisheye"),
+            ("equi", BROWN[:4], "fisheye"),
+            ("Rational Polynomial", (*BROWN, 0.1, 0.2, 0.3), "rational"),
+            ("none", (), "brown_conrady"),
+            ("None", (0.0,) * 5, "brown_conrady"),
+            ("Inverse Brown Conrady", (0.0,) * 5, "brown_conrady"),
+        ],
+    )
+    def test_models_are_known_by_the_names_that_drivers_have_for_them(self, name, d, model):
+        assert model_of(distorted(name, *d)).model == model
 
     def test_no_model_with_coefficients_is_unknown(self):
         with pytest.raises(CalibrationError) as caught:
