@@ -184,3 +184,55 @@ def test_the_pose_does_not_depend_on_what_comes_late(levered: Moments, late: str
     levered_config = load_config(levered.config_path)
     assert poses(delayed) == poses(logged)
     assert all(pose is not None for _, pose in poses(logged))
+
+
+def _every(number: int, topic: str, change: Callable[[Any], None]) -> Callable[[str, int, bytes], bytes]:
+    """Change every n-th message of a topic, by its stamp."""
+    types = {"/gnss/fix": "sensor_msgs/msg/NavSatFix", "/gnss/heading": "sensor_msgs/msg/Imu"}
+    straight = with_antenna(LEVER)
+
+    def changed(name: str, stamp_ns: int, data: bytes) -> bytes:
+        data = straight(name, stamp_ns, data)
+        if name != topic or (stamp_ns // 200_000_000) % number:
+            return data
+        message = TYPES.deserialize_cdr(data, types[topic])
+        change(message)
+        return bytes(TYPES.serialize_cdr(message, types[topic]))
+
+    return changed
+
+
+def _null_island(fix: Any) -> None:
+    fix.latitude = fix.longitude = fix.altitude = 0.0
+
+
+def _elsewhere(fix: Any) -> None:
+    fix.longitude += 0.001
+
+
+@pytest.mark.parametrize("wrong", [_null_island, _elsewhere])
+def test_fixes_that_cannot_be_are_counted_and_the_others_taken(tmp_path: Path, wrong: Callable[[Any], None]) -> None:
+    drive = record(tmp_path, OPTIONS, (FAST_TURN_S, FAST_S), _every(4, "/gnss/fix", wrong))
+    report = drive.convert("wrong")
+    errors = errors_of(report)
+    assert errors.metres.max() < 0.2
+    assert report.losses["/gnss/fix"]["gps_implausible"] >= 3
+
+
+def test_headings_without_an_orientation_leave_the_bearing_to_the_movement(tmp_path: Path) -> None:
+    def invalid(imu: Any) -> None:
+        imu.orientation_covariance = np.array([-1.0, *imu.orientation_covariance[1:]])
+
+    drive = record(tmp_path, OPTIONS, (FAST_TURN_S,), _every(1, "/gnss/heading", invalid))
+    errors = errors_of(drive.convert("invalid"))
+    assert (errors.metres.max() < 0.01, errors.degrees.max() < 0.1) == (True, True)
+
+
+def test_headings_that_the_movement_contradicts_do_not_count(tmp_path: Path) -> None:
+    def clockwise(imu: Any) -> None:
+        imu.orientation.z, imu.orientation.w = imu.orientation.w, imu.orientation.z
+
+    drive = record(tmp_path, OPTIONS, (FAST_S,), _every(1, "/gnss/heading", clockwise))
+    report = drive.convert("clockwise")
+    assert np.median(errors_of(report).degrees) < 0.1  # where data ends there is no longer way to judge by
+    assert report.losses["/gnss/heading"]["heading_disagrees"] > 0

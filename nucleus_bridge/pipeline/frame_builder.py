@@ -87,6 +87,7 @@ class FrameBuilder:
 
     def restart(self) -> None:
         """Forget what came before; the queue must be empty."""
+        self._poser.restart()
         self._previous_ns = None
         self._dropped = False
         self._hole_ns = 0

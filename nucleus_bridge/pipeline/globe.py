@@ -8,7 +8,9 @@ straight line, so that curves do not cut corners. Nothing is extrapolated.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -25,7 +27,17 @@ LENGTH_TOLERANCE = 0.2
 """A step by fixes and by transforms is the same one when their lengths differ by no more than this part."""
 MAX_ACCELERATION_M_S2 = 20.0
 """Where transforms bend the way between two fixes by more than this explains, they jumped."""
+JUDGED_AFTER_NS = 500_000_000
+"""A fix is judged by those up to ``sync.wait_s`` before it and this long after it, or a quarter of that if less."""
+LEAST_JUDGES, MOST_JUDGES, MOST_POINTS = 2, 16, 4_096
+STEP_TOLERANCE_M, STEP_SHARE, FASTEST_M_S = 15.0, 0.3, 80.0
+"""Two fixes agree with the transforms when their steps differ by less; without transforms a vehicle is no faster."""
+TELLING_WAY_M, MOST_OFF_DEG, FIX_ERROR_M = 5.0, 10.0, 4.0
+"""Over such a way a heading does not count that is further off what fixes and transforms say than bad fixes explain."""
+FIXES, HEADINGS = "gps.topic", "gps.heading_topic"
+"""Under these names losses are reported."""
 SEMI_MAJOR_M, FLATTENING = 6_378_137.0, 1 / 298.257223563  # WGS 84
+LossReport = Callable[[str, str, int, str], None]
 ECCENTRICITY_SQUARED = FLATTENING * (2 - FLATTENING)
 AHEAD = np.array([1.0, 0.0, 0.0])
 
@@ -33,18 +45,28 @@ AHEAD = np.array([1.0, 0.0, 0.0])
 class Globe:
     """Answers for the pose of the device frame's origin on the globe."""
 
-    def __init__(self, config: Config, tree: TransformTree, track: GpsTrack) -> None:
+    def __init__(self, config: Config, tree: TransformTree, track: GpsTrack, lost: LossReport) -> None:
         self._world, self._device = config.world_frame, config.device_frame
         self._has_headings = bool(config.gps.heading_topic)
         self._map_is_enu = config.gps.map_is_enu
         self._tree = tree
         self._track = track
+        self._lost = lost
+        self._before_ns = round(config.sync.wait_s * 1e9)
+        self._after_ns = min(self._before_ns // 4, JUDGED_AFTER_NS)
+        self._points: dict[int, tuple[float, float]] = {}
+        self._reported: set[tuple[str, int]] = set()
+
+    def restart(self) -> None:
+        """Forget where the device was, after a step of the clock."""
+        self._points.clear()
+        self._reported.clear()
 
     def unsettled(self, stamp_ns: int) -> object:
         """Whether a message to come can change the pose at a stamp."""
-        if self._track.unsettled(stamp_ns):
+        if self._track.unsettled(stamp_ns, stamp_ns + self._after_ns):
             return True
-        fixes = self._track.fixes_around(stamp_ns)
+        fixes = self._track.fixes_around(stamp_ns, _any)
         if fixes is None or fixes[0] is fixes[1]:
             return None
         after_ns = fixes[1].stamp_ns
@@ -53,7 +75,7 @@ class Globe:
 
     def pose_at(self, stamp_ns: int, world_from_device: Transform) -> GpsPose | None:
         """Return the pose of the device; None where fix or bearing are missing on either side of the stamp."""
-        fixes = self._track.fixes_around(stamp_ns)
+        fixes = self._track.fixes_around(stamp_ns, self._counting(stamp_ns))
         if fixes is None:
             return None
         yaw = self._yaw_in_enu(stamp_ns, world_from_device)
@@ -73,16 +95,72 @@ class Globe:
     def _yaw_in_enu(self, stamp_ns: int, world_from_device: Transform) -> tuple[float, float] | None:
         """Return the device's bearing in degrees and by how much the world is turned against east, radians."""
         yaw = _yaw(world_from_device.rotation_xyzw)
-        if self._has_headings:
-            bearing = self._measured_bearing(stamp_ns)
-        elif self._map_is_enu:
+        bearing = self._measured_bearing(stamp_ns) if self._has_headings else None
+        if bearing is not None and self._contradicts(bearing, yaw, stamp_ns):
+            bearing = None
+        if bearing is None and self._map_is_enu:
             return bearing_of_yaw(yaw), 0.0
-        else:
+        if bearing is None:
             turn = self._turn_by_movement(stamp_ns)
             if turn is not None:
                 return bearing_of_yaw(yaw + turn), turn
             bearing = self._course(stamp_ns)
         return None if bearing is None else (bearing, math.radians(90.0 - bearing) - yaw)
+
+    def _counting(self, stamp_ns: int) -> Callable[[Fix], bool]:
+        """Return what tells which fixes count for a frame: those that have arrived when it is decided judge them."""
+        return partial(self._counts, until_ns=stamp_ns + self._after_ns)
+
+    def _counts(self, fix: Fix, *, until_ns: int) -> bool:
+        """Whether a fix can be where the device was: at least half of the fixes near it agree with the transforms."""
+        after_ns = min(self._after_ns, until_ns - fix.stamp_ns)
+        others = self._track.fixes_near(fix.stamp_ns, self._before_ns, after_ns)[-MOST_JUDGES:]
+        agreeing = sum(self._agree(fix, other) for other in others)
+        if len(others) < LEAST_JUDGES or 2 * agreeing >= len(others):
+            return True
+        text = f"the fix at {fix.latitude:.6f}, {fix.longitude:.6f} is where the transforms cannot have got to"
+        self._report_once(FIXES, "gps_implausible", fix.stamp_ns, text)
+        return False
+
+    def _agree(self, fix: Fix, other: Fix) -> bool:
+        """Whether the step between two fixes is about as long as the transforms say, or as a vehicle can go."""
+        step_m = math.hypot(*_step(fix, other))
+        start, end = self._ground_point(fix.stamp_ns), self._ground_point(other.stamp_ns)
+        if start is None or end is None:
+            return step_m <= STEP_TOLERANCE_M + FASTEST_M_S * abs(fix.stamp_ns - other.stamp_ns) * 1e-9
+        moved_m = math.dist(start, end)
+        return abs(step_m - moved_m) <= max(STEP_TOLERANCE_M, STEP_SHARE * moved_m)
+
+    def _ground_point(self, stamp_ns: int) -> tuple[float, float] | None:
+        """Return x and y of the device in the world at the stamp of a fix."""
+        known = self._points.get(stamp_ns)
+        if known is None and (place := self._antenna(stamp_ns, None)) is not None:
+            if len(self._points) >= MOST_POINTS:
+                self._points.clear()
+            known = self._points[stamp_ns] = (float(place[0]), float(place[1]))
+        return known
+
+    def _report_once(self, name: str, cause: str, stamp_ns: int, text: str) -> None:
+        if (cause, stamp_ns) not in self._reported:
+            self._reported.add((cause, stamp_ns))
+            self._lost(name, cause, stamp_ns, text)
+
+    def _contradicts(self, bearing: float, yaw: float, stamp_ns: int) -> bool:
+        """Whether fixes and transforms over a longer way say that the device faces elsewhere."""
+        counts = self._counting(stamp_ns)
+        near = self._track.fixes_near(stamp_ns, self._before_ns, self._after_ns)
+        first, last = next(filter(counts, near), None), next(filter(counts, reversed(near)), None)
+        if first is None or last is None or (way_m := math.hypot(*_step(first, last))) < TELLING_WAY_M:
+            return False
+        turn = self._turn_between(first, last, stamp_ns)
+        if turn is None:
+            return False
+        off = abs((bearing_of_yaw(yaw + turn) - bearing + 180.0) % 360.0 - 180.0)
+        if off <= MOST_OFF_DEG + math.degrees(math.atan(FIX_ERROR_M / way_m)):
+            return False
+        text = f"a heading of {bearing:.0f} degrees is {off:.0f} degrees off what fixes and transforms say"
+        self._report_once(HEADINGS, "heading_disagrees", stamp_ns, text)
+        return True
 
     def _measured_bearing(self, stamp_ns: int) -> float | None:
         headings = self._track.headings_around(stamp_ns)
@@ -102,14 +180,16 @@ class Globe:
 
     def _turn_by_movement(self, stamp_ns: int) -> float | None:
         """Compare the step between two fixes with the same step in the world, whichever way the device faces."""
-        fixes = self._track.step_up_to(stamp_ns)
-        if fixes is None or not _is_moving(*fixes):
-            return None
-        mount = self._mount(fixes[1].frame_id, stamp_ns)
-        ends = [self._antenna(fix.stamp_ns, mount) for fix in fixes]
+        fixes = self._track.step_up_to(stamp_ns, self._counting(stamp_ns))
+        return self._turn_between(*fixes, stamp_ns) if fixes is not None and _is_moving(*fixes) else None
+
+    def _turn_between(self, before: Fix, after: Fix, stamp_ns: int) -> float | None:
+        """Return by how much the world is turned against east, radians, from two fixes; None where that is unclear."""
+        mount = self._mount(after.frame_id, stamp_ns)
+        ends = [self._antenna(fix.stamp_ns, mount) for fix in (before, after)]
         if ends[0] is None or ends[1] is None:
             return None
-        east, north = _step(*fixes)
+        east, north = _step(before, after)
         x, y, _ = ends[1] - ends[0]
         if abs(math.hypot(x, y) - math.hypot(east, north)) > LENGTH_TOLERANCE * math.hypot(east, north):
             return None
@@ -117,7 +197,7 @@ class Globe:
 
     def _course(self, stamp_ns: int) -> float | None:
         """Course over ground between the fixes next to a stamp."""
-        fixes = self._track.step_up_to(stamp_ns)
+        fixes = self._track.step_up_to(stamp_ns, self._counting(stamp_ns))
         if fixes is None or not _is_moving(*fixes):
             return None
         east, north = _step(*fixes)
@@ -148,6 +228,10 @@ class Globe:
             return self._tree.lookup(self._device, frame_id, stamp_ns) if frame_id else None
         except TransformError:
             return None
+
+
+def _any(_fix: Fix) -> bool:
+    return True
 
 
 def moved(fix: Fix, east_m: float, north_m: float) -> Fix:

@@ -73,6 +73,7 @@ class Pipeline:
         self.wanted = tuple(wanted_topics(config, sources))
         self._reference = config.lidars[0]
         self._topic_of = {sensor.name: sensor.topic for sensor in config.sensors}
+        self._topic_of |= {topic.parameter: topic.name for topic in config.gps.topics}
         self._usable = {lidar.name: _in_reach(lidar) for lidar in config.lidars}
         self._calibrations = Calibrations()
         for camera in config.cameras:
@@ -268,7 +269,11 @@ class Pipeline:
     def _take_calibration(self, topic: WantedTopic, info: CameraInfo) -> None:
         self._calibrations.add(topic.reader, info)
 
-    def _take_fix(self, _topic: WantedTopic, fix: Fix | Missing) -> None:
+    def _take_fix(self, topic: WantedTopic, fix: Fix | Missing) -> None:
+        if isinstance(fix, Fix) and fix.latitude == fix.longitude == 0.0:
+            reason = f"{topic.name}: a fix at latitude 0, longitude 0 is what receivers say that have none"
+            self._count(topic.name, "gps_implausible", fix.stamp_ns, reason)
+            return
         self._gps.add_fix(fix.stamp_ns, None if isinstance(fix, Missing) else fix)
 
     def _take_heading(self, _topic: WantedTopic, heading: Heading | Missing) -> None:

@@ -77,13 +77,17 @@ class Poser:
         self._config = config
         self._tree = tree
         self._calibrations = calibrations
-        self._globe = Globe(config, tree, gps)
+        self._globe = Globe(config, tree, gps, lost)
         self._lost = lost
         self._cameras = {camera.name: (index, camera) for index, camera in enumerate(config.cameras)}
         self._lidars = {lidar.name: lidar for lidar in config.lidars}
         self._radars = {radar.name: radar for radar in config.radars}
         self._reference = config.lidars[0].name
         self._deadline_ns = 0
+
+    def restart(self) -> None:
+        """Forget what holds for the time before a step of the clock."""
+        self._globe.restart()
 
     def needs(self, match: Match[Payload]) -> tuple[Need, ...]:
         """List the poses that the match asks for."""
