@@ -296,6 +296,7 @@ def test_a_device_that_lies_on_its_side_is_named(tmp_path: Path) -> None:
         ("1 0 0 0 0 0 0 1\n2 0 0 0 0 0 0 0\n", "row 2: 0 0 0 0 is not a unit quaternion"),
         ("1 0 0 0 3 4 5 6\n", "not a unit quaternion"),
         ("1e300 0 0 0 0 0 0 1\n", "line 1"),
+        ("1e999999999 0 0 0 0 0 0 1\n", "line 1"),
         (" ".join(["1"] * 12), "times_file"),
     ],
 )
