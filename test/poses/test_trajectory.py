@@ -313,6 +313,11 @@ def test_a_file_that_is_not_there_or_no_text(tmp_path: Path) -> None:
         FilePoses(PoseConfig("ego", file="bytes"), "map", "base_link", tmp_path)
 
 
+def test_poses_of_a_frame_in_itself_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="set world_frame to the frame that they are in"):
+        opened(tmp_path, tum(bend(5)), parent_frame="/base_link")
+
+
 @pytest.mark.parametrize("name", ["tum_float_microseconds.txt", "euroc.csv"])
 def test_files_of_other_tools_hold_the_drive(real_data: Path, name: str) -> None:
     folder = real_data / "inputs" / "made" / "trajectories"
