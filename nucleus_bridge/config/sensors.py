@@ -197,7 +197,9 @@ class CameraConfig:
         "turned into optical axes.",
         is_later=True,
     )
-    calibration_file: str = setting("", "A camera_info YAML file that replaces `info_topic`.", is_file=True)
+    calibration_file: str = setting(
+        "", "A camera_info YAML file, or Kalibr's camchain, that replaces `info_topic`.", is_file=True
+    )
     clock_offset_ms: float = setting(
         0.0, "Added to each image's stamp; moves pairing and pose (`offset_ms` moves the pairing alone).", **CLOCK
     )

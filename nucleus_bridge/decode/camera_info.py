@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nucleus_bridge.config.loader import parse_yaml, read_text
+from nucleus_bridge.decode.camchain import camera_of_chain, is_camera_chain
 from nucleus_bridge.decode.cdr import deserialise, naming, strip_slashes, to_ns
 from nucleus_bridge.decode.distortion import BROWN_CONRADY, read_distortion
 from nucleus_bridge.decode.interface import Decoder, Interface, Stateless
@@ -100,18 +101,25 @@ def decode_camera_info(message: Message) -> CameraInfo:
     return calibration
 
 
-def load_calibration(path: Path) -> CameraInfo:
-    """Read a calibration file as written by ROS camera calibration (``camera_calibration_parsers``, YAML).
+def load_calibration(path: Path, topic: str = "") -> CameraInfo:
+    """Read a calibration file of ROS camera calibration (``camera_calibration_parsers``, YAML) or of Kalibr.
 
     ``rectification_matrix`` and ``projection_matrix`` may be missing; a rectified topic needs the latter.
+
+    Args:
+        path: The file.
+        topic: The camera's image topic, which tells the cameras of a Kalibr chain apart.
 
     Raises:
         ConfigError: The file cannot be read, or a key is missing or holds something else.
     """
-    content = parse_yaml(read_text(path, f"calibration file {path}"), f"calibration file {path}")
+    where = f"calibration file {path}"
+    content = parse_yaml(read_text(path, where).removeprefix("%YAML:1.0\n"), where)
     if not isinstance(content, Mapping):
         msg = f"calibration file {path} holds no keys; expected image_width, camera_matrix, ..."
         raise ConfigError(msg)
+    if is_camera_chain(content):
+        content = camera_of_chain(content, topic, where)
     model = content.get("distortion_model")
     if not isinstance(model, str):
         msg = f"calibration file {path}: distortion_model is {model!r:.80}, expected a name such as plumb_bob"

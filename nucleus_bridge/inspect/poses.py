@@ -146,14 +146,21 @@ def _without_pose(scan: Scan, transforms: Transforms, start: str, above: list[st
     topics = pose_topics(scan)
     frames.standing = text
     frames.missing.append(text)
-    remedy = f"{_RECORD}, or name a trajectory: pose_names: [ego], poses.ego.file: trajectory.tum"
+    remedy = (
+        f"{_RECORD}, or name a trajectory: world_frame: map, pose_names: [ego], poses.ego.file: trajectory.tum; "
+        "nucleus-bridge odometry BAG --config FILE -o trajectory.tum estimates one"
+    )
     frames.findings.append(warnings.no_pose(start, text, remedy))
     for stream in topics:
         line = f"pose_names: [ego], poses.ego.topic: {stream.name}"
         frames.findings.append(
             warnings.pose_unused(stream.name, stream.info.type_name.rpartition("/")[2], stream.info.count, line)
         )
-    file = ["a trajectory from elsewhere:", "pose_names: [ego]", "poses.ego.file: trajectory.tum"]
+    file = [
+        "a trajectory, which `nucleus-bridge odometry` can estimate; with world_frame: map",
+        "pose_names: [ego]",
+        "poses.ego.file: trajectory.tum",
+    ]
     topic = (
         [f"{topics[0].name} tells poses:", "pose_names: [ego]", f"poses.ego.topic: {topics[0].name}"] if topics else []
     )

@@ -78,7 +78,9 @@ class Pipeline:
         self._calibrations = Calibrations()
         for camera in config.cameras:
             if camera.calibration_file:
-                self._calibrations.fix(camera.name, load_calibration(config.base_dir / camera.calibration_file))
+                self._calibrations.fix(
+                    camera.name, load_calibration(config.base_dir / camera.calibration_file, camera.topic)
+                )
         self._gps = GpsTrack(has_fixes=bool(config.gps.topic), has_headings=bool(config.gps.heading_topic))
         specs = [StreamSpec(sensor.name, _ns(sensor.offset_ms), _ns(sensor.tolerance_ms)) for sensor in config.matched]
         self._sync: Synchroniser[Payload] = Synchroniser(

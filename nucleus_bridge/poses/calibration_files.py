@@ -24,6 +24,7 @@ INVERSE = "^-1"
 _DIRECTIVES = re.compile(r"\A(?:\s*%[^\n]*\n)+(?:---[^\n]*\n)?")
 _OPENCV_MATRIX = re.compile(r"!!opencv-matrix\b")
 _TURN = 2.0 * math.pi
+_LARGEST = 1e9  # of a number in a mount; NaN fails, too
 _ORTHOGONAL_WITHIN, _UNIT_WITHIN = 0.01, 0.02  # what two printed digits leave
 _POSITIONS = ("xyz", "translation", "position", "t")
 _ROTATIONS = ("quaternion_xyzw", "rotation_xyzw", "quaternion", "rpy", "rotation", "orientation", "R", "q")
@@ -173,7 +174,7 @@ def _flat(value: Any) -> tuple[float, ...]:  # noqa: ANN401 - whatever the file 
     if isinstance(value, bool) or not isinstance(value, (int, float, list)):
         return ()
     if not isinstance(value, list):
-        return (float(value),)
+        return (float(value),) if abs(value) < _LARGEST else ()
     parts = [_flat(part) for part in value]
     return tuple(number for part in parts for number in part) if all(parts) else ()
 

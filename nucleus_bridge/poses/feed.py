@@ -12,6 +12,7 @@ from nucleus_bridge.errors import TransformError
 from nucleus_bridge.geometry import TransformTree
 from nucleus_bridge.poses.bodies import Bodies
 from nucleus_bridge.poses.mounts import Mount
+from nucleus_bridge.poses.rivals import Rivals
 from nucleus_bridge.poses.source import Edge, OfBodies, PoseSource, Rank
 from nucleus_bridge.warnings import Finding
 
@@ -49,6 +50,7 @@ class PoseFeed:
         self._of_bodies = frozenset(source.name for source in self._sources if isinstance(source, OfBodies))
         self._mounts = {source.edge.child: source for source in self._sources if isinstance(source, Mount)}
         self._overruled: dict[str, Finding] = {}
+        self._rivals = Rivals() if any(isinstance(source, OfBodies) for source in self._sources) else None
         self._tree = tree
         self._lost = lost
         self._levels: dict[str, int] = {}
@@ -90,12 +92,16 @@ class PoseFeed:
             return
         if edge.static:
             self._add_again(self._bodies.learn(edge))
+        elif self._rivals is not None:
+            self._rivals.hear(edge, named_by)
 
     def findings(self) -> Iterator[Finding]:
         """Tell what is odd about the sources: their files, mounts that replace transforms, bodies without a mount."""
         for source in self._sources:
             yield from getattr(source, "findings", ())
         yield from self._overruled.values()
+        if self._rivals is not None:
+            yield from self._rivals.findings
         if not self._may_move():
             yield warnings.device_never_moves(self._world, self._device)
         for body in self._bodies.waiting:
@@ -137,6 +143,8 @@ class PoseFeed:
         """Start over after a step of the clock, a gap or a seek; what holds for all time stays."""
         self._due_ns = None
         self._bodies.reset()
+        if self._rivals is not None:
+            self._rivals.reset()
         for source in self._sources:
             source.reset(why)
 

@@ -53,6 +53,11 @@ class FilePoses:
         self.name = f"poses.{settings.name}"
         self.parent = strip_slashes(settings.parent_frame or world_frame)
         self.child = strip_slashes(settings.child_frame or device_frame)
+        if self.parent == self.child:
+            raise ConfigError(
+                f"{self.name}: its poses would be those of {self.child!r} in itself; set world_frame to the frame that "
+                f"they are in, such as map, or {self.name}.parent_frame"
+            )
         self._file = base_dir / settings.file
         read = read_trajectory(settings, base_dir)
         self.origin: GlobeOrigin | None = read.origin

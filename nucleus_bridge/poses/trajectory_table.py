@@ -7,7 +7,7 @@ import re
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,6 +46,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 _PREAMBLE_LINES = 200
 _MAX_DIGITS = 40
 _MIN_KNOWN = 4
+_LARGEST = 10**19  # of a stamp in any unit: more does not fit 64 bits of nanoseconds
 _SEPARATORS = re.compile(r"[,;\t]")
 _UNIT = re.compile(r"(?:[\[(]\s*(ns|us|ms|s|sec|deg|rad|m)\s*[\])]|_(ns|us|ms|s|sec|deg|rad|m))$", re.IGNORECASE)
 
@@ -160,11 +161,13 @@ class Stamps:
         try:
             value = Decimal(text if len(text) <= _MAX_DIGITS else "NaN")
             self._unit = self._unit or ("s" if week else _unit_of(abs(value)))
+            if not abs(value) < _LARGEST:
+                raise ValueError(text)
             ns = int((value * NS_PER[self._unit]).to_integral_value())
             if week:
-                ns += (int(Decimal(week)) * WEEK_S + GPS_EPOCH_S - GPS_LEAP_S) * 10**9
+                ns += (int(week) * WEEK_S + GPS_EPOCH_S - GPS_LEAP_S) * 10**9
             self._values.append(ns)
-        except (InvalidOperation, OverflowError):
+        except ArithmeticError:  # what decimal raises
             raise ValueError(text) from None
 
     @property

@@ -180,6 +180,7 @@ def test_what_is_wrong_with_a_mount_is_named(tmp_path: Path, settings: dict[str,
         ({"camera": np.diag([1.0, 1.0, -1.0, 1.0]).tolist()}, "no rotation matrix"),
         ({"camera": np.diag([1.1, 1.1, 1.1, 1.0]).tolist()}, "no rotation matrix"),
         ({"camera": [1, 2, 3]}, "no 3x4 or 4x4 matrix"),
+        ({"camera": {"xyz": [10**400, 0, 0], "rpy": [0, 0, 0]}}, "does not fit 64 bits"),
         ({"camera": {"xyz": ["a", "b", "c"]}}, "neither xyz"),
     ],
 )

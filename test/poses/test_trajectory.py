@@ -296,6 +296,7 @@ def test_a_device_that_lies_on_its_side_is_named(tmp_path: Path) -> None:
         ("1 0 0 0 0 0 0 1\n2 0 0 0 0 0 0 0\n", "row 2: 0 0 0 0 is not a unit quaternion"),
         ("1 0 0 0 3 4 5 6\n", "not a unit quaternion"),
         ("1e300 0 0 0 0 0 0 1\n", "line 1"),
+        ("1e999999999 0 0 0 0 0 0 1\n", "line 1"),
         (" ".join(["1"] * 12), "times_file"),
     ],
 )
@@ -310,6 +311,11 @@ def test_a_file_that_is_not_there_or_no_text(tmp_path: Path) -> None:
     (tmp_path / "bytes").write_bytes(b"\xff\xfe\x00\x80" * 20)
     with pytest.raises(ConfigError, match="not a text file"):
         FilePoses(PoseConfig("ego", file="bytes"), "map", "base_link", tmp_path)
+
+
+def test_poses_of_a_frame_in_itself_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="set world_frame to the frame that they are in"):
+        opened(tmp_path, tum(bend(5)), parent_frame="/base_link")
 
 
 @pytest.mark.parametrize("name", ["tum_float_microseconds.txt", "euroc.csv"])
