@@ -10,6 +10,7 @@ from typing import Any
 from nucleus_bridge.cli.progress import progress_bar
 from nucleus_bridge.errors import InputError
 from nucleus_bridge.formats.reading import open_scene
+from nucleus_bridge.memory import keep_freed_memory
 from nucleus_bridge.preview.html_page import index_page, write_page, write_preview
 from nucleus_bridge.preview.rerun import write_rerun
 from nucleus_bridge.spool import Spool
@@ -41,6 +42,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
 
 def run(options: argparse.Namespace) -> int:
     """Write the pages."""
+    keep_freed_memory()
     spool = Spool(options.scene)
     if spool.scenes_dir.is_dir() and not (options.scene / MANIFEST_NAME).exists():
         if options.rerun:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nucleus_bridge.cli.progress import Bar, progress_bar
+from nucleus_bridge.memory import keep_freed_memory
 from nucleus_bridge.validate.scenes import SceneReport, validate_path
 
 
@@ -30,6 +31,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
 
 def run(options: argparse.Namespace) -> int:
     """Validate every path."""
+    keep_freed_memory()
     reports: list[SceneReport] = []
     for path in options.paths:
         with progress_bar(f"validate {path.name}") as bar:

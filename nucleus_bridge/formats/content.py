@@ -54,6 +54,13 @@ class Points:
         return Points(**{name: column[rows] for name, column in self.columns().items()})
 
 
+def some_of(count: int, most: int) -> NDArray[np.int64]:
+    """Choose so many of a larger number of points, ascending: one at random of each of as many equal shares."""
+    starts = np.arange(most + 1, dtype=np.int64) * count // most
+    chosen: NDArray[np.int64] = starts[:-1] + (np.random.default_rng(0).random(most) * np.diff(starts)).astype(np.int64)
+    return chosen
+
+
 @dataclass(frozen=True, eq=False)
 class LidarSweep:
     """One lidar's share of a frame.
@@ -114,6 +121,7 @@ class SceneFrame:
             read them back under the name "".
         sweeps: The same points by lidar, each with its poses; empty where the format that was read does not say.
         surplus: What a sealed frame says besides all this; empty when it was read whole. An export would lose it.
+        left_out: Points that were not read, because fewer were asked for.
     """
 
     number: int
@@ -126,6 +134,7 @@ class SceneFrame:
     radars: Sequence[RadarPoints] = ()
     sweeps: Sequence[LidarSweep] = ()
     surplus: str = ""
+    left_out: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what no format can hold.

@@ -105,8 +105,12 @@ class SceneReader(Protocol):
         """Count the frames."""
         ...
 
-    def frame(self, index: int) -> SceneFrame:
+    def frame(self, index: int, most_points: int | None = None) -> SceneFrame:
         """Read one frame with its points.
+
+        Args:
+            index: Which one.
+            most_points: Be content with so many points, the same ones each time, where that is quicker.
 
         Raises:
             SceneError: A file of it is missing or damaged.

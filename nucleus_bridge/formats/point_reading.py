@@ -10,7 +10,7 @@ slower and says what is wrong with each.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nucleus_bridge.errors import CloudError, CoordinateRangeError, SceneError
-from nucleus_bridge.formats.content import Points
+from nucleus_bridge.formats.content import Points, some_of
 from nucleus_bridge.formats.point_json import encode_points
 from nucleus_bridge.formats.rules.findings import shown
 from nucleus_bridge.formats.strict_json import Document, WrittenFloat, finite, integer, parse
@@ -40,10 +40,13 @@ _FARTHEST_M = 1e9  # nothing that is computed with positions overflows below
 _OPENING = re.compile(rb'"points"[ \t\r\n]*:[ \t\r\n]*\[')
 _KEY = re.compile(rb'"([a-z_]+)":')
 _LONGEST_RECORD = 256
-_BLOCK_POINTS = 8192  # a block's bytes and digits stay in a core's level 2 cache
+_COMPARED_BYTES = 1 << 18
+_BLOCK_POINTS = 16_384  # a block's bytes and digits stay in a core's level 2 cache
 _WIDEST = {**dict.fromkeys(_POSITION, 10), "i": 5, "d": 3, "t": 19, "is_ground": 5}
-_ZERO, _MINUS, _SPACE = b"0- "
-_TIME_DIGITS = 9  # of a time that are summed up apart: 64-bit floats hold no more than 15
+_ZERO, _MINUS, _SPACE, _COMMA = b"0- ,"
+_TEN = 10
+_SHORT_DIGITS = 4  # as many as 16 bits hold
+_TIME_DIGITS = 9  # as many as 32 bits hold
 
 
 @dataclass
@@ -79,8 +82,8 @@ class PointTable:
             SceneError: A number of one is of no use.
         """
         columns = self.columns
-        xyz = np.column_stack([columns[key] for key in _POSITION])
-        if not (np.abs(xyz) < _FARTHEST_M).all():
+        xyz = np.stack([columns[key] for key in _POSITION]).T
+        if not -_FARTHEST_M < xyz.min(initial=0.0) <= xyz.max(initial=0.0) < _FARTHEST_M:  # false for NaN too
             raise SceneError("has a point whose position is not finite or far too large")
         intensity, device, time, ground = (columns.get(key) for key in KEYS[3:])
         if device is not None and not ((device >= 0) & (device <= _LARGEST_DEVICE)).all():
@@ -96,8 +99,13 @@ class PointTable:
         )
 
 
-def read_cloud(data: bytes) -> tuple[Document, PointTable]:
+def read_cloud(data: bytes, most: int | None = None) -> tuple[Document, PointTable]:
     """Read a point cloud file, or a frame file, which has its points at another place.
+
+    Args:
+        data: The file.
+        most: Be content with so many points, the same ones each time, where that is quicker; the others are counted and
+            not looked at.
 
     Returns:
         The document, whose ``points`` may have been left out, and the points.
@@ -105,103 +113,179 @@ def read_cloud(data: bytes) -> tuple[Document, PointTable]:
     Raises:
         SceneError: It is no JSON.
     """
-    return read_own_form(data) or read_any_form(data)
+    return read_own_form(data, most) or read_any_form(data)
 
 
-def read_own_form(data: bytes) -> tuple[Document, PointTable] | None:
+def read_own_form(data: bytes, most: int | None = None) -> tuple[Document, PointTable] | None:
     """Read a file whose points are, to the byte, what our own encoder writes; None when they are not."""
     opening = _OPENING.search(data)
-    end = data.find(b"]", opening.end()) if opening else -1
-    if opening is None or end < 0:
+    span = None if opening is None else _span(data, opening.end() - 1)
+    table = None if span is None else _table(data, span, most)
+    if span is None or table is None:
         return None
-    span = slice(opening.end() - 1, end + 1)
-    columns = _columns(data, span)
-    if columns is None:
-        return None
-    rest = data[: span.start + 1] + data[end:]
+    rest = data[: span.start + 1] + data[span.stop - 1 :]
     try:
         document = parse(rest)
     except SceneError:
         return None  # the other way says where the damage is
     if rest.count(b'"points"') != 1 or not isinstance(document.value, dict) or document.value.get("points") != []:
         return None  # these are some other points
-    count = len(columns["x"])
-    return document, PointTable(count, np.arange(count), columns, {})
+    return document, table
 
 
-def _columns(data: bytes, span: slice) -> dict[str, NDArray[Any]] | None:
+@dataclass(frozen=True)
+class _Slot:
+    """Where the number under a key lies in each point's record."""
+
+    key: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class _Span:
+    """Where a list of records of one length lies, brackets included."""
+
+    start: int
+    stop: int
+    length: int
+
+
+def _span(data: bytes, start: int) -> _Span | None:
+    """Find the end of a list of records of one length by what separates them; None where there is no such list."""
+    length = data.find(b"}", start, start + _LONGEST_RECORD) - start + 1  # the comma or bracket behind it included
+    if length <= len('{"x":0.000}'):
+        return None
+    separators = np.frombuffer(data, np.uint8)[start + length :: length]
+    behind = np.flatnonzero(separators != _COMMA)[:1].tolist()
+    stop = start + (behind[0] + 1) * length + 1 if behind else len(data) + 1
+    return _Span(start, stop, length) if data[stop - 1 : stop] == b"]" else None
+
+
+def _table(data: bytes, span: _Span, most: int | None) -> PointTable | None:
     """Read the numbers of a list of points by the places they have in the first, and prove them by encoding them."""
-    length = data.find(b"}", span.start, span.start + _LONGEST_RECORD) - span.start + 1  # "," or "]" included
-    size = span.stop - span.start - 1
-    if length <= len('{"x":0.000}') or size % length:
-        return None
-    first = data[span.start + 1 : span.start + 1 + length]
-    keys = [match[1].decode() for match in _KEY.finditer(first)]
-    if keys != [*_POSITION, *(key for key in KEYS[3:] if key in keys)]:
-        return None
-    starts = [match.end() for match in _KEY.finditer(first)]
-    stops = [*[match.start() - 1 for match in _KEY.finditer(first)][1:], length - 2]
-    if any(stop - start > _WIDEST[key] for key, start, stop in zip(keys, starts, stops, strict=True)):
+    length, size = span.length, span.stop - span.start - 1
+    slots = _slots(data[span.start + 1 : span.start + 1 + length])
+    if slots is None:
         return None
     rows = np.frombuffer(data, np.uint8, size, span.start + 1).reshape(-1, length)
-    columns = {key: np.empty(len(rows), np.int64 if key == "t" else np.float64) for key in keys}
-    for block in _blocks(len(rows)):
-        text = np.ascontiguousarray(rows[block].T)
-        for key, start, stop in zip(keys, starts, stops, strict=True):
-            columns[key][block] = _READERS[key](text[start:stop])
-    try:
-        again = encode_points(**_for_encoder(columns))
-    except (CloudError, CoordinateRangeError):
+    total = len(rows)
+    if most is None or total <= most:
+        columns = _columns(rows, slots)
+        if not _is_text_of(columns, rows.reshape(-1)):
+            return None
+        return PointTable(total, np.arange(total), columns, {})
+    numbers = some_of(total, most)
+    rows = rows[numbers]
+    columns = _columns(rows, slots)
+    widest = _with_the_widest(columns, slots)
+    if not _is_text_of(widest, rows.reshape(-1), is_cut=True):
         return None
-    return columns if again == memoryview(data)[span] else None
+    return PointTable(total, numbers, columns, {})
 
 
-def _for_encoder(columns: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-    given: dict[str, Any] = {"xyz": np.stack([columns[key] for key in _POSITION]).T}
-    if "i" in columns:
-        given["intensity"] = columns["i"]
+def _slots(record: bytes) -> list[_Slot] | None:
+    """Find the numbers of a record that ends in "," or "]"; None where it is none of our own."""
+    found = list(_KEY.finditer(record))
+    keys = [match[1].decode() for match in found]
+    if keys != [*_POSITION, *(key for key in KEYS[3:] if key in keys)]:
+        return None
+    stops = [*(match.start() - 1 for match in found[1:]), len(record) - 2]
+    slots = [_Slot(key, match.end(), stop) for key, match, stop in zip(keys, found, stops, strict=True)]
+    return slots if all(slot.stop - slot.start <= _WIDEST[slot.key] for slot in slots) else None
+
+
+def _columns(rows: NDArray[np.uint8], slots: Sequence[_Slot]) -> dict[str, NDArray[Any]]:
+    """Read numbers off their places; whether the text is theirs is for the encoder to say."""
+    numbers = np.empty((len(slots), len(rows)), np.float64)
+    columns: dict[str, NDArray[Any]] = dict(zip((slot.key for slot in slots), numbers, strict=True))
+    if "t" in columns:
+        columns["t"] = np.empty(len(rows), np.int64)
+    for block in _blocks(len(rows)):
+        for slot in slots:
+            _READERS[slot.key](rows[block, slot.start : slot.stop].T, columns[slot.key][block])
+    return columns
+
+
+def _is_text_of(columns: Mapping[str, NDArray[Any]], text: NDArray[np.uint8], *, is_cut: bool = False) -> bool:
+    """Whether columns are written so, but for the bracket in front; ``is_cut``: without their last point."""
+    given: dict[str, Any] = {"xyz": np.stack([columns[key] for key in _POSITION]).T, "intensity": columns.get("i")}
+    given |= {"time_ns": columns.get("t")}
     if "d" in columns:
         given["device"] = columns["d"].astype(np.int64)
-    if "t" in columns:
-        given["time_ns"] = columns["t"]
     if "is_ground" in columns:
         given["is_ground"] = columns["is_ground"] != 0.0
-    return given
+    try:
+        again = np.frombuffer(encode_points(**given), np.uint8)[1:]
+    except (CloudError, CoordinateRangeError):
+        return False
+    last = len(text) - is_cut
+    pieces = (slice(start, min(start + _COMPARED_BYTES, last)) for start in range(0, last, _COMPARED_BYTES))
+    return (is_cut or len(again) == last) and all(bool((again[piece] == text[piece]).all()) for piece in pieces)
+
+
+def _with_the_widest(columns: Mapping[str, NDArray[Any]], slots: Sequence[_Slot]) -> dict[str, NDArray[Any]]:
+    """Add a point whose numbers take all the room there is, so that those of some points are written as in the file."""
+    more = {}
+    for slot in slots:
+        column, width = columns[slot.key], slot.stop - slot.start
+        if slot.key in _POSITION:
+            more[slot.key] = -(10.0 ** (width - len("-0.000"))) if width > len("0.000") else 0.0
+        elif slot.key == "d":
+            more[slot.key] = 10.0 ** (width - 1) if width > 1 else float(column[0])
+        else:
+            more[slot.key] = column[0]
+    return {key: np.append(column, more[key]) for key, column in columns.items()}
 
 
 def _blocks(length: int) -> Iterator[slice]:
     return (slice(start, start + _BLOCK_POINTS) for start in range(0, length, _BLOCK_POINTS))
 
 
-def _whole(text: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Sum up digits, shape (width, n); blanks and signs count as 0."""
-    digits = np.where(text < _ZERO, 0, text - np.uint8(_ZERO)).astype(np.float64)
-    weights = 10.0 ** np.arange(len(text) - 1, -1, -1)
-    whole: NDArray[np.float64] = weights @ digits
-    return whole
-
-
-def _decimal(text: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Read numbers with three decimals."""
-    width = len(text)
-    thousandths = _whole(np.delete(text, max(0, width - 4), axis=0))
-    negative = (text[: max(0, width - 5)] == _MINUS).any(axis=0)
-    value: NDArray[np.float64] = np.where(negative, -thousandths, thousandths) / 1000.0
+def _whole(text: NDArray[np.uint8]) -> NDArray[np.unsignedinteger[Any]]:
+    """Sum up at most nine columns of digits, shape (width, n); whatever is no digit counts as 0."""
+    value = np.zeros(text.shape[1], np.uint16 if len(text) <= _SHORT_DIGITS else np.uint32)
+    for column in text:
+        digit = column - np.uint8(_ZERO)
+        digit *= digit < _TEN
+        value *= _TEN
+        value += digit
     return value
 
 
-def _time(text: NDArray[np.uint8]) -> NDArray[np.int64]:
-    whole = _whole(text[:-_TIME_DIGITS]).astype(np.int64) * 10**_TIME_DIGITS if len(text) > _TIME_DIGITS else 0
-    return np.asarray(whole + _whole(text[-_TIME_DIGITS:]).astype(np.int64))
+def _decimal(text: NDArray[np.uint8], numbers: NDArray[np.float64]) -> None:
+    """Read numbers with three decimals, shape (width, n)."""
+    thousandths = _whole(text[:-4]).astype(np.uint32)
+    thousandths *= 1000
+    thousandths += _whole(text[-3:])
+    np.divide(thousandths, 1000.0, out=numbers)
+    for column in text[:-5]:
+        is_negative = column == _MINUS
+        if is_negative.any():
+            np.negative(numbers, out=numbers, where=is_negative)
 
 
-def _truth(text: NDArray[np.uint8]) -> NDArray[np.float64]:
-    return np.asarray(text[0] == _SPACE, np.float64)
+def _count(text: NDArray[np.uint8], numbers: NDArray[np.float64]) -> None:
+    """Read small integers."""
+    numbers[:] = _whole(text)
 
 
-_READERS = {
+def _time(text: NDArray[np.uint8], numbers: NDArray[np.int64]) -> None:
+    """Read integers of up to 19 digits; one too large comes out as another one."""
+    numbers[:] = 0
+    for start in range(len(text) % -_TIME_DIGITS, len(text), _TIME_DIGITS):
+        numbers *= 10**_TIME_DIGITS
+        numbers += _whole(text[max(0, start) : start + _TIME_DIGITS]).astype(np.int64)
+
+
+def _truth(text: NDArray[np.uint8], numbers: NDArray[np.float64]) -> None:
+    """Read false, which is a letter longer, and true."""
+    numbers[:] = text[0] == _SPACE
+
+
+_READERS: dict[str, Callable[..., None]] = {
     **dict.fromkeys(("x", "y", "z", "i"), _decimal),
-    "d": _whole,
+    "d": _count,
     "t": _time,
     "is_ground": _truth,
 }

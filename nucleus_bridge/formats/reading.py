@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,8 @@ class SealedFiles:
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.folder = folder
         self.manifest = manifest
+        self._top = folder.resolve()
+        self._folders: dict[Path, bool] = {}
 
     def read(self, path: str) -> bytes:
         """Return a file's content.
@@ -65,13 +67,21 @@ class SealedFiles:
         Raises:
             SceneError: It is missing, outside of the scene, or cannot be read.
         """
-        place = self.folder / path if path.isprintable() else self.folder
-        if not path or self.folder.resolve() not in place.resolve().parents:
-            raise SceneError(f"{self.folder}: the path {path!r:.200} leads out of the scene")
+        parts = PurePosixPath(path).parts
+        inside = bool(parts) and path.isprintable() and ".." not in parts and not path.startswith("/")
         try:
-            return place.read_bytes()
+            if not inside or self._leads_out(self.folder / path):
+                raise SceneError(f"{self.folder}: the path {path!r:.200} leads out of the scene")
+            return (self.folder / path).read_bytes()
         except OSError as error:
             raise SceneError(f"{self.folder}: {path} cannot be read: {error.strerror}") from None
+
+    def _leads_out(self, place: Path) -> bool:
+        """Whether a link leads out of the scene; a folder is looked at once."""
+        if place.parent not in self._folders:
+            parent = place.parent.resolve()
+            self._folders[place.parent] = parent == self._top or self._top in parent.parents
+        return not self._folders[place.parent] or (place.is_symlink() and self._top not in place.resolve().parents)
 
     def image(self, image: SceneImage) -> bytes:
         """Return an image's file.

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
+
 from nucleus_bridge.errors import OutputError
 from nucleus_bridge.formats.interface import SceneReader
 from nucleus_bridge.model import GpsPose
@@ -32,17 +34,19 @@ def preview_page(scene: SceneReader, progress: Progress) -> str:
     Raises:
         SceneError: A file of the scene is missing or damaged.
     """
+    cv2.setNumThreads(1)  # for pictures so small, other threads cost more than they save
     most = int(min(MAX_POINTS, CLOUD_BYTES / POINT_BYTES / max(1, len(scene))))
     width = picture_width(len(scene) * len(scene.cameras))
     checks = SceneChecks(scene)
     frames: list[dict[str, Any]] = []
     for index in range(len(scene)):
-        frame = scene.frame(index)
+        compares = checks.edges.wants_next()
+        frame = scene.frame(index, None if compares else most)
         packed: dict[str, Any] = {}
         compared: dict[str, Pixels] = {}
         widths: dict[str, int] = {}
         for image in frame.images:
-            is_compared = checks.edges.wants(image.camera)
+            is_compared = compares and checks.edges.wants(image.camera)
             least = max(width, COMPARED_WIDTH) if is_compared else width
             pixels, size = decoded(scene.image(image), image, least)
             packed[image.camera] = pack_picture(pixels, size, image, width)
@@ -54,7 +58,7 @@ def preview_page(scene: SceneReader, progress: Progress) -> str:
             "position": frame.position.tolist(),
             "heading": frame.heading_xyzw.tolist(),
             "gps": None if frame.gps is None else _gps(frame.gps),
-            "points": len(frame.points),
+            "points": len(frame.points) + frame.left_out,
             "cloud": pack_cloud(frame.points, most),
             "images": packed,
         })  # fmt: skip

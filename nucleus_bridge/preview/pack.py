@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nucleus_bridge.errors import ImageError, SceneError
-from nucleus_bridge.formats.content import Points, SceneImage
+from nucleus_bridge.formats.content import Points, SceneImage, some_of
 from nucleus_bridge.image_header import read_file_header
 
 Pixels = NDArray[np.uint8]
@@ -24,24 +24,24 @@ _REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2
 
 
 def pack_cloud(points: Points, most: int) -> dict[str, Any]:
-    """Thin a cloud out at random and put it into 8 bytes a point.
+    """Thin a cloud out and put it into 8 bytes a point.
 
     The data are x, y, z as uint16 of the box from ``low`` in steps of ``step`` metres, then intensity and number of the
     lidar as uint8; each column as a whole, all little-endian, in base64.
     """
     count = len(points)
     if count > most:
-        rows = np.sort(np.random.default_rng(0).choice(count, most, replace=False))
-        points, count = points.at(rows), most
-    xyz = points.xyz
-    low = xyz.min(axis=0) if count else np.zeros(3)
-    step = np.maximum((xyz.max(axis=0) - low) / _STEPS, 1e-6) if count else np.ones(3)
-    columns = np.rint((xyz - low) / step).astype("<u2").T
+        points, count = points.at(some_of(count, most)), most
+    axes = [np.ascontiguousarray(axis) for axis in points.xyz.T]
+    low = [float(axis.min(initial=np.inf)) if count else 0.0 for axis in axes]
+    high = [float(axis.max(initial=-np.inf)) if count else 0.0 for axis in axes]
+    step = [max((top - bottom) / _STEPS, 1e-6) for bottom, top in zip(low, high, strict=True)]
+    steps = [np.rint((axis - start) / size).astype("<u2") for axis, start, size in zip(axes, low, step, strict=True)]
     zeros = np.zeros(count, np.uint8)
     gray = zeros if points.intensity is None else np.rint(np.clip(points.intensity, 0, 1) * 255).astype(np.uint8)
     device = zeros if points.device is None else points.device
-    data = b"".join((np.ascontiguousarray(columns).tobytes(), gray.tobytes(), device.tobytes()))
-    return {"count": count, "low": low.tolist(), "step": step.tolist(), "data": base64.b64encode(data).decode()}
+    data = b"".join(column.tobytes() for column in (*steps, gray, device))
+    return {"count": count, "low": low, "step": step, "data": base64.b64encode(data).decode()}
 
 
 def picture_width(pictures: int) -> int:

@@ -19,11 +19,10 @@ from multiprocessing.context import BaseContext
 from multiprocessing.util import Finalize
 from typing import Any, TypeVar
 
-import numpy as np
+from nucleus_bridge.memory import keep_freed_memory
 
 Result = TypeVar("Result")
 
-_KEPT_BYTES = 31 << 20
 _LEFT_TO_PARENT = (signal.SIGINT, signal.SIGTERM)  # a service manager sends them to every process of a service
 
 
@@ -263,15 +262,6 @@ def _map(path: str, size: int) -> mmap.mmap:
         finally:
             os.close(descriptor)
     return mapped
-
-
-def keep_freed_memory() -> None:
-    """Let the memory of one frame serve the next, instead of being returned to the system and fetched page by page.
-
-    The C library of GNU raises its limits, for what it gets by itself and for what it keeps, to the largest block that
-    was given back (mallopt(3), M_MMAP_THRESHOLD); elsewhere this does nothing.
-    """
-    np.empty(_KEPT_BYTES, np.uint8)
 
 
 def follow_parent() -> None:

@@ -10,7 +10,8 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from nucleus_bridge.render.processes import SharedMemoryExecutor, follow_parent, keep_freed_memory
+from nucleus_bridge.memory import keep_freed_memory
+from nucleus_bridge.render.processes import SharedMemoryExecutor, follow_parent
 
 Result = TypeVar("Result")
 

@@ -40,7 +40,7 @@ class NucleusReader(SealedFiles):
         """Count the frames."""
         return len(self._frames)
 
-    def frame(self, index: int) -> SceneFrame:
+    def frame(self, index: int, most_points: int | None = None) -> SceneFrame:
         """Read one frame."""
         items = self._frames[index]
         with self.reading(SCENE_NAME, f"frame {index} is damaged"):
@@ -48,7 +48,7 @@ class NucleusReader(SealedFiles):
             images = tuple(_image(name, items[name]) for name in self.cameras if name in items)
         data = self.read(path)
         with self.reading(path, "it is no point cloud"):
-            document, table = read_cloud(data)
+            document, table = read_cloud(data, most_points)
             record: Any = document.value
             if not isinstance(record, dict) or not isinstance(record.get("points"), list):
                 raise SceneError("is no JSON object with a list of points")
@@ -62,6 +62,7 @@ class NucleusReader(SealedFiles):
                 read_gps(record.get("device_gps_pose")),
                 table.points(),
                 images,
+                left_out=table.total - len(table.numbers),
             )
         return replace(frame, surplus=self._surplus or self._unsaid(frame, index, path, record, table))
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,22 +47,27 @@ class FrameFile:
         return self.document.value if isinstance(self.document.value, dict) else {}
 
 
-def read_json_frame(data: bytes) -> FrameFile:
+ReadFrame = Callable[[bytes, int | None], FrameFile]
+"""Reads a frame file; content with so many points, where that is quicker."""
+
+
+def read_json_frame(data: bytes, most: int | None = None) -> FrameFile:
     """Read a Frame object.
 
     Raises:
         SceneError: It is no JSON.
     """
-    document, points = read_cloud(data)
+    document, points = read_cloud(data, most)
     return FrameFile(document, points, 1)
 
 
-def read_protobuf_frame(data: bytes) -> FrameFile:
+def read_protobuf_frame(data: bytes, most: int | None = None) -> FrameFile:
     """Read a LidarFrame message.
 
     Raises:
         SceneError: It is none.
     """
+    del most  # to read them all is quick
     record, runs = read_lidar_frame(data)
     for moment in (record, *record["images"]):
         if "timestamp" in moment and float(moment["timestamp"]).is_integer():

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from nucleus_bridge.errors import SceneError
 from nucleus_bridge.formats.content import SceneFrame, SceneImage
 from nucleus_bridge.formats.reading import SealedFiles, read_gps, read_image, read_pose
-from nucleus_bridge.formats.sensor_fusion.frame_file import FRAME_FOLDER, FrameFile
+from nucleus_bridge.formats.sensor_fusion.frame_file import FRAME_FOLDER, FrameFile, ReadFrame
 from nucleus_bridge.formats.sensor_fusion.frame_json import record_of
 from nucleus_bridge.formats.sensor_fusion.radar import read_radars
 from nucleus_bridge.spool.manifest import Manifest
@@ -21,9 +20,7 @@ from nucleus_bridge.text import printable
 class SensorFusionReader(SealedFiles):
     """A sealed sensor-fusion scene."""
 
-    def __init__(
-        self, folder: Path, manifest: Manifest, read_file: Callable[[bytes], FrameFile], *, is_exact: bool
-    ) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, read_file: ReadFrame, *, is_exact: bool) -> None:
         """Take the scene.
 
         Args:
@@ -47,12 +44,12 @@ class SensorFusionReader(SealedFiles):
         """Count the frames."""
         return len(self._frames)
 
-    def frame(self, index: int) -> SceneFrame:
+    def frame(self, index: int, most_points: int | None = None) -> SceneFrame:
         """Read one frame."""
         path = self._frames[index]
         data = self.read(path)
         with self.reading(path, "is no frame"):
-            file = self._read_file(data)
+            file = self._read_file(data, most_points)
             record: Any = file.record
             position, heading = read_pose(record["device_position"], record["device_heading"])
             timestamp_ns = int(record.get("timestamp", 0))
@@ -67,6 +64,7 @@ class SensorFusionReader(SealedFiles):
                 file.points.points(),
                 tuple(sorted(images, key=self._order)),
                 read_radars(record.get("radar_points"), self._radar, timestamp_ns),
+                left_out=file.points.total - len(file.points.numbers),
             )
         return replace(frame, surplus=self._unsaid(frame, path, file))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import PurePosixPath
@@ -25,7 +25,7 @@ from nucleus_bridge.formats.rules.frames import (
     check_position,
     check_sequence,
 )
-from nucleus_bridge.formats.sensor_fusion.frame_file import COEFFICIENTS, FRAME_FOLDER, FrameFile
+from nucleus_bridge.formats.sensor_fusion.frame_file import COEFFICIENTS, FRAME_FOLDER, FrameFile, ReadFrame
 from nucleus_bridge.formats.strict_json import components, count, finite, integer, table, text_or_none
 from nucleus_bridge.spool.manifest import FileRecord
 
@@ -83,7 +83,7 @@ class Encoding:
     """
 
     suffix: str
-    read: Callable[[bytes], FrameFile]
+    read: ReadFrame
     form_rules: Sequence[str]
     keys_are_ordered: bool
 
@@ -147,7 +147,7 @@ def _number(path: str) -> int:
 
 def _read(folder: SceneFolder, place: Place, encoding: Encoding, findings: Findings) -> FrameFile | None:
     try:
-        frame = encoding.read(folder.read(place.file))
+        frame = encoding.read(folder.read(place.file), None)
     except SceneError as error:
         findings.fail("frame-readable", place, str(error))
         return None

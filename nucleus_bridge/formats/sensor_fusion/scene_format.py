@@ -28,7 +28,7 @@ from nucleus_bridge.formats.sensor_fusion import frame_json, frame_protobuf, poi
 from nucleus_bridge.formats.sensor_fusion.frame_file import (
     COEFFICIENTS,
     FRAME_FOLDER,
-    FrameFile,
+    ReadFrame,
     read_json_frame,
     read_protobuf_frame,
 )
@@ -66,7 +66,7 @@ class SensorFusionFormat:
     attachment_type: str
     encode_points: PointEncoder
     encode_frame: Callable[[SceneFrame, Buffer], Sequence[Buffer]]
-    read_file: Callable[[bytes], FrameFile]
+    read_file: ReadFrame
     image_urls: Callable[[bytes], list[str]]
     replace_image_urls: Callable[[bytes, Callable[[str], str]], bytes]
     read_track: Callable[[Place, Sequence[str]], Track]
