@@ -9,6 +9,7 @@ from typing import Any
 
 from nucleus_bridge.cli.progress import progress_bar
 from nucleus_bridge.testing.demo import DriveOptions, demo_config, truth_path_of, write_demo_drive
+from nucleus_bridge.testing.demo.options import CAMERA_KINDS, CLOUD_KINDS, FORMATS
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse keeps its type private
@@ -27,6 +28,11 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
     parser.add_argument("--points", type=int, default=default.points, help="points a sweep (default: %(default)s)")
     parser.add_argument("--cameras", type=int, default=default.cameras, help="0 to 6 (default: %(default)s)")
     parser.add_argument("--image", choices=("raw", "jpeg"), default=default.image)
+    parser.add_argument(
+        "--camera", choices=CAMERA_KINDS, default=default.camera, help="images, or the codec of a video (extra video)"
+    )
+    parser.add_argument("--cloud", choices=CLOUD_KINDS, default=default.cloud, help="how clouds are compressed")
+    parser.add_argument("--format", choices=FORMATS, default=default.format, help="ros1 writes OUT_BAG as a .bag file")
     parser.add_argument("--lidars", type=int, default=default.lidars, help="1 to 3 (default: %(default)s)")
     parser.add_argument("--radars", type=int, default=default.radars, help="0 or 1 (default: %(default)s)")
     parser.add_argument(
@@ -49,6 +55,9 @@ def run(options: argparse.Namespace) -> int:
         points=options.points,
         cameras=options.cameras,
         image=options.image,
+        camera=options.camera,
+        cloud=options.cloud,
+        format=options.format,
         storage=options.storage,
         driver=options.driver,
         camera_model=options.camera_model,

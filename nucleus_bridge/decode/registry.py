@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from nucleus_bridge.decode import (
     camera_info,
     compressed_cloud,
+    depth,
     image,
+    laser_scan,
     livox,
     navsat,
     ouster,
@@ -30,6 +32,8 @@ _MODULES = (
     velodyne,
     ouster,
     compressed_cloud,
+    laser_scan,
+    depth,
     image,
     video,  # a CompressedImage may hold one
     radar,
@@ -80,8 +84,10 @@ def interface_of(type_name: str, kind: Kind) -> Interface | None:
 
 
 def interfaces_of(type_name: str) -> tuple[Interface, ...]:
-    """Return every role of a type."""
-    return tuple(interface for (name, _), interface in _INTERFACES.items() if name == type_name)
+    """Return every role that a type is taken for by itself."""
+    return tuple(
+        interface for (name, _), interface in _INTERFACES.items() if name == type_name and not interface.only_configured
+    )
 
 
 def interface_for(message: Message, kind: Kind) -> Interface:

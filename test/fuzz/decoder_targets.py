@@ -15,12 +15,17 @@ import zstandard
 from harness import Target
 from message_families import LIDARS
 from test_compressed_cloud import POINT, RESOLUTION, cloudini, packed, points_of
+from test_depth import FORMS
+from test_depth import info as depth_info
+from test_laser_scan import multi_scan
+from test_laser_scan import scan as laser
 from test_livox import custom_message
 from test_ouster import frame_messages, metadata_message, metadata_text
 from test_velodyne import scan
 from videos import compressed_video, encoded, ffmpeg_packet, stamp_ns
 
-from nucleus_bridge.decode import compressed_cloud, livox, velodyne
+from nucleus_bridge.decode import compressed_cloud, laser_scan, livox, velodyne
+from nucleus_bridge.decode.depth import DepthDecoder
 from nucleus_bridge.decode.image import pixels
 from nucleus_bridge.decode.interface import Decoder, Interface
 from nucleus_bridge.decode.ouster import OusterDecoder
@@ -126,5 +131,19 @@ TARGETS = [
         lambda: [metadata_text(profile).encode() for profile in PROFILES],
         (DecodeError,),
         tokens=(b"beam_intrinsics", b"NaN", b"null", b"1e400", b"[]"),
+    ),
+    cloud_target("laser_scan", laser_scan.INTERFACES[0], [laser()]),
+    cloud_target(
+        "multi_echo_laser_scan", laser_scan.INTERFACES[1], [multi_scan([[1.0, 2.0], [3.0]], [[1.0, 2.0], [3.0]])]
+    ),
+    *(
+        Target(
+            f"depth_{number}",
+            between(lambda: DepthDecoder(LIDARS[0]), [depth_info(), FORMS[form][0]], lambda sweep: sweep),
+            lambda form=form: [FORMS[form][0].data],
+            (DecodeError,),
+            cases=4_000,
+        )
+        for number, form in enumerate(("16UC1", "png", "rvl"))
     ),
 ]

@@ -61,7 +61,8 @@ class Camera:
     @property
     def image_topic(self) -> str:
         """Return the topic its images are on."""
-        return f"/camera/{self.name}/image_raw" + ("/compressed" if self.options.image == "jpeg" else "")
+        kind = "/compressed" if self.options.image == "jpeg" else ""
+        return f"/camera/{self.name}/image_raw" + (kind if self.options.camera == "images" else "/video")
 
     @property
     def info_topic(self) -> str:

@@ -47,7 +47,7 @@ def _sensor_name(mount: LidarMount) -> str:
 def _lidar(mount: LidarMount, options: DriveOptions) -> list[str]:
     return [
         f"      {_sensor_name(mount)}:",
-        f"        topic: {mount.topic}",
+        f"        topic: {mount.topic}{'' if options.cloud == 'raw' else '/' + options.cloud}",
         f"        intensity_field: {LAYOUTS[options.driver].intensity_field}",
         "        intensity_max: 255.0",
         "        time_field: auto",

@@ -15,6 +15,7 @@ from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, Qo
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from nucleus_bridge.errors import OutputError
+from nucleus_bridge.testing.demo.forms import Ros1Writer
 from nucleus_bridge.testing.demo.messages import TYPESTORE
 from nucleus_bridge.testing.demo.options import DriveOptions
 from nucleus_bridge.testing.demo.streams import Stream, streams_of
@@ -74,13 +75,21 @@ def _check_place(out_bag: Path, truth_path: Path, *, force: bool) -> None:
     for path in (out_bag, truth_path):
         if path.exists() and not force:
             raise OutputError(f"{path} exists already; choose another name or replace it with force")
-    if out_bag.exists() and not (out_bag / "metadata.yaml").is_file():
+    is_bag = (out_bag / "metadata.yaml").is_file() or (out_bag.is_file() and out_bag.suffix == ".bag")
+    if out_bag.exists() and not is_bag:
         raise OutputError(f"{out_bag} exists and is no rosbag2 folder, so it is not replaced; choose another name")
 
 
 def _write_bag(path: Path, options: DriveOptions, progress: Callable[[float], None]) -> None:
     streams = streams_of(options)
     total = sum(len(stream.stamps_ns) for stream in streams)
+    if options.format == "ros1":
+        with Ros1Writer(path) as bag:
+            adders = [bag.add(stream.topic, stream.type_name, is_latched=stream.is_latched) for stream in streams]
+            for done, (number, index) in enumerate(_in_log_order(streams), 1):
+                adders[number](int(streams[number].log_ns[index]), streams[number].message(index))
+                progress(done / total)
+        return
     with Writer(path, version=_BAG_VERSION, storage_plugin=_PLUGINS[options.storage]) as writer:
         connections = [
             writer.add_connection(

@@ -210,6 +210,20 @@ LAYOUTS: Mapping[str, Layout] = {
         time_field="timestamp",
         time=_ABSOLUTE_NANOSECONDS,
     ),
+    "livox-custommsg": Layout(
+        {
+            "offset_time": ("<u4", 0, _time),
+            "x": ("<f4", 4, lambda returns: returns.xyz[..., 0]),
+            "y": ("<f4", 8, lambda returns: returns.xyz[..., 1]),
+            "z": ("<f4", 12, lambda returns: returns.xyz[..., 2]),
+            "reflectivity": ("u1", 16, _intensity),
+            "tag": ("u1", 17, lambda _: np.zeros((1, 1), np.uint8)),
+            "line": ("u1", 18, _ring),
+        },
+        point_step=20,  # as the points of a serialised CustomMsg lie
+        time_field="offset_time",
+        time=_RELATIVE_NANOSECONDS,
+    ),
     "autoware": Layout(
         {
             **_xyz(),

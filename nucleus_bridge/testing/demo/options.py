@@ -9,8 +9,11 @@ from dataclasses import asdict, dataclass
 from nucleus_bridge.errors import InputError
 
 STORAGES = ("mcap", "sqlite3")
+FORMATS = ("ros2", "ros1")
 IMAGE_KINDS = ("jpeg", "raw")
-DRIVERS = ("velodyne", "ouster", "hesai", "robosense", "livox", "autoware")
+CAMERA_KINDS = ("images", "h264", "h265")
+CLOUD_KINDS = ("raw", "zlib", "zstd")
+DRIVERS = ("velodyne", "ouster", "hesai", "robosense", "livox", "livox-custommsg", "autoware")
 CAMERA_MODELS = ("plumb_bob", "rational_polynomial", "equidistant", "omnidirectional")
 CAMERA_NAMES = ("front", "rear", "left", "right", "front_left", "front_right")
 LIDAR_NAMES = ("top", "left", "right")
@@ -42,6 +45,9 @@ class DriveOptions:
         range_noise_m: Standard deviation of the lidars' range noise.
         shuffle: Log clouds and images with so much delay that they change places within their topics.
         seed: Of transport delays and range noise.
+        camera: ``images``, or the codec of a video (foxglove_msgs/CompressedVideo), which is never shuffled.
+        cloud: ``raw``, or how the clouds are compressed (point_cloud_interfaces/CompressedPointCloud2).
+        format: ``ros2``, a rosbag2 folder, or ``ros1``, a .bag file.
 
     Raises:
         InputError: A value is out of range or not one of the names.
@@ -66,6 +72,9 @@ class DriveOptions:
     seed: int = 0
     radars: int = 0
     course: str = "town"
+    camera: str = "images"
+    cloud: str = "raw"
+    format: str = "ros2"
 
     def __post_init__(self) -> None:
         _check_range("seconds", self.seconds, 0.1, 36_000.0)
@@ -74,6 +83,9 @@ class DriveOptions:
         _check_count("lidars", self.lidars, 1, len(LIDAR_NAMES))
         _check_count("radars", self.radars, 0, 1)
         _check_name("image", self.image, IMAGE_KINDS)
+        _check_name("camera", self.camera, CAMERA_KINDS)
+        _check_name("cloud", self.cloud, CLOUD_KINDS)
+        _check_name("format", self.format, FORMATS)
         _check_name("storage", self.storage, STORAGES)
         _check_name("course", self.course, COURSE_NAMES)
         _check_name("driver", self.driver, DRIVERS)
@@ -87,6 +99,8 @@ class DriveOptions:
         _check_count("seed", self.seed, 0, 2**63 - 1)
         if 1_000 % self.tf_rate_hz or self.tf_rate_hz % TICK_HZ:
             raise InputError(f"tf_rate_hz is {self.tf_rate_hz}; use a multiple of {TICK_HZ} that divides 1000")
+        if self.cloud != "raw" and self.driver == "livox-custommsg":
+            raise InputError(f"cloud is {self.cloud!r}, but livox-custommsg writes no PointCloud2 that could be packed")
         models = self.camera_model.split(",")
         for model in models:
             _check_name("camera_model", model, CAMERA_MODELS)

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nucleus_bridge.testing.demo import gnss, messages, odometry, radar
+from nucleus_bridge.testing.demo import forms, gnss, messages, odometry, radar
 from nucleus_bridge.testing.demo.cameras import Camera, CameraImages, cameras_of
 from nucleus_bridge.testing.demo.course import true_poses
 from nucleus_bridge.testing.demo.lidar import LIDARS, PERIOD_NS, LidarMount, SpinningLidar
@@ -115,17 +115,40 @@ def _transforms(options: DriveOptions, clock: _Recorder) -> Stream:
 def _sweeps(options: DriveOptions, clock: _Recorder, mount: LidarMount) -> Stream:
     lidar = SpinningLidar(mount, options)
     stamps = lidar.stamps_ns()
-    return Stream(
+    raw = Stream(
         mount.topic,
         messages.CLOUD,
         stamps,
         clock.log_ns(stamps, PERIOD_NS / _MS + 8.0, 12.0, is_bulky=True),
         lambda index: messages.cloud(int(stamps[index]), mount.frame_id, lidar.sweep(index)),
     )
+    if options.driver == "livox-custommsg":
+        return replace(
+            raw,
+            type_name=forms.CUSTOM_MSG,
+            message=lambda index: forms.custom_message(int(stamps[index]), mount.frame_id, lidar.sweep(index)),
+        )
+    if options.cloud == "raw":
+        return raw
+    return replace(
+        raw,
+        topic=f"{mount.topic}/{options.cloud}",
+        type_name=forms.COMPRESSED_CLOUD,
+        message=lambda index: forms.packed_cloud(raw.message(index), options.cloud),
+    )
 
 
 def _images(clock: _Recorder, camera: Camera) -> Stream:
     images, stamps = CameraImages(camera), camera.stamps_ns()
+    if camera.options.camera != "images":
+        video = forms.Video(camera.options.camera, camera.frame_id, images.pixels)
+        return Stream(
+            camera.image_topic,
+            forms.COMPRESSED_VIDEO,
+            stamps,
+            clock.log_ns(stamps, 28.0, 18.0),
+            lambda index: video.message(index, int(stamps[index])),
+        )
     if camera.options.image == "raw":
         type_name, latency_ms = messages.IMAGE, 14.0
     else:
