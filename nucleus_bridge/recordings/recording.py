@@ -47,6 +47,8 @@ class Recording:
     ) -> None:
         """Join opened files; use ``open_recording`` instead."""
         self._files = tuple(files)
+        for number, file in enumerate(self._files):
+            file.number = number
         self._damage = (*found.damage, *damage)
         self._scratch = scratch
         self._is_merged = bool(found.parts)
