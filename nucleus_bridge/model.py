@@ -27,12 +27,15 @@ class Message:
         type_name: Interface name such as ``sensor_msgs/msg/PointCloud2``.
         log_ns: When it was received or logged; only for error texts and reports, never for decisions.
         data: The CDR bytes with their four byte encapsulation header.
+        place: Where it stands in the recording: a later one was written later, whatever its log time. 0 from a
+            subscription.
     """
 
     topic: str
     type_name: str
     log_ns: int
     data: bytes
+    place: int = field(default=0, compare=False, repr=False)
 
 
 @dataclass(frozen=True, eq=False)

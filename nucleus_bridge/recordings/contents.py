@@ -14,6 +14,8 @@ from nucleus_bridge.recordings.place import Place
 if TYPE_CHECKING:
     from rosbags.interfaces import Qos
 
+PLACE_BITS = 72
+"""Bits of the place of a message within its file; the number of the file stands above them."""
 ALWAYS = (-(1 << 63), 1 << 64)
 """The span of every log time."""
 
@@ -110,6 +112,7 @@ class StorageFile(Protocol):
         start_ns: Log time of the first message; 0 without messages.
         end_ns: Log time of the last message; 0 without messages.
         damage: What was found so far; grows while messages are read.
+        number: Which file of its recording it is, counted from 0: the high part of the place of its messages.
     """
 
     path: Place
@@ -117,6 +120,7 @@ class StorageFile(Protocol):
     start_ns: int
     end_ns: int
     damage: DamageLog
+    number: int
 
     def messages(self, topics: Collection[str], span: tuple[int, int] = ALWAYS) -> Iterator[Message]:
         """Yield the messages of these topics by log time, then topic name, then place in the file.

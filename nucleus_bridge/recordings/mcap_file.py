@@ -11,7 +11,7 @@ from typing import BinaryIO
 from nucleus_bridge.errors import BagError
 from nucleus_bridge.model import Message
 from nucleus_bridge.recordings.compression import ZSTD_MAGIC, unpack_message
-from nucleus_bridge.recordings.contents import ALWAYS, Channel, DamageLog
+from nucleus_bridge.recordings.contents import ALWAYS, PLACE_BITS, Channel, DamageLog
 from nucleus_bridge.recordings.mcap_records import (
     FOOTER,
     MAGIC,
@@ -38,6 +38,8 @@ _FOOTER_CRC_BYTES = 25
 # Log time, topic, offset of the block, place in the block, channel, the message's bytes as stored.
 Entry = tuple[int, str, int, int, Channel, bytes]
 
+_INDEX_BITS = 24  # of the place of a message: its number within a chunk
+
 
 class McapFile:
     """One mcap file; see ``StorageFile``.
@@ -54,6 +56,7 @@ class McapFile:
             OSError: The file cannot be opened.
         """
         self.path = path
+        self.number = 0
         self._source = source or path
         self.damage = DamageLog(path)
         with self._source.open("rb") as file:
@@ -138,7 +141,8 @@ class McapFile:
 
     def _release(self, entries: list[Entry], count: int) -> Iterator[Message]:
         """Yield the first entries as messages and remove them."""
-        for log_ns, topic, offset, _, channel, payload in entries[:count]:
+        base = self.number << PLACE_BITS
+        for log_ns, topic, offset, place, channel, payload in entries[:count]:
             data = payload
             if payload[:4] == ZSTD_MAGIC:
                 try:
@@ -146,7 +150,7 @@ class McapFile:
                 except BagError as error:
                     self.damage.add(str(error), offset, log_ns)
                     continue
-            yield Message(topic, channel.type_name, log_ns, data)
+            yield Message(topic, channel.type_name, log_ns, data, base | offset << _INDEX_BITS | place)
         del entries[:count]
 
 

@@ -46,6 +46,8 @@ class Recording:
     ) -> None:
         """Join opened files; use ``open_recording`` instead."""
         self._files = tuple(files)
+        for number, file in enumerate(self._files):
+            file.number = number
         self._damage = (*found.damage, *damage)
         self._scratch = scratch
         self._definitions = {(topic.name, topic.type_name): topic.definition for f in files for topic in f.topics}

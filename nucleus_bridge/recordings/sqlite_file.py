@@ -17,7 +17,7 @@ from urllib.parse import quote
 from nucleus_bridge.errors import BagError
 from nucleus_bridge.model import Message
 from nucleus_bridge.recordings.compression import ZSTD_MAGIC, unpack_message
-from nucleus_bridge.recordings.contents import ALWAYS, Channel, DamageLog
+from nucleus_bridge.recordings.contents import ALWAYS, PLACE_BITS, Channel, DamageLog
 from nucleus_bridge.recordings.place import Place
 from nucleus_bridge.recordings.scratch import Scratch
 from nucleus_bridge.recordings.sqlite_pages import Gap, Pages
@@ -48,6 +48,7 @@ class SqliteFile:
             OSError: It cannot be read.
         """
         self.path = path
+        self.number = 0
         self.damage = DamageLog(path)
         self._channels: dict[int, Channel] = {}
         file, options = self._readable(source, scratch)
@@ -75,7 +76,7 @@ class SqliteFile:
                     data = self._payload(cursor, row, log_ns)
                     if data is not None:
                         channel = channels[topic]
-                        yield Message(channel.topic, channel.type_name, log_ns, data)
+                        yield Message(channel.topic, channel.type_name, log_ns, data, self.number << PLACE_BITS | row)
         except sqlite3.Error as error:
             self.damage.add(f"cannot be read: {error}")
 
