@@ -56,7 +56,6 @@ class Code(str, Enum):
     CALIBRATION_SUSPECT = "calibration_suspect"
     CALIBRATION_NOT_MEASURED = "calibration_not_measured"
     UNREADABLE_TOPIC = "unreadable_topic"
-    UNREADABLE_MESSAGES = "unreadable_messages"
     SPLIT_MISSING = "split_missing"
     RECORDING_DAMAGED = "recording_damaged"
     ROS1_MESSAGES = "ros1_messages"
@@ -337,8 +336,8 @@ def point_time_far(topic: str, field: str, apart_ms: float, remedy: str) -> Find
         Code.POINT_TIME_FAR,
         "topic",
         topic,
-        f"times in field {field!r} of {topic} lie {length_of_time(apart_ms)} {side} header.stamp: two clocks; the "
-        "stamp agrees with the log times",
+        f"times in field {field!r} of {topic} lie {length_of_time(apart_ms)} {side} header.stamp: they "
+        "belong to another clock, or to another moment",
         remedy,
         Weight.METRES,
     )
@@ -537,28 +536,16 @@ def device_axes(frame: str, text: str, weight: Weight) -> Finding:
 # The recording
 
 
-def unreadable_topic(topic: str, type_name: str, count: int, kind: str, remedy: str) -> Finding:
-    """A topic that is a sensor or a pose by its type and cannot be read."""
-    package = type_name.split("/", maxsplit=1)[0]
+def unreadable_topic(topic: str, type_name: str, count: int, kind: str, why: str, remedy: str) -> Finding:
+    """A topic that is a sensor or a pose by its type and cannot be read; ``why`` may be empty."""
+    package = type_name.partition("/")[0]
     return Finding(
         Code.UNREADABLE_TOPIC,
         "topic",
         topic,
         f"{topic} is a {kind} by its type and cannot be read: {_count(count, 'message')} of {type_name} (package "
-        f"{package})",
+        f"{package}){f'; {why}' if why else ''}",
         remedy,
-        Weight.LOSS,
-    )
-
-
-def unreadable_messages(topic: str, type_name: str, count: int, why: str) -> Finding:
-    """A topic of a type that is read, of which no message could be."""
-    return Finding(
-        Code.UNREADABLE_MESSAGES,
-        "topic",
-        topic,
-        f"none of the messages looked at on {topic} can be used ({_count(count, 'message')} of {type_name}): {why}",
-        f"look at one: ros2 topic echo --once {topic}",
         Weight.LOSS,
     )
 

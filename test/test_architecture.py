@@ -32,7 +32,8 @@ MAY_USE = {
     "pipeline": {"errors", "model", "config", "geometry", "decode", "poses", "warnings", "formats"},
     "formats": {"errors", "model", "text", "image_header", "spool", "strict_text"},
     "spool": {"errors", "model"},
-    "render": {"errors", "model", "config", "geometry", "decode", "pipeline", "formats", "spool"},
+    "memory": set(),
+    "render": {"errors", "memory", "model", "config", "geometry", "decode", "pipeline", "formats", "spool"},
     "convert": {
         "errors",
         "model",

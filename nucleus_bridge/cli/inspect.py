@@ -25,6 +25,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
     )
     add_recording_arguments(parser)
     parser.add_argument("--full", action="store_true", help="read everything, however large it is")
+    parser.add_argument("--deep", action="store_true", help="decode every picture, not a sample of at most 12")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
     parser.set_defaults(run=run)
     return parser
@@ -34,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     """Inspect the recording."""
     bag = recording_of(options)
     with progress_bar(f"inspect {bag.name}") as bar:
-        report = inspect_bag(bag, full=options.full, progress=bar)
+        report = inspect_bag(bag, full=options.full, deep=options.deep, progress=bar)
     if options.json:
         print(json.dumps(report.as_json(), indent=1, allow_nan=False))
         return 0

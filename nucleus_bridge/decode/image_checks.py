@@ -25,17 +25,21 @@ _MOSAIC = 2.0
 _LEAST_CONTRAST = 2.0
 
 
-def damage_of(data: bytes) -> str:
-    """Decode a JPEG or PNG file and say what is missing in it; '' where it is whole, or another kind of file.
+def damage_of(data: bytes, decoded: NDArray[Any] | None = None) -> str:
+    """Say what is missing in a JPEG or PNG file; '' where it is whole, or another kind of file.
 
     A JPEG that was cut and given an end marker decodes without an error: its rest is gray. Such a picture is decoded
     again without its last bytes. Where the end of the data shows far above the lower edge, data is missing.
+
+    Args:
+        data: The file.
+        decoded: What OpenCV makes of it unchanged, where that is known.
     """
     if data[:8] == _PNG_MAGIC:
         return _png_damage(data)
     if data[:3] != _JPEG_START:
         return ""
-    picture = _decode(data)
+    picture = _decode(data) if decoded is None else decoded
     if picture is None:
         return "it cannot be decoded"
     missing = _missing_rows(data, picture)

@@ -55,10 +55,10 @@ _WORDS: tuple[tuple[Kind, str], ...] = (
 )
 _NOT_DATA = re.compile(
     r"info|status|state$|diagnos|config|param|imu|telemetry|temperature|health|command|marker|roi|filter|settings|"
-    r"metadata|array$|cameracontrol|objects?$|tracks?$|bounding|twist|velocity|accel"
+    r"metadata|array$|disparity|cameracontrol|objects?$|tracks?$|bounding|twist|velocity|accel"
 )
 _OF_SENSORS = re.compile(
-    r"(packet|packets|scan|scans|cloud|points|frame|image|video|custommsg|returns?|udp|detections?)$"
+    r"(packet|packets|scan|scans|cloud2?|points|frame|image|video|custommsg|packetmsg|returns?|udp|detections?)$"
 )
 _WHAT: dict[Kind, str] = {"cloud": "lidar", "image": "camera", "radar": "radar", "pose": "pose"}
 
@@ -74,7 +74,7 @@ def unreadable(type_name: str) -> Unreadable | None:
     if listed is not None:
         return listed
     package, _, name = type_name.lower().rpartition("/")
-    if _NOT_DATA.search(name):
+    if _NOT_DATA.search(name) or package.startswith("geometry_msgs"):
         return None
     for kind, words in _WORDS:
         if not re.search(words, f"{package} {name}"):

@@ -23,6 +23,7 @@ from nucleus_bridge.errors import CalibrationError, DecodeError, TransformError
 from nucleus_bridge.formats import registry as scene_formats
 from nucleus_bridge.geometry import quaternion
 from nucleus_bridge.geometry.optical import view_of
+from nucleus_bridge.inspect.clouds import with_stamp
 from nucleus_bridge.inspect.lidars import LeftOut, Why
 from nucleus_bridge.inspect.pictures import NOT_LOOKED_AT, PictureFacts, picture_facts
 from nucleus_bridge.inspect.scan import Scan, Stream
@@ -226,6 +227,8 @@ def _first_image(stream: Stream) -> tuple[Image | None, str, str]:
         return None, problem, cause
     decoder = interface.decoder(CameraConfig("inspect", stream.name))
     for message in stream.first:
+        if stream.stamps and stream.stamps[0] == 0:
+            message = with_stamp(message, message.log_ns)  # noqa: PLW2901 - the driver sets none
         try:
             for image in decoder.decode(message):
                 if isinstance(image, Image):

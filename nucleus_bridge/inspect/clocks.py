@@ -12,8 +12,8 @@ import numpy as np
 from nucleus_bridge import warnings
 from nucleus_bridge.inspect.clouds import CloudFacts
 from nucleus_bridge.inspect.scan import Scan, Stream, Track
-from nucleus_bridge.inspect.transforms import Transforms, motion_of
-from nucleus_bridge.model import FloatArray, IntArray
+from nucleus_bridge.inspect.transforms import EDGE_STEP, SENSOR_STEP, Transforms, find_step, motion_of
+from nucleus_bridge.model import IntArray
 from nucleus_bridge.warnings import Finding, length_of_time
 
 Moment = Literal["start", "middle", "end"]
@@ -24,13 +24,15 @@ LATE_MS = 305.0
 """A source may answer so late and be right; beyond it its clock may be behind."""
 SLOW_MS = 60.0
 _CLOCK_MS = 60_000.0
-_UNSTEADY_MS = 1_000.0
+_UNSTEADY_MS = 250.0
 _USUAL_DELAY_MS = 5.0
+_LOG_STEP_NS = 1e8
 _SET_NS = 1_000_000_000_000_000_000
 _STEPS_MS = (37_000.0, 18_000.0, 19_000.0)
 _QUARTER_HOUR_MS = 900_000.0
 _SNAP_MS = 250.0
 _LEAST_MESSAGES = 3
+_BY_LOG = ("cloud", "image")
 _KINDS = ("cloud", "image", "radar", "fix", "heading", "pose")
 
 
@@ -106,6 +108,7 @@ def compare_clocks(
 ) -> Clocks:
     """Compare the clocks of sensors and of the transforms of these child frames."""
     streams = [s for s in scan.streams.values() if any(kind in s.kinds for kind in _KINDS) and s.info.count]
+    streams = [s for s in streams if s.kinds != ("heading",) or "heading" in s.name]
     clocks = Clocks()
     for stream in streams:
         latency = _latency(stream, facts.get(stream.name))
@@ -115,7 +118,7 @@ def compare_clocks(
     edges = {id(track): _latency_of(track.logs - track.stamps) for track in tracks}
     known = [*clocks.latencies.values(), *edges.values()]
     steady = [latency for latency in known if latency.spread_ms < _UNSTEADY_MS]
-    clocks.measured = 2 * len(steady) > len(known) > 0
+    clocks.measured = 2 * len(steady) > len(known) > 0 and not log_steps(scan.streams.values())
     _unset_stamps(streams, clocks)
     if clocks.measured:
         reference = _reference_ms(steady)
@@ -125,8 +128,10 @@ def compare_clocks(
         if abs(reference) < _CLOCK_MS:
             _judge_tracks(tracks, edges, clocks, reference)
             for topic, seen in facts.items():
-                if topic in clocks.latencies and topic not in clocks.corrections:
-                    _find_moment(scan.streams[topic], seen, clocks, reference)
+                correction = clocks.corrections.get(topic, Correction())
+                is_known = not correction.by_log and abs(correction.offset_ms) in (0.0, *_STEPS_MS)
+                if topic in clocks.latencies and is_known:
+                    _find_moment(scan.streams[topic], seen, clocks, reference, correction.offset_ms)
     for topic, seen in facts.items():
         _moment_by_times(topic, seen, clocks)
     clocks.findings += step_findings(streams, tracks)
@@ -174,8 +179,12 @@ def _unset_stamps(streams: list[Stream], clocks: Clocks) -> None:
             text = f"stamps of {stream.name} count from the start of its clock ({since}), not from 1970"
         else:
             continue
-        clocks.corrections[stream.name] = Correction(by_log=True, reason=text)
-        clocks.findings.append(warnings.sensor_clock(stream.name, text, "<sensor>.stamp_source: log"))
+        if any(kind in _BY_LOG for kind in stream.kinds):
+            clocks.corrections[stream.name] = Correction(by_log=True, reason=text)
+            remedy = "<sensor>.stamp_source: log"
+        else:
+            remedy = "have its driver stamp its messages"
+        clocks.findings.append(warnings.sensor_clock(stream.name, text, remedy))
 
 
 def _judge(stream: Stream, clocks: Clocks, reference: float, streams: list[Stream], wait_s: float) -> None:
@@ -282,12 +291,12 @@ def _judge_tracks(tracks: list[Track], edges: Mapping[int, Latency], clocks: Clo
         clocks.transforms_reason = ahead[0].text
 
 
-def _find_moment(stream: Stream, facts: CloudFacts, clocks: Clocks, reference: float) -> None:
+def _find_moment(stream: Stream, facts: CloudFacts, clocks: Clocks, reference: float, offset_ms: float) -> None:
     """Find a lidar whose clouds are recorded before the sweep would be over that began at their stamps."""
     times = facts.times
     if not times.is_good or times.is_absolute or times.first_ms < -0.1 * times.span_ms:
         return
-    late = stream.latencies_ms
+    late = stream.latencies_ms - offset_ms
     soonest, usual = np.percentile(late, (5, 50))
     if soonest > times.last_ms - 3.0 - 0.03 * times.span_ms or usual < -AHEAD_MS:
         return
@@ -317,36 +326,21 @@ def _moment_by_times(topic: str, facts: CloudFacts, clocks: Clocks) -> None:
         clocks.moments[topic] = ("middle", "the stamp is in the middle of the points' times")
 
 
+def log_steps(streams: Iterable[Stream]) -> bool:
+    """Whether the recorder's own clock was set back: log times go back within a topic."""
+    return any(float(np.diff(stream.arrivals[1]).min(initial=0)) < -_LOG_STEP_NS for stream in streams)
+
+
 def step_findings(streams: Iterable[Stream], tracks: Iterable[Track]) -> list[Finding]:
     """Find clocks that were set back: stamps that stay below the highest one for several messages in a row."""
     found = []
     for stream in streams:
-        stamps, logs = stream.arrivals
-        step = find_step(stamps, logs, 2)
+        stamps, _ = stream.arrivals
+        step = find_step(stamps, SENSOR_STEP)
         if step is not None:
             found.append(warnings.clock_step(stream.name, *step, is_frame=False))
     for track in tracks:
-        step = find_step(track.stamps, track.logs, 3)
+        step = find_step(track.stamps, EDGE_STEP)
         if step is not None:
             found.append(warnings.clock_step(track.child, *step, is_frame=True))
     return found
-
-
-def find_step(stamps: IntArray, logs: IntArray, in_a_row: int) -> tuple[float, float] | None:
-    """Return by how much stamps step back and how long after the first one, in s; None where they do not.
-
-    A gap in the log times at the same place shows that it is the log's order that is broken.
-    """
-    if len(stamps) <= in_a_row:
-        return None
-    highest = np.maximum.accumulate(stamps)
-    below = stamps < highest
-    run: FloatArray = np.convolve(below, np.ones(in_a_row), "valid") == in_a_row
-    places = np.flatnonzero(run)
-    if not len(places):
-        return None
-    place = int(places[0])
-    usual = float(np.median(np.diff(logs))) if len(logs) > 1 else 0.0
-    if place and logs[place] - logs[place - 1] > max(1e9, 5 * usual):
-        return None
-    return float(highest[place] - stamps[place]) / 1e9, float(highest[place] - stamps[0]) / 1e9

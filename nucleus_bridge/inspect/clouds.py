@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from nucleus_bridge.config import LidarConfig
 from nucleus_bridge.decode import registry
 from nucleus_bridge.decode.cdr import deserialise
-from nucleus_bridge.decode.interface import Kind
+from nucleus_bridge.decode.interface import Interface, Kind
 from nucleus_bridge.decode.point_time import find_time_field
 from nucleus_bridge.decode.pointcloud2 import POINTCLOUD2
 from nucleus_bridge.decode.points import any_value, coordinates, usable
@@ -89,9 +89,14 @@ class CloudFacts:
         return frozenset(field.rpartition(" ")[0] for field in self.fields)
 
 
-def cloud_facts(stream: Stream) -> CloudFacts:
-    """Look at the clouds of a topic."""
-    clouds, problem = _decoded(stream)
+def cloud_facts(stream: Stream, companions: Mapping[str, Message]) -> CloudFacts:
+    """Look at the clouds of a topic.
+
+    Args:
+        stream: The topic.
+        companions: Messages of topics that its decoder may need, by topic.
+    """
+    clouds, problem = _decoded(stream, companions)
     if not clouds:
         return CloudFacts(problem=problem)
     # A layout that changes on the way is no reason to fail: the first one speaks for the topic.
@@ -172,10 +177,13 @@ def with_stamp(message: Message, stamp_ns: int) -> Message:
     return replace(message, data=data)
 
 
-def _decoded(stream: Stream) -> tuple[list[Cloud], str]:
+def _decoded(stream: Stream, companions: Mapping[str, Message]) -> tuple[list[Cloud], str]:
     """Decode what was kept of a topic, without regard to point times; the log time stands for stamps never set."""
-    clouds, problem = [], "no messages were read"
     config = LidarConfig("inspect", stream.name, intensity_field="", time_field="none")
+    interface = registry.interface_of(stream.info.type_name, "cloud")
+    if interface is not None and not interface.is_stateless:
+        return _assembled(stream, interface, companions)
+    clouds, problem = [], "no messages were read"
     kept = {id(message): message for message in (*stream.first, *stream.samples.messages)}
     for message in sorted(kept.values(), key=lambda m: m.log_ns):
         try:
@@ -189,6 +197,31 @@ def _decoded(stream: Stream) -> tuple[list[Cloud], str]:
             problem = str(error)
             continue
         clouds += [Cloud(message.log_ns, sweep.stamp_ns, sweep) for sweep in sweeps if isinstance(sweep, Sweep)]
+    return clouds, problem
+
+
+def _assembled(stream: Stream, interface: Interface, companions: Mapping[str, Message]) -> tuple[list[Cloud], str]:
+    """Decode the first messages of a topic whose clouds need several, with what else their decoder needs."""
+    clouds, problem = [], "no cloud is complete"
+    config = LidarConfig("inspect", stream.name, intensity_field="")
+    decoder = interface.decoder(config)
+    beside = interface.companion.topic(config) if interface.companion is not None else ""
+    for message in [*([companions[beside]] if beside in companions else []), *stream.first]:
+        try:
+            sweeps = list(decoder.decode(message))
+        except DecodeError as error:
+            problem = str(error)
+            continue
+        clouds += [Cloud(message.log_ns, sweep.stamp_ns, sweep) for sweep in sweeps if isinstance(sweep, Sweep)]
+    if stream.first and len(stream.first) == stream.info.count:
+        rest = [sweep for sweep in decoder.flush() if isinstance(sweep, Sweep)]
+        clouds += [Cloud(stream.first[-1].log_ns, sweep.stamp_ns, sweep) for sweep in rest]
+    if clouds and not stream.has_stamps:
+        stream.frames[clouds[0].sweep.frame_id] = len(clouds)
+        stream.made = (
+            np.array([cloud.stamp_ns for cloud in clouds], np.int64),
+            np.array([cloud.log_ns for cloud in clouds], np.int64),
+        )
     return clouds, problem
 
 

@@ -26,6 +26,7 @@ _GROWTH = 1.5
 _SAME_STAMPS = 0.8
 _SAME_POINTS = 0.9
 _SAME_M = 0.1
+_PACKED = re.compile(r"/(draco|zlib|zstd|cloudini)(_\w+)?$")
 _COLOURS = {"rgb", "rgba"}
 _LIDAR_COLUMNS = {"ring", "intensity", "reflectivity", "t", "time", "timestamp", "channel", "laser_id"}
 _SECOND = re.compile(r"(second|2nd|last|dual|weak)[_-]?(return|echo)|points2$|(return|echo)[_-]?(2|second)")
@@ -33,6 +34,7 @@ _COMPUTED = re.compile(
     r"filter|segment|obstacle|ground|crop|downsampl|voxel|cluster|map|registered|undistort|deskew|rectified|outlier|"
     r"aligned|concat|fused|merged|corrected|compensated|transformed"
 )
+_SIDE = re.compile(r"(top|roof|cent(er|re)|(front|rear|back|fwd|forward)([_-]?(left|right|cent(er|re)))?|left|right)")
 _PLAIN = {
     "points", "point", "pointcloud", "pointcloud2", "pcl", "pc2", "pc", "cloud", "clouds", "raw", "image", "images",
     "color", "colour", "rect", "compressed", "camera", "info", "sensing", "sensors", "sensor", "drivers", "driver",
@@ -59,7 +61,8 @@ class Why(Enum):
     NO_PICTURE = "no_picture"
     NO_CALIBRATION = "no_calibration"
     NO_FIX = "no_fix"
-    LIDAR = "lidar"
+    NO_CLOUD = "no_cloud"
+    TRANSPORT = "transport"
 
 
 DERIVED = frozenset(
@@ -98,7 +101,9 @@ def choose_lidars(
     streams = {topic: scan.streams[topic] for topic in facts}
     left: dict[str, LeftOut] = {}
     for topic, seen in facts.items():
-        if seen.problem:
+        if seen.problem and "imu" in topic.rpartition("/")[2]:
+            left[topic] = LeftOut(Why.NO_CLOUD, "packets of an inertial unit")
+        elif seen.problem:
             left[topic] = LeftOut(Why.BROKEN, seen.problem)
         elif seen.is_radar:
             left[topic] = LeftOut(Why.RADAR, "a radar by its columns and name")
@@ -212,7 +217,9 @@ def _one_a_frame(
         if other == topic:
             continue
         same = _share_of_stamps(streams[topic], streams[other]) > _SAME_STAMPS
-        if same and _SECOND.search(topic.lower()):
+        if same and _is_transport(topic, other):
+            left[topic] = LeftOut(Why.TRANSPORT, f"{other} in another form", other)
+        elif same and _SECOND.search(topic.lower()):
             left[topic] = LeftOut(Why.SECOND_RETURN, f"the second returns of {other}", other)
         elif same:
             text = f"made of the same sweeps as {other}, in the same frame {frame!r}"
@@ -221,6 +228,13 @@ def _one_a_frame(
             more = f", which has {facts[other].points} points a sweep against {facts[topic].points}"
             left[topic] = LeftOut(Why.SAME_FRAME, f"in the same frame {frame!r} as {other}{more}", other)
     return list(best.values())
+
+
+def _is_transport(topic: str, other: str) -> bool:
+    """Whether a topic is another one as point_cloud_transport packs it."""
+    return topic.startswith(f"{other}/") or (
+        topic.rpartition("/")[0] == other.rpartition("/")[0] and _PACKED.search(topic) is not None
+    )
 
 
 def _without_copies(
@@ -303,7 +317,10 @@ def names_for(topics: Iterable[str], kind: str, taken: Collection[str]) -> dict[
 
 
 def _telling(topic: str, kind: str) -> str:
-    """Return the part of a topic that says which sensor it is, plain words taken off its ends."""
+    """Return the part of a topic that says which sensor it is: where it looks, else its last telling word."""
+    for part in reversed(topic.strip("/").split("/")):
+        if _SIDE.fullmatch(part.lower()):
+            return re.sub(r"[^A-Za-z0-9]+", "_", part)
     for part in reversed(topic.strip("/").split("/")):
         words = [word for word in re.sub(r"[^A-Za-z0-9]+", "_", part).strip("_").split("_") if word]
         while words and words[-1].lower() in _PLAIN:

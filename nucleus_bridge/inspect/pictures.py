@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from nucleus_bridge.inspect.scan import Stream
 from nucleus_bridge.model import Message
 
 _MOST_PIXELS = 12_000_000
+_NO_LIMIT = 1 << 62
 _LEAST_LOOKED_AT = 4
 _DEPTH = ("16UC1", "32FC1")
 _SIXTEEN = ("mono16", "16UC1", "rgb16", "bgr16", "rgba16", "bgra16")
@@ -56,20 +58,22 @@ NOT_LOOKED_AT = PictureFacts()
 
 
 def picture_facts(stream: Stream) -> PictureFacts:
-    """Decode a sample of the pictures of a topic; those of types without files of their own are not looked at."""
+    """Decode a sample of the pictures of a topic, or all of them; video is not looked at."""
+    messages = _spread(stream.samples.messages) if stream.every is None else stream.every()
+    most = _MOST_PIXELS if stream.every is None else _NO_LIMIT
     if stream.info.type_name == COMPRESSED_IMAGE:
-        return _of_files(stream.samples.messages)
-    return _of_raw(stream.samples.messages) if stream.info.type_name == IMAGE else NOT_LOOKED_AT
+        return _of_files(messages, most)
+    return _of_raw(messages, most) if stream.info.type_name == IMAGE else NOT_LOOKED_AT
 
 
-def _of_files(messages: list[Message]) -> PictureFacts:
+def _of_files(messages: Iterable[Message], most: int) -> PictureFacts:
     damages: list[str] = []
     orientations: Counter[int] = Counter()
     mosaics: Counter[tuple[Bayer, ...]] = Counter()
     largest = looked_at = pixels = 0
     stated = ""
     wide = False
-    for message in _spread(messages):
+    for message in messages:
         try:
             content = deserialise(message, COMPRESSED_IMAGE)
         except DecodeError:
@@ -78,16 +82,16 @@ def _of_files(messages: list[Message]) -> PictureFacts:
         if any(name in text for name in _MOST_DEPTH_NAMES):
             return PictureFacts(is_depth=True)
         stated = stated or _stated_mosaic(text)
-        if pixels > _MOST_PIXELS and looked_at >= _LEAST_LOOKED_AT:
+        if pixels > most and looked_at >= _LEAST_LOOKED_AT:
             break
         data = content.data.tobytes()
         looked_at += 1
-        damage = damage_of(data)
+        picture = _decoded(data)
+        damage = damage_of(data, picture)
         if damage:
             damages.append(damage)
             continue
         orientations[orientation_of(data)] += 1
-        picture = _decoded(data)
         if picture is None:
             continue
         pixels += picture.shape[0] * picture.shape[1]
@@ -105,11 +109,11 @@ def _of_files(messages: list[Message]) -> PictureFacts:
     )
 
 
-def _of_raw(messages: list[Message]) -> PictureFacts:
+def _of_raw(messages: Iterable[Message], most: int) -> PictureFacts:
     mosaics: Counter[tuple[Bayer, ...]] = Counter()
     largest = looked_at = pixels = 0
     wide = False
-    for message in _spread(messages):
+    for message in messages:
         try:
             content = deserialise(message, IMAGE)
         except DecodeError:
@@ -121,7 +125,7 @@ def _of_raw(messages: list[Message]) -> PictureFacts:
         )
         if not is_wide and content.encoding not in ("mono8", "8UC1"):
             return NOT_LOOKED_AT
-        if pixels > _MOST_PIXELS and looked_at >= _LEAST_LOOKED_AT:
+        if pixels > most and looked_at >= _LEAST_LOOKED_AT:
             break
         looked_at += 1
         pixels += content.width * content.height

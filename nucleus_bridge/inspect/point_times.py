@@ -170,7 +170,7 @@ def _placed(
         farthest = max(farthest, float(beyond.max() + room) * ns / 1e6)
     first, last = float(np.median(firsts)), float(np.median(lasts))
     apart = max(first, -last, 0.0) * 1e6
-    limit = max(_FAR_NS if is_absolute else 0.0, last * 1e6 - first * 1e6, period_ns / 2)
+    limit = max(_FAR_NS if is_absolute else 0.0, 1.1 * period_ns)
     verdict = Times.FAR if apart > limit else Times.GOOD
     return PointTimes(
         verdict,

@@ -26,15 +26,15 @@ def recording_findings(bag: Recording, scan: Scan, made: Suggestion) -> list[Fin
     for stream in sorted(scan.streams.values(), key=lambda s: s.name):
         known = unreadable(stream.info.type_name)
         if known is not None and stream.info.count and stream not in strange:
-            found.append(
-                warnings.unreadable_topic(
-                    stream.name, known.type_name, stream.info.count, word_for(known.kind), known.remedy
-                )
-            )
+            word = word_for(known.kind)
+            finding = warnings.unreadable_topic(stream.name, known.type_name, stream.info.count, word, "", known.remedy)
+            found.append(finding.remedied() if made.names.get(f"{word}s") else finding)
     for topic, out in sorted(made.left_out.items()):
         stream = scan.streams[topic]
-        if out.why is Why.BROKEN and topic in {**made.lidars, **made.cameras} and stream.info.count:
-            if any(kind in ("fix", "heading") for kind in stream.kinds):
-                continue
-            found.append(warnings.unreadable_messages(topic, stream.info.type_name, stream.info.count, out.text))
+        if out.why is Why.BROKEN and topic in {**made.lidars, **made.cameras, **made.radars} and stream.info.count:
+            word = "lidar" if topic in made.lidars else "camera" if topic in made.cameras else "radar"
+            remedy = f"look at one: ros2 topic echo --once {topic}"
+            found.append(
+                warnings.unreadable_topic(topic, stream.info.type_name, stream.info.count, word, out.text, remedy)
+            )
     return found

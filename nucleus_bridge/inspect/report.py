@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from enum import Enum
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -147,21 +148,26 @@ def _no_progress(share: float) -> None:
     """Tell nobody."""
 
 
-def inspect_bag(path: Place | str, *, full: bool = False, progress: Progress = _no_progress) -> BagReport:
+def inspect_bag(
+    path: Place | str, *, full: bool = False, deep: bool = False, progress: Progress = _no_progress
+) -> BagReport:
     """Look through a recording.
 
     Args:
         path: A rosbag2 folder, or a bare .mcap or .db3 file.
         full: Read everything, however large it is.
+        deep: Decode every picture rather than a sample.
         progress: Told how much is done, 0 to 1.
 
     Raises:
         BagError: It cannot be read.
     """
-    return study(path, full=full, progress=progress)[0]
+    return study(path, full=full, deep=deep, progress=progress)[0]
 
 
-def study(path: Place | str, *, full: bool = False, progress: Progress = _no_progress) -> tuple[BagReport, Suggestion]:
+def study(
+    path: Place | str, *, full: bool = False, deep: bool = False, progress: Progress = _no_progress
+) -> tuple[BagReport, Suggestion]:
     """Look through a recording and suggest a configuration for it.
 
     Raises:
@@ -169,6 +175,9 @@ def study(path: Place | str, *, full: bool = False, progress: Progress = _no_pro
     """
     with open_recording(path) as bag:
         scan = scan_bag(bag, full=full, progress=lambda share: progress(share / 2))
+        if deep:
+            for stream in scan.of_kind("image"):
+                stream.every = partial(bag.messages, [stream.name])
         suggestion = suggest(scan)
         config = suggestion.config()
         trial = Trial()

@@ -174,7 +174,7 @@ def _judge_heading(
         found.left_out[stream.name] = LeftOut(Why.NO_FIX, "it tells no orientation")
         return
     off = _off_course(headings, fixes, ahead_deg, yaw_of(headings[0].frame_id))
-    if off is None or off[0] < _DISAGREES_DEG:
+    if off is None or (off[0] < _DISAGREES_DEG and not off[1]):
         found.heading_topic = stream.name
         found.reasons = ("its name says heading",)
         if off is not None:
@@ -202,11 +202,13 @@ def _off_course(
         return None
     one, other = np.array(had), np.array(wanted)
     off = _between(one, other)
-    typical = float(np.median(np.abs(off)))
-    if float(np.median(np.abs(_between(90.0 - one, other)))) < _AGREES_DEG:
+    typical = float(np.percentile(np.abs(off), 75))
+    mirrored = float(np.median(np.abs(_between(90.0 - one, other))))
+    if mirrored < _AGREES_DEG and typical > _AGREES_DEG + 2 * mirrored:
         return typical, ": it is counted from north, clockwise, and ROS counts from east, counter-clockwise (REP 103)"
     middle = math.degrees(math.atan2(float(np.sin(np.radians(off)).mean()), float(np.cos(np.radians(off)).mean())))
-    if float(np.median(np.abs(_between(off, np.full_like(off, middle))))) < _AGREES_DEG:
+    steady = float(np.median(np.abs(_between(off, np.full_like(off, middle))))) < _AGREES_DEG
+    if steady and typical > _DISAGREES_DEG:
         return typical, f", by {middle:+.0f} degrees all the time"
     return typical, ""
 

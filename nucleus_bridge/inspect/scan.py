@@ -7,9 +7,12 @@ from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from heapq import heappop, heappush
+from itertools import pairwise
 
 import numpy as np
 
+from nucleus_bridge.config import LidarConfig
 from nucleus_bridge.decode import registry
 from nucleus_bridge.decode.cdr import peek_header
 from nucleus_bridge.decode.interface import Kind
@@ -27,7 +30,10 @@ STATIC_TOPIC = "tf_static"
 SAMPLED = 12
 """Samples of large messages that are looked at closely."""
 _UNREADABLE = -1
-_FIRST = 5
+_FIRST, _FIRST_OF_MANY = 5, 600
+_MAX_FIRST_BYTES = 32_000_000
+_SCATTER, _SCATTER_MASK = 2_654_435_761, (1 << 32) - 1
+_LEAST_SAMPLES = 4
 _MAX_SAMPLE_BYTES = 64_000_000
 _SMALL = 2_000
 _PAIRED: tuple[Kind, ...] = ("cloud",)
@@ -38,7 +44,10 @@ Progress = Callable[[float], None]
 
 
 class Samples:
-    """Messages of one topic, spread evenly over all that came, without knowing how many will.
+    """Messages of one topic, drawn from all that came without knowing how many will.
+
+    Those are kept whose numbers are the smallest when they are scattered: the choice is the same every time and has no
+    rhythm, so what is wrong with every n-th message is not missed.
 
     Args:
         most: How many are kept at most.
@@ -46,35 +55,41 @@ class Samples:
     """
 
     def __init__(self, most: int, *, pairs: bool = False) -> None:
-        self._most = 2 * most if pairs else most
+        self._most = most
         self._pairs = pairs
-        self._every = 1
-        self._kept: list[tuple[int, Message]] = []
+        self._chosen: list[tuple[int, int]] = []  # a heap: scattered number, negative, and number
+        self._numbers: set[int] = set()
+        self._kept: dict[int, Message] = {}
         self._bytes = 0
 
     def offer(self, number: int, message: Message) -> None:
         """Keep a message if its number among all is one of those wanted."""
+        place = number * _SCATTER & _SCATTER_MASK
+        if len(self._chosen) < self._most or place < -self._chosen[0][0]:
+            heappush(self._chosen, (-place, number))
+            self._numbers.add(number)
         if not self._is_wanted(number):
             return
-        self._kept.append((number, message))
+        self._kept[number] = message
         self._bytes += len(message.data)
-        while len(self._kept) > self._most or (self._bytes > _MAX_SAMPLE_BYTES and len(self._kept) > 4):
-            self._every *= 2
-            self._kept = [(n, m) for n, m in self._kept if self._is_wanted(n)]
-            self._bytes = sum(len(m.data) for _, m in self._kept)
+        while len(self._chosen) > self._most or (
+            self._bytes > _MAX_SAMPLE_BYTES and len(self._chosen) > _LEAST_SAMPLES
+        ):
+            self._drop(heappop(self._chosen)[1])
 
     @property
     def messages(self) -> list[Message]:
         """All that are kept, in order."""
-        return [message for _, message in self._kept]
-
-    @property
-    def neighbours(self) -> list[tuple[Message, Message]]:
-        """Pairs that follow each other without a message between them."""
-        return [(a, b) for (n, a), (m, b) in zip(self._kept, self._kept[1:], strict=False) if m == n + 1]
+        return [message for _, message in sorted(self._kept.items())]
 
     def _is_wanted(self, number: int) -> bool:
-        return number % self._every == 0 or (self._pairs and (number - 1) % self._every == 0)
+        return number in self._numbers or (self._pairs and number - 1 in self._numbers)
+
+    def _drop(self, number: int) -> None:
+        self._numbers.discard(number)
+        for other in (number, number + 1):
+            if other in self._kept and not self._is_wanted(other):
+                self._bytes -= len(self._kept.pop(other).data)
 
 
 @dataclass
@@ -88,9 +103,13 @@ class Stream:
         stamps: ``header.stamp`` of each in ns; -1 where it cannot be read; empty for types without a header.
         logs: Log time of each, ns.
         frames: How often each ``header.frame_id`` came.
+        places: Where each stands in the recording, in the order of reading; of sensors only.
         bytes: Payload read.
         first: The first few messages, of sensors only.
         samples: Messages spread over all that were read, of sensors only.
+        every: Reads all its messages again, where pictures are not judged by a sample.
+        made: Stamps and log times of what decoding made of messages that have no header.
+        wanted_first: How many of the first messages are kept: more where one needs those before it.
     """
 
     info: TopicInfo
@@ -99,9 +118,13 @@ class Stream:
     stamps: array[int] = field(default_factory=lambda: array("q"))
     logs: array[int] = field(default_factory=lambda: array("q"))
     frames: dict[str, int] = field(default_factory=dict)
+    places: list[int] = field(default_factory=list)
     bytes: int = 0
     first: list[Message] = field(default_factory=list)
     samples: Samples = field(default_factory=lambda: Samples(SAMPLED))
+    wanted_first: int = _FIRST
+    every: Callable[[], Iterator[Message]] | None = None
+    made: tuple[IntArray, IntArray] | None = None
 
     @property
     def name(self) -> str:
@@ -115,12 +138,14 @@ class Stream:
 
     @cached_property
     def arrivals(self) -> tuple[IntArray, IntArray]:
-        """Stamps and log times of the messages whose stamp is set, in the order of arrival."""
+        """Stamps and log times of the messages whose stamp is set, in the order of the recording."""
+        if self.made is not None:
+            return self.made
         stamps, logs = np.array(self.stamps, np.int64), np.array(self.logs, np.int64)
         if len(stamps) != len(logs):
             return np.empty(0, np.int64), np.empty(0, np.int64)
-        there = np.flatnonzero(stamps > 0)
-        order = there[np.argsort(logs[there], kind="stable")]
+        order = in_order(logs, self.places)
+        order = order[stamps[order] > 0]
         return stamps[order], logs[order]
 
     @property
@@ -143,7 +168,7 @@ class Stream:
 
     @property
     def latencies_ms(self) -> FloatArray:
-        """Log time - stamp of each message with a stamp, ms, in the order of arrival."""
+        """Log time - stamp of each message with a stamp, ms, in the order of the recording."""
         stamps, logs = self.arrivals
         return np.asarray((logs - stamps) / 1e6)
 
@@ -171,11 +196,20 @@ class Track:
     _stamps: array[int] = field(default_factory=lambda: array("q"))
     _logs: array[int] = field(default_factory=lambda: array("q"))
     _values: array[float] = field(default_factory=lambda: array("d"))
+    _places: list[int] = field(default_factory=list)
 
-    def add(self, stamp_ns: int, log_ns: int, translation: tuple[float, ...], rotation_xyzw: tuple[float, ...]) -> None:
+    def add(
+        self,
+        stamp_ns: int,
+        log_ns: int,
+        translation: tuple[float, ...],
+        rotation_xyzw: tuple[float, ...],
+        place: int = 0,
+    ) -> None:
         """Take in one sample."""
         self._stamps.append(stamp_ns)
         self._logs.append(log_ns)
+        self._places.append(place)
         self._values.extend((*translation, *rotation_xyzw))
 
     def __len__(self) -> int:
@@ -184,16 +218,16 @@ class Track:
 
     @cached_property
     def _order(self) -> IntArray:
-        return np.argsort(np.array(self._logs, np.int64), kind="stable")
+        return in_order(np.array(self._logs, np.int64), self._places)
 
     @cached_property
     def stamps(self) -> IntArray:
-        """Stamps in the order of arrival, ns."""
+        """Stamps in the order of the recording, ns."""
         return np.asarray(np.array(self._stamps, np.int64)[self._order])
 
     @cached_property
     def logs(self) -> IntArray:
-        """Log times in the order of arrival, ns."""
+        """Log times in the order of the recording, ns."""
         return np.asarray(np.array(self._logs, np.int64)[self._order])
 
     @cached_property
@@ -216,6 +250,7 @@ class Scan:
         tracks: Edges of transforms by topic, parent and child, in the order in which they came.
         problems: Messages of transforms that cannot be read, each text once.
         texts: The last text on each topic of ``std_msgs/msg/String`` that may be a robot description.
+        companions: The first message of each topic that the decoder of another topic needs.
         whole: Whether everything was read.
         start_ns: Log time of the recording's first message.
         read_s: Seconds of log time that were read.
@@ -225,6 +260,7 @@ class Scan:
     tracks: dict[tuple[str, str, str], Track] = field(default_factory=dict)
     problems: dict[str, int] = field(default_factory=dict)
     texts: dict[str, Message] = field(default_factory=dict)
+    companions: dict[str, Message] = field(default_factory=dict)
     whole: bool = True
     start_ns: int = 0
     read_s: float = 0.0
@@ -232,6 +268,22 @@ class Scan:
     def of_kind(self, kind: Kind) -> list[Stream]:
         """Streams that may hold a kind and have messages, by topic name."""
         return [s for _, s in sorted(self.streams.items()) if kind in s.kinds and s.info.count]
+
+
+def in_order(logs: IntArray, places: list[int]) -> IntArray:
+    """Return the order in which messages were written; by log time where their places are not known.
+
+    Args:
+        logs: Their log times in the order of reading.
+        places: Where each stands in the recording, or nothing.
+    """
+    by_log = np.argsort(logs, kind="stable")
+    if len(places) != len(logs) or not any(places):
+        return by_log
+    sorted_places = [places[number] for number in by_log.tolist()]
+    if all(a <= b for a, b in pairwise(sorted_places)):
+        return by_log
+    return np.array(sorted(range(len(places)), key=places.__getitem__), np.int64)
 
 
 def kinds_of(type_name: str) -> tuple[Kind, ...]:
@@ -262,6 +314,7 @@ def scan_bag(bag: Recording, *, full: bool, progress: Progress) -> Scan:
     """
     streams = {topic.name: _stream(topic) for topic in bag.topics}
     scan = Scan(streams, start_ns=bag.start_ns)
+    scan.companions = bag.first_messages(_companions(bag))
     readable = [topic.name for topic in bag.topics if topic.encoding == "cdr"]
     last_ns = bag.start_ns
     stopped = False
@@ -279,11 +332,23 @@ def scan_bag(bag: Recording, *, full: bool, progress: Progress) -> Scan:
     return scan
 
 
+def _companions(bag: Recording) -> set[str]:
+    """Return the topics that decoders need besides their own."""
+    wanted = {
+        interface.companion.topic(LidarConfig("inspect", topic.name))
+        for topic in bag.topics
+        for interface in registry.interfaces_of(topic.type_name)
+        if interface.companion is not None
+    }
+    return wanted & {topic.name for topic in bag.topics if topic.encoding == "cdr" and topic.count}
+
+
 def _stream(topic: TopicInfo) -> Stream:
     kinds = kinds_of(topic.type_name)
     large = any(kind in _LARGE for kind in kinds)
     samples = Samples(SAMPLED if large else _SMALL, pairs=any(kind in _PAIRED for kind in kinds))
-    return Stream(topic, kinds, samples=samples)
+    needs_more = any(not interface.is_stateless for interface in registry.interfaces_of(topic.type_name))
+    return Stream(topic, kinds, samples=samples, wanted_first=_FIRST_OF_MANY if needs_more else _FIRST)
 
 
 def _read_rest_of_static(bag: Recording, scan: Scan) -> None:
@@ -306,9 +371,10 @@ def _take(scan: Scan, message: Message) -> None:
     stream.bytes += len(message.data)
     stream.logs.append(message.log_ns)
     if any(kind in _SAMPLED_KINDS for kind in stream.kinds):
-        if len(stream.first) < _FIRST:
+        if len(stream.first) < stream.wanted_first and (stream.bytes < _MAX_FIRST_BYTES or len(stream.first) < _FIRST):
             stream.first.append(message)
         stream.samples.offer(number, message)
+        stream.places.append(message.place)
     if "transforms" in stream.kinds:
         _take_transforms(scan, message)
         return
@@ -344,4 +410,4 @@ def _take_transforms(scan: Scan, message: Message) -> None:
         track = scan.tracks.get(key)
         if track is None:
             track = scan.tracks[key] = Track(*key, static=is_static_topic(message.topic))
-        track.add(sample.stamp_ns, message.log_ns, sample.translation, sample.rotation_xyzw)
+        track.add(sample.stamp_ns, message.log_ns, sample.translation, sample.rotation_xyzw, message.place)

@@ -11,6 +11,7 @@ import numpy as np
 from nucleus_bridge import warnings
 from nucleus_bridge.config import Config, config_from_values
 from nucleus_bridge.config.settings import SyncConfig, TransformsConfig
+from nucleus_bridge.decode.unreadable import unreadable
 from nucleus_bridge.errors import TransformError
 from nucleus_bridge.geometry import quaternion
 from nucleus_bridge.inspect.cameras import (
@@ -100,9 +101,9 @@ def suggest(scan: Scan) -> Suggestion:
     """Choose a configuration by what a scan saw."""
     clouds = {stream.name: stream for stream in scan.of_kind("cloud")}
     sensors = [*clouds.values(), *scan.of_kind("image"), *scan.of_kind("radar")]
+    facts = {topic: cloud_facts(stream, scan.companions) for topic, stream in clouds.items()}
     transforms = _transforms(scan, sensors, 0)
-    made = Suggestion(transforms)
-    made.lidars = {topic: cloud_facts(stream) for topic, stream in clouds.items()}
+    made = Suggestion(transforms, lidars=facts)
     moving = _moving_frames(transforms, sensors)
     made.clocks = compare_clocks(scan, transforms, made.lidars, moving, _SYNC.wait_s)
     if made.clocks.transforms_offset_ms:
@@ -130,6 +131,10 @@ def suggest(scan: Scan) -> Suggestion:
         _camera(made, name, scan.streams[topic], reference, mounts.get(topic))
     _radars(made, scan, reference)
     _mounts(made, mounts)
+    doubtful = {f.name for f in made.findings if f.code is warnings.Code.SENSOR_CLOCK}
+    late = [f for f in made.findings if f.code is warnings.Code.LATE_MESSAGES and f.name not in doubtful]
+    if late:
+        made.put("sync.wait_s", max(float(f.remedy.partition(": ")[2]) for f in late), late[0].text)
     _gps(made, scan)
     _point_fields(made)
     made.findings = [_addressed(made, finding) for finding in made.findings]
@@ -152,7 +157,16 @@ def _moving_frames(transforms: Transforms, sensors: Iterable[Stream]) -> list[st
 
 def _missing(made: Suggestion, scan: Scan, chosen: list[str]) -> None:
     if not chosen:
-        made.missing.append("a lidar: no topic has usable clouds, and every frame needs one")
+        strange = [
+            f"{stream.name} is {stream.info.type_name}: {known.remedy}"
+            for stream in scan.streams.values()
+            if stream.info.encoding == "cdr"
+            and stream.info.count
+            and (known := unreadable(stream.info.type_name)) is not None
+            and known.kind == "cloud"
+        ]
+        more = f" ({'; '.join(strange)})" if strange else ""
+        made.missing.append(f"a lidar: no topic has usable clouds, and every frame needs one{more}")
     problems: dict[str, list[str]] = {}
     for topic, out in made.left_out.items():
         if topic in made.cameras and out.why in (Why.BROKEN, Why.NO_CALIBRATION):
@@ -473,6 +487,7 @@ def _gps(made: Suggestion, scan: Scan) -> None:
     if found.fix_topic:
         made.put("gps.topic", found.fix_topic, "has fixes")
         made.put("gps.heading_topic", found.heading_topic, *found.reasons)
+        _clock(made, "gps", found.fix_topic)
 
 
 def _nowhere(_stamps_ns: IntArray) -> FloatArray | None:

@@ -6,8 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nucleus_bridge import warnings
 from nucleus_bridge.errors import TransformError
@@ -26,6 +28,9 @@ _ZIGZAG_M_PER_S2, _ZIGZAG_DEG_PER_S2 = 4.0, 300.0
 _ZIGZAG_SHARE, _LEAST_ZIGZAGS = 0.05, 5
 _SPARSE_M, _SPARSE_DEG = 0.1, 0.5
 _STANDING_M = 0.3
+SENSOR_STEP, EDGE_STEP = 2, 3
+_ON_ITS_WAY_NS, _AGAIN = 1e9, 0.6
+"""So many messages in a row below the highest stamp are a step of the clock, not a late message."""
 
 
 @dataclass(frozen=True)
@@ -194,6 +199,8 @@ def transform_findings(transforms: Transforms, path: Iterable[str], max_gap_s: f
         tracks = [track for track in transforms.tracks_of(child) if not track.static]
         if not tracks:
             continue
+        if any(find_step(track.stamps, EDGE_STEP) for track in tracks):
+            continue  # stamps that ran through twice contradict each other, and say so elsewhere
         conflict = _conflict(child, tracks)
         motion = motion_of(tracks)
         if conflict is not None:
@@ -205,6 +212,32 @@ def transform_findings(transforms: Transforms, path: Iterable[str], max_gap_s: f
     fixed = sorted({track.child for track in transforms.tracks if track.static})
     changes = (_static_change(child, [t for t in transforms.tracks_of(child) if t.static]) for child in fixed)
     return [*found, *(change for change in changes if change is not None)]
+
+
+def find_step(stamps: IntArray, in_a_row: int) -> tuple[float, float] | None:
+    """Return by how much stamps step back and how long after the first one, in s; None where they do not.
+
+    Messages that were overtaken fill the gaps that they left. After a step of the clock stamps come that were there
+    already, or lie before anything that may be on its way so long.
+
+    Args:
+        stamps: In the order of the recording, ns.
+        in_a_row: So many messages below the highest stamp are a step.
+    """
+    if len(stamps) <= in_a_row:
+        return None
+    highest = np.maximum.accumulate(stamps)
+    places = np.flatnonzero(np.convolve(stamps < highest, np.ones(in_a_row), "valid") == in_a_row)
+    usual = float(np.median(np.abs(np.diff(stamps))))
+    for place in places.tolist():
+        back = float(highest[place] - stamps[place])
+        late = stamps[place : place + in_a_row]
+        before = np.sort(stamps[:place])
+        right = np.minimum(np.searchsorted(before, late), len(before) - 1)
+        nearest = np.minimum(np.abs(before[right] - late), np.abs(before[np.maximum(right - 1, 0)] - late))
+        if back > _ON_ITS_WAY_NS or (nearest < _AGAIN * usual).all():
+            return back / 1e9, float(highest[place] - stamps[0]) / 1e9
+    return None
 
 
 def _conflict(child: str, tracks: list[Track]) -> Finding | None:
@@ -264,29 +297,58 @@ def _repeats(tracks: list[Track]) -> tuple[int, float, float] | None:
 def _zigzags(motion: Motion) -> tuple[int, float, float] | None:
     """Count samples that lie far beside the line between their neighbours: no vehicle moves so.
 
-    A correction of a localisation is one step; an edge with two publishers goes to and fro.
+    A correction of a localisation is one step, a bend goes to one side; an edge with two publishers goes to and fro.
     """
     off = _beside(motion)
     if off is None:
         return None
-    metres, degrees, half_s = off
-    far = (metres > _ZIGZAG_M + _ZIGZAG_M_PER_S2 * half_s**2) | (degrees > _ZIGZAG_DEG + _ZIGZAG_DEG_PER_S2 * half_s**2)
+    metres, degrees, half_s = off.metres, off.degrees, off.half_s
+    far = off.goes & (metres > _ZIGZAG_M + _ZIGZAG_M_PER_S2 * half_s**2)
+    far |= off.turns & (degrees > _ZIGZAG_DEG + _ZIGZAG_DEG_PER_S2 * half_s**2)
     count = int(far.sum())
     if count < max(_LEAST_ZIGZAGS, _ZIGZAG_SHARE * len(metres)):
         return None
     return count, float(np.median(metres[far])), float(np.median(degrees[far]))
 
 
-def _beside(motion: Motion) -> tuple[FloatArray, FloatArray, FloatArray] | None:
-    """Return how far inner samples are from the line between their neighbours, m and degrees, and half its time, s."""
+class _Beside(NamedTuple):
+    """How far inner samples are from the line between their neighbours."""
+
+    metres: FloatArray
+    degrees: FloatArray
+    half_s: FloatArray
+    """Half the time between the neighbours."""
+    goes: NDArray[np.bool_]
+    """Whether a sample is on the other side than one of its neighbours."""
+    turns: NDArray[np.bool_]
+    """Whether it is turned to the other side than one of them."""
+
+
+def _beside(motion: Motion) -> _Beside | None:
     t = motion.stamps_ns
     if len(t) < 5:
         return None
     share = (t[1:-1] - t[:-2]) / (t[2:] - t[:-2])
     expected = motion.positions[:-2] + share[:, None] * (motion.positions[2:] - motion.positions[:-2])
     turned = quaternion.slerp(motion.rotations[:-2], motion.rotations[2:], share)
-    metres = np.linalg.norm(motion.positions[1:-1] - expected, axis=1)
-    return metres, _angles(turned, motion.rotations[1:-1]), np.asarray((t[2:] - t[:-2]) / 2e9)
+    aside = motion.positions[1:-1] - expected
+    rest = quaternion.multiply(quaternion.conjugate(turned), motion.rotations[1:-1])
+    return _Beside(
+        metres=np.asarray(np.linalg.norm(aside, axis=1)),
+        degrees=_angles(turned, motion.rotations[1:-1]),
+        half_s=np.asarray((t[2:] - t[:-2]) / 2e9),
+        goes=_opposed(aside),
+        turns=_opposed(rest[:, :3] * np.sign(rest[:, 3:])),
+    )
+
+
+def _opposed(vectors: FloatArray) -> NDArray[np.bool_]:
+    """Return which vectors point away from the one before or the one after, shape (n, 3)."""
+    against = (vectors[1:] * vectors[:-1]).sum(axis=1) < 0
+    found = np.zeros(len(vectors), np.bool_)
+    found[1:] |= against
+    found[:-1] |= against
+    return found
 
 
 def _sparse(child: str, motion: Motion) -> Finding | None:
@@ -294,7 +356,7 @@ def _sparse(child: str, motion: Motion) -> Finding | None:
     off = _beside(motion)
     if off is None or motion.travelled_m < 1.0:
         return None
-    metres, degrees = (float(np.percentile(values, 75)) / 4 for values in off[:2])
+    metres, degrees = (float(np.percentile(values, 75)) / 4 for values in (off.metres, off.degrees))
     if metres < _SPARSE_M and degrees < _SPARSE_DEG:
         return None
     rate = 1 / float(np.median(motion.steps_s))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -94,6 +95,15 @@ class Ros1Messages:
         self._names: dict[tuple[str, str], str] = {}
         self.topics = tuple(self._converted(topic) for topic in file.topics)
 
+    @property
+    def number(self) -> int:
+        """Which file of its recording it is."""
+        return self._file.number
+
+    @number.setter
+    def number(self, number: int) -> None:
+        self._file.number = number
+
     def messages(self, topics: Collection[str], span: tuple[int, int] = ALWAYS) -> Iterator[Message]:
         """Yield the messages of these topics."""
         for message in self._file.messages(topics, span):
@@ -106,7 +116,7 @@ class Ros1Messages:
             except BagError as error:
                 self.damage.add(f"{message.topic}: {error}", log_ns=message.log_ns)
                 continue
-            yield Message(message.topic, name, message.log_ns, data)
+            yield replace(message, type_name=name, data=data)
 
     def _converted(self, topic: TopicInfo) -> TopicInfo:
         if topic.encoding != ENCODING:
@@ -128,6 +138,7 @@ class Ros1Bag:
             BagError: It is no ROS 1 bag, has no index, or is damaged.
         """
         self.path, self._source = path, source
+        self.number = 0
         self.damage = DamageLog(path)
         self._converter = Converter()
         self._names: dict[int, str] = {}

@@ -1,0 +1,414 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each fault of a recording is named by its code and ``init`` writes its remedy; a consistent drive gives none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from bags import MS, OPTICAL, START_NS, TYPES, Recording, compressed, header, info, jpeg, transforms
+from small_drive import Camera, Lidar, S, SmallDrive, Tf, cloud
+
+from nucleus_bridge.inspect.report import BagReport, study
+from nucleus_bridge.inspect.suggest import Suggestion
+from nucleus_bridge.warnings import Code, Weight
+
+PLAIN = SmallDrive()
+LIDAR, CAMERA, TF = Lidar(), Camera(), Tf()
+
+
+def late(seconds: float) -> Callable[[int], int]:
+    return lambda true: true - round(seconds * S)
+
+
+def lidar(**changes: Any) -> SmallDrive:
+    return PLAIN.but(lidars=(replace(LIDAR, **changes),))
+
+
+def camera(**changes: Any) -> SmallDrive:
+    return PLAIN.but(cameras=(replace(CAMERA, **changes),))
+
+
+def tf(*edges: Tf) -> SmallDrive:
+    return PLAIN.but(tf=edges)
+
+
+def looked_at(drive: SmallDrive, folder: Path, storage: str = "mcap") -> tuple[BagReport, Suggestion]:
+    return study(drive.write(folder, storage))
+
+
+def codes(report: BagReport) -> dict[str, Weight]:
+    return {finding.code.value: finding.weight for finding in report.warnings}
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_a_consistent_drive_gives_no_warning(tmp_path: Path, storage: str) -> None:
+    report, _ = looked_at(PLAIN, tmp_path, storage)
+    assert report.warnings == []
+    assert report.score == 100
+
+
+NONE = object()
+FAULTS: dict[str, tuple[SmallDrive, str, str, object]] = {
+    "transforms behind": (tf(replace(TF, clock=late(0.7))), "tf_clock", "transforms.clock_offset_ms", NONE),
+    "transforms ahead": (tf(replace(TF, clock=late(-0.24))), "tf_clock", "transforms.clock_offset_ms", -240.0),
+    "two publishers": (tf(TF, replace(TF, rate=30, aside=(0, 0.7, 0), phase_ms=5)), "tf_conflict", "", NONE),
+    "stamps twice": (tf(TF, replace(TF, aside=(0.2, 0, 0), delay_ms=6)), "tf_conflict", "", NONE),
+    "two parents": (tf(TF, replace(TF, parent="map", rate=20, phase_ms=3)), "tf_conflict", "", NONE),
+    "a transform a second": (PLAIN.but(seconds=4.0, tf=(replace(TF, rate=1.0),)), "tf_sparse", "", NONE),
+    "lidar on GPS time": (lidar(clock=late(-18)), "sensor_clock", "lidars.os.clock_offset_ms", -18_000.0),
+    "lidar two hours behind": (lidar(clock=late(7200)), "sensor_clock", "lidars.os.clock_offset_ms", 7_200_000.0),
+    "lidar 3.4 s ahead": (lidar(clock=late(-3.4)), "sensor_clock", "lidars.os.clock_offset_ms", -3_400.0),
+    "camera without stamps": (camera(clock=lambda _: 0), "sensor_clock", "cameras.front.stamp_source", "log"),
+    "lidar without stamps": (lidar(clock=lambda _: 0), "sensor_clock", "lidars.os.stamp_source", "log"),
+    "camera counts from its boot": (
+        camera(clock=lambda true: true - START_NS + 90 * S),
+        "sensor_clock",
+        "cameras.front.stamp_source",
+        "log",
+    ),
+    "images 4 s late": (
+        PLAIN.but(seconds=6.0, cameras=(replace(CAMERA, delay_ms=4000),)),
+        "late_messages",
+        "sync.wait_s",
+        6.0,
+    ),
+    "stamps of the end": (lidar(moment="end", reference="start", rate=20), "stamp_end", "lidars.os.stamp", "end"),
+    "stamps of the middle": (lidar(moment="middle", reference="start"), "stamp_end", "lidars.os.stamp", "middle"),
+    "times of 0 to 1": (
+        lidar(dtype="f4", unit="s", bend=lambda v: v / v.max()),
+        "point_time_span",
+        "lidars.os.time_field",
+        "none",
+    ),
+    "stray times": (
+        lidar(bend=lambda v: np.where(np.arange(len(v)) % 90 == 7, 2.5e9, v)),
+        "point_time_outliers",
+        "",
+        NONE,
+    ),
+    "times of another clock": (
+        lidar(dtype="f8", unit="s", reference="absolute", bend=lambda v: v + 2.6),
+        "point_time_far",
+        "lidars.os.time_field",
+        "none",
+    ),
+    "corrected by name": (
+        lidar(topic="/top/undistorted/points", deskewed=True),
+        "already_deskewed",
+        "lidars.top.deskew",
+        False,
+    ),
+    "corrected by evidence": (lidar(deskewed=True, columns=90), "already_deskewed", "lidars.os.deskew", False),
+    "four parts": (lidar(parts=4), "sweep_in_parts", "lidars.os.accumulate_ms", 100.0),
+    "body frame": (
+        camera(frame="cam_mount", rotation=(0.0, 0.0, 0.0, 1.0)),
+        "camera_body_frame",
+        "cameras.front.frame_convention",
+        "body",
+    ),
+    "calibration of a larger image": (
+        camera(info=lambda at: info(at, CAMERA.frame, k=np.array([100.0, 0, 64, 0, 100, 48, 0, 0, 1]))),
+        "camera_info_implausible",
+        "",
+        NONE,
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_named_and_init_writes_its_remedy(tmp_path: Path, fault: str) -> None:
+    drive, code, key, value = FAULTS[fault]
+    report, made = looked_at(drive, tmp_path)
+    assert code in codes(report)
+    assert report.score < 100
+    assert all(finding.text and finding.remedy for finding in report.warnings)
+    if value is NONE:
+        assert key not in made.values
+        assert codes(report)[code] is not Weight.NOTE
+    else:
+        assert made.values[key] == value
+
+
+@pytest.mark.parametrize(
+    ("dtype", "unit", "reference"),
+    [
+        ("u4", "us", "stamp"),
+        ("i4", "ns", "stamp"),
+        ("u2", "ms", "stamp"),
+        ("f4", "ms", "stamp"),
+        ("f8", "us", "absolute"),
+    ],
+)
+def test_unit_and_reference_of_point_times_follow_from_the_period_of_sweeps(
+    tmp_path: Path, dtype: str, unit: str, reference: str
+) -> None:
+    report, made = looked_at(lidar(dtype=dtype, unit=unit, reference=reference), tmp_path)
+    assert not report.warnings
+    assert (made.values["lidars.os.time_unit"], made.values["lidars.os.time_reference"]) == (unit, reference)
+
+
+def test_a_mount_that_changes_is_named_with_how_far(tmp_path: Path) -> None:
+    def again(_: SmallDrive, made: Recording) -> None:
+        moved = ("base_link", CAMERA.frame, START_NS, (1.2, 0.25, 1.3), OPTICAL)
+        made.add("/tf_static", transforms(moved), START_NS + 700 * MS)
+
+    report, _ = looked_at(PLAIN.but(more=again), tmp_path)
+    (finding,) = report.warnings
+    assert (finding.code, finding.name) == (Code.STATIC_CHANGED, CAMERA.frame)
+    assert "0.250 m" in finding.text
+
+
+def test_transforms_in_a_namespace_are_found(tmp_path: Path) -> None:
+    drive = PLAIN.but(tf=(replace(TF, topic="/car4/tf"),), static_topic="/car4/tf_static")
+    report, made = looked_at(drive, tmp_path)
+    assert not report.warnings
+    assert made.values["transforms.topics"] == ["/car4/tf"]
+    assert made.values["transforms.static_topics"] == ["/car4/tf_static"]
+
+
+def test_poses_of_a_topic_stand_for_transforms(tmp_path: Path) -> None:
+    def odometry(drive: SmallDrive, made: Recording) -> None:
+        for at in drive.times(40, 0.8, 1.0):
+            (place,), (yaw,) = drive.pose(at)
+            made.add("/pose", pose_stamped(at, "map", place, yaw), at + 4 * MS)
+
+    report, made = looked_at(PLAIN.but(tf=(), more=odometry), tmp_path)
+    assert not report.warnings
+    assert report.trial.frames == 16
+    assert made.values["poses.ego.topic"] == "/pose"
+    assert (made.values["world_frame"], made.values["device_frame"]) == ("map", "base_link")
+
+
+def pose_stamped(at: int, frame: str, place: np.ndarray, yaw: float) -> Any:
+    types = TYPES.types
+    position = types["geometry_msgs/msg/Point"](*map(float, place))
+    rotation = types["geometry_msgs/msg/Quaternion"](0.0, 0.0, math.sin(yaw / 2), math.cos(yaw / 2))
+    return types["geometry_msgs/msg/PoseStamped"](
+        header(at, frame), types["geometry_msgs/msg/Pose"](position, rotation)
+    )
+
+
+def beside(topic: str, frame: str, points: Callable[[SmallDrive, int, list[np.ndarray]], np.ndarray]) -> SmallDrive:
+    """Add a cloud for each sweep, made of the world points of the sweeps so far."""
+
+    def add(drive: SmallDrive, made: Recording) -> None:
+        seen: list[np.ndarray] = []
+        for start in drive.times(LIDAR.rate):
+            seen.append(drive.sweep(LIDAR, start)[2])
+            made_of = points(drive, start, seen)
+            ring = np.zeros(len(made_of))
+            message = cloud(start, frame, made_of, ring, replace(LIDAR, time=""), ring)
+            made.add(topic, message, start + 150 * MS)
+
+    return PLAIN.but(more=add)
+
+
+def in_device(drive: SmallDrive, start: int, seen: list[np.ndarray]) -> np.ndarray:
+    return drive._in_lidar(replace(LIDAR, mount=(0, 0, 0)), seen[-1][::2], start)
+
+
+@pytest.mark.parametrize(
+    ("topic", "frame", "points"),
+    [
+        ("/aligned", "odom", lambda _d, _s, seen: seen[-1][::2]),
+        ("/mapper/all", "odom", lambda _d, _s, seen: np.concatenate(seen)),
+        ("/tracker/cloud", "base_link", in_device),
+        ("/os/cloud_cropped", LIDAR.frame, lambda d, s, seen: d._in_lidar(LIDAR, seen[-1][::2], s)),
+        ("/again", CAMERA.frame, in_device),
+    ],
+    ids=["registered", "growing map", "device frame", "same frame", "a camera's frame"],
+)
+def test_a_cloud_that_no_lidar_sent_is_left_out_with_its_reason(
+    tmp_path: Path, topic: str, frame: str, points: Callable[[SmallDrive, int, list[np.ndarray]], np.ndarray]
+) -> None:
+    report, made = looked_at(beside(topic, frame, points), tmp_path)
+    assert list(made.lidar_names) == [LIDAR.topic]
+    assert [(f.code, f.name) for f in report.warnings] == [(Code.DERIVED_CLOUD, topic)]
+    assert report.left_out[topic]
+
+
+def stereo(at: int, tx: float) -> Any:
+    p = np.array([50.0, 0, 32, tx, 0, 50, 24, 0, 0, 0, 1, 0])
+    return info(at, CAMERA.frame, p=p)
+
+
+def test_the_second_camera_of_a_stereo_pair_gets_its_baseline(tmp_path: Path) -> None:
+    left = replace(
+        CAMERA, topic="/s/left/image_rect", info_topic="/s/left/camera_info", info=lambda at: stereo(at, 0.0)
+    )
+    right = replace(
+        left, topic="/s/right/image_rect", info_topic="/s/right/camera_info", info=lambda at: stereo(at, -9.5)
+    )
+    report, made = looked_at(PLAIN.but(cameras=(left, right)), tmp_path)
+    assert Code.STEREO_ONE_FRAME in {finding.code for finding in report.warnings}
+    assert made.values["mounts.right.parent_frame"] == CAMERA.frame
+    assert made.values["mounts.right.xyz"] == [0.19, 0.0, 0.0]
+    assert made.values["cameras.right.optical_frame"] == made.values["mounts.right.child_frame"]
+    assert report.trial.used["right"] == report.trial.frames
+
+
+def gradient(number: int) -> np.ndarray:
+    y, x = np.mgrid[0:96, 0:128]
+    return np.stack([30 + x, 200 - y, 60 + (x + y + number) // 2], axis=2).astype(np.uint8)
+
+
+def png(picture: np.ndarray) -> bytes:
+    return bytes(cv2.imencode(".png", picture)[1].tobytes())
+
+
+def mosaic(picture: np.ndarray) -> np.ndarray:
+    out = picture[:, :, 1].copy()
+    out[0::2, 1::2], out[1::2, 0::2] = picture[0::2, 1::2, 2], picture[1::2, 0::2, 0]
+    return out
+
+
+def cut(number: int) -> bytes:
+    whole = bytes(cv2.imencode(".jpg", gradient(number))[1].tobytes())
+    return whole[: len(whole) * 6 // 10] + b"\xff\xd9" if number % 3 == 1 else whole
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (lambda number: png(mosaic(gradient(number))), "image_mosaic"),
+        (cut, "image_damaged"),
+        (lambda number: png(gradient(number)[:, :, 0].astype(np.uint16) * 5), "image_dark"),
+    ],
+    ids=["mosaic", "damaged", "dark"],
+)
+def test_what_is_wrong_with_pictures_is_found_in_a_sample(
+    tmp_path: Path, data: Callable[[int], bytes], code: str
+) -> None:
+    large = replace(
+        CAMERA,
+        image=lambda at, number: compressed(at, data(number), CAMERA.frame),
+        info=lambda at: info(at, CAMERA.frame, width=128, height=96, k=np.array([90.0, 0, 64, 0, 90, 48, 0, 0, 1])),
+    )
+    report, _ = looked_at(PLAIN.but(cameras=(large,)), tmp_path)
+    assert set(codes(report)) == {code}
+
+
+def test_whole_gray_and_flat_pictures_are_not_called_damaged(tmp_path: Path) -> None:
+    def flat(number: int) -> bytes:
+        picture = gradient(number)
+        picture[40:] = 128
+        return bytes(cv2.imencode(".jpg", picture)[1].tobytes())
+
+    large = replace(
+        CAMERA,
+        image=lambda at, number: compressed(at, flat(number), CAMERA.frame),
+        info=lambda at: info(at, CAMERA.frame, width=128, height=96, k=np.array([90.0, 0, 64, 0, 90, 48, 0, 0, 1])),
+    )
+    assert not looked_at(PLAIN.but(cameras=(large,)), tmp_path)[0].warnings
+
+
+@pytest.mark.parametrize("back_s", [0.35, 0.8, 7.0])
+def test_a_clock_that_was_set_back_is_named_whatever_the_log_times_do(tmp_path: Path, back_s: float) -> None:
+    def host(true: int) -> int:
+        return true if true < START_NS + 1_510 * MS else true - round(back_s * S)
+
+    drive = SmallDrive(
+        seconds=3.0,
+        lidars=(replace(LIDAR, clock=host),),
+        cameras=(replace(CAMERA, clock=host),),
+        tf=(replace(TF, clock=host),),
+    )
+    report, _ = looked_at(drive, tmp_path)
+    assert set(codes(report)) == {"clock_step"}
+    assert {finding.name for finding in report.warnings} == {LIDAR.topic, CAMERA.topic, "base_link"}
+
+
+def fixes(drive: SmallDrive, made: Recording, bend: Callable[[int, float, float], tuple[float, float]]) -> None:
+    fix, status = TYPES.types["sensor_msgs/msg/NavSatFix"], TYPES.types["sensor_msgs/msg/NavSatStatus"]
+    for number, at in enumerate(drive.times(10, 0.4, 0.4)):
+        ((x, y, _),), _ = drive.pose(at)
+        latitude, longitude = bend(number, 50.0 + y / 111_200, 8.0 + x / (111_200 * math.cos(math.radians(50.0))))
+        made.add(
+            "/fix", fix(header(at, "base_link"), status(0, 1), latitude, longitude, 90.0, np.zeros(9), 0), at + 5 * MS
+        )
+
+
+def headings(drive: SmallDrive, made: Recording, yaw_of: Callable[[float], float], unknown: float = 0.0) -> None:
+    types = TYPES.types
+    vector = types["geometry_msgs/msg/Vector3"]
+    for at in drive.times(20, 0.4, 0.4):
+        yaw = yaw_of(float(drive.pose(at)[1][0]))
+        q = types["geometry_msgs/msg/Quaternion"](0.0, 0.0, math.sin(yaw / 2), math.cos(yaw / 2))
+        covariance = np.array([unknown] + [0.0] * 8)
+        imu = types["sensor_msgs/msg/Imu"](
+            header(at, "base_link"),
+            q,
+            covariance,
+            vector(0.0, 0.0, 0.0),
+            np.zeros(9),
+            vector(0.0, 0.0, 9.8),
+            np.zeros(9),
+        )
+        made.add("/gnss/heading", imu, at + 5 * MS)
+
+
+def unbent(_number: int, latitude: float, longitude: float) -> tuple[float, float]:
+    return latitude, longitude
+
+
+@pytest.mark.parametrize(
+    ("bend", "yaw_of", "unknown", "wanted"),
+    [
+        (unbent, lambda yaw: yaw, 0.0, set()),
+        (lambda n, lat, lon: (0.0, 0.0) if n % 4 == 2 else (lat, lon), lambda yaw: yaw, 0.0, {"gps_implausible"}),
+        (lambda n, lat, lon: (lat, lon + 0.02) if n == 9 else (lat, lon), lambda yaw: yaw, 0.0, {"gps_implausible"}),
+        (unbent, lambda yaw: math.pi / 2 - yaw, 0.0, {"heading_disagrees"}),
+        (unbent, lambda yaw: yaw - math.pi / 2, 0.0, {"heading_disagrees"}),
+        (unbent, lambda _yaw: 0.0, -1.0, {"heading_invalid"}),
+    ],
+    ids=["good", "zeros", "a jump", "clockwise from north", "a quarter off", "marked unknown"],
+)
+def test_fixes_and_headings_are_judged_by_each_other_and_by_the_transforms(
+    tmp_path: Path,
+    bend: Callable[[int, float, float], tuple[float, float]],
+    yaw_of: Callable[[float], float],
+    unknown: float,
+    wanted: set[str],
+) -> None:
+    def add(drive: SmallDrive, made: Recording) -> None:
+        fixes(drive, made, bend)
+        headings(drive, made, yaw_of, unknown)
+
+    report, made = looked_at(PLAIN.but(seconds=2.0, speed=14.0, more=add), tmp_path)
+    assert set(codes(report)) == wanted
+    assert made.values["gps.topic"] == "/fix"
+    is_used = made.values["gps.heading_topic"] == "/gnss/heading"
+    assert is_used is not bool(wanted & {"heading_disagrees", "heading_invalid"})
+
+
+def test_a_robot_description_fills_in_what_no_transform_says(tmp_path: Path) -> None:
+    def describe(drive: SmallDrive, made: Recording) -> None:
+        joints = "".join(
+            f'<joint name="j{k}" type="fixed"><parent link="base_link"/><child link="{child}"/>'
+            f'<origin xyz="{x} {y} {z}"/></joint><link name="{child}"/>'
+            for k, (_, child, _, (x, y, z), _) in enumerate(drive.mounts())
+        )
+        text = f'<robot name="r"><link name="base_link"/>{joints}</robot>'
+        made.add("/car/robot_description", TYPES.types["std_msgs/msg/String"](text), START_NS - 800 * MS)
+
+    report, made = looked_at(PLAIN.but(static_topic=None, cameras=(), more=describe), tmp_path)
+    assert made.values["transforms.urdf"] == "/car/robot_description"
+    assert report.trial.frames == 16
+
+
+def test_images_that_no_calibration_goes_with_and_calibrations_without_images_are_named(tmp_path: Path) -> None:
+    def add(drive: SmallDrive, made: Recording) -> None:
+        made.add("/alone/camera_info", info(START_NS, "x"), START_NS)
+        for at in drive.times(10):
+            made.add("/bare/image/compressed", compressed(at, jpeg(), "y"), at + 9 * MS)
+
+    report, _ = looked_at(PLAIN.but(more=add), tmp_path)
+    assert any("/alone/camera_info" in text for text in report.missing)
+    assert any("/bare/image/compressed" in text for text in report.missing)
