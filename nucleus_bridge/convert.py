@@ -17,6 +17,7 @@ from nucleus_bridge.pipeline.topics import WantedTopic
 from nucleus_bridge.poses.trajectory import FilePoses
 from nucleus_bridge.recordings import Damage, Place, Recording, marks_of, open_recording
 from nucleus_bridge.render import SceneRecorder
+from nucleus_bridge.render.room import SPOOL_FULL, RoomForScenes
 from nucleus_bridge.render.workers import attendant_for, crew_for
 from nucleus_bridge.spool import SealedScene, Spool, conversions
 from nucleus_bridge.spool.conversions import Conversion, DamageNote, SceneSummary
@@ -143,7 +144,8 @@ def convert_bag(  # noqa: PLR0913 - what a caller may want to say
         )
         if not scenes:
             raise InputError(no_scene(report, config))
-        conversions.note(spool, key, report.conversion)
+        if not any(SPOOL_FULL in causes for causes in report.losses.values()):
+            conversions.note(spool, key, report.conversion)
     return report
 
 
@@ -169,17 +171,22 @@ def _run(
         in_flight = 8 * workers if workers > 1 else 0
         recorder = SceneRecorder(pipeline.config, spool, crew, attendant=attendant, in_flight=in_flight, force=force)
 
+        room = RoomForScenes(spool, pipeline.config, pipeline.ledger, force=force)
+
         def keep(sealed: Iterable[SealedScene]) -> None:
             for scene in sealed:
+                room.last_bytes = scene.bytes
                 scenes.append(scene)
                 observer.sealed(scene)
 
         try:
             total = recording.end_ns - recording.start_ns
             for message in recording.messages(pipeline.topics):
-                keep(recorder.handle(pipeline.add(message)))
+                for event in room.admitted(pipeline.add(message)):
+                    keep(recorder.handle([event]))
                 observer.progress(message.log_ns - recording.start_ns, total)
-            keep(recorder.handle(pipeline.finish()))
+            for event in room.admitted(pipeline.finish()):
+                keep(recorder.handle([event]))
             keep(recorder.finish())
             observer.progress(total, total)
         except OSError as error:
