@@ -17,6 +17,7 @@ from nucleus_bridge.pipeline.topics import WantedTopic
 from nucleus_bridge.poses.trajectory import FilePoses
 from nucleus_bridge.recordings import Damage, Merged, Place, Recording, marks_of, open_recording
 from nucleus_bridge.render import SceneRecorder
+from nucleus_bridge.render.room import SPOOL_FULL, RoomForScenes
 from nucleus_bridge.render.workers import attendant_for, crew_for
 from nucleus_bridge.spool import SealedScene, Spool, conversions
 from nucleus_bridge.spool.conversions import Conversion, DamageNote, SceneSummary
@@ -140,7 +141,8 @@ def convert_bag(  # noqa: PLR0913 - what a caller may want to say
         )
         if not scenes:
             raise InputError(no_scene(report, config))
-        conversions.note(spool, key, report.conversion)
+        if not any(SPOOL_FULL in causes for causes in report.losses.values()):
+            conversions.note(spool, key, report.conversion)
     return report
 
 
@@ -178,8 +180,11 @@ def _run(
         )
         recorder.verify_images = how.verify_images
 
+        room = RoomForScenes(spool, pipeline.config, pipeline.ledger, force=how.force)
+
         def keep(sealed: Iterable[SealedScene]) -> None:
             for scene in sealed:
+                room.last_bytes = scene.bytes
                 scenes.append(scene)
                 observer.sealed(scene)
 
@@ -187,9 +192,11 @@ def _run(
             total = recording.end_ns - recording.start_ns
             gaps = Gaps(recording, pipeline)
             for message in recording.messages(pipeline.topics):
-                keep(recorder.handle([*gaps.before(message), *pipeline.add(message)]))
+                for event in room.admitted([*gaps.before(message), *pipeline.add(message)]):
+                    keep(recorder.handle([event]))
                 observer.progress(message.log_ns - recording.start_ns, total)
-            keep(recorder.handle(pipeline.finish()))
+            for event in room.admitted(pipeline.finish()):
+                keep(recorder.handle([event]))
             keep(recorder.finish())
             observer.progress(total, total)
         except OSError as error:

@@ -21,17 +21,20 @@
     │   └── InvalidTransformError   zero, NaN or otherwise unusable values
     ├── CoordinateRangeError        coordinates too large for 32-bit floats
     ├── SceneError                  a sealed scene breaks a rule or a checksum
+    │   └── SceneUnreadableError    the disk cannot read it now
     └── UploadError                 an upload cannot go on
         ├── AuthError               the key or the store's credentials are refused     (everything stops)
         ├── RejectedError           a request was understood and refused               (that scene is set aside)
         ├── UnavailableError        no usable answer for as long as one may wait       (tried again later)
         ├── StoppedError            it was told to stop                                (goes on at the next start)
+        ├── JobCancelledError       a person cancelled a job at the service            (everything stops)
         └── StoreError              the object store cannot take or give an object
             └── StoreConflictError  other content is under the scene's key already     (that scene is set aside)
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 
@@ -115,6 +118,10 @@ class SceneError(BridgeError):
     """A scene on disk breaks a format rule or does not match its manifest."""
 
 
+class SceneUnreadableError(SceneError):
+    """The disk cannot read a file of a scene now; nothing is known to be wrong with the scene itself."""
+
+
 class UploadError(BridgeError):
     """An upload cannot go on."""
 
@@ -124,11 +131,17 @@ class AuthError(UploadError):
 
 
 class RejectedError(UploadError):
-    """The service understood a request and refused it; ``status`` is the HTTP status."""
+    """The service understood a request and refused it.
 
-    def __init__(self, message: str, *, status: int) -> None:
+    Attributes:
+        status: The HTTP status.
+        answer: The JSON object of the answer; empty when it was none.
+    """
+
+    def __init__(self, message: str, *, status: int, answer: Mapping[str, object] | None = None) -> None:
         super().__init__(message)
         self.status = status
+        self.answer = answer or {}
 
 
 class UnavailableError(UploadError):
@@ -137,6 +150,10 @@ class UnavailableError(UploadError):
 
 class StoppedError(UploadError):
     """The upload was told to stop."""
+
+
+class JobCancelledError(UploadError):
+    """A person cancelled a job at the service; its scenes are not submitted again behind that person's back."""
 
 
 class StoreError(UploadError):

@@ -48,12 +48,13 @@ def run(options: argparse.Namespace) -> int:
     retry = Retry(give_up_after_s=settings.give_up_after_s)
     destination = destination_for(settings)(settings, key_for(settings), retry)
     store = open_store(settings.store, timeout_s=settings.timeout_s, retry=retry)
-    holdings = destination.holdings()
+    holdings = destination.holdings(store)
     with progress_bar("reconcile") as bar:
         findings = reconcile(
             options.spool,
             store,
             holdings,
+            destination=destination.key,
             repair=options.repair,
             progress=lambda done, total: bar(done / total if total else 1.0),
         )

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from nucleus_bridge.config import UploadConfig, load_config
 from nucleus_bridge.config.loader import check_values, parse_override
 from nucleus_bridge.config.settings import TABLE
-from nucleus_bridge.errors import ConfigError
+from nucleus_bridge.errors import ConfigError, SceneError
 from nucleus_bridge.spool import Spool
 from nucleus_bridge.spool.state import SceneState, StateBook, StateRecord
 from nucleus_bridge.text import printable_lines
@@ -26,10 +26,13 @@ from nucleus_bridge.upload.board import Summary
 from nucleus_bridge.upload.choice import destination_for, key_for
 from nucleus_bridge.upload.observer import UploadObserver
 from nucleus_bridge.upload.plan import LEAVE_ALONE, check_formats, check_settings, plan
+from nucleus_bridge.upload.retry import Retry
+from nucleus_bridge.upload.store.objects import open_store
+from nucleus_bridge.upload.store.url import parse_store_url
 from nucleus_bridge.upload.tasks.destination import planned_request
 from nucleus_bridge.upload.uploader import Uploader
 
-_TOLD = (SceneState.DONE, SceneState.FAILED, SceneState.QUARANTINED)
+_TOLD = (SceneState.DONE, SceneState.FAILED, SceneState.QUARANTINED, SceneState.CONFLICT, SceneState.DIFFERS)
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse keeps its type private
@@ -46,7 +49,13 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
     parser.add_argument("spool", metavar="SPOOL", type=Path, help="folder with the scenes")
     add_settings(parser)
     parser.add_argument("--watch", action="store_true", help="keep going and take up new scenes until interrupted")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
+    parser.add_argument("--dry-run", action="store_true", help="ask the service, say what would be done, do nothing")
+    parser.add_argument(
+        "--update", action="store_true", help="renew metadata and cameras of scenes that the dataset holds, in place"
+    )
+    parser.add_argument(
+        "--retry-quarantined", action="store_true", help="take up again what was set aside, once its cause is gone"
+    )
     parser.set_defaults(run=run)
     return parser
 
@@ -96,10 +105,18 @@ def upload_settings(options: argparse.Namespace) -> UploadConfig:
 def run(options: argparse.Namespace) -> int:
     """Upload the spool."""
     settings = upload_settings(options)
+    if options.update:
+        settings = replace(settings, update=True)
     if options.dry_run:
         return _dry_run(options.spool, settings)
     with _observer() as observer:
-        uploader = Uploader(options.spool, settings, key=key_for(settings), observer=observer)
+        uploader = Uploader(
+            options.spool,
+            settings,
+            key=key_for(settings),
+            observer=observer,
+            retry_quarantined=options.retry_quarantined,
+        )
         with _stopped_by_signals(uploader):
             summary = uploader.run(watch=options.watch)
     print(totals(summary))
@@ -135,35 +152,66 @@ def totals(summary: Summary) -> str:
     if summary.skipped:
         text += f", {summary.skipped / 1e6:.1f} MB were there"
     if summary.held:
-        text += f"; {summary.held} scenes are another process's"
+        text += f"; {_scenes(summary.held)} being uploaded by another process"
     if summary.foreign:
-        text += f"; {summary.foreign} scenes left alone, whose format is not uploaded this way"
+        text += f"; {_scenes(summary.foreign)} left alone, of a format that is not uploaded this way"
+    if summary.kept:
+        text += f"; {_scenes(summary.kept)} not deleted, as the destination was not seen to hold all of it"
     return text + ("; stopped, the next upload goes on from here" if summary.stopped else "")
 
 
+def _scenes(count: int) -> str:
+    return "1 scene is" if count == 1 else f"{count} scenes are"
+
+
 def _bad(summary: Summary) -> int:
-    return summary.ended[SceneState.FAILED] + summary.ended[SceneState.QUARANTINED]
+    return sum(summary.ended[state] for state in _TOLD if state is not SceneState.DONE)
 
 
-def _dry_run(spool: Path, settings: UploadConfig) -> int:
+def _dry_run(path: Path, settings: UploadConfig) -> int:
     check_settings(settings)
-    destination = destination_for(settings)
-    check_formats(StateBook(Spool(spool)), destination.kind, destination.remedy)
+    need_spool(path)
+    retry = Retry(give_up_after_s=settings.timeout_s)
+    try:
+        key, unasked = key_for(settings), ""
+    except ConfigError as error:
+        key, unasked = "", f"; the service was not asked: {error}"
+    destination = destination_for(settings)(settings, key, retry)
+    store = None
+    if not unasked:
+        destination.open()
+        store = open_store(settings.store, timeout_s=settings.timeout_s, retry=retry)
+    book = StateBook(Spool(path), destination.key)
+    check_formats(book, destination.kind, destination.remedy)
     records = []
-    for record, action in plan(spool, destination.kind):
-        print(f"{record.reference_id}  {action}  {record.items} items  {record.bytes / 1e6:.1f} MB")
+    for record, action in plan(book, destination.kind):
+        found = ""
         if action != LEAVE_ALONE:
             records.append(record)
+            if store is not None:
+                with suppress(SceneError):
+                    found = destination.outlook(record, book.spool.scene_folder(record.reference_id), store)
+        note = f"  ({found})" if found else ""
+        line = f"{record.reference_id}  {action}  {record.items} items  {record.bytes / 1e6:.1f} MB{note}"
+        print(printable_lines(line))
     where = f"dataset {settings.dataset_id or settings.dataset_name}"
     if settings.task_template:
         where = f"annotation tasks at {destination.endpoint(settings)}"
         if records:
-            url, request = planned_request(spool, records[0].reference_id, settings)
+            url, request = planned_request(path, records[0].reference_id, settings)
             print(f"POST {url}\n{json.dumps(request, indent=1)}")
+    elif not unasked and not destination.key.dataset_id:
+        where += f" (does not exist; is created{' in privacy mode' * settings.privacy_mode})"
     size = sum(record.bytes for record in records)
-    store = settings.store.partition("?")[0]
-    print(f"{len(records)} scenes, {size / 1e6:.1f} MB to {store} and {where}; not done")
+    count = "1 scene" if len(records) == 1 else f"{len(records)} scenes"
+    print(f"{count}, {size / 1e6:.1f} MB to {parse_store_url(settings.store).text} and {where}; not done{unasked}")
     return 0
+
+
+def task_note(record: StateRecord) -> str:
+    """Return a scene's task and how it stands, in the service's own word."""
+    status = f" ({record.task_status})" if record.task_status else ""
+    return f"  task {record.task_id}{status}" if record.task_id else ""
 
 
 class _Lines(UploadObserver):
@@ -171,10 +219,12 @@ class _Lines(UploadObserver):
 
     def changed(self, record: StateRecord) -> None:
         if record.state in _TOLD:
-            task = f"  task {record.task_id}" if record.task_id else ""
             note = f"  {record.error}" if record.error else ""
-            line = f"{record.reference_id}  {record.state.value}  {record.bytes / 1e6:.1f} MB{task}{note}"
+            line = f"{record.reference_id}  {record.state.value}  {record.bytes / 1e6:.1f} MB{task_note(record)}{note}"
             print(printable_lines(line), flush=True)
+
+    def noted(self, text: str) -> None:
+        print(printable_lines(text), file=sys.stderr, flush=True)
 
     def waiting(self, reason: str, seconds: float) -> None:
         if seconds >= 1.0:

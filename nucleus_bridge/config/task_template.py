@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 import math
 import re
@@ -37,6 +38,18 @@ class TaskTemplate:
 
     path: Path
     fields: Mapping[str, Any]
+
+    @property
+    def project(self) -> str:
+        """The project that the tasks belong to; empty when the template names none."""
+        project = self.fields.get("project", "")
+        return project if isinstance(project, str) else ""
+
+    @property
+    def digest(self) -> str:
+        """What tells this template from others, by what it holds."""
+        text = json.dumps(self.fields, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def request(self, reference_id: str, attachments: list[str], attachment_type: str, content: str) -> dict[str, Any]:
         """Return the body of the request that makes the task of one scene.

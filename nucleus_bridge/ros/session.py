@@ -22,6 +22,7 @@ from nucleus_bridge.pipeline.frame_builder import Wait
 from nucleus_bridge.pipeline.losses import Table, merge
 from nucleus_bridge.pipeline.topics import WantedTopic
 from nucleus_bridge.render import SceneRecorder
+from nucleus_bridge.render.room import arrived_where_configured
 from nucleus_bridge.ros.inbox import ClockStep, End, FinishScene, Inbox, Item, Lost
 from nucleus_bridge.spool import SealedScene, Spool
 from nucleus_bridge.spool.quota import Quota, Room
@@ -98,7 +99,7 @@ class Session:
         self._every = 1
         self._sealed = sealed
         self._spool = spool
-        self._quota = Quota(spool, config.spool)
+        self._quota = Quota(spool, config.spool, is_uploaded=arrived_where_configured(config.upload))
         self._pipeline = Pipeline(config)
         self._topic_of = {sensor.name: sensor.topic for sensor in config.sensors}
         in_flight = FRAMES_IN_FLIGHT_PER_WORKER * config.queue.workers
@@ -140,7 +141,7 @@ class Session:
         """Take the values of live parameters."""
         self.inbox.max_bytes = config.queue.max_bytes
         self._thin_at = config.queue.thin_at
-        self._quota = Quota(self._spool, config.spool)
+        self._quota = Quota(self._spool, config.spool, is_uploaded=arrived_where_configured(config.upload))
 
     def start(self) -> None:
         """Start the thread."""

@@ -16,7 +16,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
 from nucleus_bridge.config import Config
-from nucleus_bridge.errors import BridgeError, ConfigError
+from nucleus_bridge.errors import BridgeError, ConfigError, JobCancelledError
 from nucleus_bridge.ros.diagnostics import ERROR, OK, WARN, make_status
 from nucleus_bridge.ros.parameters import NodeParameters
 from nucleus_bridge.ros.running import Stop, run
@@ -29,7 +29,7 @@ NAME = "nucleus_uploader"
 REPORT_PERIOD_S = 1.0
 TRY_AGAIN_S = 60.0
 STOP_WITHIN_S = 5.0
-_TOLD = (SceneState.DONE, SceneState.FAILED, SceneState.QUARANTINED)
+_TOLD = (SceneState.DONE, SceneState.FAILED, SceneState.QUARANTINED, SceneState.CONFLICT, SceneState.DIFFERS)
 
 
 @dataclass
@@ -60,6 +60,10 @@ class UploadProgress(UploadObserver):
             told(f"{record.reference_id}: {record.state.value}" + (f": {record.error}" if record.error else ""))
         if record.error:
             self.last_error = f"{record.reference_id}: {record.error}"
+
+    def noted(self, text: str) -> None:
+        """Log what a person should know."""
+        self.logger.warning(text)
 
     def waiting(self, reason: str, seconds: float) -> None:
         """Keep what is waited for."""
@@ -108,6 +112,10 @@ class UploaderNode(Node):
         while not self._ending.is_set():
             try:
                 self._uploader.run(watch=True)
+            except JobCancelledError as error:  # not submitted again behind a person's back
+                self._failure = f"{error}, or start this node again"
+                self.get_logger().error(self._failure)
+                return
             except BridgeError as error:
                 self._failure = str(error)
                 self.get_logger().error(f"upload stopped, again in {TRY_AGAIN_S:.0f} s: {error}")
@@ -119,7 +127,7 @@ class UploaderNode(Node):
     def _on_report(self) -> None:
         progress = self._progress
         counts = Counter(state.value for state in list(progress.states.values()))
-        bad = counts[SceneState.FAILED.value] + counts[SceneState.QUARANTINED.value]
+        bad = sum(counts[state.value] for state in _TOLD if state is not SceneState.DONE)
         level, text = OK, "uploading"
         if self._failure:
             level, text = ERROR, self._failure

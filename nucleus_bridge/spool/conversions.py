@@ -13,7 +13,7 @@ from typing import Any
 from nucleus_bridge.spool.durable import make_folder, replace_file
 from nucleus_bridge.spool.manifest import MANIFEST_NAME, Manifest
 from nucleus_bridge.spool.spool import Spool
-from nucleus_bridge.spool.state import SceneState, StateBook
+from nucleus_bridge.spool.state import StateBook
 from nucleus_bridge.version import __version__
 
 FOLDER = "conversions"
@@ -143,5 +143,4 @@ def _was_kept(spool: Spool, reference_id: str) -> bool:
     """Whether a scene is in the spool, or was removed from it because it arrived."""
     if (spool.scene_folder(reference_id) / MANIFEST_NAME).is_file():
         return True
-    known = StateBook(spool).known(reference_id)
-    return known is not None and known.state is SceneState.DONE
+    return StateBook(spool).was_done(reference_id)

@@ -11,10 +11,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from nucleus_bridge.errors import SceneError
+from nucleus_bridge.spool.regular_file import read_scene_file
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 SCENE_NAME = "scene.json"
+MAX_MANIFEST_BYTES = 256 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -90,14 +92,11 @@ class Manifest:
         """Read the manifest of a scene's folder.
 
         Raises:
+            SceneUnreadableError: The disk cannot read it now.
             SceneError: There is none, or it is not one.
         """
         path = folder / MANIFEST_NAME
-        try:
-            return cls.parse(path.read_bytes(), path)
-        except OSError as error:
-            message = f"{path}: cannot be read: {error.strerror}"
-            raise SceneError(message) from None
+        return cls.parse(read_scene_file(path, MAX_MANIFEST_BYTES), path)
 
     @classmethod
     def parse(cls, content: bytes, path: object) -> Manifest:

@@ -17,7 +17,7 @@ from nucleus_bridge.spool import durable
 from nucleus_bridge.spool.leases import Lease, Leases
 from nucleus_bridge.spool.manifest import MANIFEST_NAME, Manifest
 from nucleus_bridge.spool.spool import Spool
-from nucleus_bridge.spool.state import SceneState, StateBook
+from nucleus_bridge.spool.state import SceneState, StateBook, StateRecord
 
 DROPS_NAME = "drops.json"
 DROPPED_OLDEST = "dropped_oldest"
@@ -71,12 +71,22 @@ class Quota:
     Args:
         spool: The spool.
         limits: Quota, least free space and policy.
+        is_uploaded: Whether a record says that a scene arrived where it is to go; by default anywhere. A rehearsal on
+            this machine counts for nothing anyway.
         free_bytes: Free space of the disk that holds a folder; for tests.
     """
 
-    def __init__(self, spool: Spool, limits: Limits, *, free_bytes: Callable[[Path], int] | None = None) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        limits: Limits,
+        *,
+        is_uploaded: Callable[[StateRecord], bool] = lambda _: True,
+        free_bytes: Callable[[Path], int] | None = None,
+    ) -> None:
         self._spool = spool
         self._limits = limits
+        self._is_uploaded = is_uploaded
         self._free_bytes = free_bytes or _free_bytes
         self._book = StateBook(spool)
         self._sizes: dict[tuple[str, int], int] = {}
@@ -132,20 +142,31 @@ class Quota:
         found: list[tuple[bool, int, str, SceneState]] = []
         for folder in self._spool.scenes():
             try:
-                state = self._book.get(folder.name).state
                 stamp_ns = Manifest.read(folder).first_stamp_ns
             except SceneError:
                 continue
+            state = self._standing(folder.name)
             if state in (SceneState.DONE, SceneState.SEALED):
                 found.append((state is not SceneState.DONE, stamp_ns, folder.name, state))
         return [(name, state) for _, _, name, state in sorted(found)]
+
+    def _standing(self, reference_id: str) -> SceneState:
+        """Return DONE for a scene that arrived where it is to go, SEALED for one whose upload has not begun.
+
+        A rehearsal on this machine counts for nothing.
+        """
+        records = [record for record in self._book.everywhere(reference_id) if not record.destination.is_loopback]
+        if any(record.state is SceneState.DONE and self._is_uploaded(record) for record in records):
+            return SceneState.DONE
+        begun = [record.state for record in records if record.state not in (SceneState.SEALED, SceneState.DONE)]
+        return begun[0] if begun else SceneState.SEALED
 
     def _drop(self, reference_id: str, state: SceneState) -> bool:
         """Remove a scene, unless an uploader has taken it up meanwhile."""
         leases = Leases(self._spool)
         leases.start()
         try:
-            if leases.take(reference_id) is not Lease.TAKEN or self._book.get(reference_id).state is not state:
+            if leases.take(reference_id) is not Lease.TAKEN or self._standing(reference_id) is not state:
                 return False
             self._count(REMOVED_UPLOADED if state is SceneState.DONE else DROPPED_OLDEST)
             self._spool.remove_scene(reference_id)

@@ -17,6 +17,9 @@ RETRY_FAILED_S = 60.0
 
 Stamp = tuple[int, int]
 
+_RESTING = (SceneState.DONE, SceneState.DIFFERS, SceneState.CONFLICT)
+"""What is left so is left alone for the rest of the run, unless its folder changes."""
+
 
 @dataclass
 class Summary:
@@ -26,6 +29,7 @@ class Summary:
         ended: Number of scenes by the state that they were left in.
         held: Scenes that another process is working on.
         foreign: Scenes of a format that is not uploaded this way.
+        kept: Scenes that were to be deleted and are not, since the destination was not seen to hold them complete.
         sent: Bytes that went to the object store.
         skipped: Bytes that were there already.
         stopped: Whether it was told to stop.
@@ -34,6 +38,7 @@ class Summary:
     ended: Counter[SceneState] = field(default_factory=Counter)
     held: int = 0
     foreign: int = 0
+    kept: int = 0
     sent: int = 0
     skipped: int = 0
     stopped: bool = False
@@ -59,6 +64,7 @@ class Board:
         self._left: dict[str, SceneState] = {}
         self._done: dict[str, Stamp] = {}
         self._foreign: set[str] = set()
+        self._kept: set[str] = set()
         self._try_after: dict[str, float] = {}
 
     @property
@@ -85,6 +91,7 @@ class Board:
             self._summary.ended = Counter(self._left.values())
             self._summary.held = held
             self._summary.foreign = len(self._foreign)
+            self._summary.kept = len(self._kept)
             self._summary.stopped = self.stop.is_set()
             return self._summary
 
@@ -131,7 +138,7 @@ class Board:
             self._active.discard(reference_id)
             if state is not None:
                 self._left[reference_id] = state
-            if state is SceneState.DONE and stamp is not None:
+            if state in _RESTING and stamp is not None:
                 self._done[reference_id] = stamp
             else:
                 self._try_after[reference_id] = time.monotonic() + RETRY_FAILED_S
@@ -147,6 +154,21 @@ class Board:
             if reference_id in self._storing:
                 self._storing[reference_id][0] += size
             self._observer.sent(size, skipped=skipped)
+
+    def kept(self, reference_id: str) -> None:
+        """Take note that a scene was not deleted although that was wanted."""
+        with self._lock:
+            self._kept.add(reference_id)
+
+    def deleted(self, reference_id: str) -> None:
+        """Take note that a scene was deleted from the spool."""
+        with self._lock:
+            self._kept.discard(reference_id)
+
+    def note(self, text: str) -> None:
+        """Tell the observer what a person should know."""
+        with self._lock:
+            self._observer.noted(text)
 
     def moved(self, record: StateRecord) -> None:
         """Tell the observer of a scene's new state."""

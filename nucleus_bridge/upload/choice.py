@@ -7,7 +7,6 @@ import os
 from collections.abc import Mapping
 
 from nucleus_bridge.config import UploadConfig
-from nucleus_bridge.upload.http import key_from_environment
 from nucleus_bridge.upload.nucleus.dataset import DatasetDestination
 from nucleus_bridge.upload.tasks.destination import TaskDestination
 
@@ -23,4 +22,4 @@ def key_for(settings: UploadConfig, environment: Mapping[str, str] = os.environ)
     Raises:
         ConfigError: There is none.
     """
-    return key_from_environment(destination_for(settings).key_variable, environment)
+    return destination_for(settings).key_from_environment(environment)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from nucleus_bridge.formats.interface import UploadKind
+from nucleus_bridge.spool.destination import DestinationKey
 from nucleus_bridge.spool.manifest import Manifest
 from nucleus_bridge.spool.state import StateBook, StateRecord
 from nucleus_bridge.upload.holdings import Holdings
@@ -16,6 +17,8 @@ from nucleus_bridge.upload.store.objects import ObjectStore
 
 Changed = Callable[[StateRecord], None]
 Told = Callable[[str, int, bool], None]
+Note = Callable[[str], None]
+"""Told what a person should know, as one line."""
 FrameKeys = tuple[str, ...]
 """Keys of the files that were made for a submission, in the order of the frames; none when it needs no such files."""
 
@@ -62,17 +65,19 @@ class Destination(Protocol):
     """One way to hand in scenes.
 
     Attributes:
+        key: What tells it from others; complete once ``open`` has looked and the dataset exists.
         kind: What scenes become; those of formats for something else are left alone.
         remedy: What to do with a scene of another format.
         submits_from_record: Whether a scene can be submitted by a process that did not send its files.
     """
 
+    key: DestinationKey
     kind: UploadKind
     remedy: str
     submits_from_record: bool
 
     def open(self) -> None:
-        """Make sure that the service can be used, before anything is sent.
+        """Make sure that the service can be used, before anything is sent; nothing is created.
 
         Raises:
             AuthError: The key is refused.
@@ -86,7 +91,14 @@ class Destination(Protocol):
         ...
 
     def submitter(
-        self, store: ObjectStore, book: StateBook, changed: Changed, idle: Callable[[], bool], *, watch: bool
+        self,
+        store: ObjectStore,
+        book: StateBook,
+        changed: Changed,
+        *,
+        note: Note,
+        idle: Callable[[], bool],
+        watch: bool,
     ) -> Submitter:
         """Return what submits the scenes.
 
@@ -94,13 +106,32 @@ class Destination(Protocol):
             store: Where their files are.
             book: Their states.
             changed: Told of each new state.
+            note: Told what a person should know.
             idle: Tells whether every scene that there is was handed in.
             watch: Whether there may be others later.
         """
         ...
 
-    def holdings(self) -> Holdings:
-        """Return what tells which scenes the service holds.
+    def outlook(self, record: StateRecord, folder: Path, store: ObjectStore) -> str:
+        """Say what the service holds under a scene's id already; empty for nothing.
+
+        Raises:
+            SceneError: The scene cannot be read.
+            UploadError: The service gives no answer.
+        """
+        ...
+
+    def holds(self, record: StateRecord, folder: Path, store: ObjectStore) -> bool:
+        """Ask the service whether it holds a scene, complete, so that the spool may let it go.
+
+        Raises:
+            SceneError: The scene cannot be read.
+            UploadError: The service gives no answer.
+        """
+        ...
+
+    def holdings(self, store: ObjectStore) -> Holdings:
+        """Return what tells which scenes the service holds, their files being in a store.
 
         Raises:
             AuthError: The key is refused.

@@ -22,12 +22,14 @@ class Difference:
         text: What differs, and what to do about it.
         state: The state that is true, if setting it mends anything.
         changes: What belongs to that state.
+        remains: Whether the destination stays as it is when the state is set.
     """
 
     kind: str
     text: str
     state: SceneState | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
+    remains: bool = False
 
 
 class Holdings(Protocol):

@@ -3,20 +3,27 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import email.utils
 import json
 import logging
 import os
+import re
+import ssl
+import threading
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import requests
 
-from nucleus_bridge.errors import AuthError, ConfigError, RejectedError
-from nucleus_bridge.upload.loopback import is_loopback
+from nucleus_bridge.errors import AuthError, ConfigError, RejectedError, StoppedError, UploadError
+from nucleus_bridge.spool.destination import is_loopback, normalised_endpoint
+from nucleus_bridge.upload.certificates import REMEDY, ca_bundle
 from nucleus_bridge.upload.retry import TransientError
 
 logging.getLogger("urllib3").setLevel(logging.INFO)  # its debug lines show signed URLs
@@ -24,13 +31,30 @@ logging.getLogger("urllib3").setLevel(logging.INFO)  # its debug lines show sign
 RETRIED = frozenset({408, 425, 429})
 MAX_ANSWER_BYTES = 256 << 20
 """More than a list of a million scenes takes."""
+STOP_GRACE_S = 2.5
+"""How long an exchange may go on after the upload was told to stop."""
 _CONNECT_S = 10.0
+_SLOWEST_BYTES_PER_S = 50_000
+_LOOK_S = 0.1
 _SHOWN = 500
+_SEARCHED = 1 << 16
 _BLOCK = 1 << 16
+_CONCERNS_ALL = frozenset({402, 405, 407})
+
+
+class LimitedKey(str):
+    """A limited access key, which goes in a header of its own and never beside another key."""
+
+    __slots__ = ()
+
+
+def concerns_all(status: int) -> bool:
+    """Whether an answer is about the service, the account or the endpoint, so that no other scene would fare better."""
+    return status in _CONCERNS_ALL or 300 <= status < 400
 
 
 def check_endpoint(endpoint: str) -> str:
-    """Return an endpoint without trailing slash.
+    """Return an endpoint in the one way to write it.
 
     Raises:
         ConfigError: It is no URL, or one that would show the key to the network.
@@ -40,7 +64,7 @@ def check_endpoint(endpoint: str) -> str:
         raise ConfigError(f"endpoint {endpoint.partition('?')[0]!r}: must be written https://host/path")
     if parts.scheme == "http" and not is_loopback(endpoint):
         raise ConfigError(f"endpoint {endpoint!r}: the API key must not travel unencrypted; use https://")
-    return endpoint.rstrip("/")
+    return normalised_endpoint(endpoint)
 
 
 def key_from_environment(variable: str, environment: Mapping[str, str] = os.environ) -> str:
@@ -62,19 +86,41 @@ class _Answer:
     body: bytes
 
 
+@dataclass
+class _Exchange:
+    """One request on its way, in a thread of its own: nothing else waits for a server that never ends its answer."""
+
+    done: threading.Event = field(default_factory=threading.Event)
+    moved: int = 0
+    answer: _Answer | None = None
+    error: BaseException | None = None
+
+    def run(self, work: Callable[[_Exchange], _Answer]) -> None:
+        try:
+            self.answer = work(self)
+        except BaseException as error:  # noqa: BLE001 - it is raised where the answer is waited for
+            self.error = error
+        finally:
+            self.done.set()
+
+
 class HttpChannel:
     """Sends one request and reads the whole answer; one thread at a time.
 
     Args:
         key: The API key.
-        timeout_s: Longest silence of the other side.
+        timeout_s: Longest silence of the other side, and the longest exchange apart from what its bytes take.
         key_variable: Where the key comes from, for messages.
+        stop: Ends an exchange soon.
     """
 
-    def __init__(self, key: str, timeout_s: float, *, key_variable: str) -> None:
+    def __init__(self, key: str, timeout_s: float, *, key_variable: str, stop: threading.Event | None = None) -> None:
         self._key = key
         self._key_variable = key_variable
-        self._timeout = (min(_CONNECT_S, timeout_s), timeout_s)
+        self._secret = secret_pattern(key)
+        self._timeout_s = timeout_s
+        self._stop = stop or threading.Event()
+        self._verify = ca_bundle() or True
         self._session = requests.Session()
 
     def __repr__(self) -> str:
@@ -89,13 +135,17 @@ class HttpChannel:
 
         Raises:
             AuthError: 401 or 403.
-            RejectedError: Another 4xx that will not change.
+            RejectedError: Another 3xx or 4xx that will not change.
+            StoppedError: The upload was told to stop.
             TransientError: Anything that may be otherwise next time.
         """
         data = None if document is None else json.dumps(document, allow_nan=False).encode()
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        auth: object = (self._key, "")
+        if isinstance(self._key, LimitedKey):
+            headers["x-limited-access-key"], auth = self._key, _no_auth
         what = f"{method} {urlsplit(url).path}"
-        answer = self._send(what, method, url, data=data, headers=headers, auth=(self._key, ""))
+        answer = self._send(what, method, url, data=data, headers=headers, auth=auth)
         if answer.status in (401, 403):
             raise AuthError(
                 f"{what}: the API key was refused (HTTP {answer.status}{self._text(answer)}); "
@@ -118,18 +168,52 @@ class HttpChannel:
         self._check(what, self._send(what, "PUT", url, data=body, headers={}, auth=_no_auth))
 
     def _send(self, what: str, method: str, url: str, **options: Any) -> _Answer:  # noqa: ANN401
-        self._session.trust_env = not is_loopback(url)  # no proxy on the way to ourselves
-        options |= {"timeout": self._timeout, "allow_redirects": False, "verify": True, "stream": True}
+        """Have the request sent by another thread and wait for the answer, not longer than it may take."""
+        exchange = _Exchange()
+        work = partial(self._request, self._session, what, method, url, options)
+        threading.Thread(target=exchange.run, args=(work,), name="upload-exchange", daemon=True).start()
+        began, stopping = time.monotonic(), None
+        sent = len(options.get("data") or b"")
+        while not exchange.done.wait(_LOOK_S):
+            now = time.monotonic()
+            if self._stop.is_set():
+                stopping = stopping or now
+                if now - stopping > STOP_GRACE_S:
+                    self._session = requests.Session()  # the other one is still in use
+                    raise StoppedError("stopped")
+            if now - began > self._timeout_s + (sent + exchange.moved) / _SLOWEST_BYTES_PER_S:
+                self._session = requests.Session()
+                raise TransientError(f"{what}: no whole answer within {now - began:.0f} s", unclear=True)
+        if exchange.answer is None:
+            raise exchange.error or TransientError(f"{what}: no answer", unclear=True)
+        return exchange.answer
+
+    def _request(
+        self,
+        session: requests.Session,
+        what: str,
+        method: str,
+        url: str,
+        options: Mapping[str, Any],
+        exchange: _Exchange,
+    ) -> _Answer:
+        session.trust_env = not is_loopback(url)  # no proxy on the way to ourselves
+        timeout = (min(_CONNECT_S, self._timeout_s), self._timeout_s)
+        fixed: Any = {"timeout": timeout, "allow_redirects": False, "verify": self._verify, "stream": True}
         body = bytearray()
         try:
-            with self._session.request(method, url, **options) as response:
+            with session.request(method, url, **options, **fixed) as response:
                 for block in response.iter_content(_BLOCK):
                     body += block
+                    exchange.moved = len(body)
                     if len(body) > MAX_ANSWER_BYTES:
                         raise TransientError(f"{what}: the answer has more than {MAX_ANSWER_BYTES} bytes", unclear=True)
                 return _Answer(response.status_code, response.headers, bytes(body))
-        except requests.exceptions.SSLError:
-            raise TransientError(f"{what}: the server's certificate is not trusted") from None
+        except requests.exceptions.SSLError as error:
+            if (refused := _untrusted(error)) is not None:
+                host = urlsplit(url).netloc
+                raise UploadError(f"{what}: the certificate of {host} is not trusted ({refused}); {REMEDY}") from None
+            raise TransientError(f"{what}: no encrypted connection") from None
         except requests.RequestException as error:  # its text may show a signed URL
             raise TransientError(f"{what}: {_cause(error)}", unclear=_may_have_arrived(error)) from None
 
@@ -138,15 +222,39 @@ class HttpChannel:
         if 200 <= status < 300:
             return
         message = f"{what}: HTTP {status}{self._text(answer)}"
+        if 300 <= status < 400:
+            target = self._masked(answer.headers.get("Location", "nowhere").partition("?")[0])
+            raise RejectedError(f"{message}: redirects to {target}; set the endpoint to where it is", status=status)
         if status in RETRIED or status >= 500:
             raise TransientError(message, retry_after_s=_retry_after(answer.headers), unclear=status >= 500)
-        raise RejectedError(message, status=status)
+        raise RejectedError(message, status=status, answer=_json_object(answer.body))
 
     def _text(self, answer: _Answer) -> str:
-        text = " ".join(answer.body[: 4 * _SHOWN].decode(errors="replace")[:_SHOWN].split())
-        if self._key:
-            text = text.replace(self._key, "***")
+        text = " ".join(self._masked(answer.body[:_SEARCHED].decode(errors="replace")).split())[:_SHOWN]
         return f": {text}" if text and "<" not in text[:1] else ""
+
+    def _masked(self, text: str) -> str:
+        return self._secret.sub("***", text) if self._key else text
+
+
+def secret_pattern(key: str) -> re.Pattern[str]:
+    """Return what finds a key in a text, in every form that it travels in, but not as part of another word."""
+    raw = key.encode()
+    forms = {key, json.dumps(key)[1:-1], quote(key, safe=""), quote(key, safe="").lower()}
+    for content in (raw, raw + b":"):
+        forms |= {base64.b64encode(content).decode(), base64.urlsafe_b64encode(content).decode()}
+        forms |= {form.rstrip("=") for form in list(forms) if form.endswith("=")}
+    forms |= {quote(form, safe="") for form in list(forms)}
+    shown = "|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True) if form)
+    return re.compile(rf"(?<![A-Za-z0-9])(?:{shown})(?![A-Za-z0-9])")
+
+
+def _json_object(body: bytes) -> dict[str, object]:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def expect(what: str, answer: object, shape: Callable[[Any], bool]) -> Any:  # noqa: ANN401 - JSON
@@ -175,6 +283,17 @@ def _cause(error: requests.RequestException) -> str:
     if isinstance(error, requests.ConnectionError):
         return "the connection failed or broke"
     return type(error).__name__
+
+
+def _untrusted(error: BaseException) -> str | None:
+    """Return why a certificate was not trusted, when that is what an error is about."""
+    seen: list[BaseException] = [error]
+    for one in seen:
+        if isinstance(one, ssl.SSLCertVerificationError):
+            return one.verify_message or one.reason
+        below = (*one.args, getattr(one, "reason", None), one.__cause__, one.__context__)
+        seen += [other for other in below if isinstance(other, BaseException) and other not in seen]
+    return None
 
 
 def _may_have_arrived(error: requests.RequestException) -> bool:

@@ -20,3 +20,6 @@ class UploadObserver:
 
     def waiting(self, reason: str, seconds: float) -> None:
         """Take note that something is tried again after so long."""
+
+    def noted(self, text: str) -> None:
+        """Take note of what a person should know: a dataset was created, a job is in an unusual state."""

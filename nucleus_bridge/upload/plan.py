@@ -4,24 +4,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from nucleus_bridge.config import UploadConfig
-from nucleus_bridge.errors import ConfigError, OutputError
+from nucleus_bridge.errors import ConfigError
 from nucleus_bridge.formats import registry
 from nucleus_bridge.formats.interface import UploadKind
-from nucleus_bridge.spool import Spool
 from nucleus_bridge.spool.state import SceneState, StateBook, StateRecord
 from nucleus_bridge.upload.choice import destination_for
-from nucleus_bridge.upload.store.url import check_url_kind, parse_store_url
+from nucleus_bridge.upload.store.url import StoreUrl, check_url_kind, parse_store_url
 
 LEAVE_ALONE = "leave alone"
 _TO_DO = {
     SceneState.SEALED: "send",
+    SceneState.UNVERIFIED: "ask the destination, send what it lacks",
     SceneState.STORING: "go on sending",
     SceneState.STORED: "submit",
     SceneState.SUBMITTED: "follow the job",
     SceneState.FAILED: "try again",
+    SceneState.DIFFERS: "compare again",
+    SceneState.CONFLICT: "compare again",
 }
 
 
@@ -36,7 +37,25 @@ def check_settings(settings: UploadConfig) -> None:
     destination = destination_for(settings)
     destination.check(settings)
     endpoint = destination.endpoint(settings)
-    check_url_kind(parse_store_url(settings.store), settings.url, settings.public_base_url, endpoint)
+    store = parse_store_url(settings.store)
+    check_url_kind(store, settings.url, settings.public_base_url, endpoint)
+    if settings.privacy_mode and not settings.task_template:
+        _check_private_urls(settings, store)
+
+
+def _check_private_urls(settings: UploadConfig, store: StoreUrl) -> None:
+    """Make sure that browsers can fetch the items for good: in privacy mode nobody else ever does.
+
+    Raises:
+        ConfigError: They cannot.
+    """
+    if settings.url == "presigned":
+        why = "signed URLs end, and in privacy mode the items are fetched by browsers as long as the dataset lives"
+    elif settings.url == "native" and not store.blob_address:
+        why = f"browsers cannot fetch {store.scheme}:// URLs, and in privacy mode nobody else fetches the items"
+    else:
+        return
+    raise ConfigError(f"upload.privacy_mode with upload.url {settings.url}: {why}; set upload.url: public")
 
 
 def check_formats(book: StateBook, kind: UploadKind, remedy: str) -> None:
@@ -62,14 +81,8 @@ def is_foreign(record: StateRecord, kind: UploadKind) -> bool:
     return bool(record.format) and record.format not in registry.names_for(kind)
 
 
-def plan(spool: Path, kind: UploadKind) -> Iterator[tuple[StateRecord, str]]:
-    """Yield each scene and what an upload would do with it now, without doing anything.
-
-    Raises:
-        OutputError: There is no such spool.
-    """
-    if not spool.is_dir():
-        raise OutputError(f"spool {spool}: there is no such folder; convert or record into it first")
-    for record in StateBook(Spool(spool)).all():
+def plan(book: StateBook, kind: UploadKind) -> Iterator[tuple[StateRecord, str]]:
+    """Yield each scene and what an upload would do with it now, without doing anything."""
+    for record in book.all():
         if record.state in _TO_DO:
             yield record, LEAVE_ALONE if is_foreign(record, kind) else _TO_DO[record.state]

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from nucleus_bridge.errors import SceneError
 from nucleus_bridge.spool import Spool
+from nucleus_bridge.spool.destination import DestinationKey
 from nucleus_bridge.spool.leases import Lease, Leases
-from nucleus_bridge.spool.manifest import FileRecord, Manifest
+from nucleus_bridge.spool.manifest import SCENE_NAME, FileRecord
 from nucleus_bridge.spool.state import SceneState, StateBook, StateRecord
 from nucleus_bridge.upload.holdings import Holdings
 from nucleus_bridge.upload.plan import is_foreign
@@ -31,7 +32,7 @@ DAMAGED = "damaged"
 BUSY = "busy"
 
 _CLAIM = re.compile(r"manifest(\.[a-z_]+)?\.json")
-_SENT = frozenset({SceneState.STORED, SceneState.SUBMITTED, SceneState.DONE})
+_SENT = frozenset({SceneState.STORED, SceneState.SUBMITTED, SceneState.DONE, SceneState.DIFFERS})
 
 
 @dataclass(frozen=True)
@@ -56,21 +57,31 @@ def reconcile(
     store: ObjectStore,
     holdings: Holdings,
     *,
+    destination: DestinationKey | None = None,
     repair: bool = False,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> list[Finding]:
     """Compare all scenes and return every difference.
 
+    Args:
+        spool: Folder of the spool.
+        store: The object store.
+        holdings: The service's side.
+        destination: Whose states are meant; None for the last ones.
+        repair: Set the states right.
+        progress: Told how many scenes of how many were compared.
+
     Raises:
         OutputError: The spool is none, or cannot be written to although it is to be mended.
         UploadError: The store or the service gives no answer.
     """
-    return list(_Comparison(spool, store, holdings, repair=repair).findings(progress))
+    book = StateBook(Spool(spool), destination)
+    return list(_Comparison(book, store, holdings, repair=repair).findings(progress))
 
 
 class _Comparison:
-    def __init__(self, spool: Path, store: ObjectStore, holdings: Holdings, *, repair: bool) -> None:
-        self._book = StateBook(Spool(spool))
+    def __init__(self, book: StateBook, store: ObjectStore, holdings: Holdings, *, repair: bool) -> None:
+        self._book = book
         self._store = store
         self._holdings = holdings
         self._repair = repair
@@ -123,7 +134,7 @@ class _Comparison:
         if difference is not None:
             state = difference.state
             repaired = state is not None and self._set(record, state, **difference.changes)
-            yield Finding(difference.kind, reference_id, difference.text, repaired)
+            yield Finding(difference.kind, reference_id, difference.text, repaired and not difference.remains)
 
     def _objects(self, record: StateRecord) -> Iterator[tuple[str, str]]:
         manifest = self._manifest(record)
@@ -147,15 +158,17 @@ class _Comparison:
                 )
         if any(_CLAIM.fullmatch(path) for path in sizes if path != claim):
             return  # what else is there is the scene in another format
-        for path in sorted(set(sizes) - set(expected) - {claim}):
+        for path in sorted(set(sizes) - set(expected) - {claim, SCENE_NAME}):
             url = self._store.url.native(self._store.url.key(record.reference_id, path))
             yield ORPHANED_OBJECT, f"{url}: belongs to no file of the scene; it does no harm"
 
     def _manifest(self, record: StateRecord) -> list[FileRecord] | None:
-        """Return the scene's files from the spool, or, when it was deleted after its upload, from the store."""
-        folder = self._book.spool.scene_folder(record.reference_id)
-        if folder.is_dir():
-            return list(Manifest.read(folder).files)
+        """Return the scene's files from the spool, or, when it was deleted after its upload, from state or store."""
+        try:
+            return list(self._book.manifest(record.reference_id).files)
+        except SceneError:
+            if self._book.spool.scene_folder(record.reference_id).is_dir():
+                raise
         stored = self._store.get_bytes(self._store.url.key(record.reference_id, claim_name(record.format)))
         try:
             files = json.loads(stored or b"")["files"]
@@ -168,7 +181,8 @@ class _Comparison:
         there = self._book.spool.scene_folder(record.reference_id).is_dir()
         if not self._repair or not (there or state is SceneState.DONE):
             return False
-        self._book.write(record, state, **changes)
+        if record.state is not state:
+            self._book.write(record, state, **changes)
         return True
 
     def _orphans(self, ours: set[str]) -> Iterator[Finding]:

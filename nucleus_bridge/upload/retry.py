@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trying again: full-jitter backoff up to five minutes, an upper limit in time, and an end on demand."""
+"""Trying again: full-jitter backoff up to five minutes or what was asked for, a limit in time, an end on demand."""
 
 from __future__ import annotations
 
@@ -116,4 +116,4 @@ class Retry:
         """Return the seconds before the next attempt: random up to the doubled limit, never less than asked for."""
         ceiling = min(CAP_S, BASE_S * 2.0 ** min(failures, 32))
         seconds = self.random() * ceiling
-        return seconds if retry_after_s is None else min(max(seconds, retry_after_s), CAP_S)
+        return seconds if retry_after_s is None else max(seconds, retry_after_s)

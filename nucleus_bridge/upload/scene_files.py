@@ -1,26 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sends the files of one scene to the object store, and makes the payload whose URLs point at them.
+"""Sends the files of one scene to the object store.
 
-The manifest goes first and is the claim on the scene's keys: whoever finds another manifest there has other content
-under the same reference id and stops before a single file is sent. A scene may be there in several formats, which have
-a claim each and share the images.
+The manifest goes first and is the claim on the keys of the scene's clouds and images: whoever finds another manifest
+there, with other clouds or images, stops before a single file is sent. A scene may be there in several formats, which
+have a claim each and share the images.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from nucleus_bridge.errors import SceneError, StoreConflictError, StoreError
 from nucleus_bridge.formats import registry
-from nucleus_bridge.formats.nucleus.payload import encode_payload
 from nucleus_bridge.spool.failpoints import failpoint
-from nucleus_bridge.spool.manifest import MANIFEST_NAME, SCENE_NAME, FileRecord, Manifest
+from nucleus_bridge.spool.manifest import (
+    MANIFEST_NAME,
+    MAX_MANIFEST_BYTES,
+    SCENE_NAME,
+    FileRecord,
+    Manifest,
+)
+from nucleus_bridge.spool.regular_file import read_scene_file
 from nucleus_bridge.upload.destination import FrameKeys, Told
 from nucleus_bridge.upload.pool import DaemonPool
 from nucleus_bridge.upload.store.objects import ObjectStore
@@ -55,11 +60,13 @@ class SceneSender:
         return ()
 
     def verify(self, manifest: Manifest) -> bool:
-        """Whether the store holds every file of a scene, by its listing."""
+        """Whether the store holds every cloud and image of a scene, each looked at with its checksum."""
         sizes = self._store.sizes(manifest.reference_id)
-        return claim_name(manifest.format) in sizes and all(
-            sizes.get(record.path) == record.bytes for record in manifest.files
-        )
+        records = list(filter(is_item, manifest.files))
+        if claim_name(manifest.format) not in sizes or any(sizes.get(file.path) != file.bytes for file in records):
+            return False
+        key = partial(self._store.url.key, manifest.reference_id)
+        return all(self.together([partial(self._store.holds, key(file.path), file) for file in records]))
 
     def claim(self, folder: Path, manifest: Manifest) -> dict[str, int]:
         """Put the manifest and return path and size of what is in the store already.
@@ -72,13 +79,11 @@ class SceneSender:
         if manifest.reference_id != folder.name:
             raise SceneError(f"{folder / MANIFEST_NAME}: is the manifest of {manifest.reference_id!r:.200}")
         key = self._store.url.key(manifest.reference_id, claim_name(manifest.format))
-        try:
-            content = (folder / MANIFEST_NAME).read_bytes()
-        except OSError as error:
-            raise SceneError(f"{folder / MANIFEST_NAME}: cannot be read: {error.strerror}") from None
+        content = read_scene_file(folder / MANIFEST_NAME, MAX_MANIFEST_BYTES)
         if not self._store.put_bytes(key, content):
             self._compare_claims(key, content, manifest)
         failpoint("claimed")
+        self._store.sweep(manifest.reference_id)
         return self._store.sizes(manifest.reference_id)
 
     def send_files(
@@ -107,10 +112,10 @@ class SceneSender:
         stored = self._store.get_bytes(key)
         if stored is None:
             raise StoreError(f"{self._store.url.native(key)}: vanished while it was looked at")
-        if stored != content and not _lists_the_same_files(stored, manifest):
+        if stored != content and not _lists_the_same_items(stored, manifest):
             raise StoreConflictError(
-                f"{self._store.url.native(key)}: another scene of this id, with other content, is in the store; it is "
-                "never overwritten: use another scene.prefix or store prefix, or remove it there"
+                f"{self._store.url.native(key)}: another scene of this id, with other clouds or images, is in the "
+                "store; it is never overwritten: use another scene.prefix or store prefix, or remove it there"
             )
 
     def _send_file(self, folder: Path, manifest: Manifest, record: FileRecord, present: Mapping[str, int]) -> None:
@@ -119,74 +124,26 @@ class SceneSender:
         if present.get(record.path) == record.bytes and self._store.holds(key, record):
             self._told(manifest.reference_id, record.bytes, True)
             return
-        if record.path in present:
+        if not is_item(record) and record.path in present:
+            return  # that of an earlier state of the scene; the claim is about clouds and images
+        if record.path in present and not self._store.is_cut(key, record):
             raise StoreConflictError(
                 f"{self._store.url.native(key)}: other content is there already; it is never overwritten: "
                 "remove it there, or use another scene.prefix or store prefix"
             )
-        sent = self._store.put_file(key, folder / record.path, record, absent=True)
+        sent = self._store.put_file(key, folder / record.path, record, absent=record.path not in present)
         failpoint("file_sent")
         self._told(manifest.reference_id, record.bytes, not sent)
 
 
-def _lists_the_same_files(stored: bytes, manifest: Manifest) -> bool:
+def is_item(record: FileRecord) -> bool:
+    """Whether a file is a cloud or an image: what the claim and a look at the store are about."""
+    return record.path != SCENE_NAME
+
+
+def _lists_the_same_items(stored: bytes, manifest: Manifest) -> bool:
     try:
-        files = [(entry["path"], entry["bytes"], entry["sha256"]) for entry in json.loads(stored)["files"]]
+        files = [FileRecord(entry["path"], entry["bytes"], entry["sha256"]) for entry in json.loads(stored)["files"]]
     except (ValueError, KeyError, TypeError, RecursionError):
         return False
-    return files == [(record.path, record.bytes, record.sha256) for record in manifest.files]
-
-
-def scene_line(folder: Path, manifest: Manifest, urls: Callable[[list[str]], list[str]]) -> bytes:
-    """Return the scene's line of a submission.
-
-    Args:
-        folder: The sealed scene.
-        manifest: Its manifest.
-        urls: Gives the items' URLs for their paths in the scene's folder.
-
-    Raises:
-        SceneError: ``scene.json`` is not what was sealed, or no scene.
-    """
-    payload = _payload(folder, manifest)
-    listed = {record.path for record in manifest.files}
-    try:
-        items = [item for frame in payload["frames"] for item in frame.values()]
-        paths = [item["url"] for item in items]
-        if unknown := [path for path in paths if path not in listed]:
-            raise SceneError(f"{folder / SCENE_NAME}: {unknown[0]!r} is no file of the scene")
-        for item, url in zip(items, urls(paths)):  # noqa: B905 - one URL a path
-            item["url"] = url
-        return encode_payload(payload)
-    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
-        raise SceneError(f"{folder / SCENE_NAME}: is no scene ({type(error).__name__}: {error})") from None
-
-
-def _payload(folder: Path, manifest: Manifest) -> dict[str, Any]:
-    path = folder / SCENE_NAME
-    expected = next((record.sha256 for record in manifest.files if record.path == SCENE_NAME), None)
-    if expected is None:
-        raise SceneError(f"{folder}: holds no {SCENE_NAME}; scenes of format {manifest.format} are not for Nucleus")
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise SceneError(f"{path}: cannot be read: {error.strerror}") from None
-    if hashlib.sha256(content).hexdigest() != expected:
-        raise SceneError(f"{path}: the file is not the one that was sealed (sha256 differs from the manifest)")
-    payload: dict[str, Any] = json.loads(content)
-    return payload
-
-
-def same_structure(sent: dict[str, Any], held: dict[str, Any]) -> bool:
-    """Whether a scene that the service holds has the same frames, sensors and items as one of ours."""
-
-    def items(scene: dict[str, Any]) -> list[dict[str, str]]:
-        return [
-            {sensor: item.get("ref_id") or item["reference_id"] for sensor, item in frame.items()}
-            for frame in scene["frames"]
-        ]
-
-    try:
-        return sent["reference_id"] == held["reference_id"] and items(sent) == items(held)
-    except (KeyError, TypeError, AttributeError):
-        return False
+    return list(filter(is_item, files)) == list(filter(is_item, manifest.files))

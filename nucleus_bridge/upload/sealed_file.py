@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from nucleus_bridge.errors import SceneError
 from nucleus_bridge.spool.manifest import FileRecord
+from nucleus_bridge.spool.regular_file import open_regular, unreadable
 
 PART_BYTES = 8 << 20
 
@@ -18,10 +19,14 @@ def checked_content(path: Path, record: FileRecord) -> bytes:
     """Return a file's content.
 
     Raises:
+        SceneUnreadableError: The disk cannot read it now.
         SceneError: It is missing or not what its record says.
     """
-    with _opened(path) as file:
-        content = file.read(record.bytes + 1)
+    try:
+        with _opened(path, record) as file:
+            content = file.read(record.bytes + 1)
+    except OSError as error:
+        raise unreadable(path, error) from None
     if len(content) != record.bytes or hashlib.sha256(content).hexdigest() != record.sha256:
         raise _changed(path)
     return content
@@ -36,27 +41,30 @@ def checked_parts(path: Path, record: FileRecord, check: Callable[[], None]) -> 
         check: Called before each part; may raise.
 
     Raises:
+        SceneUnreadableError: The disk cannot read it now.
         SceneError: It is missing or not what its record says.
     """
-    digest, length, held = hashlib.sha256(), 0, b""
-    with _opened(path) as file:
-        while block := file.read(PART_BYTES):
-            check()
-            digest.update(block)
-            length += len(block)
-            if held:
-                yield held
-            held = block
-    if (length, digest.hexdigest()) != (record.bytes, record.sha256):
+    digest, left, held = hashlib.sha256(), record.bytes + 1, b""
+    try:
+        with _opened(path, record) as file:
+            while block := file.read(min(PART_BYTES, left)):
+                check()
+                digest.update(block)
+                left -= len(block)
+                if held:
+                    yield held
+                held = block
+    except OSError as error:
+        raise unreadable(path, error) from None
+    if (left, digest.hexdigest()) != (1, record.sha256):
         raise _changed(path)
     yield held
 
 
-def _opened(path: Path) -> BinaryIO:
-    try:
-        return path.open("rb")
-    except OSError as error:
-        raise SceneError(f"{path}: the file cannot be read: {error.strerror}") from None
+def _opened(path: Path, record: FileRecord) -> BinaryIO:
+    """Open the file through no link below the scene's folder."""
+    below = PurePosixPath(record.path).parts
+    return open_regular(path, len(below) if path.parts[-len(below) :] == below else 1)
 
 
 def _changed(path: Path) -> SceneError:

@@ -6,6 +6,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures import wait
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -13,7 +15,9 @@ from pathlib import Path
 from nucleus_bridge.config import UploadConfig
 from nucleus_bridge.errors import (
     OutputError,
+    RejectedError,
     SceneError,
+    SceneUnreadableError,
     StoppedError,
     StoreConflictError,
     UnavailableError,
@@ -21,7 +25,7 @@ from nucleus_bridge.errors import (
 from nucleus_bridge.spool import Spool
 from nucleus_bridge.spool.leases import LEASE_S, Lease, Leases
 from nucleus_bridge.spool.manifest import Manifest
-from nucleus_bridge.spool.state import ENDED, SceneState, StateBook, StateRecord
+from nucleus_bridge.spool.state import ENDED, LEFT, SceneState, StateBook, StateRecord, content_digest
 from nucleus_bridge.upload.board import RETRY_FAILED_S, Board, Stamp, Summary, folder_stamp
 from nucleus_bridge.upload.choice import destination_for
 from nucleus_bridge.upload.destination import Destination, Submitter
@@ -47,12 +51,13 @@ class Uploader:
         observer: Is told what happens.
         retry: How to try again; its ``stop`` event stops the upload.
         lease_s: How long a process on another machine may be silent before its scenes are taken over.
+        retry_quarantined: Take up again what was set aside.
 
     Raises:
         ConfigError: The settings cannot be used together.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a caller may want to say
         self,
         spool: Path,
         settings: UploadConfig,
@@ -61,6 +66,7 @@ class Uploader:
         observer: UploadObserver | None = None,
         retry: Retry | None = None,
         lease_s: float = LEASE_S,
+        retry_quarantined: bool = False,
     ) -> None:
         check_settings(settings)
         self._settings = settings
@@ -75,6 +81,7 @@ class Uploader:
         self._files = DaemonPool(settings.max_concurrency, "upload-file")
         self._scenes = DaemonPool(SCENES_AT_ONCE, "upload-scene")
         self._sender = self._destination.sender(self._store, self._files, self._board.count)
+        self._retry_quarantined = retry_quarantined
         self._held = 0
         self._is_beginning = True
 
@@ -98,10 +105,16 @@ class Uploader:
         ended = False
         try:
             self._book.create()
-            check_formats(self._book, self._destination.kind, self._destination.remedy)
+            self._look_before_asking()
             self._leases.start(self._board.progress)
-            self._destination.open()
-            submitter = self._destination.submitter(self._store, self._book, self._moved, self._is_idle, watch=watch)
+            self._open()
+            self._book.destination = self._destination.key
+            if self._retry_quarantined:
+                self._take_up_quarantined()
+            check_formats(self._book, self._destination.kind, self._destination.remedy)
+            submitter = self._destination.submitter(
+                self._store, self._book, self._moved, note=self._board.note, idle=self._is_idle, watch=watch
+            )
             submitting = threading.Thread(target=self._guarded(submitter.run), name="upload-submit", daemon=True)
             submitting.start()
             self._feed(submitter, watch=watch)
@@ -118,6 +131,32 @@ class Uploader:
         if self._board.fatal is not None and not isinstance(self._board.fatal, StoppedError):
             raise self._board.fatal
         return self._board.summary(self._held)
+
+    def _look_before_asking(self) -> None:
+        """Refuse a spool of another format without a word to the service."""
+        self._book.destination = self._destination.key
+        check_formats(self._book, self._destination.kind, self._destination.remedy)
+
+    def _open(self) -> None:
+        """Have the destination looked at, by a thread that a silent service may keep."""
+        opening = self._scenes.submit(self._destination.open)
+        while not opening.done():
+            wait([opening], _LOOK_S)
+            if self._stop.is_set():
+                with suppress(FutureTimeoutError):
+                    opening.result(STOP_S)
+                raise StoppedError("stopped")
+        opening.result()
+
+    def _take_up_quarantined(self) -> None:
+        """Put back what was set aside and is of a format that goes this way."""
+        for reference_id in self._book.quarantined():
+            record = self._book.get(reference_id)
+            if is_foreign(record, self._destination.kind) or self._leases.take(reference_id) is not Lease.TAKEN:
+                continue
+            if not self._book.take_up_again(reference_id):
+                self._board.note(f"{reference_id} stays in quarantine: a scene of this id is in the spool")
+            self._leases.release(reference_id)
 
     def _wait_for_the_end(self, submitting: threading.Thread) -> bool:
         """Wait for the threads, not for long when told to stop; returns whether all ended."""
@@ -179,7 +218,8 @@ class Uploader:
             record = self._book.get(reference_id)
         except SceneError:
             return False
-        foreign, is_done = is_foreign(record, self._destination.kind), record.state is SceneState.DONE
+        foreign = is_foreign(record, self._destination.kind)
+        is_done = record.state is SceneState.DONE or (foreign and self._book.was_done(reference_id))
         if foreign and not is_done:
             self._board.note_foreign(reference_id, stamp)
         elif is_done and (foreign or not self._settings.delete_after):
@@ -194,14 +234,15 @@ class Uploader:
             record = self._book.get(reference_id)
         except SceneError as error:
             if self._book.spool.scene_folder(reference_id).is_dir():
-                record = StateRecord(reference_id, SceneState.SEALED, "")
-                self._moved(self._book.quarantine(record, str(error)))
+                self._give_up(StateRecord(reference_id, SceneState.SEALED, ""), error)
             else:
                 self._leases.release(reference_id)  # another process finished it meanwhile
             return
-        if record.state in ENDED:  # by another process, or only its deletion is left to do
-            if record.state is SceneState.DONE and self._settings.delete_after:
-                self._delete(record)
+        if record.state is SceneState.DONE and self._settings.delete_after:
+            self._board.begin(record, to_store=False)
+            self._scenes.submit(self._guarded(partial(self._finish_deleting, record, submitter)))
+            return
+        if record.state in ENDED:  # by another process
             self._leave(reference_id, None)
             return
         elsewhere = record.store != self._store.url.text
@@ -209,6 +250,9 @@ class Uploader:
             record = self._book.write(record, SceneState.SEALED)
         to_store = record.state not in (SceneState.STORED, SceneState.SUBMITTED)
         self._board.begin(record, to_store=to_store)
+        self._go_on(record, submitter, to_store=to_store)
+
+    def _go_on(self, record: StateRecord, submitter: Submitter, *, to_store: bool) -> None:
         if to_store:
             self._scenes.submit(self._guarded(partial(self._store_scene, record, submitter)))
         else:
@@ -230,12 +274,21 @@ class Uploader:
                 submitter.add(record, frames)
             else:
                 self._leave(record.reference_id, None)
-        except (SceneError, StoreConflictError) as error:
-            self._moved(self._book.quarantine(record, str(error)))
+        except StoreConflictError as error:
+            self._moved(self._book.write(record, SceneState.CONFLICT, error=str(error)))
+        except SceneError as error:
+            self._give_up(record, error)
         except UnavailableError as error:
             self._moved(self._book.write(record, SceneState.FAILED, error=str(error)))
         finally:
             self._board.stored(record.reference_id)
+
+    def _give_up(self, record: StateRecord, error: SceneError) -> None:
+        """Set a scene aside that cannot be uploaded as it is; one that the disk cannot read now is tried again."""
+        if isinstance(error, SceneUnreadableError):
+            self._moved(self._book.write(record, SceneState.FAILED, error=str(error)))
+        else:
+            self._moved(self._book.quarantine(record, str(error)))
 
     def _guarded(self, work: Callable[[], None]) -> Callable[[], None]:
         """Return work whose errors stop everything."""
@@ -253,7 +306,7 @@ class Uploader:
         if record.state is SceneState.DONE and self._settings.delete_after:
             self._delete(record)
         self._board.moved(record)
-        if record.state in ENDED or record.state is SceneState.FAILED:
+        if record.state in LEFT:
             self._leave(record.reference_id, record.state)
 
     def _leave(self, reference_id: str, state: SceneState | None) -> None:
@@ -261,11 +314,46 @@ class Uploader:
             self._leases.release(reference_id)
         self._board.leave(reference_id, state, folder_stamp(self._book.spool.scene_folder(reference_id)))
 
-    def _delete(self, record: StateRecord) -> None:
-        """Delete a scene from the spool, after one more look at what the store holds."""
+    def _finish_deleting(self, record: StateRecord, submitter: Submitter) -> None:
+        """Delete a scene that was done before; one that the destination does not hold any more is sent again."""
+        if self._delete(record):
+            self._leave(record.reference_id, None)
+            return
         folder = self._book.spool.scene_folder(record.reference_id)
         try:
-            if folder.is_dir() and self._sender.verify(Manifest.read(folder)):
-                self._book.spool.remove_scene(record.reference_id)
+            is_held = bool(self._destination.outlook(record, folder, self._store))
+        except SceneError as error:
+            self._give_up(self._book.write(record, SceneState.SEALED), error)
+            return
+        if is_held:
+            self._leave(record.reference_id, None)
+            return
+        record = self._book.write(record, SceneState.SEALED)
+        self._board.begin(record, to_store=True)
+        self._go_on(record, submitter, to_store=True)
+
+    def _delete(self, record: StateRecord) -> bool:
+        """Delete a scene from the spool if service and store, asked just now, hold it, complete; returns whether."""
+        folder = self._book.spool.scene_folder(record.reference_id)
+        try:
+            if not folder.is_dir():
+                return True
+            manifest = Manifest.read(folder)
+            is_there = self._destination.holds(record, folder, self._store) and self._sender.verify(manifest)
+            if (
+                not is_there
+                or content_digest(manifest) != record.content
+                or not self._leases.keeps(record.reference_id)
+            ):
+                self._board.kept(record.reference_id)
+                return False
+            self._book.keep_manifest(record)
+            self._book.spool.remove_scene(record.reference_id)
+            self._board.deleted(record.reference_id)
+        except (SceneError, UnavailableError, RejectedError) as error:
+            self._board.kept(record.reference_id)
+            self._board.note(f"{record.reference_id} is not deleted: {error}")
+            return False
         except OSError as error:
             raise OutputError(f"{folder}: cannot be deleted: {error.strerror}") from None
+        return True

@@ -25,7 +25,7 @@ from nucleus_bridge.spool.quota import read_drops
 from nucleus_bridge.spool.state import SceneState, StateBook
 from nucleus_bridge.testing.demo import DriveOptions, demo_config
 from nucleus_bridge.testing.receiver.content import check_cloud
-from nucleus_bridge.upload.scene_files import scene_line
+from nucleus_bridge.upload.nucleus.payload import sent_scene
 from nucleus_bridge.validate.scenes import validate_path
 
 SCRATCH = scratch_folder("fuzzed-texts-")
@@ -107,7 +107,7 @@ def use_scene() -> int:
     assert not any("Traceback" in str(failure) for rule in report.rules for failure in rule.failures)
     reads = (
         lambda: StateBook(spool()).get(folder.name),
-        lambda: scene_line(folder, Manifest.read(folder), lambda paths: [f"s3://bucket/{path}" for path in paths]),
+        lambda: sent_scene(folder, Manifest.read(folder), lambda paths: [f"s3://bucket/{path}" for path in paths]),
         lambda: preview_page(open_scene(folder), lambda _: None),
     )
     return sum(is_refused(read, (BridgeError,)) for read in reads)

@@ -54,11 +54,12 @@ def test_a_line_a_scene_names_its_task_and_so_does_status(
     status, out, err = finish(task_command(spool, f"file://{objects}", template, receiver))
     assert (status, err) == (0, "")
     ids = {task["unique_id"]: task["task_id"] for task in held_tasks(receiver)}
-    assert sorted(out.splitlines()[:-1]) == [f"{name}  done  0.0 MB  task {ids[name]}" for name in names]
+    assert sorted(out.splitlines()[:-1]) == [f"{name}  done  0.0 MB  task {ids[name]} (pending)" for name in names]
     assert out.splitlines()[-1].startswith("2 done; 0.0 MB sent")
     status, out, _ = run("status", spool)
     assert status == 0
-    assert [line.partition("100%  ")[2] for line in out.splitlines()[:-1]] == [f"task {ids[name]}" for name in names]
+    shown = [line.partition("100%  ")[2] for line in out.splitlines()[:-1]]
+    assert shown == [f"task {ids[name]} (pending)" for name in names]
     document = json.loads(run("status", spool, "--json")[1])
     assert {scene["reference_id"]: scene["task_id"] for scene in document["scenes"]} == ids
 
@@ -107,7 +108,7 @@ def test_a_dry_run_shows_the_request_and_does_nothing(
     shown = json.loads("\n".join(lines[4:-1]))
     status, out, _ = run(*arguments)
     assert status == 0
-    assert "1 scenes left alone" in out
+    assert "1 scene is left alone" in out
     task = next(task for task in held_tasks(receiver) if task["unique_id"] == names[0])
     assert shown == {**task["params"], "unique_id": names[0], "metadata": task["metadata"]}
 

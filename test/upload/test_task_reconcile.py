@@ -135,7 +135,7 @@ def test_tasks_of_another_scene_and_tasks_that_ended_are_told(
         ("ended task", uploaded[1], False),
         ("ended task", uploaded[2], False),
     }
-    assert states(spool) == dict.fromkeys(uploaded, "done")
+    assert states(spool) == {uploaded[0]: "conflict", uploaded[1]: "failed", uploaded[2]: "failed"}
 
     def with_other_frames(task: dict[str, Any]) -> dict[str, Any]:
         attachments = list(reversed(task["params"]["attachments"]))

@@ -111,7 +111,7 @@ def test_frames_with_other_urls_are_other_objects_and_no_conflict(
     assert states(spool) == {name: "done"}
 
 
-def test_other_content_under_the_same_id_is_set_aside(
+def test_other_content_under_the_same_id_is_a_conflict(
     spool: Path, objects: Path, receiver: Receiver, template: Path, tmp_path: Path
 ) -> None:
     name = seal_fusion_scene(spool, 1)
@@ -120,8 +120,8 @@ def test_other_content_under_the_same_id_is_set_aside(
         other = tmp_path / f"other{number}"
         seal_fusion_scene(other, 1, salt=7)
         assert not upload(other, store, receiver, template).complete
-        assert states(other) == {name: "quarantined"}
-        reason = (other / "quarantine" / name / "reason.txt").read_text()
+        assert states(other) == {name: "conflict"}
+        reason = records(other)[name].error
         assert ("was made of another scene" if number else "never overwritten") in reason
     assert len(held_tasks(receiver)) == 1
     assert_tasks_whole(spool, objects, receiver, [name])
@@ -173,7 +173,7 @@ def test_a_scene_may_be_in_one_store_in_every_format_and_its_images_once(
         objects / name / "frames"
     ] * 2
     upload(protobuf, objects, receiver, template)
-    assert "was made of another scene" in (protobuf / "quarantine" / name / "reason.txt").read_text()
+    assert "was made of another scene" in records(protobuf)[name].error
     plain = NucleusClient(receiver.url, KEY)
     in_dataset = DatasetHoldings(plain, str(plain.find_dataset("drives")))
     in_tasks = TaskHoldings(TaskClient(f"{receiver.origin}/v1", TASK_KEY))
@@ -189,7 +189,8 @@ def test_an_image_that_differs_between_formats_is_a_conflict(
     fusion = tmp_path / "fusion"
     seal_fusion_scene(fusion, 1)
     assert not upload(fusion, objects, receiver, template).complete
-    reason = (fusion / "quarantine" / name / "reason.txt").read_text()
+    assert states(fusion) == {name: "conflict"}
+    reason = records(fusion)[name].error
     assert "front/00000" in reason
     assert "never overwritten" in reason
     assert posts(receiver) == []

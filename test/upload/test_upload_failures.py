@@ -289,14 +289,14 @@ def test_a_lost_answer_to_the_submission_makes_no_second_job_when_the_scenes_are
     spool: Path, objects: Path, serve: Callable[..., Receiver]
 ) -> None:
     receiver = serve(faults=[Fault("error_after_commit", 1.0, times=1, match="upload_scenes")])
-    names = seal_scenes(spool, 2)
+    names = seal_scenes(spool, 1)
     chosen = settings(receiver, f"file://{objects}")
     waits: list[float] = []
 
     def sleep(seconds: float) -> None:
         waits.append(seconds)
         for _ in range(400):
-            if len(held_scenes(receiver)) == 2:
+            if len(held_scenes(receiver)) == 1:
                 break
             threading.Event().wait(0.01)
 

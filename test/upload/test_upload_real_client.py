@@ -41,16 +41,18 @@ def test_the_real_client_reads_back_our_scenes_and_sends_the_same(
     kept = tmp_path / "kept"
     with moto() as s3, Receiver(kept, resolvers={"s3": object_store_resolver(s3)}) as receiver:
         assert Uploader(spool, settings(receiver, f"s3://bucket/drives?endpoint={s3}"), key=KEY).run().complete
-        (ours,) = [path for path in kept.glob("datasets/*/uploads/*") if not path.name.startswith(".")]
-        sent = [json.loads(line) for line in ours.read_bytes().splitlines()]
+        ours = [path for path in kept.glob("datasets/*/uploads/*") if not path.name.startswith(".")]
+        sent = [json.loads(line) for path in ours for line in path.read_bytes().splitlines()]
+        assert len(ours) == len(sent) == 2  # the first to a new destination goes alone
         read = ask(client_python, "read_back", receiver, dataset="drives")
         assert sorted(read["scenes"]) == names
         by_name = {payload["reference_id"]: payload for payload in sent}
         assert {payload["reference_id"]: payload for payload in read["payloads"]} == by_name
         assert ask(client_python, "send", receiver, dataset="theirs", payloads=sent) == {"status": "Completed"}
-        (theirs,) = [p for p in kept.glob("datasets/*/uploads/*") if p != ours and not p.name.startswith(".")]
+        (theirs,) = [p for p in kept.glob("datasets/*/uploads/*") if p not in ours and not p.name.startswith(".")]
         raw = theirs.read_bytes()
         assert {row["reference_id"]: row for row in map(json.loads, raw.splitlines())} == by_name
-        assert raw.endswith(b"\n") == ours.read_bytes().endswith(b"\n")
+        assert raw.endswith(b"\n")
+        assert all(path.read_bytes().endswith(b"\n") for path in ours)
         calls = [(record.method, record.path) for record in receiver.requests]
     assert ("GET", f"/v1/nucleus/job/{records(spool)[names[0]].job_id}") in calls

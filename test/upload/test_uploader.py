@@ -50,7 +50,7 @@ def test_a_spool_whose_states_are_lost_is_recognised(spool: Path, objects: Path,
     assert Counter(request.method for request in receiver.requests)["PUT"] == puts
 
 
-def test_other_content_under_the_same_id_is_set_aside_and_never_overwritten(
+def test_other_content_under_the_same_id_is_a_conflict_and_never_overwritten(
     spool: Path, objects: Path, receiver: Receiver, tmp_path: Path
 ) -> None:
     names = seal_scenes(spool, 3)
@@ -60,8 +60,9 @@ def test_other_content_under_the_same_id_is_set_aside_and_never_overwritten(
     seal_scene(other, 9)
     summary = Uploader(other, settings(receiver, f"file://{objects}"), key=KEY).run()
     assert not summary.complete
-    assert states(other) == {names[1]: "quarantined", scene_name(9): "done"}
-    assert "never overwritten" in (other / "quarantine" / names[1] / "reason.txt").read_text()
+    assert states(other) == {names[1]: "conflict", scene_name(9): "done"}
+    assert "never overwritten" in records(other)[names[1]].error
+    assert (other / "scenes" / names[1]).is_dir()
     assert_whole(spool, objects, names)
 
 

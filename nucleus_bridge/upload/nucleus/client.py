@@ -5,33 +5,43 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 from nucleus_bridge.errors import ConfigError, RejectedError, UnavailableError
-from nucleus_bridge.upload.http import HttpChannel, check_endpoint, expect, key_from_environment
+from nucleus_bridge.spool.destination import NUCLEUS_ENDPOINT, NUCLEUS_ENDPOINT_VARIABLE
+from nucleus_bridge.upload.http import HttpChannel, LimitedKey, check_endpoint, expect, key_from_environment
 from nucleus_bridge.upload.retry import Retry, TransientError
 
-PUBLIC_ENDPOINT = "https://api.scale.com/v1/nucleus"
 MAX_UPLOAD_BYTES = 0x1FFFFFE8
+MAX_METADATA = 500
+"""Scenes or items whose metadata one call may change."""
 KEY_VARIABLE = "NUCLEUS_API_KEY"
-ENDPOINT_VARIABLE = "NUCLEUS_ENDPOINT"
+LIMITED_KEY_VARIABLE = "NUCLEUS_LIMITED_ACCESS_KEY"
 _SIGNED_URLS = 8
+_MESSAGE_CHARACTERS = 500
+_IDS = ("dataset_id", "datasetId")
 
 COMPLETED = "Completed"
-_UNFINISHED = frozenset({"Queued", "Running", "Retried"})
-_FAILED = frozenset({"Cancelled"})
+CANCELLED = "Cancelled"
+USUAL = frozenset({"Queued", "Running", COMPLETED})
+_WORTH_ANOTHER_TRY = frozenset({"Errored", "Errored_Server", "Errored_Hanging"})
 
 
 def api_key_from_environment(environment: Mapping[str, str] = os.environ) -> str:
-    """Return the API key.
+    """Return the API key, or the limited access key.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: There is none, or both.
     """
-    return key_from_environment(KEY_VARIABLE, environment)
+    limited = environment.get(LIMITED_KEY_VARIABLE, "").strip()
+    if not limited:
+        return key_from_environment(KEY_VARIABLE, environment)
+    if environment.get(KEY_VARIABLE, "").strip():
+        raise ConfigError(f"{KEY_VARIABLE} and {LIMITED_KEY_VARIABLE} are both set; unset one of them")
+    return LimitedKey(limited)
 
 
 def endpoint_from(configured: str, environment: Mapping[str, str] = os.environ) -> str:
@@ -40,15 +50,24 @@ def endpoint_from(configured: str, environment: Mapping[str, str] = os.environ) 
     Raises:
         ConfigError: It cannot be used.
     """
-    return check_endpoint(environment.get(ENDPOINT_VARIABLE, "").strip() or configured or PUBLIC_ENDPOINT)
+    return check_endpoint(environment.get(NUCLEUS_ENDPOINT_VARIABLE, "").strip() or configured or NUCLEUS_ENDPOINT)
 
 
 @dataclass(frozen=True)
 class JobStatus:
-    """How a job stands."""
+    """How a job stands.
+
+    Attributes:
+        job_id: The job.
+        status: The service's own word.
+        message: What the service says besides, as one line.
+        is_lost: Whether the service does not know the job.
+    """
 
     job_id: str
     status: str
+    message: str = ""
+    is_lost: bool = False
 
     @property
     def ended(self) -> bool:
@@ -58,12 +77,22 @@ class JobStatus:
     @property
     def failed(self) -> bool:
         """Whether it ended in another way than well."""
-        return self.status.startswith("Errored") or self.status in _FAILED
+        return self.status.startswith("Errored") or self.cancelled
 
     @property
-    def known(self) -> bool:
-        """Whether the status is one that is documented."""
-        return self.ended or self.status in _UNFINISHED
+    def cancelled(self) -> bool:
+        """Whether a person stopped it."""
+        return self.status == CANCELLED
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether another try with the same scenes may end well: the fault was the service's."""
+        return self.status in _WORTH_ANOTHER_TRY
+
+    @property
+    def text(self) -> str:
+        """Status and message for a person."""
+        return f"{self.status}: {self.message}" if self.message else self.status
 
 
 class NucleusClient:
@@ -72,7 +101,8 @@ class NucleusClient:
     def __init__(self, endpoint: str, key: str, *, timeout_s: float = 120.0, retry: Retry | None = None) -> None:
         self.endpoint = check_endpoint(endpoint)
         self.retry = retry or Retry()
-        self._http = HttpChannel(key, timeout_s, key_variable=KEY_VARIABLE)
+        variable = LIMITED_KEY_VARIABLE if isinstance(key, LimitedKey) else KEY_VARIABLE
+        self._http = HttpChannel(key, timeout_s, key_variable=variable, stop=self.retry.stop)
 
     def __repr__(self) -> str:
         return f"NucleusClient({self.endpoint!r}, key=***)"
@@ -81,8 +111,11 @@ class NucleusClient:
         """Close the connections."""
         self._http.close()
 
-    def find_dataset(self, name_or_id: str) -> str | None:
+    def find_dataset(self, name_or_id: str, *, ours: bool = False) -> str | None:
         """Return the id of the dataset of that id or name, or None.
+
+        ``ours`` says that this process has just created one: of several, which other processes created at the same
+        time, all take the one whose id is the first.
 
         Raises:
             ConfigError: Several have that name.
@@ -99,13 +132,18 @@ class NucleusClient:
         if any(row["id"] == name_or_id for row in rows):
             return name_or_id
         found = [row["id"] for row in rows if row.get("name") == name_or_id]
+        if len(found) > 1 and ours:
+            return str(min(found))
         if len(found) > 1:
             message = f"upload.dataset_name: {len(found)} datasets are called {name_or_id!r} ({', '.join(found)})"
             raise ConfigError(f"{message}; set upload.dataset_id to one of them")
         return found[0] if found else None
 
     def create_dataset(self, name: str, *, privacy_mode: bool) -> str:
-        """Create a dataset for scenes and return its id; after an unclear answer it is looked for first."""
+        """Create a dataset for scenes and return its id, or that of one which another process created meanwhile.
+
+        After an unclear answer it is looked for before it is asked for again.
+        """
         document = {
             "name": name,
             "is_scene": True,
@@ -118,7 +156,8 @@ class NucleusClient:
             answer = self._http.call("POST", self._url("dataset/create"), document)
             return str(expect("dataset/create", answer, lambda a: isinstance(a["dataset_id"], str))["dataset_id"])
 
-        return self.retry.call(create, lambda error: self.find_dataset(name) if error.unclear else None)
+        made = self.retry.call(create, lambda error: self.find_dataset(name, ours=True) if error.unclear else None)
+        return self.find_dataset(name, ours=True) or made
 
     def check_dataset(self, dataset_id: str) -> None:
         """Make sure that a dataset exists and takes scenes.
@@ -152,8 +191,26 @@ class NucleusClient:
             RejectedError: There is none, for one.
         """
         route = f"dataset/{_quoted(dataset_id)}/scene/{_quoted(reference_id)}"
-        scene: dict[str, Any] = self._get(route, lambda a: isinstance(a["frames"], list) and a["reference_id"])
+        scene: dict[str, Any] = self._get(
+            route, lambda a: isinstance(a["frames"], list) and a["reference_id"] == reference_id
+        )
         return scene
+
+    def merge_metadata(self, dataset_id: str, level: str, entries: Sequence[Mapping[str, Any]]) -> None:
+        """Change metadata, and cameras of images, of what is in the dataset; keys that are not given stay.
+
+        Args:
+            dataset_id: The dataset.
+            level: ``scene`` or ``item``.
+            entries: Each with ``reference_id``, ``metadata`` and, for images, ``camera_params``.
+
+        Raises:
+            RejectedError: Something is not there, or may not be changed so.
+        """
+        url = self._url(f"dataset/{_quoted(dataset_id)}/metadata?async=0")
+        for first in range(0, len(entries), MAX_METADATA):
+            document = {"level": level, "metadata": list(entries[first : first + MAX_METADATA])}
+            self.retry.again(lambda document=document: self._http.call("POST", url, document))  # type: ignore[misc]
 
     def delete_scene(self, dataset_id: str, reference_id: str) -> None:
         """Delete a scene; one that is gone already is fine."""
@@ -208,7 +265,8 @@ class NucleusClient:
             RejectedError: The service does not know the job, for one.
         """
         answer = self._http.call("GET", self._url(f"job/{_quoted(job_id)}"))
-        return JobStatus(job_id, expect("job", answer, lambda a: isinstance(a["status"], str))["status"])
+        expect("job", answer, lambda a: isinstance(a["status"], str) and a.get("job_id") in (None, job_id))
+        return JobStatus(job_id, answer["status"], _message(answer.get("message")))
 
     def job_errors(self, job_id: str) -> list[str]:
         """Return what a job found wrong; empty when the service does not tell."""
@@ -227,6 +285,16 @@ class NucleusClient:
 
 def _quoted(name: str) -> str:
     return quote(name, safe="")
+
+
+def _message(message: object) -> str:
+    """Return a job's message, which is a text or an object, as one line; numbers alone say nothing to a person."""
+    if isinstance(message, dict):
+        parts = [_message(value) for key, value in message.items() if key not in _IDS]
+        return "; ".join(dict.fromkeys(part for part in parts if part))[:_MESSAGE_CHARACTERS]
+    if isinstance(message, list):
+        return "; ".join(part for part in map(_message, message[:3]) if part)[:_MESSAGE_CHARACTERS]
+    return " ".join(_unescaped(message).split())[:_MESSAGE_CHARACTERS] if isinstance(message, str) else ""
 
 
 def _unescaped(text: str) -> str:

@@ -3,20 +3,29 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 from nucleus_bridge.config import UploadConfig
-from nucleus_bridge.errors import ConfigError
+from nucleus_bridge.errors import ConfigError, RejectedError
 from nucleus_bridge.formats.interface import UploadKind
-from nucleus_bridge.spool.state import StateBook
-from nucleus_bridge.upload.destination import Changed, Told
-from nucleus_bridge.upload.nucleus.client import KEY_VARIABLE, NucleusClient, endpoint_from
+from nucleus_bridge.spool.destination import DestinationKey
+from nucleus_bridge.spool.manifest import Manifest
+from nucleus_bridge.spool.state import StateBook, StateRecord
+from nucleus_bridge.upload.destination import Changed, Note, Told
+from nucleus_bridge.upload.nucleus.client import NucleusClient, api_key_from_environment, endpoint_from
+from nucleus_bridge.upload.nucleus.comparison import Comparison, Match, compare_scenes
 from nucleus_bridge.upload.nucleus.holdings import DatasetHoldings
+from nucleus_bridge.upload.nucleus.payload import item_urls, sent_scene
 from nucleus_bridge.upload.nucleus.submission import SceneSubmitter
 from nucleus_bridge.upload.pool import DaemonPool
 from nucleus_bridge.upload.retry import Retry
 from nucleus_bridge.upload.scene_files import SceneSender
 from nucleus_bridge.upload.store.objects import ObjectStore
+from nucleus_bridge.upload.store.url import parse_store_url
 
 
 class DatasetDestination:
@@ -28,13 +37,19 @@ class DatasetDestination:
 
     kind: UploadKind = "dataset"
     remedy = "Nucleus does not take; make an annotation task of it with upload --task, or a Nucleus scene with export"
-    key_variable = KEY_VARIABLE
     submits_from_record = True
+    key_from_environment = staticmethod(api_key_from_environment)
 
     def __init__(self, settings: UploadConfig, key: str, retry: Retry) -> None:
         self._settings = settings
         self._client = NucleusClient(self.endpoint(settings), key, timeout_s=settings.timeout_s, retry=retry)
-        self._dataset_id = ""
+        self.key: DestinationKey = DestinationKey(
+            self._client.endpoint,
+            parse_store_url(settings.store).text,
+            settings.dataset_id,
+            dataset_name=settings.dataset_name,
+        )
+        self._creating = threading.Lock()
 
     @staticmethod
     def endpoint(settings: UploadConfig) -> str:
@@ -56,36 +71,101 @@ class DatasetDestination:
             raise ConfigError("set one of upload.dataset_id and upload.dataset_name (--dataset NAME_OR_ID)")
 
     def open(self) -> None:
-        """Find or create the dataset.
+        """Find the dataset; one that does not exist is created when there is something to submit.
 
         Raises:
             AuthError: The key is refused.
             ConfigError: The dataset cannot be used.
             UploadError: The service gives no answer.
         """
-        settings = self._settings
-        dataset_id = settings.dataset_id or self._client.find_dataset(settings.dataset_name)
-        if dataset_id is None:
-            self._dataset_id = self._client.create_dataset(settings.dataset_name, privacy_mode=settings.privacy_mode)
+        if (dataset_id := self._found()) is None:
             return
-        self._client.check_dataset(dataset_id)
-        if settings.privacy_mode and not self._client.uses_privacy_mode(dataset_id):
+        if self._settings.privacy_mode and not self._client.uses_privacy_mode(dataset_id):
             message = f"upload.privacy_mode: dataset {dataset_id} was created without it, which cannot be changed"
             raise ConfigError(f"{message}; use another dataset, or a new name and it is created")
-        self._dataset_id = dataset_id
+
+    def _found(self) -> str | None:
+        settings = self._settings
+        dataset_id = settings.dataset_id or self._client.find_dataset(settings.dataset_name)
+        if dataset_id is not None:
+            self._client.check_dataset(dataset_id)
+            self.key = replace(self.key, dataset_id=dataset_id)
+        return dataset_id
+
+    def _created(self, book: StateBook, note: Note) -> str:
+        """Return the dataset's id, and create the dataset when it does not exist yet."""
+        with self._creating:
+            if not self.key.dataset_id:
+                name, privacy = self._settings.dataset_name, self._settings.privacy_mode
+                dataset_id = self._client.create_dataset(name, privacy_mode=privacy)
+                self.key = book.destination = replace(self.key, dataset_id=dataset_id)
+                note(f"dataset {name!r} did not exist and was created{' in privacy mode' * privacy}: {dataset_id}")
+            return self.key.dataset_id
 
     def sender(self, store: ObjectStore, files: DaemonPool, told: Told) -> SceneSender:
         """Return what sends the files."""
         return SceneSender(store, files, told)
 
     def submitter(
-        self, store: ObjectStore, book: StateBook, changed: Changed, idle: Callable[[], bool], *, watch: bool
+        self,
+        store: ObjectStore,
+        book: StateBook,
+        changed: Changed,
+        *,
+        note: Note,
+        idle: Callable[[], bool],
+        watch: bool,
     ) -> SceneSubmitter:
         """Return what submits the scenes."""
-        del watch
-        return SceneSubmitter(self._client, store, book, self._settings, self._dataset_id, changed=changed, idle=idle)
+        return SceneSubmitter(
+            self._client,
+            store,
+            book,
+            self._settings,
+            dataset=lambda: self._created(book, note),
+            changed=changed,
+            note=note,
+            idle=idle,
+            watch=watch,
+        )
 
-    def holdings(self) -> DatasetHoldings:
+    def outlook(self, record: StateRecord, folder: Path, store: ObjectStore) -> str:
+        """Say what the dataset holds under a scene's id already; empty for nothing.
+
+        Raises:
+            SceneError: The scene cannot be read.
+            UploadError: The service gives no answer.
+        """
+        found = self._compared(record, folder, store)
+        if found is None:
+            return ""
+        if found.match is Match.EQUAL:
+            return "the dataset holds it already"
+        renewed = "; is renewed in place" if found.match is Match.DIFFERS and self._settings.update else ""
+        return f"{found.match.value}: the dataset {found.text}{renewed}"
+
+    def holds(self, record: StateRecord, folder: Path, store: ObjectStore) -> bool:
+        """Ask the dataset whether it holds a scene, complete and with its content's digest.
+
+        Raises:
+            SceneError: The scene cannot be read.
+            UploadError: The service gives no answer.
+        """
+        found = self._compared(record, folder, store)
+        return found is not None and found.match is Match.EQUAL and found.is_proven
+
+    def _compared(self, record: StateRecord, folder: Path, store: ObjectStore) -> Comparison | None:
+        dataset_id = self.key.dataset_id
+        if not dataset_id or record.reference_id not in self._client.scene_references(dataset_id):
+            return None
+        urls = partial(item_urls, record.reference_id, store=store, settings=self._settings)
+        payload = sent_scene(folder, Manifest.read(folder), urls)
+        try:
+            return compare_scenes(payload, self._client.get_scene(dataset_id, record.reference_id))
+        except RejectedError as error:
+            return Comparison(Match.INCOMPLETE, f"lists the scene and does not show it ({error})")
+
+    def holdings(self, store: ObjectStore) -> DatasetHoldings:
         """Return what tells which scenes the dataset has.
 
         Raises:
@@ -93,13 +173,10 @@ class DatasetDestination:
             ConfigError: There is no such dataset, or none for scenes.
             UploadError: The service gives no answer.
         """
-        settings = self._settings
-        dataset_id = settings.dataset_id or self._client.find_dataset(settings.dataset_name)
-        if dataset_id is None:
-            message = f"upload.dataset_name: there is no dataset called {settings.dataset_name!r}"
+        if (dataset_id := self._found()) is None:
+            message = f"upload.dataset_name: there is no dataset called {self._settings.dataset_name!r}"
             raise ConfigError(f"{message}; upload first")
-        self._client.check_dataset(dataset_id)
-        return DatasetHoldings(self._client, dataset_id)
+        return DatasetHoldings(self._client, dataset_id, partial(item_urls, store=store, settings=self._settings))
 
     def close(self) -> None:
         """Close the connections."""

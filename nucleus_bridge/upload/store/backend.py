@@ -5,15 +5,17 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-import re
 from typing import Any
 
 from nucleus_bridge.errors import ConfigError
+from nucleus_bridge.upload.certificates import ca_bundle
+from nucleus_bridge.upload.store.answers import first_line
+from nucleus_bridge.upload.store.credentials import ProfileCredentials, profile_credentials
 from nucleus_bridge.upload.store.url import StoreUrl
 
 
-def open_backend(url: StoreUrl, timeout_s: float, name: str) -> Any:  # noqa: ANN401 - one of obstore's
-    """Make the client; nothing is sent yet.
+def open_backend(url: StoreUrl, timeout_s: float, name: str) -> tuple[Any, ProfileCredentials | None]:
+    """Make the client, and what gives it credentials if it does not find them itself; nothing is sent yet.
 
     Raises:
         ConfigError: The URL cannot be used, or the package obstore is not installed.
@@ -32,19 +34,32 @@ def open_backend(url: StoreUrl, timeout_s: float, name: str) -> Any:  # noqa: AN
         "client_options": client,
         "retry_config": {"max_retries": 0, "retry_timeout": dt.timedelta(seconds=timeout_s)},
     }
+    if (bundle := ca_bundle()) is not None:
+        os.environ["SSL_CERT_FILE"] = bundle  # where obstore looks
     try:
         if url.scheme == "file":
-            return stores.LocalStore(url.prefix, mkdir=True)
+            return stores.LocalStore(url.prefix, mkdir=True), None
         if url.scheme == "s3":
-            config: Any = dict(url.options)
-            config.setdefault("virtual_hosted_style_request", "false" if _endpoint(url) else "true")
-            return stores.S3Store(url.bucket, config=config, **common)
+            profile = profile_credentials()
+            options: Any = {"config": _s3_config(url, profile), "credential_provider": profile}
+            return stores.S3Store(url.bucket, **options, **common), profile
         if url.scheme == "gs":
-            config = {"base_url": url.options["endpoint"]} if "endpoint" in url.options else {}
-            return stores.GCSStore(url.bucket, config=config, **common)
-        return stores.AzureStore(url.bucket, config=_azure_config(url), **common)
+            config: Any = {"base_url": url.options["endpoint"]} if "endpoint" in url.options else {}
+            return stores.GCSStore(url.bucket, config=config, **common), None
+        return stores.AzureStore(url.bucket, config=_azure_config(url), **common), None
     except (BaseError, ValueError, OSError) as error:
-        raise ConfigError(f"{name} {url.text}: {one_line(error)}") from None
+        raise ConfigError(f"{name} {url.text}: {first_line(error)}") from None
+
+
+def _s3_config(url: StoreUrl, profile: ProfileCredentials | None) -> Any:  # noqa: ANN401 - obstore types every key
+    config = {key: value for key, value in url.options.items() if key != "conditional_put"}
+    # no certificate covers a bucket's name with dots as a host
+    by_path = bool(_endpoint(url)) or "." in url.bucket
+    config.setdefault("virtual_hosted_style_request", "false" if by_path else "true")
+    config["checksum_algorithm"] = "sha256"
+    if profile is not None and profile.region and not os.environ.get("AWS_REGION"):
+        config.setdefault("region", profile.region)
+    return config
 
 
 def _endpoint(url: StoreUrl) -> str:
@@ -55,10 +70,4 @@ def _endpoint(url: StoreUrl) -> str:
 
 def _azure_config(url: StoreUrl) -> Any:  # noqa: ANN401 - obstore types every key
     names = {"use_emulator": "azure_storage_use_emulator", "endpoint": "endpoint", "account_name": "account_name"}
-    return {names[name]: value for name, value in url.options.items()}
-
-
-def one_line(error: Exception) -> str:
-    """Return the first line of an error, without the query of any URL in it, which may hold a signature."""
-    lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return re.sub(r"\?[^\s)]*", "", lines[0])[:300]
+    return {names[name]: value for name, value in url.options.items() if name in names}

@@ -11,20 +11,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-from nucleus_bridge.errors import AuthError, StoreConflictError, StoreError
+from nucleus_bridge.errors import AuthError, StoreConflictError, StoreError, UploadError
 from nucleus_bridge.spool.manifest import FileRecord
 from nucleus_bridge.upload.retry import Retry, TransientError
 from nucleus_bridge.upload.sealed_file import PART_BYTES, checked_content, checked_parts
-from nucleus_bridge.upload.store.backend import one_line, open_backend
+from nucleus_bridge.upload.store.answers import EXISTS_RACES, StoreAnswer, understand
+from nucleus_bridge.upload.store.backend import open_backend
+from nucleus_bridge.upload.store.credentials import ProfileCredentials
 from nucleus_bridge.upload.store.url import StoreUrl, parse_store_url
 
 LARGE_FILES_AT_ONCE = 2
 SHA256 = "sha256"
+_UNFINISHED = re.compile(r"#\d+$")
 _CONTENT_TYPES = {".json": "application/json", ".jpg": "image/jpeg", ".png": "image/png", ".pb": "application/protobuf"}
-_REFUSED = re.compile(r"\b(401 Unauthorized|403 Forbidden)\b")
-_LASTING = re.compile(r"NoSuchBucket|ContainerNotFound|bucket does not exist", re.IGNORECASE)
 
 Result = TypeVar("Result")
 
@@ -40,7 +41,8 @@ def open_store(
         ConfigError: The URL cannot be used, or the package obstore is not installed.
     """
     parsed = parse_store_url(url, name=name)
-    return ObjectStore(parsed, open_backend(parsed, timeout_s, name), retry or Retry())
+    backend, profile = open_backend(parsed, timeout_s, name)
+    return ObjectStore(parsed, backend, retry or Retry(), profile)
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,13 @@ def _stored_object(entry: Mapping[str, Any]) -> StoredObject:
 class ObjectStore:
     """One prefix of one bucket."""
 
-    def __init__(self, url: StoreUrl, backend: Any, retry: Retry) -> None:  # noqa: ANN401 - one of obstore's
+    def __init__(
+        self,
+        url: StoreUrl,
+        backend: Any,  # noqa: ANN401 - one of obstore's
+        retry: Retry,
+        profile: ProfileCredentials | None = None,
+    ) -> None:
         import obstore  # noqa: PLC0415 - an extra
 
         self.url = url
@@ -74,7 +82,9 @@ class ObjectStore:
         self._api = obstore
         self._backend = backend
         self._large_files = threading.BoundedSemaphore(LARGE_FILES_AT_ONCE)
+        self._profile = profile
         self._keeps_attributes = url.scheme != "file"
+        self._creates = url.options.get("conditional_put") != "false"
 
     def put_file(self, key: str, path: Path, record: FileRecord, *, absent: bool) -> bool:
         """Put one file of a scene under a key; returns whether it had to be sent.
@@ -91,7 +101,7 @@ class ObjectStore:
             return self._put_whole(key, checked_content(path, record), record)
         if not absent and self.holds(key, record):
             return False
-        if not absent and self.size(key) is not None:
+        if not absent and self.size(key) is not None and not self.is_cut(key, record):
             raise self._conflict(key, record)
         return self._put_parts(key, record, lambda: checked_parts(path, record, self.retry.check))
 
@@ -180,6 +190,18 @@ class ObjectStore:
 
         return self._call(f"look at {key}", look)
 
+    def is_cut(self, key: str, record: FileRecord) -> bool:
+        """Whether the object under the key calls itself the file of the record and is not as long: it was cut."""
+
+        def look() -> bool:
+            try:
+                found = self._api.get(self._backend, key, options={"head": True})
+            except FileNotFoundError:
+                return False
+            return bool(found.meta["size"] != record.bytes and found.attributes.get(SHA256) == record.sha256)
+
+        return self._keeps_attributes and self._call(f"look at {key}", look)
+
     def size(self, key: str) -> int | None:
         """Return an object's size, or None when there is none."""
 
@@ -195,6 +217,14 @@ class ObjectStore:
         """Return path and size of every object of a scene."""
         start = self.url.key(reference_id)
         return {key.removeprefix(start): size for key, size in self._listed(start) if key.startswith(start)}
+
+    def sweep(self, reference_id: str) -> None:
+        """Remove what killed uploads left of a scene in a folder; other stores keep unfinished objects out of sight."""
+        if self.url.scheme == "file":
+            with suppress(OSError):
+                for path in (Path(self.url.prefix) / reference_id).rglob("*#*"):
+                    if _UNFINISHED.search(path.name) and path.is_file():
+                        path.unlink()
 
     def scenes(self) -> list[str]:
         """Return the reference ids of all scenes that have an object."""
@@ -220,6 +250,8 @@ class ObjectStore:
             return True
         if self.holds(key, record):
             return False
+        if self.is_cut(key, record):
+            return self._call(f"put {key}", lambda: self._put(key, content, record, "overwrite"))
         raise self._conflict(key, record)
 
     def _put_parts(self, key: str, record: FileRecord, parts: Callable[[], Iterator[bytes]]) -> bool:
@@ -230,19 +262,24 @@ class ObjectStore:
         )
 
     def _create(self, key: str, content: bytes, record: FileRecord) -> bool:
+        """Put an object where there is none; a store without conditional put is looked at before."""
         from obstore.exceptions import AlreadyExistsError  # noqa: PLC0415 - an extra
 
+        if not self._creates:
+            with suppress(FileNotFoundError):
+                self._api.head(self._backend, key)
+                return False
+            return self._put(key, content, record, "overwrite")
         try:
-            self._api.put(
-                self._backend,
-                key,
-                content,
-                attributes=self._attributes(record),
-                mode="create",
-                use_multipart=False,
-            )
-        except AlreadyExistsError:
+            return self._put(key, content, record, "create")
+        except AlreadyExistsError as error:
+            if understand(error).code in EXISTS_RACES:
+                raise TransientError(f"{self.url.text}: put {key}: another request is under way") from None
             return False
+
+    def _put(self, key: str, content: bytes, record: FileRecord, mode: Literal["create", "overwrite"]) -> bool:
+        attributes = self._attributes(record)
+        self._api.put(self._backend, key, content, attributes=attributes, mode=mode, use_multipart=False)
         return True
 
     def _send_parts(self, key: str, record: FileRecord, parts: Iterator[bytes]) -> bool:
@@ -286,25 +323,38 @@ class ObjectStore:
         def once() -> Result:
             try:
                 return attempt()
-            except (errors.PermissionDeniedError, errors.UnauthenticatedError) as error:
-                raise self._refused(what, error) from None
-            except (errors.GenericError, errors.JoinError, OSError) as error:
-                text = str(error)
-                if _REFUSED.search(text):
-                    raise self._refused(what, error) from None
-                if _LASTING.search(text) or (self.url.scheme == "file" and not _passing(error)):
-                    raise StoreError(f"{self.url.text}: {what}: {one_line(error)}") from None
-                raise TransientError(f"{self.url.text}: {what}: {one_line(error)}", unclear=True) from None
-            except errors.BaseError as error:
-                raise StoreError(f"{self.url.text}: {what}: {one_line(error)}") from None
+            except (errors.BaseError, OSError) as error:
+                raise self._meaning(what, error) from None
 
         return self.retry.call(once, lambda _: before_again())
 
-    def _refused(self, what: str, error: Exception) -> AuthError:
-        return AuthError(
-            f"{self.url.text}: {what}: access was refused ({one_line(error)}); nothing more is sent until the "
-            "store's credentials in the environment may write there"
-        )
+    def _meaning(self, what: str, error: Exception) -> UploadError:
+        """Return the error of ours for one of obstore's."""
+        answer = understand(error, is_local=self.url.scheme == "file")
+        if not answer.code and answer.kind != "passing" and 400 <= answer.status < 500:
+            answer = self._asked_again() or answer  # the answer to HEAD has no body
+        message = f"{self.url.text}: {what}: {answer.text}"
+        if self._profile is not None and self._profile.error:
+            name = self._profile.profile
+            return AuthError(f"AWS profile {name}: {self._profile.error}; for SSO: aws sso login --profile {name}")
+        if answer.kind == "passing":
+            return TransientError(message, unclear=True)
+        remedy = f"; {answer.remedy}" if answer.remedy else ""
+        if answer.kind == "refused":
+            refused = "access was refused; nothing more is sent until the store's credentials allow it"
+            return AuthError(f"{message}: {refused}{remedy}")
+        return StoreError(f"{message}{remedy}")
+
+    def _asked_again(self) -> StoreAnswer | None:
+        """Ask for something whose refusal says why."""
+        from obstore import exceptions as errors  # noqa: PLC0415 - an extra
+
+        try:
+            next(iter(self._api.list(self._backend, "nothing")), None)
+        except (errors.BaseError, OSError) as error:
+            answer = understand(error)
+            return answer if answer.code else None
+        return None
 
     def _conflict(self, key: str, record: FileRecord) -> StoreConflictError:
         return StoreConflictError(
@@ -317,8 +367,3 @@ def _parts(content: bytes, check: Callable[[], None]) -> Iterator[bytes]:
     for start in range(0, len(content), PART_BYTES):
         check()
         yield content[start : start + PART_BYTES]
-
-
-def _passing(error: Exception) -> bool:
-    """Whether a local failure may pass by itself: the disk may get room again, a network disk may come back."""
-    return "os error 28" in str(error) or "os error 5)" in str(error) or "os error 116" in str(error)

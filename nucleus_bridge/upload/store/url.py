@@ -3,19 +3,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from nucleus_bridge.errors import ConfigError
-from nucleus_bridge.upload.loopback import is_loopback
+from nucleus_bridge.spool.destination import is_loopback
 
 _SCHEMES = {"s3": "s3", "s3a": "s3", "gs": "gs", "az": "az", "abfs": "az", "file": "file"}
 _OPTIONS = {
-    "s3": ("endpoint", "region", "virtual_hosted_style_request"),
-    "gs": ("endpoint",),
-    "az": ("endpoint", "account_name", "use_emulator"),
+    "s3": ("endpoint", "region", "virtual_hosted_style_request", "conditional_put"),
+    "gs": ("endpoint", "conditional_put"),
+    "az": ("endpoint", "account_name", "use_emulator", "conditional_put"),
     "file": (),
 }
 
@@ -52,10 +53,23 @@ class StoreUrl:
         return f"{self.text}/{quote(key) if self.scheme == 'file' else key}"
 
     def item_urls(self, keys: Sequence[str], public_base_url: str = "") -> list[str]:
-        """Return the URLs under which items are read for good: in the store's own scheme, or below a public one."""
-        if public_base_url:
-            return [f"{public_base_url.rstrip('/')}/{key}" for key in keys]
+        """Return the URLs under which items are read for good: in the store's own scheme, or below a public one.
+
+        Nucleus knows no scheme for Azure; there the blob's own https address is the native one.
+        """
+        base = public_base_url or self.blob_address
+        if base:
+            return [f"{base.rstrip('/')}/{quote(key)}" for key in keys]
         return [self.native(key) for key in keys]
+
+    @property
+    def blob_address(self) -> str:
+        """The https address of the prefix in Azure; empty for other stores, and when the account is not known."""
+        account = self.options.get("account_name") or os.environ.get("AZURE_STORAGE_ACCOUNT_NAME", "")
+        if self.scheme != "az" or not account:
+            return ""
+        endpoint = self.options.get("endpoint") or f"https://{account}.blob.core.windows.net"
+        return f"{endpoint.rstrip('/')}/{self.bucket}/{quote(self.prefix)}".rstrip("/")
 
 
 def parse_store_url(text: str, *, name: str = "upload.store") -> StoreUrl:
@@ -75,6 +89,9 @@ def parse_store_url(text: str, *, name: str = "upload.store") -> StoreUrl:
             known = ", ".join(_OPTIONS[scheme]) or "none"
             message = f"{name} {_shown(text)!r}: option {option!r} is not one for {scheme}:// (there are: {known})"
             raise ConfigError(f"{message}; credentials belong into the store's own environment variables")
+    if options.get("conditional_put", "true") not in ("true", "false"):
+        message = f"{name} {_shown(text)!r}: conditional_put must be true or false, not {options['conditional_put']!r}"
+        raise ConfigError(message)
     if scheme == "file":
         folder = unquote(parts.path)
         if parts.netloc not in ("", "localhost") or not folder.startswith("/"):
@@ -91,8 +108,9 @@ def check_url_kind(store: StoreUrl, kind: str, public_base_url: str, endpoint: s
     Raises:
         ConfigError: It cannot; says what to choose instead.
     """
-    if kind == "native" and store.scheme == "az":
-        raise ConfigError("upload.url native: Nucleus reads http, https, s3 and gs, not az; set upload.url: presigned")
+    if kind == "native" and store.scheme == "az" and not store.blob_address:
+        message = "upload.url native: Nucleus reads http, https, s3 and gs, not az; set upload.url: presigned"
+        raise ConfigError(f"{message}, or AZURE_STORAGE_ACCOUNT_NAME where the blobs may be read without a signature")
     if kind == "native" and store.scheme == "file" and not is_loopback(endpoint):
         message = f"upload.store {store.text}: only a receiver on this machine can read file:// URLs, not {endpoint}"
         raise ConfigError(f"{message}; use s3://, gs:// or az://")

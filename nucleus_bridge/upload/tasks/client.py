@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
@@ -12,14 +13,14 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 from nucleus_bridge.config.task_template import CONTENT_KEY
 from nucleus_bridge.errors import RejectedError
 from nucleus_bridge.formats.sensor_fusion.frame_file import FRAME_FOLDER
+from nucleus_bridge.spool.destination import TASK_ENDPOINT, TASK_ENDPOINT_VARIABLE
 from nucleus_bridge.spool.state import StateRecord
 from nucleus_bridge.upload.http import HttpChannel, check_endpoint, expect
 from nucleus_bridge.upload.retry import Retry
 
-PUBLIC_ENDPOINT = "https://api.scale.com/v1"
 KEY_VARIABLE = "SCALE_API_KEY"
-ENDPOINT_VARIABLE = "SCALE_ENDPOINT"
 TASK_TYPE = "lidarannotation"
+_NAMED_TASK = re.compile(r"\((\w+)\)")
 
 
 def endpoint_from(configured: str, environment: Mapping[str, str] = os.environ) -> str:
@@ -28,7 +29,7 @@ def endpoint_from(configured: str, environment: Mapping[str, str] = os.environ) 
     Raises:
         ConfigError: It cannot be used.
     """
-    return check_endpoint(environment.get(ENDPOINT_VARIABLE, "").strip() or configured or PUBLIC_ENDPOINT)
+    return check_endpoint(environment.get(TASK_ENDPOINT_VARIABLE, "").strip() or configured or TASK_ENDPOINT)
 
 
 class TaskClient:
@@ -40,7 +41,7 @@ class TaskClient:
     def __init__(self, endpoint: str, key: str, *, timeout_s: float = 120.0, retry: Retry | None = None) -> None:
         self.endpoint = check_endpoint(endpoint)
         self.retry = retry or Retry()
-        self._http = HttpChannel(key, timeout_s, key_variable=KEY_VARIABLE)
+        self._http = HttpChannel(key, timeout_s, key_variable=KEY_VARIABLE, stop=self.retry.stop)
 
     def __repr__(self) -> str:
         return f"TaskClient({self.endpoint!r}, key=***)"
@@ -76,12 +77,27 @@ class TaskClient:
         found = [_checked(row) for row in rows]
         return next((task for task in found if task.get("unique_id") == unique_id), None)
 
+    def find_taken(self, unique_id: str, refusal: RejectedError) -> dict[str, Any] | None:
+        """Return the task that a ``unique_id`` is taken by, also by the id that the refusal names."""
+        if (found := self.find(unique_id)) is not None:
+            return found
+        named = refusal.answer.get("task_id")
+        if not isinstance(named, str):
+            in_brackets = _NAMED_TASK.findall(str(refusal.answer.get("error", "")))
+            named = in_brackets[-1] if in_brackets else ""
+        task = self.task(named) if named else None
+        return task if task is not None and task.get("unique_id") in (None, unique_id) else None
+
     def _told(self, route: str) -> Any:  # noqa: ANN401 - JSON
         """Return what the service tells, or None when it knows of nothing there."""
         try:
             return self._http.call("GET", f"{self.endpoint}/{route}")
         except RejectedError:
             return None
+
+
+ENDED = {"error": "ended in an error", "canceled": "was canceled"}
+"""Statuses of tasks that nobody works on any more without a result."""
 
 
 def _checked(answer: object) -> dict[str, Any]:
@@ -93,15 +109,39 @@ def _checked(answer: object) -> dict[str, Any]:
 
 def is_task_of(task: Mapping[str, Any], record: StateRecord) -> bool:
     """Whether a task was made of a scene: by the digest in its metadata, or else by the names of its frames."""
-    params = task.get("params")
-    if not isinstance(params, Mapping):
-        params = {}
-    metadata = task.get("metadata") or params.get("metadata")
-    if isinstance(metadata, Mapping) and CONTENT_KEY in metadata:
-        return bool(metadata[CONTENT_KEY] == record.content)
-    attachments = params.get("attachments")
+    content = _content_of(task)
+    if content is not None:
+        return bool(content == record.content)
+    attachments = _params(task).get("attachments")
     if not isinstance(attachments, list):
         return True  # it does not say
+    return _lists_the_frames(attachments, record)
+
+
+def is_proven_task(task: Mapping[str, Any], record: StateRecord) -> bool:
+    """Whether a task surely holds a scene, complete, so that the spool may let the scene go."""
+    attachments = _params(task).get("attachments")
+    shows_all = isinstance(attachments, list) and _lists_the_frames(attachments, record)
+    return _content_of(task) == record.content and shows_all and task["status"] not in ENDED
+
+
+def project_of(task: Mapping[str, Any]) -> str:
+    """Return the project that a task belongs to; empty when it does not say."""
+    project = task.get("project") or _params(task).get("project")
+    return project if isinstance(project, str) else ""
+
+
+def _params(task: Mapping[str, Any]) -> Mapping[str, Any]:
+    params = task.get("params")
+    return params if isinstance(params, Mapping) else {}
+
+
+def _content_of(task: Mapping[str, Any]) -> object:
+    metadata = task.get("metadata") or _params(task).get("metadata")
+    return metadata.get(CONTENT_KEY) if isinstance(metadata, Mapping) else None
+
+
+def _lists_the_frames(attachments: list[object], record: StateRecord) -> bool:
     return [_frame_of(str(url)) for url in attachments] == [
         (record.reference_id, FRAME_FOLDER, f"{number:06d}") for number in range(record.frames)
     ]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,22 @@ from nucleus_bridge.config import UploadConfig
 from nucleus_bridge.config.task_template import load_task_template
 from nucleus_bridge.formats.interface import UploadKind
 from nucleus_bridge.spool import Manifest, Spool
-from nucleus_bridge.spool.state import StateBook, content_digest
-from nucleus_bridge.upload.destination import Changed, Told
+from nucleus_bridge.spool.destination import DestinationKey
+from nucleus_bridge.spool.state import StateBook, StateRecord, content_digest
+from nucleus_bridge.upload.destination import Changed, Note, Told
+from nucleus_bridge.upload.http import key_from_environment
 from nucleus_bridge.upload.pool import DaemonPool
 from nucleus_bridge.upload.retry import Retry
 from nucleus_bridge.upload.store.objects import ObjectStore
 from nucleus_bridge.upload.store.url import parse_store_url
-from nucleus_bridge.upload.tasks.client import KEY_VARIABLE, TASK_TYPE, TaskClient, endpoint_from
+from nucleus_bridge.upload.tasks.client import (
+    KEY_VARIABLE,
+    TASK_TYPE,
+    TaskClient,
+    endpoint_from,
+    is_proven_task,
+    is_task_of,
+)
 from nucleus_bridge.upload.tasks.frames import TaskSender, frame_to_send, split_files, task_upload
 from nucleus_bridge.upload.tasks.holdings import TaskHoldings
 from nucleus_bridge.upload.tasks.submission import TaskSubmitter
@@ -55,13 +65,20 @@ class TaskDestination:
 
     kind: UploadKind = "annotation_task"
     remedy = "no task is made of; make a sensor-fusion scene of it with nucleus-bridge export, or upload without --task"
-    key_variable = KEY_VARIABLE
     submits_from_record = False  # the frames were given the URLs of that time
+
+    key_from_environment = staticmethod(partial(key_from_environment, KEY_VARIABLE))
 
     def __init__(self, settings: UploadConfig, key: str, retry: Retry) -> None:
         self._settings = settings
         self._template = load_task_template(Path(settings.task_template))
         self._client = TaskClient(self.endpoint(settings), key, timeout_s=settings.timeout_s, retry=retry)
+        self.key: DestinationKey = DestinationKey(
+            self._client.endpoint,
+            parse_store_url(settings.store).text,
+            project=self._template.project,
+            template=self._template.digest,
+        )
 
     @staticmethod
     def endpoint(settings: UploadConfig) -> str:
@@ -95,9 +112,17 @@ class TaskDestination:
         return TaskSender(store, files, told, lambda keys: self._urls(store, keys))
 
     def submitter(
-        self, store: ObjectStore, book: StateBook, changed: Changed, idle: Callable[[], bool], *, watch: bool
+        self,
+        store: ObjectStore,
+        book: StateBook,
+        changed: Changed,
+        *,
+        note: Note,
+        idle: Callable[[], bool],
+        watch: bool,
     ) -> TaskSubmitter:
         """Return what makes the tasks."""
+        del note
         return TaskSubmitter(
             self._client,
             book,
@@ -108,8 +133,35 @@ class TaskDestination:
             is_last=lambda: idle() and not watch,
         )
 
-    def holdings(self) -> TaskHoldings:
+    def outlook(self, record: StateRecord, folder: Path, store: ObjectStore) -> str:
+        """Say which task there is of a scene already; empty for none.
+
+        Raises:
+            UploadError: The service gives no answer.
+        """
+        del folder, store
+        task = self._task(record)
+        if task is None:
+            return ""
+        what = f"task {task['task_id']} ({task['status']})"
+        return f"{what} was made of it" if is_task_of(task, record) else f"conflict: {what} has its unique_id"
+
+    def holds(self, record: StateRecord, folder: Path, store: ObjectStore) -> bool:
+        """Ask the service whether there is a task of a scene, with all its frames and its content's digest.
+
+        Raises:
+            UploadError: The service gives no answer.
+        """
+        del folder, store
+        task = self._task(record)
+        return task is not None and is_proven_task(task, record)
+
+    def _task(self, record: StateRecord) -> dict[str, Any] | None:
+        return self._client.retry.again(lambda: self._client.find(record.reference_id))
+
+    def holdings(self, store: ObjectStore) -> TaskHoldings:
         """Return what tells which tasks there are."""
+        del store
         return TaskHoldings(self._client)
 
     def close(self) -> None:

@@ -133,15 +133,19 @@ class TaskSender:
         return tuple(self._sealed.together([partial(send, record) for record in frames]))
 
     def verify(self, manifest: Manifest) -> bool:
-        """Whether the store holds every file of a scene, by its listing; frames go by the digests in their names."""
+        """Whether the store holds every file of a scene, each looked at; frames go by the digests in their names."""
         frames, others = split_files(manifest)
         sizes = self._store.sizes(manifest.reference_id)
         sent = sent_frames(sizes)
-        return (
-            claim_name(manifest.format) in sizes
-            and all(sizes.get(record.path) == record.bytes for record in others)
-            and all(record.path in sent for record in frames)
-        )
+        if (
+            claim_name(manifest.format) not in sizes
+            or any(sizes.get(record.path) != record.bytes for record in others)
+            or any(record.path not in sent for record in frames)
+        ):
+            return False
+        key = partial(self._store.url.key, manifest.reference_id)
+        stored = [*others, *(record for frame in frames for record in sent[frame.path])]
+        return all(self._sealed.together([partial(self._store.holds, key(file.path), file) for file in stored]))
 
     def _send_frame(self, folder: Path, manifest: Manifest, present: Mapping[str, int], record: FileRecord) -> str:
         self._store.retry.check()

@@ -11,7 +11,7 @@ from nucleus_bridge.formats.interface import UploadKind
 from nucleus_bridge.spool.manifest import FileRecord
 from nucleus_bridge.spool.state import SceneState, StateRecord
 from nucleus_bridge.upload.holdings import Difference
-from nucleus_bridge.upload.tasks.client import TaskClient, is_task_of, said_of_task
+from nucleus_bridge.upload.tasks.client import ENDED, TaskClient, is_task_of, said_of_task
 from nucleus_bridge.upload.tasks.frames import FRAMES, sent_frames
 
 MISSING_TASK = "missing task"
@@ -20,7 +20,7 @@ UNNOTED_TASK = "unnoted task"
 LOST_TASK = "lost task"
 ENDED_TASK = "ended task"
 
-_ENDED = {"error": "ended in an error", "canceled": "was cancelled"}
+_WAITING = (SceneState.UNVERIFIED, SceneState.STORED, SceneState.SUBMITTED, SceneState.FAILED, SceneState.CONFLICT)
 
 
 class TaskHoldings:
@@ -54,11 +54,13 @@ class TaskHoldings:
         name = f"task {task['task_id']}"
         if not is_task_of(task, record):
             text = f"{name} has the scene's unique_id and was made of another scene; cancel it and clear its unique_id"
-            return Difference(DIFFERENT_TASK, text)
-        if task["status"] in _ENDED:
-            return Difference(ENDED_TASK, f"{name} {_ENDED[task['status']]}{said_of_task(task)}")
-        if record.state in (SceneState.STORED, SceneState.SUBMITTED, SceneState.FAILED):
-            noted = {"task_id": task["task_id"]}
+            return Difference(DIFFERENT_TASK, text, SceneState.CONFLICT, {"error": text}, remains=True)
+        if task["status"] in ENDED:
+            text = f"{name} {ENDED[task['status']]}{said_of_task(task)}"
+            noted = {"error": text, "task_status": task["status"]}
+            return Difference(ENDED_TASK, text, SceneState.FAILED, noted, remains=True)
+        if record.state in _WAITING:
+            noted = {"task_id": task["task_id"], "task_status": task["status"]}
             return Difference(UNNOTED_TASK, f"{name} was made of it, which was not noted", SceneState.DONE, noted)
         return None
 

@@ -11,15 +11,16 @@ from typing import Any
 
 from nucleus_bridge.config import UploadConfig
 from nucleus_bridge.config.task_template import TaskTemplate
-from nucleus_bridge.errors import ConfigError, RejectedError, UnavailableError
+from nucleus_bridge.errors import ConfigError, RejectedError, UnavailableError, UploadError
 from nucleus_bridge.spool.failpoints import failpoint
 from nucleus_bridge.spool.state import SceneState, StateBook, StateRecord
 from nucleus_bridge.upload.destination import Changed, FrameKeys
+from nucleus_bridge.upload.doubt import Doubt
+from nucleus_bridge.upload.http import concerns_all
 from nucleus_bridge.upload.retry import TransientError
-from nucleus_bridge.upload.tasks.client import TaskClient, is_task_of, said_of_task
+from nucleus_bridge.upload.tasks.client import ENDED, TaskClient, is_task_of, project_of, said_of_task
 from nucleus_bridge.upload.tasks.frames import task_upload
 
-DOUBTFUL_SCENES = 3
 _LATE_LOOKS = 5
 _TAKEN, _NO_ROUTE = 409, (404, 405)
 
@@ -39,7 +40,7 @@ class _Pending:
 class TaskSubmitter:
     """Takes stored scenes from a queue; runs in a thread of its own.
 
-    The first scenes that are refused are kept until one is taken: when several are and none is taken, it is the
+    Scenes that are refused are held until one is taken: when several are refused alike and none is taken, it is the
     template that is wrong, and no scene shall suffer for it. ``is_last`` tells that none comes behind those that were
     handed in; what is refused then is the scene's own fault.
     """
@@ -64,8 +65,7 @@ class TaskSubmitter:
         self._is_last = is_last
         self._incoming: queue.SimpleQueue[_Pending | None] = queue.SimpleQueue()
         self._pending: list[_Pending] = []
-        self._doubtful: list[tuple[StateRecord, str]] = []
-        self._template_works = False
+        self._doubt = Doubt(self._settle_failure, self._blame)
         self._held_until = 0.0
         self._closed = False
 
@@ -84,7 +84,7 @@ class TaskSubmitter:
             AuthError: The key is refused.
             ConfigError: The service refuses the template.
         """
-        while not (self._closed and not self._pending):
+        while not (self._closed and not self._pending and not self._doubt):
             self._client.retry.check()
             is_last = self._is_last()  # asked before they are taken in
             self._take_in()
@@ -92,8 +92,8 @@ class TaskSubmitter:
                 self._client.retry.check()
                 if self._due(pending) <= time.monotonic():  # another one may have been told to wait meanwhile
                     self._go_on(pending)
-            if is_last and not self._pending:
-                self._set_doubtful_aside()
+            if (is_last or self._closed) and not self._pending:
+                self._doubt.close()
 
     def _due(self, pending: _Pending) -> float:
         return max(pending.due, self._held_until)
@@ -135,27 +135,34 @@ class TaskSubmitter:
             task_id = self._client.create(request)
         except RejectedError as error:
             if error.status == _TAKEN:
-                self._settle_taken(pending)
+                self._settle_taken(pending, error)
             elif error.status in _NO_ROUTE:
                 message = f"{self._client.endpoint}: takes no annotation tasks ({error})"
                 raise ConfigError(f"{message}; check upload.task_endpoint and SCALE_ENDPOINT") from None
+            elif concerns_all(error.status):
+                raise UploadError(f"no task can be made, and every scene is left as it is: {error}") from None
             else:
-                self._refuse(pending, str(error))
+                self._doubt_about(pending, str(error))
             return
         failpoint("task_made")
-        self._take_template_for_good()
+        self._doubt.clear()
         pending.record = self._write(record, SceneState.SUBMITTED, task_id=task_id, attempts=record.attempts + 1)
 
-    def _settle_taken(self, pending: _Pending) -> None:
+    def _settle_taken(self, pending: _Pending, refusal: RejectedError) -> None:
         """There is a task of this scene's id: ours from an earlier try, or another one."""
         record = pending.record
-        task = self._client.find(record.reference_id)
-        self._take_template_for_good()
+        task = self._client.find_taken(record.reference_id, refusal)
         if task is None:
-            self._end(pending, SceneState.DONE)  # the service does not tell more than that it has it
+            why = f"the service has a task of the unique_id {record.reference_id} and does not show it"
+            self._end(pending, SceneState.FAILED, error=f"{why}: {refusal}")
         elif not is_task_of(task, record):
-            reason = f"task {task['task_id']} has the unique_id {record.reference_id} and was made of another scene"
-            self._set_aside(pending, f"{reason}; cancel it and clear its unique_id, or use another scene.prefix")
+            why = f"task {task['task_id']} has the unique_id {record.reference_id} and was made of another scene"
+            remedy = "cancel it and clear its unique_id, or use another scene.prefix"
+            self._end(pending, SceneState.CONFLICT, error=f"{why}; {remedy}", **_of(task))
+        elif (project := project_of(task)) and self._template.project not in ("", project):
+            why = f"task {task['task_id']} was made of it in project {project!r}, not {self._template.project!r}"
+            remedy = "cancel it and clear its unique_id to have it made there"
+            self._end(pending, SceneState.CONFLICT, error=f"{why}; {remedy}", **_of(task))
         else:
             self._settle(pending, task)
 
@@ -172,31 +179,28 @@ class TaskSubmitter:
 
     def _settle(self, pending: _Pending, task: Mapping[str, Any]) -> None:
         failpoint("task_seen")
-        if task["status"] == "error":
-            self._set_aside(pending, f"task {task['task_id']} ended in an error{said_of_task(task)}")
+        name, status = task["task_id"], task["status"]
+        if status == "error":
+            self._doubt_about(pending, f"task {name} {ENDED[status]}{said_of_task(task)}")
+        elif status in ENDED:
+            why = f"task {name} {ENDED[status]}; clear its unique_id to have another one made"
+            self._end(pending, SceneState.FAILED, error=why, **_of(task))
         else:
-            self._end(pending, SceneState.DONE, task_id=task["task_id"])
+            self._end(pending, SceneState.DONE, **_of(task))
+            self._doubt.clear()
 
-    def _refuse(self, pending: _Pending, reason: str) -> None:
-        if self._template_works:
-            self._set_aside(pending, reason)
-            return
+    def _doubt_about(self, pending: _Pending, reason: str) -> None:
+        """Hold a refusal until it is clear whether it is the scene's or the template's fault."""
         self._pending.remove(pending)
-        self._doubtful.append((pending.record, reason))
-        if len(self._doubtful) >= DOUBTFUL_SCENES:
-            message = (
-                f"task template {self._template.path}: the first {DOUBTFUL_SCENES} scenes were all refused with it"
-            )
-            raise ConfigError(f"{message}, they are left as they are; the last: {reason}")
+        self._doubt.add(self._write(pending.record, SceneState.STORED, error=reason), SceneState.QUARANTINED, reason)
 
-    def _take_template_for_good(self) -> None:
-        self._template_works = True
-        self._set_doubtful_aside()
+    def _settle_failure(self, record: StateRecord, state: SceneState, reason: str) -> None:
+        del state
+        self._changed(self._book.quarantine(record, reason))
 
-    def _set_doubtful_aside(self) -> None:
-        for record, reason in self._doubtful:
-            self._changed(self._book.quarantine(record, reason))
-        self._doubtful.clear()
+    def _blame(self, count: int, reason: str) -> ConfigError:
+        message = f"task template {self._template.path}: the first {count} scenes were all refused with it"
+        return ConfigError(f"{message}, they are left as they are; the last: {reason}")
 
     def _wait_longer(self, pending: _Pending, error: TransientError) -> None:
         now, limit = time.monotonic(), self._settings.give_up_after_s
@@ -216,11 +220,11 @@ class TaskSubmitter:
         self._pending.remove(pending)
         self._write(pending.record, state, **changes)
 
-    def _set_aside(self, pending: _Pending, reason: str) -> None:
-        self._pending.remove(pending)
-        self._changed(self._book.quarantine(pending.record, reason))
-
     def _write(self, record: StateRecord, state: SceneState, **changes: object) -> StateRecord:
         record = self._book.write(record, state, **changes)
         self._changed(record)
         return record
+
+
+def _of(task: Mapping[str, Any]) -> dict[str, str]:
+    return {"task_id": task["task_id"], "task_status": task["status"]}
