@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import struct
-from typing import Any, NamedTuple
+from typing import Any
 
 from nucleus_bridge.decode.cdr import deserialise, naming, require_stamp, strip_slashes, to_ns
 from nucleus_bridge.decode.interface import Interface, Stateless
+from nucleus_bridge.decode.tf import TransformSample
 from nucleus_bridge.errors import DecodeError
 from nucleus_bridge.model import Message
 
@@ -25,26 +26,8 @@ _COUNT = struct.Struct("<I")
 _POSE = struct.Struct("<7d")
 
 
-class PoseSample(NamedTuple):
-    """One pose of a body; what its numbers are worth is for the tree to say.
-
-    Attributes:
-        parent: ``header.frame_id`` without a leading slash.
-        child: The body as the message names it; empty where it does not.
-        stamp_ns: ``header.stamp``.
-        translation: x, y, z in metres.
-        rotation_xyzw: Quaternion as published, not normalised.
-    """
-
-    parent: str
-    child: str
-    stamp_ns: int
-    translation: tuple[float, float, float]
-    rotation_xyzw: tuple[float, float, float, float]
-
-
-def decode_pose(message: Message) -> PoseSample:
-    """Read the pose of a message; of a Path its newest one.
+def decode_pose(message: Message) -> TransformSample:
+    """Read the pose of a message; of a Path its newest one. The child is empty where the message names no body.
 
     Raises:
         DecodeError: The bytes are none of these types (``damaged``, ``wrong_type``), the stamp is not set
@@ -61,24 +44,24 @@ def decode_pose(message: Message) -> PoseSample:
     return sample
 
 
-def _of_odometry(message: Message) -> PoseSample:
+def _of_odometry(message: Message) -> TransformSample:
     odometry = deserialise(message, *_READERS)
     _check_known(message, odometry.pose.covariance)
     return _sample(odometry.header, odometry.child_frame_id, odometry.pose.pose)
 
 
-def _of_pose_with_covariance(message: Message) -> PoseSample:
+def _of_pose_with_covariance(message: Message) -> TransformSample:
     stamped = deserialise(message, POSE_WITH_COVARIANCE)
     _check_known(message, stamped.pose.covariance)
     return _sample(stamped.header, "", stamped.pose.pose)
 
 
-def _of_pose(message: Message) -> PoseSample:
+def _of_pose(message: Message) -> TransformSample:
     stamped = deserialise(message, POSE)
     return _sample(stamped.header, "", stamped.pose)
 
 
-def _of_transform(message: Message) -> PoseSample:
+def _of_transform(message: Message) -> TransformSample:
     stamped = deserialise(message, TRANSFORM)
     t, q = stamped.transform.translation, stamped.transform.rotation
     return _posed(stamped.header, stamped.child_frame_id, (t.x, t.y, t.z), (q.x, q.y, q.z, q.w))
@@ -92,7 +75,7 @@ _READERS = {
 }
 
 
-def _sample(header: Any, child: str, pose: Any) -> PoseSample:
+def _sample(header: Any, child: str, pose: Any) -> TransformSample:
     p, q = pose.position, pose.orientation
     return _posed(header, child, (p.x, p.y, p.z), (q.x, q.y, q.z, q.w))
 
@@ -102,8 +85,8 @@ def _posed(
     child: str,
     translation: tuple[float, float, float],
     rotation_xyzw: tuple[float, float, float, float],
-) -> PoseSample:
-    return PoseSample(
+) -> TransformSample:
+    return TransformSample(
         strip_slashes(header.frame_id), strip_slashes(child), to_ns(header.stamp), translation, rotation_xyzw
     )
 
@@ -117,7 +100,7 @@ def _check_known(message: Message, covariance: Any) -> None:
             raise DecodeError(text, cause="no_pose")
 
 
-def _newest_of_path(message: Message) -> PoseSample:
+def _newest_of_path(message: Message) -> TransformSample:
     """Walk over the poses of a Path: it grows over a drive, and only its newest pose is wanted.
 
     A pose whose stamp or frame is not set has those of the Path.
@@ -145,7 +128,7 @@ def _newest_of_path(message: Message) -> PoseSample:
         parent = (newest[1] or path_frame).decode()
     except (struct.error, UnicodeDecodeError) as error:
         raise DecodeError(f"damaged: {error}") from error
-    return PoseSample(strip_slashes(parent), "", newest[0] or path_ns, values[:3], values[3:])
+    return TransformSample(strip_slashes(parent), "", newest[0] or path_ns, values[:3], values[3:])
 
 
 def _header(data: bytes, at: int) -> tuple[int, bytes, int]:
@@ -159,7 +142,7 @@ def _header(data: bytes, at: int) -> tuple[int, bytes, int]:
     return sec * 1_000_000_000 + nanosec, data[at + 12 : max(end - 1, at + 12)], end
 
 
-def _newest_of_any_path(message: Message) -> PoseSample:
+def _newest_of_any_path(message: Message) -> TransformSample:
     path = deserialise(message, PATH)
     if not path.poses:
         raise DecodeError("the path has no pose", cause="no_pose")

@@ -13,7 +13,7 @@ TF_MESSAGE = "tf2_msgs/msg/TFMessage"
 
 
 class TransformSample(NamedTuple):
-    """One ``geometry_msgs/msg/TransformStamped``; what its numbers are worth is for the tree to say.
+    """One transform or pose of a message; what its numbers are worth is for the tree to say.
 
     Attributes:
         parent: ``header.frame_id`` without a leading slash.

@@ -6,10 +6,11 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from drives import Drive
+from drives import SHORT, Drive, make_drive
 
 from nucleus_bridge.config import load_config
 
@@ -32,6 +33,7 @@ from live_graph import (
     wait_until,
 )
 from rcl_interfaces.srv import DescribeParameters, GetParameters
+from test_live_equals_offline import with_radar_scans
 
 pytestmark = pytest.mark.live
 
@@ -105,6 +107,22 @@ def test_services_finish_pause_and_resume(drive: Drive, tmp_path: Path, observer
     finished = manifests(tmp_path / "live")
     assert {manifest["end_reason"] for manifest in finished} == {"requested"}
     assert sum(manifest["frames"] for manifest in finished) == int(values(counted)["frames"])
+
+
+def test_a_pause_leaves_out_and_counts_every_kind_of_sensor(tmp_path: Path, observer: Observer) -> None:
+    pytest.importorskip("radar_msgs", reason="python -m nucleus_bridge.ros.build_interfaces radar_msgs")
+    made = make_drive(tmp_path, replace(SHORT, seconds=2.0, points=500, cameras=1, radars=1))
+    bag = with_radar_scans(made.bag, tmp_path / "scans")
+    topics = {sensor.topic for sensor in load_config(made.config_path).sensors}
+    with recorder(made.config_path, tmp_path / "live") as node, replay(bag, flags=("--hold",)) as player:
+        player.wait_for("ready")
+        assert observer.trigger("pause").success
+        player.say("go on")
+        player.wait_for("done")
+        for topic in topics:
+            observer.value("scenes", f"{topic} paused", lambda count: count == "20")
+        assert node.end() == 0
+    assert len(topics) == 3
 
 
 def all_is_accounted_for(status: DiagnosticStatus) -> bool:
