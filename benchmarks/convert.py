@@ -31,6 +31,8 @@ from benchmarks.rows import Row
 
 COPY_SYNCED = "copying messages, synced"
 BARS = {"plain script, json": 12.0, COPY_SYNCED: 0.25}
+READERS = ("validate", "preview")
+BAR_READER = 1.0  # no more CPU time than a conversion of the same frames
 BAR_TWO_WORKERS = 1.8
 BAR_PEAK_MB = 400.0
 
@@ -169,6 +171,8 @@ def compare(
             name = f"convert, {count} worker{'s' * (count > 1)}"
             run(name, [*convert, "--workers", str(count), "--output", spool])
         written = sum(path.stat().st_size for path in spool.rglob("*") if path.is_file())
+        run("validate", [*tool, "validate", spool])
+        run("preview", [*tool, "preview", spool, "-o", next(places)])
         copy = [sys.executable, "-c", COPY, bag]
         ways: dict[str, list[str | Path]] = {
             COPY_SYNCED: [*copy, next(places), str(written), "messages"],
@@ -187,6 +191,9 @@ def rows(result: dict[str, Any]) -> Iterator[Row]:
     """Yield the lines of the common table."""
     taken = dict(result["rows"])
     one, two = taken.pop("convert, 1 worker"), taken.pop("convert, 2 workers")
+    for reader in READERS:
+        name = f"{reader} of the same frames, cpu"
+        yield Row(name, taken.pop(reader)["cpu_s"], "s", "convert, 1 worker", one["cpu_s"], BAR_READER)
     for figure in ("cpu_s", "wall_s"):
         name = f"convert {result['seconds']:g} s of driving, {figure.partition('_')[0]}"
         for peer, row in taken.items():

@@ -133,7 +133,7 @@ def project(points: FloatArray, scene_from_camera: Transform, model: CameraModel
 
 
 def _is_ahead(x: Array, y: Array, z: Array) -> NDArray[np.bool_]:
-    return np.asarray((z > _NEAREST_M) & (np.hypot(x, y) < _WIDEST * z))
+    return np.asarray((z > _NEAREST_M) & (x * x + y * y < (_WIDEST * z) ** 2))
 
 
 def _pixels(x: Array, y: Array, z: Array, model: CameraModel) -> tuple[Array, Array]:
@@ -166,7 +166,7 @@ def _pixels(x: Array, y: Array, z: Array, model: CameraModel) -> tuple[Array, Ar
 def _in_sight(points: FloatArray, image: SceneImage) -> FloatArray:
     """Leave out points that the camera cannot see, wherever it was within the largest shift, and thin out the rest."""
     x, y, z = ((points - image.position) @ quaternion.to_matrix(image.heading_xyzw)).T
-    near: FloatArray = points[np.hypot(x, y) < _WIDEST_MOVING * (z + _MOVES_M)]
+    near: FloatArray = points[(z > -_MOVES_M) & (x * x + y * y < (_WIDEST_MOVING * (z + _MOVES_M)) ** 2)]
     return near[some_of(len(near), _COMPARED_EDGES)] if len(near) > _COMPARED_EDGES else near
 
 

@@ -15,7 +15,17 @@ from nucleus_bridge.errors import OutputError
 from nucleus_bridge.formats.interface import SceneReader
 from nucleus_bridge.model import GpsPose
 from nucleus_bridge.preview.checks import SceneChecks
-from nucleus_bridge.preview.pack import Pixels, decoded, pack_cloud, pack_picture, picture_width
+from nucleus_bridge.preview.pack import (
+    KEPT_BYTES,
+    Pixels,
+    can_keep,
+    decoded,
+    look_at,
+    pack_cloud,
+    pack_picture,
+    picture_width,
+    shrunk,
+)
 
 PAGE = Path(__file__).parent / "page"
 SCRIPTS = ("projection.js", "cloud_view.js", "cameras.js", "plots.js", "main.js")
@@ -39,19 +49,28 @@ def preview_page(scene: SceneReader, progress: Progress) -> str:
     width = picture_width(len(scene) * len(scene.cameras))
     checks = SceneChecks(scene)
     frames: list[dict[str, Any]] = []
+    keeps = False
     for index in range(len(scene)):
         compares = checks.edges.wants_next()
         frame = scene.frame(index, None if compares else most)
+        contents = [scene.image(image) for image in frame.images]
+        if index == 0:
+            keeps = sum(map(len, contents)) * len(scene) <= KEPT_BYTES
         packed: dict[str, Any] = {}
         compared: dict[str, Pixels] = {}
         widths: dict[str, int] = {}
-        for image in frame.images:
+        for image, content in zip(frame.images, contents, strict=True):
+            header = look_at(content, image)
             is_compared = compares and checks.edges.wants(image.camera)
-            least = max(width, COMPARED_WIDTH) if is_compared else width
-            pixels, size = decoded(scene.image(image), image, least)
-            packed[image.camera] = pack_picture(pixels, size, image, width)
-            if is_compared:
-                compared[image.camera], widths[image.camera] = pixels, size[0]
+            is_kept = keeps and can_keep(content, header)
+            jpeg = content
+            if is_compared or not is_kept:
+                pixels = decoded(content, header, image, max(width, COMPARED_WIDTH) if is_compared else width)
+                if is_compared:
+                    compared[image.camera], widths[image.camera] = pixels, header.width
+                if not is_kept:
+                    jpeg = shrunk(pixels, header, width)
+            packed[image.camera] = pack_picture(jpeg, header, image)
         checks.add(frame, compared, widths)
         frames.append({
             "stamp_ns": str(frame.timestamp_ns),

@@ -12,11 +12,15 @@ from numpy.typing import NDArray
 
 from nucleus_bridge.errors import ImageError, SceneError
 from nucleus_bridge.formats.content import Points, SceneImage, some_of
-from nucleus_bridge.image_header import read_file_header
+from nucleus_bridge.image_header import FileHeader, read_file_header
 
 Pixels = NDArray[np.uint8]
 
 PICTURE_BYTES = 11_000_000
+"""Of all pictures of a page that are shrunk."""
+KEPT_BYTES = 20_000_000
+"""Of all picture files of a page that are kept as they are."""
+_EXIF_WITHIN = 1 << 16  # the first segments of a file
 _STEPS = 65_535
 _WIDTHS = (960, 800, 640, 480, 400, 320)
 _BYTES_A_PIXEL = 0.2  # of a JPEG of quality 75, on a street, a little more than usual, base64 included
@@ -52,42 +56,53 @@ def picture_width(pictures: int) -> int:
     return _WIDTHS[-1]
 
 
-def decoded(content: bytes, image: SceneImage, width: int) -> tuple[Pixels, tuple[int, int]]:
-    """Decode a picture no larger than need be.
-
-    Args:
-        content: The file.
-        image: Which one it is.
-        width: The least width that is of use.
-
-    Returns:
-        The pixels, at least so wide where the picture is, and the size of the whole picture: width, height.
+def look_at(content: bytes, image: SceneImage) -> FileHeader:
+    """Return what kind of file a picture is, and its size.
 
     Raises:
-        SceneError: The file is no picture.
+        SceneError: The file is no picture, or cut off.
     """
     try:
         header = read_file_header(content)
     except ImageError as error:
         raise SceneError(f"{image.path}: {error}") from None
-    full_width = 0 if header is None else header.width
-    flag = next((flag for factor, flag in _REDUCED.items() if full_width >= factor * width), cv2.IMREAD_COLOR)
+    if header is None:
+        raise SceneError(f"{image.path}: is no image file")
+    return header
+
+
+def can_keep(content: bytes, header: FileHeader) -> bool:
+    """Whether browsers show a file's pixels as they lie in it: a JPEG that has nothing that could turn it."""
+    return header.kind == "jpeg" and b"Exif" not in content[:_EXIF_WITHIN]
+
+
+def decoded(content: bytes, header: FileHeader, image: SceneImage, width: int) -> Pixels:
+    """Decode a picture no larger than need be; its pixels are at least ``width`` wide where the picture is.
+
+    Raises:
+        SceneError: It cannot be decoded.
+    """
+    flag = next((flag for factor, flag in _REDUCED.items() if header.width >= factor * width), cv2.IMREAD_COLOR)
     pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flag | cv2.IMREAD_IGNORE_ORIENTATION)
-    if header is None or pixels is None:
+    if pixels is None:
         raise SceneError(f"{image.path}: cannot be decoded")
-    return np.asarray(pixels, np.uint8), (header.width, header.height)
+    return np.asarray(pixels, np.uint8)
 
 
-def pack_picture(pixels: Pixels, size: tuple[int, int], image: SceneImage, width: int) -> dict[str, Any]:
-    """Shrink a decoded picture of a full ``size``; its camera parameters stay those of the full one."""
+def shrunk(pixels: Pixels, header: FileHeader, width: int) -> bytes:
+    """Return a picture as a JPEG file that is no wider than ``width``."""
     if pixels.shape[1] > width:
-        small = (width, max(1, round(size[1] * width / size[0])))
+        small = (width, max(1, round(header.height * width / header.width)))
         pixels = np.asarray(cv2.resize(pixels, small, interpolation=cv2.INTER_AREA), np.uint8)
-    _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 75])
+    return bytes(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 75])[1])
+
+
+def pack_picture(jpeg: bytes, header: FileHeader, image: SceneImage) -> dict[str, Any]:
+    """Describe a picture, perhaps shrunk; size and camera parameters are those of the full one."""
     return {
-        "width": size[0],
-        "height": size[1],
-        "jpeg": base64.b64encode(encoded.tobytes()).decode(),
+        "width": header.width,
+        "height": header.height,
+        "jpeg": base64.b64encode(jpeg).decode(),
         "params": params_of(image),
     }
 

@@ -73,6 +73,8 @@ def check_formats(book: StateBook, kind: UploadKind, remedy: str) -> None:
     foreign = [record for record in waiting if is_foreign(record, kind)]
     if foreign and len(foreign) == len(waiting):
         first = foreign[0]
+        if first.format in registry.names() and registry.of(first.format).upload is None:
+            remedy = "no upload takes; make a scene of another format of it with nucleus-bridge export"
         raise ConfigError(f"{first.reference_id}: is a scene of format {first.format}, which {remedy}")
 
 

@@ -24,7 +24,7 @@ from nucleus_bridge.formats.reading import open_scene
 from nucleus_bridge.preview.checks import SceneChecks
 from nucleus_bridge.preview.edges import SHIFTS_MS, shift_warning
 from nucleus_bridge.preview.html_page import COMPARED_WIDTH
-from nucleus_bridge.preview.pack import decoded, pack_cloud, picture_width
+from nucleus_bridge.preview.pack import decoded, look_at, pack_cloud, picture_width
 from nucleus_bridge.testing.demo import DriveOptions
 
 FLAGS = [
@@ -297,7 +297,10 @@ def checks_of(scene: SceneReader, frames: list[SceneFrame] | None = None) -> dic
         pictures, widths = {}, {}
         for image in frame.images:
             if checks.edges.wants(image.camera):
-                pictures[image.camera], (widths[image.camera], _) = decoded(scene.image(image), image, COMPARED_WIDTH)
+                content = scene.image(image)
+                header = look_at(content, image)
+                pictures[image.camera] = decoded(content, header, image, COMPARED_WIDTH)
+                widths[image.camera] = header.width
         checks.add(frame, pictures, widths)
     return checks.results(lambda _: None)
 
