@@ -16,6 +16,7 @@ from nucleus_bridge.config import Config
 from nucleus_bridge.errors import TransformError
 from nucleus_bridge.inspect.lidars import DERIVED, Why
 from nucleus_bridge.inspect.mounting import mount_findings
+from nucleus_bridge.inspect.pose_sources import PoseSourceReport, pose_sources
 from nucleus_bridge.inspect.recorded import recording_findings
 from nucleus_bridge.inspect.scan import DROP_PERIODS, Progress, Scan, Stream, scan_bag
 from nucleus_bridge.inspect.suggest import Suggestion, device_track, suggest
@@ -122,6 +123,7 @@ class BagReport:
     missing: list[str]
     trial: Trial
     parts: list[Part]
+    pose_sources: list[PoseSourceReport] = field(default_factory=list)
 
     @property
     def score(self) -> int:
@@ -224,6 +226,7 @@ def _report(bag: Recording, scan: Scan, made: Suggestion, config: Config | None,
         missing=missing,
         trial=trial,
         parts=health(_counts(topics, sensors, made, trial, damage), findings, trial),
+        pose_sources=pose_sources(scan),
     )
 
 

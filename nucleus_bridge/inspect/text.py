@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import yaml
 
 from nucleus_bridge.config.sections import written
+from nucleus_bridge.inspect.pose_sources import reference_of
 from nucleus_bridge.inspect.report import BagReport, SensorReport, TopicReport
 from nucleus_bridge.inspect.suggest import Suggestion
 from nucleus_bridge.text import printable, printable_lines
@@ -68,6 +69,10 @@ def _sections(report: BagReport) -> Iterator[Section]:
     header = ("topic", "type", "count", "Hz", "missing", "gap", "log - stamp", "frame")
     yield Section("Topics", header, tuple(_topic_row(topic) for topic in report.topics))
     yield Section("Transforms", text=report.tree)
+    if report.pose_sources:
+        reference = reference_of(report.pose_sources)
+        titles = ("source", "pose of", "Hz", "gaps", "longest", "speed", f"from {reference}")
+        yield Section("Poses", titles, tuple(Row(source.cells(reference)) for source in report.pose_sources))
     for sensor in report.sensors:
         yield _sensor(sensor)
     if report.warnings:

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sources of poses are listed with what they are like and how far they are from each other."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from nucleus_bridge.cli.main import main
+from nucleus_bridge.model import Trajectory
+from nucleus_bridge.poses.agreement import agreement, top_speed, trajectory_of
+
+
+def drive(count: int = 200, late_ns: int = 0) -> Trajectory:
+    stamps = 10**18 + 50_000_000 * np.arange(count, dtype=np.int64) + late_ns
+    t = (stamps - 10**18) / 1e9
+    places = np.stack((10.0 * t, 5.0 * np.sin(t), 0.1 * t), axis=1)
+    return Trajectory(stamps, places, Rotation.from_rotvec(np.outer(0.2 * t, (0.0, 0.0, 1.0))).as_quat())
+
+
+def test_the_same_motion_in_another_frame_is_laid_over() -> None:
+    one, turn = drive(), Rotation.from_euler("zyx", (2.0, 0.1, -0.05))
+    other = drive(late_ns=7_000_000)
+    moved = Trajectory(
+        other.stamps_ns,
+        turn.apply(other.translations) + np.array((100.0, -50.0, 3.0)),
+        (turn * Rotation.from_quat(other.rotations_xyzw)).as_quat(),
+    )
+    found = agreement(one, moved, in_one_frame=False)
+    assert found is not None
+    assert found.is_aligned
+    assert (found.largest_m, found.median_deg) == pytest.approx((0.0, 0.0), abs=0.01)
+    apart = agreement(one, moved, in_one_frame=True)
+    assert apart is not None
+    assert apart.median_m > 20.0
+
+
+def test_residuals_are_in_metres_and_degrees() -> None:
+    one = drive()
+    turned = (Rotation.from_quat(one.rotations_xyzw) * Rotation.from_euler("x", 3.0, degrees=True)).as_quat()
+    found = agreement(
+        one, Trajectory(one.stamps_ns, one.translations + np.array((0.3, 0.4, 0.0)), turned), in_one_frame=True
+    )
+    assert found is not None
+    assert (found.median_m, found.largest_m, found.median_deg) == pytest.approx((0.5, 0.5, 3.0))
+
+
+def test_what_has_no_moment_in_common_is_not_compared() -> None:
+    assert agreement(drive(), drive(late_ns=10**12), in_one_frame=True) is None
+
+
+def test_speed_and_order_of_what_was_published() -> None:
+    one = drive()
+    order = np.random.default_rng(1).permutation(200)
+    rotations = 3.0 * one.rotations_xyzw[order]
+    rotations[5] = 0.0
+    made = trajectory_of(one.stamps_ns[order], one.translations[order], rotations)
+    assert len(made.stamps_ns) == 199
+    assert (np.diff(made.stamps_ns) > 0).all()
+    assert top_speed(made) == pytest.approx(11.1, abs=0.2)
+
+
+def test_inspect_lists_every_source(real_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bag = real_data / "inputs" / "made" / "pose_topics"
+    assert main(["inspect", str(bag), "--json"]) == 0
+    sources = {source["topic"]: source for source in json.loads(capsys.readouterr().out)["pose_sources"]}
+    assert sources["/odom"]["child"] == "base_link"
+    assert sources["/odom"]["rate_hz"] == pytest.approx(100.0)
+    assert sources.keys() == {
+        *("/odom", "/path", "/vicon/vehicle", "/localization/pose", "/localization/pose_with_covariance")
+    }
+    assert sources["/localization/pose"]["agrees"]["/odom"][1] == pytest.approx(0.0, abs=1e-9)
