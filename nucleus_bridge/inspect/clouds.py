@@ -112,7 +112,7 @@ def cloud_facts(stream: Stream) -> CloudFacts:
         nan_share=float(1 - finite.mean()),
         zero_share=float(zero.mean()),
         farthest_m=farthest,
-        times=_times(clouds, stream.period_ns),
+        times=_times(clouds, _period_ns(clouds, stream)),
         problem="" if good.any() else "every point is NaN or at the origin",
         notes=tuple(_layout_notes(stream.first[:1])),
         intensity_field=intensity.field,
@@ -122,6 +122,14 @@ def cloud_facts(stream: Stream) -> CloudFacts:
         is_radar=is_radar(stream.name, names, typical),
         clouds=tuple(clouds),
     )
+
+
+def _period_ns(clouds: list[Cloud], stream: Stream) -> float:
+    """Return the time from sweep to sweep; 0 where it is not known."""
+    if not stream.makes_sweeps_of_several:
+        return stream.period_ns
+    steps = np.diff(sorted(cloud.stamp_ns for cloud in clouds))
+    return float(np.median(steps)) if len(steps) else 0.0
 
 
 def is_radar(topic: str, names: Iterable[str], points: int) -> bool:
@@ -172,8 +180,31 @@ def with_stamp(message: Message, stamp_ns: int) -> Message:
     return replace(message, data=data)
 
 
+def _gathered(stream: Stream) -> tuple[list[Cloud], str]:
+    """Decode the first sweeps of a topic whose messages are parts of sweeps."""
+    clouds, problem = [], "no messages were read"
+    interface = registry.interface_of(stream.info.type_name, "cloud")
+    if interface is None:
+        return [], problem
+    decoder = interface.decoder(LidarConfig("inspect", stream.name, intensity_field="", time_field="none"))
+    log_ns = 0
+    for message in (*([stream.companion] if stream.companion else []), *stream.first, None):
+        try:
+            samples = decoder.decode(message) if message else decoder.flush()
+        except DecodeError as error:
+            problem = str(error)
+            continue
+        log_ns = message.log_ns if message else log_ns
+        clouds += [Cloud(log_ns, sweep.stamp_ns, sweep) for sweep in samples if isinstance(sweep, Sweep)]
+    for cloud in clouds:  # packets have no header that would have told it
+        stream.frames[cloud.sweep.frame_id] = stream.frames.get(cloud.sweep.frame_id, 0) + 1
+    return clouds, problem
+
+
 def _decoded(stream: Stream) -> tuple[list[Cloud], str]:
     """Decode what was kept of a topic, without regard to point times; the log time stands for stamps never set."""
+    if stream.makes_sweeps_of_several:
+        return _gathered(stream)
     clouds, problem = [], "no messages were read"
     config = LidarConfig("inspect", stream.name, intensity_field="", time_field="none")
     kept = {id(message): message for message in (*stream.first, *stream.samples.messages)}

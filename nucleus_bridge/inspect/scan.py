@@ -10,6 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
+from nucleus_bridge.config.settings import LidarConfig
 from nucleus_bridge.decode import registry
 from nucleus_bridge.decode.cdr import peek_header
 from nucleus_bridge.decode.interface import Kind
@@ -27,7 +28,7 @@ STATIC_TOPIC = "tf_static"
 SAMPLED = 12
 """Samples of large messages that are looked at closely."""
 _UNREADABLE = -1
-_FIRST = 5
+_FIRST, _FIRST_PACKETS = 5, 512  # of packets, some sweeps
 _MAX_SAMPLE_BYTES = 64_000_000
 _SMALL = 2_000
 _PAIRED: tuple[Kind, ...] = ("cloud",)
@@ -91,6 +92,7 @@ class Stream:
         bytes: Payload read.
         first: The first few messages, of sensors only.
         samples: Messages spread over all that were read, of sensors only.
+        companion: The message that their decoder needs besides, such as the metadata of packets.
     """
 
     info: TopicInfo
@@ -102,6 +104,13 @@ class Stream:
     bytes: int = 0
     first: list[Message] = field(default_factory=list)
     samples: Samples = field(default_factory=lambda: Samples(SAMPLED))
+    companion: Message | None = None
+
+    @property
+    def makes_sweeps_of_several(self) -> bool:
+        """Whether several messages of the topic make one sweep."""
+        interface = registry.interface_of(self.info.type_name, "cloud") if "cloud" in self.kinds else None
+        return interface is not None and not interface.is_stateless
 
     @property
     def name(self) -> str:
@@ -225,6 +234,7 @@ class Scan:
     tracks: dict[tuple[str, str, str], Track] = field(default_factory=dict)
     problems: dict[str, int] = field(default_factory=dict)
     texts: dict[str, Message] = field(default_factory=dict)
+    companions: dict[str, Message] = field(default_factory=dict)
     whole: bool = True
     start_ns: int = 0
     read_s: float = 0.0
@@ -234,9 +244,18 @@ class Scan:
         return [s for _, s in sorted(self.streams.items()) if kind in s.kinds and s.info.count]
 
 
-def kinds_of(type_name: str) -> tuple[Kind, ...]:
-    """Return what the messages of a type hold, by the registry."""
-    return tuple(interface.kind for interface in registry.interfaces_of(type_name))
+def companion_topic(stream: Stream) -> str:
+    """Return the topic that the decoder of a cloud needs besides its own; "" where it needs none."""
+    interface = registry.interface_of(stream.info.type_name, "cloud")
+    companion = interface.companion if interface is not None else None
+    return companion.topic(LidarConfig("inspect", stream.name)) if companion is not None else ""
+
+
+def _is_companion(type_name: str) -> bool:
+    return any(
+        interface.companion is not None and interface.companion.type_name == type_name
+        for interface in registry.interfaces("cloud")
+    )
 
 
 def is_static_topic(topic: str) -> bool:
@@ -275,12 +294,18 @@ def scan_bag(bag: Recording, *, full: bool, progress: Progress) -> Scan:
         scan.whole = False
         _read_rest_of_static(bag, scan)
     scan.read_s = (last_ns - bag.start_ns) / 1e9
+    for stream in scan.of_kind("cloud"):
+        stream.companion = scan.companions.get(companion_topic(stream))
     progress(1.0)
     return scan
 
 
 def _stream(topic: TopicInfo) -> Stream:
-    kinds = kinds_of(topic.type_name)
+    kinds = tuple(
+        interface.kind
+        for interface in registry.interfaces_of(topic.type_name)
+        if topic.name.rpartition("/")[2] not in interface.other_topics
+    )
     large = any(kind in _LARGE for kind in kinds)
     samples = Samples(SAMPLED if large else _SMALL, pairs=any(kind in _PAIRED for kind in kinds))
     return Stream(topic, kinds, samples=samples)
@@ -306,9 +331,11 @@ def _take(scan: Scan, message: Message) -> None:
     stream.bytes += len(message.data)
     stream.logs.append(message.log_ns)
     if any(kind in _SAMPLED_KINDS for kind in stream.kinds):
-        if len(stream.first) < _FIRST:
+        if len(stream.first) < (_FIRST_PACKETS if stream.makes_sweeps_of_several else _FIRST):
             stream.first.append(message)
         stream.samples.offer(number, message)
+    if message.topic not in scan.companions and _is_companion(message.type_name):
+        scan.companions[message.topic] = message
     if "transforms" in stream.kinds:
         _take_transforms(scan, message)
         return
