@@ -102,6 +102,15 @@ class Shifted:
         self.damage: DamageLog = file.damage
         self.start_ns, self.end_ns = file.start_ns + shift_ns, file.end_ns + shift_ns
 
+    @property
+    def number(self) -> int:
+        """Which file of its recording it is."""
+        return self._file.number
+
+    @number.setter
+    def number(self, number: int) -> None:
+        self._file.number = number
+
     def messages(self, topics: Collection[str], span: tuple[int, int] = ALWAYS) -> Iterator[Message]:
         """Yield the messages of these topics."""
         first_ns, last_ns = span if span == ALWAYS else (span[0] - self._shift_ns, span[1] - self._shift_ns)

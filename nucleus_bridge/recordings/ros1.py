@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from nucleus_bridge.errors import BagError
 from nucleus_bridge.model import Message
-from nucleus_bridge.recordings.contents import ALWAYS, DamageLog, StorageFile, TopicInfo
+from nucleus_bridge.recordings.contents import ALWAYS, PLACE_BITS, DamageLog, StorageFile, TopicInfo
 from nucleus_bridge.recordings.place import Place
 
 if TYPE_CHECKING:
@@ -94,6 +95,15 @@ class Ros1Messages:
         self._names: dict[tuple[str, str], str] = {}
         self.topics = tuple(self._converted(topic) for topic in file.topics)
 
+    @property
+    def number(self) -> int:
+        """Which file of its recording it is."""
+        return self._file.number
+
+    @number.setter
+    def number(self, number: int) -> None:
+        self._file.number = number
+
     def messages(self, topics: Collection[str], span: tuple[int, int] = ALWAYS) -> Iterator[Message]:
         """Yield the messages of these topics."""
         for message in self._file.messages(topics, span):
@@ -106,7 +116,7 @@ class Ros1Messages:
             except BagError as error:
                 self.damage.add(f"{message.topic}: {error}", log_ns=message.log_ns)
                 continue
-            yield Message(message.topic, name, message.log_ns, data)
+            yield replace(message, type_name=name, data=data)
 
     def _converted(self, topic: TopicInfo) -> TopicInfo:
         if topic.encoding != ENCODING:
@@ -131,6 +141,7 @@ class Ros1Bag:
         self.damage = DamageLog(path)
         self._converter = Converter()
         self._names: dict[int, str] = {}
+        self.number = 0
         topics = []
         with _opened(path, source) as reader:
             for connection in reader.connections:
@@ -153,10 +164,13 @@ class Ros1Bag:
             if not connections:
                 return
             rows = self._rows(reader, connections, max(first_ns, 0), last_ns)
+            # The index orders messages by their log times, and tells no other order.
+            place = self.number << PLACE_BITS
             for _, group in groupby(rows, key=itemgetter(0)):
                 for log_ns, topic, name, raw in sorted(group, key=itemgetter(1)):
+                    place += 1
                     try:
-                        yield Message(topic, name, log_ns, self._converter.cdr(raw, name))
+                        yield Message(topic, name, log_ns, self._converter.cdr(raw, name), place)
                     except BagError as error:
                         self.damage.add(f"{topic}: {error}", log_ns=log_ns)
 
