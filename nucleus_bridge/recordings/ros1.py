@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from nucleus_bridge.errors import BagError
 from nucleus_bridge.model import Message
-from nucleus_bridge.recordings.contents import ALWAYS, PLACE_BITS, DamageLog, StorageFile, TopicInfo
+from nucleus_bridge.recordings.contents import ALWAYS, PLACE_BITS, DamageLog, StandIn, StorageFile, TopicInfo
 from nucleus_bridge.recordings.place import Place
 
 if TYPE_CHECKING:
@@ -83,26 +83,17 @@ def ros2_name(type_name: str) -> str:
     return _RENAMED.get(name, name)
 
 
-class Ros1Messages:
+class Ros1Messages(StandIn):
     """Another file whose messages are serialised as ROS 1 does; see ``StorageFile``."""
 
     def __init__(self, file: StorageFile) -> None:
         """Convert what a file holds; topics in other encodings stay as they are."""
-        self._file = file
+        super().__init__(file)
         self._converter = Converter()
         self.path, self.damage = file.path, file.damage
         self.start_ns, self.end_ns = file.start_ns, file.end_ns
         self._names: dict[tuple[str, str], str] = {}
         self.topics = tuple(self._converted(topic) for topic in file.topics)
-
-    @property
-    def number(self) -> int:
-        """Which file of its recording it is."""
-        return self._file.number
-
-    @number.setter
-    def number(self, number: int) -> None:
-        self._file.number = number
 
     def messages(self, topics: Collection[str], span: tuple[int, int] = ALWAYS) -> Iterator[Message]:
         """Yield the messages of these topics."""
