@@ -108,6 +108,7 @@ class Interface:
         peek: Reads stamp (ns) and frame id without decoding, or None where the type has no header.
         extra: The extra of this package that the decoder needs, or "".
         companion: The further topic that the decoder needs, or None.
+        other_topics: Last parts of topic names under which the same type holds something else.
         only_configured: Whether a topic is taken for this only where a configuration says so: a depth image is a cloud
             to those who want it.
     """
@@ -122,6 +123,7 @@ class Interface:
     peek: Callable[[bytes], tuple[int, str]] | None = peek_header
     extra: str = ""
     companion: Companion | None = None
+    other_topics: tuple[str, ...] = ()
     only_configured: bool = False
 
     @property

@@ -217,6 +217,7 @@ INTERFACES = tuple(
         is_start=is_start,
         peek=None,
         companion=Companion(STRING, metadata_topic, "metadata_topic"),
+        other_topics=("imu_packets",),
     )
     for name in PACKET_MSG
 )

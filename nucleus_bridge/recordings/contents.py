@@ -144,6 +144,23 @@ class StorageFile(Protocol):
         """
 
 
+class StandIn:
+    """What stands for a file and gives out its messages changed: knows the file's number."""
+
+    def __init__(self, file: StorageFile) -> None:
+        """Stand for ``file``."""
+        self._file = file
+
+    @property
+    def number(self) -> int:
+        """Which file of its recording it is."""
+        return self._file.number
+
+    @number.setter
+    def number(self, number: int) -> None:
+        self._file.number = number
+
+
 def merge_topics(topics: Collection[TopicInfo]) -> tuple[TopicInfo, ...]:
     """Give one entry a topic name, in the order of names; counts are added up."""
     merged: dict[str, TopicInfo] = {}

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from nucleus_bridge.errors import BagError
 from nucleus_bridge.model import Message
-from nucleus_bridge.recordings.contents import ALWAYS, DamageLog, StorageFile, TopicInfo
+from nucleus_bridge.recordings.contents import ALWAYS, DamageLog, StandIn, StorageFile, TopicInfo
 from nucleus_bridge.recordings.place import Place, Status
 from nucleus_bridge.recordings.reorder import header_stamp_ns, starts_with_header
 
@@ -91,12 +91,13 @@ class Merged:
         raise BagError(f"{self}: several recordings are no file that can be opened for {mode!r}")
 
 
-class Shifted:
+class Shifted(StandIn):
     """A file whose log times are moved to another clock; see ``StorageFile``."""
 
     def __init__(self, file: StorageFile, shift_ns: int) -> None:
         """Move by ``shift_ns``, which is added."""
-        self._file, self._shift_ns = file, shift_ns
+        super().__init__(file)
+        self._shift_ns = shift_ns
         self.path: Place = file.path
         self.topics: tuple[TopicInfo, ...] = file.topics
         self.damage: DamageLog = file.damage

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from nucleus_bridge.errors import BagError
 from nucleus_bridge.model import Message
-from nucleus_bridge.recordings.contents import ALWAYS, DamageLog, StorageFile, TopicInfo
+from nucleus_bridge.recordings.contents import ALWAYS, PLACE_BITS, DamageLog, StandIn, StorageFile, TopicInfo
 from nucleus_bridge.recordings.place import Place
 
 if TYPE_CHECKING:
@@ -83,12 +83,12 @@ def ros2_name(type_name: str) -> str:
     return _RENAMED.get(name, name)
 
 
-class Ros1Messages:
+class Ros1Messages(StandIn):
     """Another file whose messages are serialised as ROS 1 does; see ``StorageFile``."""
 
     def __init__(self, file: StorageFile) -> None:
         """Convert what a file holds; topics in other encodings stay as they are."""
-        self._file = file
+        super().__init__(file)
         self._converter = Converter()
         self.path, self.damage = file.path, file.damage
         self.start_ns, self.end_ns = file.start_ns, file.end_ns
@@ -142,6 +142,7 @@ class Ros1Bag:
         self.damage = DamageLog(path)
         self._converter = Converter()
         self._names: dict[int, str] = {}
+        self.number = 0
         topics = []
         with _opened(path, source) as reader:
             for connection in reader.connections:
@@ -164,10 +165,13 @@ class Ros1Bag:
             if not connections:
                 return
             rows = self._rows(reader, connections, max(first_ns, 0), last_ns)
+            # The index orders messages by their log times, and tells no other order.
+            place = self.number << PLACE_BITS
             for _, group in groupby(rows, key=itemgetter(0)):
                 for log_ns, topic, name, raw in sorted(group, key=itemgetter(1)):
+                    place += 1
                     try:
-                        yield Message(topic, name, log_ns, self._converter.cdr(raw, name))
+                        yield Message(topic, name, log_ns, self._converter.cdr(raw, name), place)
                     except BagError as error:
                         self.damage.add(f"{topic}: {error}", log_ns=log_ns)
 

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recordings of packets: sweeps are made of several messages, which need the sensor's metadata from another topic."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from nucleus_bridge.inspect.report import study
+
+REAL = Path(os.environ.get("NUCLEUS_BRIDGE_TEST_DATA", "/nowhere"), "inputs", "real")
+pytestmark = pytest.mark.skipif(not REAL.exists(), reason="NUCLEUS_BRIDGE_TEST_DATA is not set")
+
+
+@pytest.mark.parametrize(
+    ("bag", "topic", "points"),
+    [
+        ("ouster/512x10_raw.bag", "/os_node0/lidar_packets", 28_751),
+        ("ouster/lowband_os0_128", "/os_node/lidar_packets", 97_299),
+        ("ouster/legacy_os2_32", "/ouster/lidar_packets", 28_541),
+        ("nebula_vlp16", "/velodyne_packets", 14_856),
+    ],
+)
+def test_packets_are_offered_as_a_lidar_and_nothing_else_is(bag: str, topic: str, points: int) -> None:
+    report, suggestion = study(REAL / bag)
+    seen = {sensor.topic: int(sensor.facts["points a sweep"].partition(",")[0]) for sensor in report.sensors}
+    assert seen == {topic: pytest.approx(points, abs=1)}
+    assert [warning.code for warning in report.warnings] == ["no_pose"]
+    assert len(suggestion.lidar_names) == 1
+
+
+def test_packets_that_are_not_read_are_named_with_the_driver() -> None:
+    report, _ = study(REAL / "nebula_qt64")
+    (warning,) = [warning for warning in report.warnings if warning.code == "unreadable_topic"]
+    assert "pandar_msgs/msg/PandarScan" in str(warning)
+    assert "nebula" in warning.remedy
