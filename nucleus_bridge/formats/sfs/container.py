@@ -115,7 +115,7 @@ def _bytes_of(array: NDArray[Any] | Blob) -> Iterator[Buffer]:
         return
     ordered = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
     if ordered.nbytes:
-        yield memoryview(ordered.reshape(-1).view(np.uint8))
+        yield ordered.reshape(-1).view(np.uint8).data
 
 
 def _padding(size: int) -> int:
