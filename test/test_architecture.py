@@ -22,6 +22,7 @@ MAY_USE = {
     "kinds": set(),
     "strict_text": {"errors"},
     "text": set(),
+    "memory": set(),
     "image_header": {"errors"},
     "config": {"errors", "kinds", "strict_text", "formats"},
     "geometry": {"errors", "model"},
@@ -32,7 +33,6 @@ MAY_USE = {
     "pipeline": {"errors", "model", "config", "geometry", "decode", "poses", "warnings", "formats"},
     "formats": {"errors", "model", "text", "image_header", "spool", "strict_text"},
     "spool": {"errors", "model"},
-    "memory": set(),
     "render": {"errors", "memory", "model", "config", "geometry", "decode", "pipeline", "formats", "spool"},
     "convert": {
         "errors",

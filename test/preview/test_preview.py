@@ -340,9 +340,7 @@ def test_a_camera_clock_that_is_off_by_a_tenth_of_a_second_is_seen_in_the_edges(
                 data = bytes(TYPES.serialize_cdr(content, message.type_name))
             copy.add_raw(message.topic, message.type_name, data, message.log_ns)
     bag = copy.write(tmp_path / "bag")
-    config = tmp_path / "made.yaml"
-    assert main(["init", str(bag), "-o", str(config)]) == 0
-    scene = open_scene(convert_bag(bag, config, tmp_path / "spool").scenes[0].folder)
+    scene = open_scene(convert_bag(bag, street.config, tmp_path / "spool").scenes[0].folder)
     curves = checks_of(scene)["edges"]["curves"]
     warning = shift_warning(curves["left"])
     assert f"moved by {-shift_ms:+d} ms" in warning
