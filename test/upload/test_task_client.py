@@ -13,7 +13,7 @@ from nucleus_bridge.spool.state import SceneState, StateRecord
 from nucleus_bridge.testing.receiver import Receiver
 from nucleus_bridge.upload.tasks.client import TaskClient, endpoint_from, is_task_of
 
-RECORD = StateRecord("drive-1", SceneState.STORED, "c0ffee", frames=2)
+RECORD = StateRecord("drive-1", SceneState.STORED, "c0ffee", frames=2, format="sensor_fusion_json")
 
 
 def test_no_repr_shows_the_key(receiver: Receiver) -> None:

@@ -12,11 +12,12 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from nucleus_bridge.config.task_template import CONTENT_KEY
 from nucleus_bridge.errors import RejectedError
-from nucleus_bridge.formats.sensor_fusion.frame_file import FRAME_FOLDER
+from nucleus_bridge.formats import registry
 from nucleus_bridge.spool.destination import TASK_ENDPOINT, TASK_ENDPOINT_VARIABLE
 from nucleus_bridge.spool.state import StateRecord
 from nucleus_bridge.upload.http import HttpChannel, check_endpoint, expect
 from nucleus_bridge.upload.retry import Retry
+from nucleus_bridge.upload.tasks.frames import task_upload
 
 KEY_VARIABLE = "SCALE_API_KEY"
 TASK_TYPE = "lidarannotation"
@@ -142,9 +143,11 @@ def _content_of(task: Mapping[str, Any]) -> object:
 
 
 def _lists_the_frames(attachments: list[object], record: StateRecord) -> bool:
-    return [_frame_of(str(url)) for url in attachments] == [
-        (record.reference_id, FRAME_FOLDER, f"{number:06d}") for number in range(record.frames)
-    ]
+    if record.format not in registry.names_for("annotation_task"):
+        return False
+    frame_path = task_upload(record.format).frame_path
+    wanted = [PurePosixPath(record.reference_id, frame_path(number)).with_suffix("") for number in range(record.frames)]
+    return len(attachments) == len(wanted) and all(map(_is_of_frame, map(str, attachments), wanted))
 
 
 def said_of_task(task: Mapping[str, Any]) -> str:
@@ -154,7 +157,8 @@ def said_of_task(task: Mapping[str, Any]) -> str:
     return f": {' '.join(str(said).split())[:500]}" if said else ""
 
 
-def _frame_of(url: str) -> tuple[str, ...]:
-    """Return scene, folder and number of a frame from its URL, without the digest of its content."""
-    parts = PurePosixPath(unquote(urlsplit(url).path)).parts[-3:]
-    return (*parts[:-1], parts[-1].partition("-")[0]) if parts else ()
+def _is_of_frame(url: str, frame: PurePosixPath) -> bool:
+    """Whether a URL leads to a frame of a scene as it was sent: its name holds the digest of its content, too."""
+    path = PurePosixPath(unquote(urlsplit(url).path))
+    parts = (*path.parts[:-1], path.name.partition("-")[0])
+    return parts[-len(frame.parts) :] == frame.parts

@@ -18,7 +18,6 @@ from pathlib import Path, PurePosixPath
 from nucleus_bridge.errors import SceneError, StoreConflictError
 from nucleus_bridge.formats import registry
 from nucleus_bridge.formats.interface import TaskUpload
-from nucleus_bridge.formats.sensor_fusion.frame_file import FRAME_FOLDER
 from nucleus_bridge.spool.failpoints import failpoint
 from nucleus_bridge.spool.manifest import FileRecord, Manifest
 from nucleus_bridge.upload.destination import FrameKeys, Told
@@ -28,8 +27,7 @@ from nucleus_bridge.upload.sealed_file import PART_BYTES, checked_content
 from nucleus_bridge.upload.store.objects import ObjectStore
 
 LARGE_FRAMES_AT_ONCE = 2
-FRAMES = f"{FRAME_FOLDER}/"
-_SENT_FRAME = re.compile(rf"({FRAMES}[^/]+)-([0-9a-f]{{64}})(\.[a-z]+)")
+_SENT_FRAME = re.compile(r"(.+)-([0-9a-f]{64})(\.[a-z]+)")
 
 ItemUrls = Callable[[Sequence[str]], list[str]]
 
@@ -44,11 +42,12 @@ def split_files(manifest: Manifest) -> tuple[list[FileRecord], list[FileRecord]]
         upload = task_upload(manifest.format)
     except SceneError as error:
         raise SceneError(f"{manifest.reference_id}: {error}") from None
-    frames = [record for record in manifest.files if record.path.startswith(FRAMES)]
-    expected = [upload.frame_path(number) for number in range(manifest.frames)]
-    if not frames or [record.path for record in frames] != expected:
+    files = {record.path: record for record in manifest.files}
+    frames = [files.pop(path) for number in range(manifest.frames) if (path := upload.frame_path(number)) in files]
+    home = PurePosixPath(upload.frame_path(0)).parent
+    if not frames or len(frames) != manifest.frames or any(PurePosixPath(path).parent == home for path in files):
         raise SceneError(f"{manifest.reference_id}: must hold {manifest.frames} frames, {upload.frame_path(0)} first")
-    return frames, [record for record in manifest.files if not record.path.startswith(FRAMES)]
+    return frames, list(files.values())
 
 
 def task_upload(scene_format: str) -> TaskUpload:

@@ -12,7 +12,7 @@ from nucleus_bridge.spool.manifest import FileRecord
 from nucleus_bridge.spool.state import SceneState, StateRecord
 from nucleus_bridge.upload.holdings import Difference
 from nucleus_bridge.upload.tasks.client import ENDED, TaskClient, is_task_of, said_of_task
-from nucleus_bridge.upload.tasks.frames import FRAMES, sent_frames
+from nucleus_bridge.upload.tasks.frames import sent_frames
 
 MISSING_TASK = "missing task"
 DIFFERENT_TASK = "different task"
@@ -41,7 +41,7 @@ class TaskHoldings:
         sent = sent_frames(sizes)
         found = {}
         for file in files:
-            for stored in sent.get(file.path, [file]) if file.path.startswith(FRAMES) else [file]:
+            for stored in sent.get(file.path, [file]):
                 found[stored.path] = stored
         return found
 
