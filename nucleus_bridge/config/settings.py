@@ -183,7 +183,9 @@ class UploadConfig:
     task_endpoint: str = setting(
         "", "Base URL of the API that takes annotation tasks; empty: the public one.", shapes_output=False
     )
-    update: bool = setting(False, "Overwrite metadata of scenes that exist.", shapes_output=False)
+    update: bool = setting(
+        False, "Renew metadata and cameras of scenes that the dataset holds, in place.", shapes_output=False
+    )
     privacy_mode: bool = setting(False, "Create the dataset in privacy mode.", shapes_output=False)
     url: Literal["native", "presigned", "public"] = setting(
         "native", "Item URLs: the store's own scheme, presigned ones, or public ones.", shapes_output=False
@@ -222,7 +224,7 @@ class UploadConfig:
     )
     job_timeout_s: float = setting(
         3600.0,
-        "How long a job of the service may take before the scene counts as failed; 0: forever.",
+        "How long a job of the service may take before the scenes themselves are looked at; 0: forever.",
         minimum=0.0,
         shapes_output=False,
         is_later=True,

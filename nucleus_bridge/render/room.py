@@ -73,6 +73,7 @@ class RoomForScenes:
         self._quota = Quota(spool, config.spool, is_uploaded=arrived_where_configured(config.upload))
         self._topics = {sensor.name: sensor.topic for sensor in config.sensors}
         self._ledger = ledger
+        self._max_bytes = config.spool.max_bytes
         self._force = force
         self._reason = ""
 
@@ -101,7 +102,8 @@ class RoomForScenes:
             admission = self._quota.admit(self.last_bytes)
             if admission.room is not Room.BLOCKED:
                 return admission.reason if admission.room is Room.DROPPED else ""
-            if not any(True for _ in Leases(self._spool).others()):
+            is_too_large = 0 < self._max_bytes < self.last_bytes
+            if is_too_large or not any(True for _ in Leases(self._spool).others()):
                 remedy = "make room (upload with upload.delete_after), or set spool.when_full to drop_oldest"
                 raise BridgeError(f"{admission.reason}; {remedy}; the next convert goes on from here")
             if not is_told:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from upload_scenes import assert_whole, command, finish, held_scenes, seal_scenes, states
 
-from nucleus_bridge.testing.receiver import Receiver
+from nucleus_bridge.testing.receiver import Fault, Receiver
 
 SCENES = 20
 STEPS = (
@@ -122,6 +122,17 @@ def test_killed_100_times_at_random_it_ends_whole(
     spool: Path, objects: Path, receiver: Receiver, tmp_path: Path
 ) -> None:
     kill_at_random(spool, objects, receiver, tmp_path / "kept", 100)
+
+
+@pytest.mark.slow
+def test_killed_60_times_under_faults_it_ends_whole(
+    spool: Path, objects: Path, serve: Callable[..., Receiver], tmp_path: Path
+) -> None:
+    kinds = ("rate_limited", "server_error", "error_after_commit", "unavailable", "reset", "cut_body", "wrong_json")
+    faults = [Fault(kind, 0.03, seconds=0.0 if kind == "rate_limited" else None) for kind in kinds]
+    receiver = serve(faults=faults, seed=3)
+    kill_at_random(spool, objects, receiver, tmp_path / "kept", 60)
+    assert receiver.fault_counts
 
 
 def test_killed_while_it_sets_a_scene_aside_it_is_set_aside_in_the_end(

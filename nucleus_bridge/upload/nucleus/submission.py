@@ -316,7 +316,7 @@ class SceneSubmitter:
         if status.ended:
             failpoint("job_ended")
             self._settle(job, status)
-        elif time.monotonic() - job.since > self._settings.job_timeout_s:
+        elif 0 < self._settings.job_timeout_s < time.monotonic() - job.since:
             self._settle(job, status)
 
     def _show(self, job: _Job, status: JobStatus) -> None:
