@@ -240,3 +240,5 @@ LAYOUTS: Mapping[str, Layout] = {
         time=_RELATIVE_NANOSECONDS,
     ),
 }
+# What becomes of the packets when they are read.
+LAYOUTS = {**LAYOUTS, "velodyne-packets": LAYOUTS["velodyne"]}

@@ -13,7 +13,7 @@ FORMATS = ("ros2", "ros1")
 IMAGE_KINDS = ("jpeg", "raw")
 CAMERA_KINDS = ("images", "h264", "h265")
 CLOUD_KINDS = ("raw", "zlib", "zstd")
-DRIVERS = ("velodyne", "ouster", "hesai", "robosense", "livox", "livox-custommsg", "autoware")
+DRIVERS = ("velodyne", "ouster", "hesai", "robosense", "livox", "livox-custommsg", "velodyne-packets", "autoware")
 CAMERA_MODELS = ("plumb_bob", "rational_polynomial", "equidistant", "omnidirectional")
 CAMERA_NAMES = ("front", "rear", "left", "right", "front_left", "front_right")
 LIDAR_NAMES = ("top", "left", "right")
@@ -27,7 +27,7 @@ class DriveOptions:
 
     Attributes:
         seconds: Length of the drive; sweeps and images come ten times a second.
-        points: Rays a sweep of each lidar.
+        points: Rays a sweep of each lidar; a VLP-16 (``velodyne-packets``) has 28,800.
         cameras: How many of front, rear, left, right, front_left, front_right.
         lidars: How many of top, left, right.
         radars: 1 for the radar ``front``.
@@ -99,8 +99,8 @@ class DriveOptions:
         _check_count("seed", self.seed, 0, 2**63 - 1)
         if 1_000 % self.tf_rate_hz or self.tf_rate_hz % TICK_HZ:
             raise InputError(f"tf_rate_hz is {self.tf_rate_hz}; use a multiple of {TICK_HZ} that divides 1000")
-        if self.cloud != "raw" and self.driver == "livox-custommsg":
-            raise InputError(f"cloud is {self.cloud!r}, but livox-custommsg writes no PointCloud2 that could be packed")
+        if self.cloud != "raw" and self.driver in ("livox-custommsg", "velodyne-packets"):
+            raise InputError(f"cloud is {self.cloud!r}, but {self.driver} writes no PointCloud2 that could be packed")
         models = self.camera_model.split(",")
         for model in models:
             _check_name("camera_model", model, CAMERA_MODELS)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from nucleus_bridge.testing.demo import forms, gnss, messages, odometry, radar
+from nucleus_bridge.testing.demo import forms, gnss, messages, odometry, packets, radar
 from nucleus_bridge.testing.demo.cameras import Camera, CameraImages, cameras_of
 from nucleus_bridge.testing.demo.course import true_poses
 from nucleus_bridge.testing.demo.lidar import LIDARS, PERIOD_NS, LidarMount, SpinningLidar
@@ -127,6 +127,12 @@ def _sweeps(options: DriveOptions, clock: _Recorder, mount: LidarMount) -> Strea
             raw,
             type_name=forms.CUSTOM_MSG,
             message=lambda index: forms.custom_message(int(stamps[index]), mount.frame_id, lidar.sweep(index)),
+        )
+    if options.driver == "velodyne-packets":
+        return replace(
+            raw,
+            type_name=packets.VELODYNE_SCAN,
+            message=lambda index: packets.velodyne_scan(mount, options, int(stamps[index])),
         )
     if options.cloud == "raw":
         return raw

@@ -12,9 +12,14 @@ import cv2
 import numpy as np
 import pytest
 
+from nucleus_bridge.config.settings import LidarConfig
 from nucleus_bridge.convert import convert_bag
+from nucleus_bridge.decode.velodyne import VELODYNE_SCAN, VelodyneDecoder
 from nucleus_bridge.errors import InputError, OutputError
+from nucleus_bridge.model import Message
 from nucleus_bridge.testing.demo import DriveOptions, demo_config, write_demo_drive
+from nucleus_bridge.testing.demo.lidar import LIDARS
+from nucleus_bridge.testing.demo.packets import firings, velodyne_scan
 
 COMMON = {"seconds": 2.0, "points": 2_000, "cameras": 1, "image_width": 320, "image_height": 200}
 LEAST_DB = 30.0
@@ -106,3 +111,30 @@ def test_a_video_without_its_library_names_the_command(tmp_path: Path, monkeypat
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(InputError, match=r"pip install 'nucleus_bridge\[video\]'"):
         write_demo_drive(tmp_path / "drive", DriveOptions(seconds=0.3, points=500, camera="h264"))
+
+
+def test_packets_of_a_vlp_16_give_each_firing_at_its_place_and_time() -> None:
+    """Its unit is 2 mm and its azimuths are in steps of 0.01 degrees, which is 17 mm at 100 m."""
+    options = DriveOptions(seconds=1.0, driver="velodyne-packets", standing_s=0.0)
+    mount, decoder = LIDARS[0], VelodyneDecoder(LidarConfig("top", "/lidar/top/points"))
+    stamp_ns = options.start_ns + mount.phase_ns + 500_000_000
+    message = Message("/lidar/top/points", VELODYNE_SCAN, 0, velodyne_scan(mount, options, stamp_ns))
+    (sweep,) = decoder.decode(message)
+    seen = firings(mount, options, stamp_ns)
+    there = np.isfinite(seen.distance)
+    assert len(sweep.points) == np.count_nonzero(there) > 10_000
+    order = np.argsort(sweep.points["t"], kind="stable")
+    true = np.argsort(seen.since_ns[there], kind="stable")
+    assert np.abs(sweep.points["t"][order] - seen.since_ns[there][true]).max() < 1_500  # the clock counts microseconds
+    xyz = np.stack([sweep.points[axis] for axis in "xyz"], axis=1)[order]
+    error = np.linalg.norm(xyz - seen.xyz[there][true], axis=1)
+    assert np.median(error) < 0.003
+    assert (error < 0.004 + 0.0003 * seen.distance[there][true]).all()
+
+
+def test_packets_of_a_vlp_16_give_the_frames_and_poses_of_the_plain_drive(tmp_path: Path, plain: Path) -> None:
+    scene = scene_of(tmp_path, image="raw", driver="velodyne-packets")
+    assert_same_poses(scene, plain)
+    for name, path in files(scene, "top/*"):
+        clouds = [json.loads(file.read_text()) for file in (path, plain / "top" / name)]
+        assert clouds[0]["device_position"] == clouds[1]["device_position"]
