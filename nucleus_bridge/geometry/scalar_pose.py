@@ -76,6 +76,12 @@ def inverse(a_from_b: Pose) -> Pose:
     return -rx, -ry, -rz, -qx, -qy, -qz, qw
 
 
+def apart(one: Pose, other: Pose) -> tuple[float, float]:
+    """Return by how many metres and degrees two poses differ."""
+    x, y, z, qx, qy, qz, qw = compose(inverse(one), other)
+    return math.hypot(x, y, z), math.degrees(2.0 * math.atan2(math.hypot(qx, qy, qz), abs(qw)))
+
+
 def between(start: Pose, end: Pose, fraction: float) -> Pose:
     """Interpolate: translation on the straight line, rotation on the shorter arc; ``fraction`` in 0..1."""
     sx, sy, sz, ax, ay, az, aw = start

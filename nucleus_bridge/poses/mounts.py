@@ -94,8 +94,7 @@ def difference(one: Edge, other: Edge) -> tuple[float, float]:
         InvalidTransformError: One of them has values that are no pose.
     """
     first, second = (scalar_pose.checked_pose(edge.translation, edge.rotation_xyzw) for edge in (one, other))
-    x, y, z, qx, qy, qz, qw = scalar_pose.compose(scalar_pose.inverse(first), second)
-    return math.hypot(x, y, z), math.degrees(2.0 * math.atan2(math.hypot(qx, qy, qz), abs(qw)))
+    return scalar_pose.apart(first, second)
 
 
 def _edge(settings: MountConfig, name: str, base_dir: Path) -> Edge:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 
 from nucleus_bridge import warnings
@@ -59,8 +58,7 @@ class Rivals:
                 told = scalar_pose.checked_pose(edge.translation, edge.rotation_xyzw)
             except InvalidTransformError:
                 continue
-            x, y, z, qx, qy, qz, qw = scalar_pose.compose(scalar_pose.inverse(pose), told)
-            metres, degrees = math.hypot(x, y, z), math.degrees(2.0 * math.atan2(math.hypot(qx, qy, qz), abs(qw)))
+            metres, degrees = scalar_pose.apart(pose, told)
             if metres > _AGREE_M or degrees > _AGREE_DEG:
                 self._note(child, names, f"{names} differ by {metres:.3f} m and {degrees:.2f} degrees")
                 return
