@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _ENCAPSULATIONS: dict[bytes, Literal["<", ">"]] = {b"\x00\x00": ">", b"\x00\x01": "<"}
 _HEADER_BYTES = 4 + 4 + 4 + 4
 _NS_PER_S = 1_000_000_000
+STRING = "std_msgs/msg/String"
+"""Holds metadata of lidars and robot descriptions."""
 
 
 @lru_cache(maxsize=1)

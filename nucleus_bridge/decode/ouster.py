@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nucleus_bridge.config.settings import LidarConfig
-from nucleus_bridge.decode.cdr import naming
+from nucleus_bridge.decode.cdr import STRING, naming
 from nucleus_bridge.decode.cdr_reader import CdrReader
 from nucleus_bridge.decode.cloud_message import message_of_points, with_times_in
 from nucleus_bridge.decode.interface import Companion, Interface, Reset
@@ -21,7 +21,6 @@ from nucleus_bridge.errors import CloudError, ConfigError, DecodeError
 from nucleus_bridge.model import IntArray, Message
 
 PACKET_MSG = tuple(f"{package}/msg/PacketMsg" for package in ("ouster_sensor_msgs", "ouster_ros", "ouster_msgs"))
-STRING = "std_msgs/msg/String"
 FRAME_ID = "os_sensor"
 """The driver's name of the frame that the coordinates are in; packets do not tell."""
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from nucleus_bridge.decode.cdr import deserialise, naming, require_stamp, strip_slashes, to_ns
+from nucleus_bridge.decode.cdr import STRING, deserialise, naming, require_stamp, strip_slashes, to_ns
 from nucleus_bridge.decode.interface import Interface, Stateless
 from nucleus_bridge.decode.tf import TransformSample
 from nucleus_bridge.errors import DecodeError
@@ -17,7 +17,6 @@ POSE = "geometry_msgs/msg/PoseStamped"
 POSE_WITH_COVARIANCE = "geometry_msgs/msg/PoseWithCovarianceStamped"
 TRANSFORM = "geometry_msgs/msg/TransformStamped"
 PATH = "nav_msgs/msg/Path"
-STRING = "std_msgs/msg/String"
 
 _UNKNOWN_VARIANCE = 1e6
 """From this variance of x on, in square metres, drivers mean that a pose is not known."""

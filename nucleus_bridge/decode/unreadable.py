@@ -13,10 +13,6 @@ _NEBULA = (
     "the cloud it publishes"
 )
 _DRIVER = "play the recording with the driver of its package running and record the {} that it publishes"
-_LASER_SCAN = (
-    "a LaserScan is one line of points: play the recording with laser_geometry or pointcloud_to_laserscan's "
-    "laserscan_to_pointcloud_node running and record the PointCloud2"
-)
 
 KNOWN: tuple[Unreadable, ...] = (
     Unreadable("pandar_msgs/msg/PandarScan", "cloud", _NEBULA.format("hesai")),
@@ -35,8 +31,6 @@ KNOWN: tuple[Unreadable, ...] = (
         "cloud",
         "play the recording with rslidar_sdk running (msg_source: 2, packets from a topic) and record the cloud",
     ),
-    Unreadable("sensor_msgs/msg/LaserScan", "cloud", _LASER_SCAN),
-    Unreadable("sensor_msgs/msg/MultiEchoLaserScan", "cloud", _LASER_SCAN),
     Unreadable("sensor_msgs/msg/PointCloud", "cloud", _DRIVER.format("PointCloud2, by point_cloud_converter,")),
     Unreadable(
         "theora_image_transport/msg/Packet", "image", "ros2 run image_transport republish theora raw, and record"
