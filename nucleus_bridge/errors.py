@@ -22,6 +22,7 @@
     ├── CoordinateRangeError        coordinates too large for 32-bit floats
     ├── SceneError                  a sealed scene breaks a rule or a checksum
     │   └── SceneUnreadableError    the disk cannot read it now
+    ├── LabelError                  a label cannot be put back into its recording
     └── UploadError                 an upload cannot go on
         ├── AuthError               the key or the store's credentials are refused     (everything stops)
         ├── RejectedError           a request was understood and refused               (that scene is set aside)
@@ -120,6 +121,10 @@ class SceneError(BridgeError):
 
 class SceneUnreadableError(SceneError):
     """The disk cannot read a file of a scene now; nothing is known to be wrong with the scene itself."""
+
+
+class LabelError(BridgeError):
+    """A label, or those of a scene, cannot be put back into the recording."""
 
 
 class UploadError(BridgeError):

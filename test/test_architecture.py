@@ -61,6 +61,7 @@ MAY_USE = {
     },
     "export": {"errors", "model", "formats", "spool"},
     "upload": {"errors", "model", "config", "formats", "spool"},
+    "labels": {"errors", "formats", "spool", "upload"},
     "testing": {"errors", "spool", "strict_text"},
     "archive": {
         "errors",
@@ -84,7 +85,7 @@ ONLY_IN = {
     "requests": {"upload", "testing"},
     "rich": {"cli"},
     "yaml": {"strict_text", "config", "decode", "recordings", "testing", "inspect"},
-    "rosbags": {"recordings", "decode", "testing"},
+    "rosbags": {"recordings", "decode", "labels", "testing"},
     "obstore": {"upload", "testing"},
     "distributed": {"archive"},
     "pypatchworkpp": {"render"},

@@ -28,6 +28,7 @@ COMMANDS = (
     "preview",
     "upload",
     "status",
+    "labels",
     "reconcile",
     "catalogue",
     "odometry",

@@ -48,6 +48,12 @@ def open_scene(folder: Path) -> SceneReader:
     return registry.of(manifest.format).read(folder, manifest)
 
 
+def cloud_sensor_of(manifest: Manifest) -> str:
+    """Return the name of a scene's cloud."""
+    lidars = [name for name, sensor in manifest.sensors.items() if sensor.get("kind") == "lidar"]
+    return lidars[0] if len(lidars) == 1 else MERGED_CLOUD
+
+
 class SealedFiles:
     """The files of a sealed scene; no path leads out of it. What a reader adds is said in ``SceneReader``."""
 
@@ -99,8 +105,7 @@ class SealedFiles:
     @property
     def cloud_sensor(self) -> str:
         """Name of the cloud."""
-        lidars = [name for name, sensor in self.manifest.sensors.items() if sensor.get("kind") == "lidar"]
-        return lidars[0] if len(lidars) == 1 else MERGED_CLOUD
+        return cloud_sensor_of(self.manifest)
 
     @contextmanager
     def reading(self, path: str, what: str) -> Iterator[None]:

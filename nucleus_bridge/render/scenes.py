@@ -14,7 +14,7 @@ from nucleus_bridge.config import Config
 from nucleus_bridge.errors import BridgeError
 from nucleus_bridge.formats import registry
 from nucleus_bridge.formats.interface import SceneFormat, SceneStart, WholeScene
-from nucleus_bridge.model import Scene
+from nucleus_bridge.model import Frame, Scene
 from nucleus_bridge.pipeline.events import Event, FrameReady, SceneEnded, SceneStarted
 from nucleus_bridge.pipeline.losses import Table, merge, ordered
 from nucleus_bridge.render.frame import FrameJob, RenderedFrame, render_frame
@@ -35,10 +35,10 @@ class _Writing:
 
     start: SceneStart
     target: OpenScene
-    jobs: deque[tuple[int, Future[RenderedFrame]]] = field(default_factory=deque)
+    jobs: deque[tuple[dict[str, int], Future[RenderedFrame]]] = field(default_factory=deque)
     entries: list[Any] = field(default_factory=list)
     files: list[FileRecord] = field(default_factory=list)
-    stamps_ns: list[int] = field(default_factory=list)
+    stamps: list[dict[str, int]] = field(default_factory=list)
     sensors: dict[str, dict[str, Any]] = field(default_factory=dict)
     losses: Table = field(default_factory=dict)
     unusable: dict[str, int] = field(default_factory=dict)
@@ -137,7 +137,7 @@ class SceneRecorder:
             future = self._executor.submit(render_frame, job, self._config)
         except BrokenExecutor:
             raise BridgeError(_WORKER_LOST) from None
-        writing.jobs.append((event.frame.stamp_ns, future))
+        writing.jobs.append((_stamps_of(event.frame), future))
         self._flying += 1
 
     def _collect(self, in_flight: int) -> list[SealedScene]:
@@ -145,9 +145,9 @@ class SceneRecorder:
         while self._scenes:
             writing = self._scenes[0]
             while writing.jobs and (self._flying > in_flight or writing.jobs[0][1].done()):
-                stamp_ns, future = writing.jobs.popleft()
+                stamps, future = writing.jobs.popleft()
                 self._flying -= 1
-                self._take(writing, stamp_ns, _result(future))
+                self._take(writing, stamps, _result(future))
             if writing.jobs or writing.ended is None:
                 break
             self._scenes.popleft()
@@ -173,7 +173,7 @@ class SceneRecorder:
                 raise
         return sealed
 
-    def _take(self, writing: _Writing, stamp_ns: int, rendered: RenderedFrame) -> None:
+    def _take(self, writing: _Writing, stamps: dict[str, int], rendered: RenderedFrame) -> None:
         merge(writing.losses, rendered.losses)
         merge(self.render_losses, rendered.losses)
         for cause, reason in rendered.reasons.items():
@@ -189,7 +189,7 @@ class SceneRecorder:
             writing.unusable[name] = writing.unusable.get(name, 0) + 1
         writing.entries.append(rendered.entry)
         writing.files.extend(rendered.files)
-        writing.stamps_ns.append(stamp_ns)
+        writing.stamps.append(stamps)
         writing.items += 1 + rendered.images
         writing.points += rendered.points
         for name, count in rendered.radar_points.items():
@@ -207,8 +207,8 @@ class SceneRecorder:
             frames=len(writing.entries),
             items=writing.items,
             points=writing.points,
-            first_stamp_ns=writing.stamps_ns[0],
-            last_stamp_ns=writing.stamps_ns[-1],
+            first_stamp_ns=writing.stamps[0]["time_ns"],
+            last_stamp_ns=writing.stamps[-1]["time_ns"],
             world_frame=scene.world_frame,
             device_frame=scene.device_frame,
             world_offset=dict(zip("xyz", scene.world_offset, strict=True)),
@@ -222,6 +222,7 @@ class SceneRecorder:
             files=files,
             metadata={} if self._format.holds_metadata else self._metadata(scene),
             poses=scene.poses,
+            stamps=tuple(writing.stamps),
         )
         folder = self._spool.seal(writing.target, manifest, replace_existing=self._force, files_are_synced=True)
         there = folder or self._spool.scene_folder(scene.reference_id)
@@ -231,6 +232,12 @@ class SceneRecorder:
         """Return the scene's metadata as configured; poses that are estimated are marked."""
         marks = {"poses": "estimated"} if scene.poses.get("estimated") else {}
         return {**dict(self._config.metadata), **marks}
+
+
+def _stamps_of(frame: Frame) -> dict[str, int]:
+    """Return the stamp of a frame's reference sweep as recorded, and as corrected."""
+    recorded_ns = frame.sweeps[0].sweep.recorded_ns if frame.sweeps else None
+    return {"stamp_ns": frame.stamp_ns if recorded_ns is None else recorded_ns, "time_ns": frame.stamp_ns}
 
 
 def close_scene(scene_format: SceneFormat, whole: WholeScene, folder: Path) -> tuple[FileRecord, ...]:

@@ -55,6 +55,8 @@ class Manifest:
         metadata: Text, numbers and booleans of the scene, where no other file of the format has a place for it.
         poses: Sources of poses besides transforms; ``estimated`` where they come from the lidar, ``origin`` of a local
             level frame. Absent where there are none.
+        stamps: Of each frame: ``stamp_ns``, the ``header.stamp`` of the reference sweep as recorded, and ``time_ns``,
+            the same with the configured clock corrections.
     """
 
     reference_id: str
@@ -77,12 +79,13 @@ class Manifest:
     files: tuple[FileRecord, ...] = field(default_factory=tuple)
     metadata: Mapping[str, str | bool | int | float] = field(default_factory=dict)
     poses: Mapping[str, Any] = field(default_factory=dict)
+    stamps: tuple[Mapping[str, int], ...] = ()
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> bytes:
         """Serialise, the same content always to the same bytes."""
         record = {"format_version": self.format_version, **asdict(self)}
-        for name in ("metadata", "poses"):
+        for name in ("metadata", "poses", "stamps"):
             if not record[name]:
                 del record[name]
         return (json.dumps(record, indent=1, allow_nan=False) + "\n").encode()
@@ -112,8 +115,9 @@ class Manifest:
                 message = f"{path}: format_version {version!r} is not {FORMAT_VERSION}; use a matching release"
                 raise SceneError(message)
             files = tuple(_file_record(entry) for entry in record.pop("files"))
+            stamps = tuple(_stamps(entry) for entry in record.pop("stamps", ()))
             known = {item.name for item in fields(cls)}
-            manifest = cls(**{key: value for key, value in record.items() if key in known}, files=files)
+            manifest = cls(**{key: value for key, value in record.items() if key in known}, files=files, stamps=stamps)
             _check_kinds(manifest)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             message = f"{path}: is no manifest ({type(error).__name__}: {error})"
@@ -129,6 +133,12 @@ def _file_record(entry: Mapping[str, Any]) -> FileRecord:
     if not path.parts or path.is_absolute() or ".." in path.parts or not record.path.isprintable():
         raise ValueError(f"{record.path!r:.80} is no path inside of the scene")
     return record
+
+
+def _stamps(entry: Mapping[str, Any]) -> Mapping[str, int]:
+    if set(entry) != {"stamp_ns", "time_ns"} or not all(type(value) is int for value in entry.values()):
+        raise TypeError(f"stamps holds {entry!r:.80}")
+    return entry
 
 
 def _check_kinds(manifest: Manifest) -> None:

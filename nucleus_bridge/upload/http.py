@@ -157,6 +157,21 @@ class HttpChannel:
         except (ValueError, RecursionError):
             raise TransientError(f"{what}: the answer is no JSON", unclear=True) from None
 
+    def fetch(self, url: str) -> Any:  # noqa: ANN401 - JSON
+        """Read the JSON behind a public URL, without the key.
+
+        Raises:
+            RejectedError: 3xx or 4xx.
+            TransientError: Anything that may be otherwise next time.
+        """
+        what = f"GET from {urlsplit(url).hostname}"
+        answer = self._send(what, "GET", url, headers={}, auth=_no_auth)
+        self._check(what, answer)
+        try:
+            return json.loads(answer.body)
+        except (ValueError, RecursionError):
+            raise TransientError(f"{what}: the answer is no JSON", unclear=True) from None
+
     def put(self, url: str, body: bytes) -> None:
         """Put a body to a signed URL: no key, no content type.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -195,6 +195,35 @@ class NucleusClient:
             route, lambda a: isinstance(a["frames"], list) and a["reference_id"] == reference_id
         )
         return scene
+
+    def training_rows(self, dataset_id: str, page_rows: int) -> Iterator[dict[str, Any]]:
+        """Yield the items of a dataset with their annotations, page by page.
+
+        Each has ``item`` and, among others, the list ``cuboid``.
+        """
+        url = self._url(f"dataset/{_quoted(dataset_id)}/exportForTrainingPage")
+        token: str | None = None
+        while True:
+            document = {
+                "pageToken": token,
+                "pageSize": page_rows,
+                "query": None,
+                "chip": False,
+                "onlyMostRecentTask": True,
+            }
+            page = self.retry.again(
+                lambda document=document: expect(  # type: ignore[misc]
+                    "exportForTrainingPage",
+                    self._http.call("POST", url, document),
+                    lambda a: all(
+                        isinstance(row["item"], dict) and isinstance(row["cuboid"], list) for row in a["data"]
+                    ),
+                )
+            )
+            yield from page["data"]
+            token = page.get("nextPageToken")
+            if not token:
+                return
 
     def merge_metadata(self, dataset_id: str, level: str, entries: Sequence[Mapping[str, Any]]) -> None:
         """Change metadata, and cameras of images, of what is in the dataset; keys that are not given stay.

@@ -48,6 +48,15 @@ def sent_scene(folder: Path, manifest: Manifest, urls: Callable[[list[str]], lis
     return payload
 
 
+def local_content(folder: Path, manifest: Manifest) -> str:
+    """Return the digest of a sealed scene, as ``scene_content`` at its destination.
+
+    Raises:
+        SceneError: The scene is damaged.
+    """
+    return scene_content(_sealed_payload(folder, manifest), {record.path: record for record in manifest.files})
+
+
 def item_urls(reference_id: str, paths: Sequence[str], *, store: ObjectStore, settings: UploadConfig) -> list[str]:
     """Return the URLs under which files of a scene are read; presigned ones start to expire now."""
     keys = [store.url.key(reference_id, path) for path in paths]

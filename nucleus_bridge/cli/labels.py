@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``nucleus-bridge labels``: brings the labels of a spool's scenes home."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from nucleus_bridge.cli.upload import add_settings, need_spool, upload_settings
+from nucleus_bridge.config import UploadConfig
+from nucleus_bridge.errors import ConfigError
+from nucleus_bridge.labels.fetch import Fetched, dataset_labels, task_labels
+from nucleus_bridge.labels.files import sorted_labels, write_json_lines, write_recording
+from nucleus_bridge.labels.label import Label
+from nucleus_bridge.spool import Spool
+from nucleus_bridge.spool.destination import DestinationKey
+from nucleus_bridge.spool.state import StateBook
+from nucleus_bridge.text import printable_lines
+from nucleus_bridge.upload.choice import destination_for, key_for
+from nucleus_bridge.upload.nucleus.client import NucleusClient
+from nucleus_bridge.upload.retry import Retry
+from nucleus_bridge.upload.tasks.client import TaskClient
+
+WRITERS = {"json": write_json_lines, "mcap": write_recording}
+
+
+def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse keeps its type private
+    """Add the command."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "labels",
+        help="bring labels home",
+        description="Fetch what Nucleus and finished annotation tasks hold for the scenes of a spool, and write it in "
+        "the recording's own frame and stamps.",
+        epilog="example: nucleus-bridge labels /data/spool -o /data/labels --format mcap --dataset town",
+    )
+    parser.add_argument("spool", metavar="SPOOL", type=Path, help="folder with the scenes")
+    parser.add_argument("-o", "--output", metavar="DIR", type=Path, required=True, help="folder for the labels")
+    parser.add_argument("--format", choices=tuple(WRITERS), default="json", help="what is written (default: json)")
+    add_settings(parser)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def run(options: argparse.Namespace) -> int:
+    """Fetch and write the labels."""
+    settings = upload_settings(options)
+    book = StateBook(Spool(need_spool(options.spool)))
+    fetched = Fetched()
+    with sorted_labels(_labels(settings, book, fetched)) as scenes:
+        count = WRITERS[options.format](scenes, options.output)
+    for scene, status in sorted(fetched.waiting.items()):
+        print(printable_lines(f"{scene}: its task is {status}"), file=sys.stderr)
+    for _, text in sorted(fetched.refused.items()):
+        print(printable_lines(text), file=sys.stderr)
+    parts = [f"{count} {'label' if count == 1 else 'labels'} of {_scenes(len(fetched.scenes))}"]
+    parts += [f"{_scenes(len(fetched.waiting))} not finished"] if fetched.waiting else []
+    parts += [f"{_scenes(len(fetched.refused))} refused"] if fetched.refused else []
+    print(f"{', '.join(parts)}; {options.output}")
+    return 1 if fetched.refused or fetched.waiting else 0
+
+
+def _scenes(count: int) -> str:
+    return "1 scene" if count == 1 else f"{count} scenes"
+
+
+def _labels(settings: UploadConfig, book: StateBook, fetched: Fetched) -> Iterator[Label]:
+    retry = Retry(give_up_after_s=settings.timeout_s)
+    key = key_for(settings)
+    if settings.task_template:
+        endpoint = destination_for(settings).endpoint(settings)
+        client = TaskClient(endpoint, key, timeout_s=settings.timeout_s, retry=retry)
+        tasks = [record for name in book.references() for record in book.everywhere(name) if record.task_id]
+        here = [record for record in tasks if record.endpoint in ("", client.endpoint)]
+        yield from task_labels(client, here, book, fetched)
+        return
+    nucleus = NucleusClient(
+        destination_for(settings).endpoint(settings), key, timeout_s=settings.timeout_s, retry=retry
+    )
+    wanted = settings.dataset_id or settings.dataset_name or _only_dataset(book, nucleus.endpoint)
+    dataset_id = nucleus.find_dataset(wanted)
+    if dataset_id is None:
+        raise ConfigError(f"upload.dataset_name: there is no dataset {wanted!r} at {nucleus.endpoint}")
+    book.destination = DestinationKey(nucleus.endpoint, dataset_id=dataset_id)
+    yield from dataset_labels(nucleus, dataset_id, StateBook(book.spool), fetched)
+
+
+def _only_dataset(book: StateBook, endpoint: str) -> str:
+    """Return the one dataset that the spool's scenes went to."""
+    found = {
+        record.dataset_id
+        for name in book.references()
+        for record in book.everywhere(name)
+        if record.dataset_id and record.endpoint in ("", endpoint)
+    }
+    if len(found) != 1:
+        there = ", ".join(sorted(found)) or "none"
+        raise ConfigError(f"--dataset: name the dataset; those that the spool was uploaded to at {endpoint}: {there}")
+    return found.pop()

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ask the service for the labels of a spool's scenes: annotations of a dataset, answers of finished tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from nucleus_bridge.errors import LabelError, RejectedError, SceneError
+from nucleus_bridge.formats.reading import cloud_sensor_of
+from nucleus_bridge.labels.label import Label, SceneStamps, label_of_cuboid
+from nucleus_bridge.spool.manifest import Manifest
+from nucleus_bridge.spool.state import StateBook, StateRecord
+from nucleus_bridge.upload.nucleus.client import NucleusClient
+from nucleus_bridge.upload.nucleus.payload import CONTENT_KEY, local_content
+from nucleus_bridge.upload.tasks.client import TaskClient
+
+PAGE_ROWS = 10_000
+_COMPLETED = "completed"
+
+Note = Callable[[str], None]
+"""Takes a line for a person."""
+
+
+@dataclass
+class Fetched:
+    """What asking came to.
+
+    Attributes:
+        scenes: Scenes whose labels are complete as far as the service has any.
+        waiting: Scenes whose task is not finished, with the service's word for it.
+        refused: Scenes whose labels were not taken, and why.
+    """
+
+    scenes: set[str] = field(default_factory=set)
+    waiting: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+def manifests_of(book: StateBook) -> Iterator[tuple[str, Manifest]]:
+    """Yield the scenes of a spool, those that were deleted after their upload too.
+
+    Raises:
+        SceneError: A manifest is damaged.
+    """
+    for reference_id in book.references():
+        yield reference_id, book.manifest(reference_id)
+
+
+def dataset_labels(client: NucleusClient, dataset_id: str, book: StateBook, fetched: Fetched) -> Iterator[Label]:
+    """Yield the cuboids of a dataset that are on clouds of the spool's scenes, page by page.
+
+    A scene that is another one there, by its content digest, is refused.
+    """
+    clouds: dict[str, tuple[str, int]] = {}
+    stamps: dict[str, SceneStamps] = {}
+    there = client.scene_references(dataset_id)
+    for reference_id, manifest in manifests_of(book):
+        if reference_id not in there:
+            continue
+        try:
+            _check_content(client.get_scene(dataset_id, reference_id), book, manifest)
+            stamps[reference_id] = SceneStamps.of(manifest)
+        except (LabelError, RejectedError) as error:
+            fetched.refused[reference_id] = str(error)
+            continue
+        sensor = cloud_sensor_of(manifest)
+        clouds |= {f"{reference_id}-{sensor}-{frame:06d}": (reference_id, frame) for frame in range(manifest.frames)}
+        fetched.scenes.add(reference_id)
+    for row in client.training_rows(dataset_id, PAGE_ROWS):
+        place = clouds.get(str(row["item"].get("reference_id")))
+        if place is None:
+            continue
+        for cuboid in row["cuboid"]:
+            try:
+                yield _nucleus_label(cuboid, stamps[place[0]], place[1])
+            except LabelError as error:
+                fetched.refused[place[0]] = str(error)
+
+
+def _nucleus_label(cuboid: Mapping[str, Any], stamps: SceneStamps, frame: int) -> Label:
+    metadata = cuboid.get("metadata") or {}
+    geometry = cuboid.get("geometry")
+    if not isinstance(geometry, Mapping) or not isinstance(metadata, Mapping):
+        raise LabelError(f"{stamps.scene}, frame {frame}: a cuboid has no geometry")
+    own = str(cuboid.get("annotation_id") or cuboid.get("id") or "")
+    track = cuboid.get("track_reference_id") or metadata.get("track_reference_id") or metadata.get("track_id") or own
+    content = {**geometry, "label": cuboid.get("label"), "attributes": metadata}
+    return label_of_cuboid(content, stamps, frame, source="nucleus", track=str(track), label_id=own)
+
+
+def _check_content(scene: Mapping[str, Any], book: StateBook, manifest: Manifest) -> None:
+    """Refuse labels of another scene: they would be put where they do not belong.
+
+    Raises:
+        LabelError: The destination holds other content under the scene's id.
+    """
+    theirs = (scene.get("metadata") or {}).get(CONTENT_KEY)
+    folder = book.spool.scene_folder(manifest.reference_id)
+    if theirs is None or not folder.is_dir():
+        return
+    try:
+        ours = local_content(folder, manifest)
+    except SceneError as error:
+        raise LabelError(str(error)) from None
+    if str(theirs) != ours:
+        raise LabelError(
+            f"{manifest.reference_id}: the destination holds another scene of this id; its labels are not the spool's"
+        )
+
+
+def task_labels(
+    client: TaskClient, records: Iterable[StateRecord], book: StateBook, fetched: Fetched
+) -> Iterator[Label]:
+    """Yield the cuboids of finished lidar annotation tasks."""
+    for record in records:
+        name = record.reference_id
+        try:
+            stamps = SceneStamps.of(book.manifest(name))
+            task = _task(client, record)
+            status = str(task.get("status"))
+            if status != _COMPLETED:
+                fetched.waiting[name] = status
+                continue
+            yield from _response_labels(client, task, stamps)
+        except (LabelError, RejectedError, SceneError) as error:
+            fetched.refused[name] = str(error)
+            continue
+        fetched.scenes.add(name)
+
+
+def _task(client: TaskClient, record: StateRecord) -> dict[str, Any]:
+    task = client.retry.again(lambda: client.task(record.task_id))
+    if task is None:
+        raise LabelError(f"{record.reference_id}: the service does not know its task {record.task_id}")
+    return task
+
+
+def _response_labels(client: TaskClient, task: Mapping[str, Any], stamps: SceneStamps) -> Iterator[Label]:
+    response = task.get("response")
+    answer = response.get("annotations") if isinstance(response, Mapping) else None
+    url = answer.get("url") if isinstance(answer, Mapping) else None
+    if not isinstance(url, str):
+        raise LabelError(f"{stamps.scene}: its task is completed and says no URL of annotations")
+    frames = client.result(url)
+    if not isinstance(frames, list) or len(frames) != len(stamps.stamps_ns):
+        count = len(frames) if isinstance(frames, list) else "no list of"
+        raise LabelError(
+            f"{stamps.scene}: its task has annotations of {count} frames, expected {len(stamps.stamps_ns)}"
+        )
+    for number, frame in enumerate(frames):
+        cuboids = frame.get("cuboids", []) if isinstance(frame, Mapping) else None
+        if not isinstance(cuboids, list):
+            raise LabelError(f"{stamps.scene}, frame {number}: annotations are {frame!r:.80}")
+        for cuboid in cuboids:
+            if not isinstance(cuboid, Mapping):
+                raise LabelError(f"{stamps.scene}, frame {number}: a cuboid is {cuboid!r:.80}")
+            track = str(cuboid.get("uuid") or "")
+            own = f"{track}-{number:06d}" if track else ""
+            yield label_of_cuboid(cuboid, stamps, number, source=f"task:{task['task_id']}", track=track, label_id=own)

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One label in the recording's own frame, and the service's conventions, undone.
+
+A cuboid of lidar annotation tasks has its centre in the coordinates of the clouds that were sent, ``dimensions`` with
+x = width, y = length and z = height, and ``yaw`` 0 along +y, counter-clockwise seen from above. Nucleus' own metrics
+read its cuboids in the same way; its client's docstring names x the length. Both fill the same volume; only which side
+is the front differs, and the first reading is taken.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from nucleus_bridge.errors import LabelError
+from nucleus_bridge.spool.manifest import Manifest
+
+Vector = tuple[float, float, float]
+Quaternion = tuple[float, float, float, float]
+
+_LONGEST_TEXT = 1_000
+
+
+@dataclass(frozen=True)
+class SceneStamps:
+    """What puts the labels of one scene back into its recording.
+
+    Attributes:
+        scene: Reference id.
+        frame_id: The frame that positions were expressed in (``world_frame``).
+        offset: What was subtracted from every position, metres.
+        stamps_ns: ``header.stamp`` of each frame's sweep as recorded.
+    """
+
+    scene: str
+    frame_id: str
+    offset: Vector
+    stamps_ns: tuple[int, ...]
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> SceneStamps:
+        """Read them from a manifest.
+
+        Raises:
+            LabelError: It was written by an earlier release, which did not keep the stamps of frames.
+        """
+        if len(manifest.stamps) != manifest.frames:
+            raise LabelError(
+                f"{manifest.reference_id}: its manifest has no stamps of frames, as it was written by "
+                f"{manifest.software}; convert the recording again into another spool"
+            )
+        offset = (manifest.world_offset["x"], manifest.world_offset["y"], manifest.world_offset["z"])
+        stamps = tuple(int(frame["stamp_ns"]) for frame in manifest.stamps)
+        return cls(manifest.reference_id, manifest.world_frame, offset, stamps)
+
+
+@dataclass(frozen=True)
+class Label:
+    """One box at one stamp.
+
+    Attributes:
+        scene: Reference id of its scene.
+        frame: Number of the frame in the scene, from 0.
+        stamp_ns: ``header.stamp`` of the frame's sweep as recorded.
+        frame_id: The recording's frame that the box is expressed in.
+        label: Its class.
+        track: The same for one object in every frame; empty where the service does not say.
+        id: The service's own id of it.
+        position: Centre of the box in ``frame_id``, metres.
+        size: Length, width and height along the box's own x, y and z, metres (REP 103: x to the front).
+        rotation: ``frame_id`` from box, x y z w.
+        attributes: What the annotators said besides.
+        source: ``nucleus``, ``task:<id>`` or ``sfs``.
+    """
+
+    scene: str
+    frame: int
+    stamp_ns: int
+    frame_id: str
+    label: str
+    track: str
+    id: str
+    position: Vector
+    size: Vector
+    rotation: Quaternion
+    source: str
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as one line of ``labels.jsonl``."""
+        return {
+            "scene": self.scene,
+            "frame": self.frame,
+            "stamp_ns": self.stamp_ns,
+            "frame_id": self.frame_id,
+            "label": self.label,
+            "track": self.track,
+            "id": self.id,
+            "position": dict(zip("xyz", self.position, strict=True)),
+            "size": dict(zip(("length", "width", "height"), self.size, strict=True)),
+            "rotation": dict(zip("xyzw", self.rotation, strict=True)),
+            "attributes": dict(self.attributes),
+            "source": self.source,
+        }
+
+
+def label_of_cuboid(
+    cuboid: Mapping[str, Any], stamps: SceneStamps, frame: int, *, source: str, track: str, label_id: str
+) -> Label:
+    """Return a cuboid of the service in the recording's frame.
+
+    Args:
+        cuboid: With ``label``, ``position``, ``dimensions``, ``yaw`` and perhaps ``pitch``, ``roll``, ``attributes``.
+        stamps: Of its scene.
+        frame: Number of its frame.
+        source: Where it comes from.
+        track: The object's id.
+        label_id: Its own id.
+
+    Raises:
+        LabelError: Something is missing or not finite.
+    """
+    try:
+        center = _numbers(cuboid["position"])
+        width, length, height = _numbers(cuboid["dimensions"])
+        angles = tuple(_number(cuboid.get(name, 0.0)) for name in ("roll", "pitch", "yaw"))
+        attributes = cuboid.get("attributes") or {}
+        label = str(cuboid["label"])[:_LONGEST_TEXT]
+    except (KeyError, TypeError, ValueError) as error:
+        raise LabelError(f"{stamps.scene}, frame {frame}: a cuboid cannot be read: {error!r}") from None
+    if not isinstance(attributes, Mapping):
+        raise LabelError(f"{stamps.scene}, frame {frame}: attributes of a cuboid are {attributes!r:.80}")
+    x, y, z = (value + offset for value, offset in zip(center, stamps.offset, strict=True))
+    return Label(
+        stamps.scene,
+        frame,
+        stamps.stamps_ns[frame],
+        stamps.frame_id,
+        label,
+        track,
+        label_id,
+        (x, y, z),
+        (length, width, height),
+        _from_angles(angles[0], angles[1], angles[2] + math.pi / 2),
+        source,
+        attributes,
+    )
+
+
+def _numbers(vector: Mapping[str, Any]) -> Vector:
+    return _number(vector["x"]), _number(vector["y"]), _number(vector["z"])
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"{value!r:.40} is not a number")
+    return float(value)
+
+
+def _from_angles(roll: float, pitch: float, heading: float) -> Quaternion:
+    """Return the rotation Rz(heading) Ry(pitch) Rx(roll)."""
+    (sr, cr), (sp, cp), (sh, ch) = ((math.sin(a / 2), math.cos(a / 2)) for a in (roll, pitch, heading))
+    quaternion = (
+        sr * cp * ch - cr * sp * sh,
+        cr * sp * ch + sr * cp * sh,
+        cr * cp * sh - sr * sp * ch,
+        cr * cp * ch + sr * sp * sh,
+    )
+    sign = -1.0 if quaternion[3] < 0.0 else 1.0
+    x, y, z, w = (sign * value + 0.0 for value in quaternion)
+    return x, y, z, w
