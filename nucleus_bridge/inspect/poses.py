@@ -108,18 +108,7 @@ def _moving_elsewhere(transforms: Transforms) -> list[str] | None:
 def _without_mount(above: list[str], start: str, topic: str) -> Frames:
     frames = _moving(above, above[:-1])
     finding = warnings.no_mount(start, topic, frames.device, "lidar")
-    frames.findings.append(finding)
     frames.missing.append(f"{finding.text}; {finding.remedy}")
-    frames.extras.append(
-        [
-            finding.text,
-            "mount_names: [lidar]",
-            f"mounts.lidar.parent_frame: {frames.device}",
-            f"mounts.lidar.child_frame: {start}",
-            "mounts.lidar.xyz: [0.0, 0.0, 0.0]",
-            "mounts.lidar.rpy: [0.0, 0.0, 0.0]",
-        ]
-    )
     return frames
 
 

@@ -131,6 +131,7 @@ def suggest(scan: Scan) -> Suggestion:
         _camera(made, name, scan.streams[topic], reference, mounts.get(topic))
     _radars(made, scan, reference)
     _mounts(made, mounts)
+    _unmounted(made, scan)
     doubtful = {f.name for f in made.findings if f.code is warnings.Code.SENSOR_CLOCK}
     late = [f for f in made.findings if f.code is warnings.Code.LATE_MESSAGES and f.name not in doubtful]
     if late:
@@ -417,6 +418,29 @@ def _mounts(made: Suggestion, mounts: dict[str, StereoMount]) -> None:
         if abs(mount.quaternion_xyzw[3]) < 1.0 - 1e-9:
             made.put(f"{key}.quaternion_xyzw", list(mount.quaternion_xyzw), "both rectifications R taken back")
         made.findings.append(finding.remedied())
+
+
+def _unmounted(made: Suggestion, scan: Scan) -> None:
+    """Name the chosen sensors that nothing connects with the device, and offer the lines of their mounts."""
+    tree, device = made.transforms.tree, made.frames.device
+    if not tree.frames() or device not in tree.frames():
+        return
+    lines: list[str] = []
+    names = []
+    for names_of_group in made.names.values():
+        for topic, name in names_of_group.items():
+            frame = made.cameras[topic].frame if topic in made.cameras else scan.streams[topic].frame_id
+            try:
+                made.transforms.tree.chain(device, frame)
+            except TransformError:
+                made.findings.append(warnings.no_mount(frame, topic, device, name))
+                names.append(name)
+                key = f"mounts.{name}"
+                lines += [f"{key}.parent_frame: {device}", f"{key}.child_frame: {frame}"]
+                lines += [f"{key}.xyz: [0.0, 0.0, 0.0]", f"{key}.rpy: [0.0, 0.0, 0.0]"]
+    if names:
+        what = f"mounts that were not recorded: where each sensor is in {device!r}, metres and radians"
+        made.extras.append([what, f"mount_names: [{', '.join(names)}]", *lines])
 
 
 def _pair(made: Suggestion, key: str, stream: Stream, reference: _Reference, measured: str) -> None:

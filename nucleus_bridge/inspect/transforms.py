@@ -249,10 +249,6 @@ def _conflict(child: str, tracks: list[Track]) -> Finding | None:
     remedy = f"stop one of the publishers (ros2 topic info -v {topics[0]})"
     if len(topics) > 1:
         remedy = f"transforms.topics: [{topics[0]}]"
-    elif topics[0] in DEFAULT_TOPICS:
-        remedy += (
-            ", or take the pose from one topic: pose_names: [ego], poses.ego.topic: ..., without transforms.topics"
-        )
     repeated = _repeats(tracks)
     if repeated is not None:
         count, metres, degrees = repeated

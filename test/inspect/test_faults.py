@@ -412,3 +412,8 @@ def test_images_that_no_calibration_goes_with_and_calibrations_without_images_ar
     report, _ = looked_at(PLAIN.but(more=add), tmp_path)
     assert any("/alone/camera_info" in text for text in report.missing)
     assert any("/bare/image/compressed" in text for text in report.missing)
+
+
+def test_every_code_has_its_row_in_the_troubleshooting_page() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "troubleshooting.md").read_text()
+    assert [code.value for code in Code if f"`{code.value}`" not in page] == []

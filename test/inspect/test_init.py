@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import toy_camera
 import yaml
 from bags import MS, START_NS, Recording, cloud, compressed, info, recording, transforms
 from drives import make_drive
 
 from nucleus_bridge.cli.main import main
 from nucleus_bridge.config import load_config
+from nucleus_bridge.decode import registry
 from nucleus_bridge.inspect.report import inspect_bag
 from nucleus_bridge.testing.demo import DriveOptions
 
@@ -64,6 +66,18 @@ def test_a_radar_is_offered_judged_and_tried(tmp_path: Path, capsys: pytest.Capt
     assert (seen.name, seen.usable) == (radar.name, True)
     assert report.trial.used[radar.name] == report.trial.frames
     assert not report.warnings
+
+
+def test_a_camera_of_a_type_that_only_this_test_knows_is_listed_offered_and_converted(tmp_path: Path) -> None:
+    bag = toy_camera.toy_recording(6).write(tmp_path / "bag")
+    with registry.added(toy_camera.INTERFACE):
+        path = init(bag, tmp_path)
+        (camera,) = load_config(path).cameras
+        assert camera.image_topic == "/image"
+        report = inspect_bag(bag)
+        assert [sensor.usable for sensor in report.sensors if sensor.topic == "/image"] == [True]
+        assert report.trial.used[camera.name] == report.trial.frames
+        assert convert(bag, path, tmp_path) == 0
 
 
 def test_a_recording_of_which_no_frame_comes_is_status_1_and_says_why(
