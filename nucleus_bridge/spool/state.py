@@ -410,10 +410,20 @@ class StateBook:
         try:
             document = json.loads(self._path(reference_id).read_bytes())
             others, manifest = document.get(_ELSEWHERE_KEY, []), document.get(_MANIFEST_KEY, "")
-            records = [_record(entry, reference_id) for entry in (document, *others)]
+            found = [_record(entry, reference_id) for entry in (document, *others)]
+            records = [record for record in found if record]
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return _Sheet()
-        return _Sheet(tuple(record for record in records if record), manifest if isinstance(manifest, str) else "")
+        datasets = {(record.endpoint, record.store, record.dataset_name) for record in records if record.dataset_id}
+        told = tuple(
+            record
+            for record in records
+            if record.dataset_id
+            or record.template
+            or not record.endpoint
+            or (record.endpoint, record.store, record.dataset_name) not in datasets  # else it is there by now
+        )
+        return _Sheet(told, manifest if isinstance(manifest, str) else "")
 
     def _path(self, reference_id: str) -> Path:
         return self.folder / f"{reference_id}.json"

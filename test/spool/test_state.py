@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from upload_scenes import scene_name, seal_scene
 
 from nucleus_bridge.errors import SceneError
 from nucleus_bridge.spool import Spool
+from nucleus_bridge.spool.destination import DestinationKey
 from nucleus_bridge.spool.leases import Lease, Leases
 from nucleus_bridge.spool.state import SceneState, StateBook
 
@@ -83,6 +85,21 @@ def test_a_damaged_state_file_counts_as_absent(book: StateBook, damage: bytes) -
     book.write(book.get(scene_name(1)), SceneState.STORING)
     (book.folder / f"{scene_name(1)}.json").write_bytes(damage)
     assert book.get(scene_name(1)).state is SceneState.SEALED
+
+
+def test_a_note_from_before_the_dataset_was_there_hides_none_of_the_dataset(book: StateBook) -> None:
+    before = DestinationKey("https://api.example/v1", "s3://b/p", dataset_name="drives")
+    there = replace(before, dataset_id="ds_1")
+    for key, states in (
+        (there, (SceneState.STORING, SceneState.STORED, SceneState.DONE)),
+        (before, (SceneState.STORING,)),
+    ):
+        noted = StateBook(book.spool, key)
+        record = noted.get(scene_name(1))
+        for state in states:
+            record = noted.write(record, state)
+    assert book.get(scene_name(1)).state is SceneState.DONE
+    assert StateBook(book.spool, there).get(scene_name(1)).state is SceneState.DONE
 
 
 def test_a_state_file_is_beside_the_sealed_scene_and_never_in_it(book: StateBook) -> None:

@@ -63,6 +63,11 @@ def job(status: str, message: Any = None, errors: list[str] | None = None) -> li
     ]
 
 
+def ended(status: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """A job that has done its work is said to have ended otherwise."""
+    return lambda answer: {**answer, "status": status if answer["status"] == "Completed" else answer["status"]}
+
+
 def shown(change: Callable[[dict[str, Any]], Any], match: str = SHOW) -> list[Rule]:
     """The service shows the first scene otherwise than it was submitted."""
 
@@ -117,13 +122,13 @@ ROWS = [
     ),
     Row(
         "errored partially",
-        [Rule(LOOK, change=lambda a: {**a, "status": "Errored_Partial"}), Rule(ERRORS, 200, [f"{FIRST}: half of it"])],
+        [Rule(LOOK, change=ended("Errored_Partial")), Rule(ERRORS, 200, [f"{FIRST}: half of it"])],
         "half of it",
         ("quarantined", "done"),
     ),
     Row(
         "errored partially without a word",
-        [Rule(LOOK, change=lambda a: {**a, "status": "Errored_Partial"})],
+        [Rule(LOOK, change=ended("Errored_Partial"))],
         "Errored_Partial",
         OK,
     ),
@@ -170,7 +175,7 @@ ROWS = [
     Row("retried, then well", [Rule(LOOK, change=lambda a: {**a, "status": "Retried"}, times=2)], "is Retried", OK),
     Row(
         "cancelled when all was done",
-        [Rule(LOOK, change=lambda a: {**a, "status": "Cancelled"})],
+        [Rule(LOOK, change=ended("Cancelled"))],
         "Cancelled",
         ("done", "stored"),
         JobCancelledError,

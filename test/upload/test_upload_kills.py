@@ -86,8 +86,15 @@ def test_killed_at_a_named_step_it_ends_whole(
     history.check()
 
 
-def kill_at_random(spool: Path, objects: Path, receiver: Receiver, kept: Path, kills: int) -> None:
-    """Kill so often; when everything is done before, begin again with 20 new scenes."""
+def kill_at_random(
+    spool: Path,
+    objects: Path,
+    receiver: Receiver,
+    kept: Path,
+    kills: int,
+    calm: Callable[[], Receiver] | None = None,
+) -> None:
+    """Kill so often; when everything is done before, begin again with 20 new scenes; end with a ``calm`` receiver."""
     chance = random.Random(4)
     history = History(spool, objects, kept)
     names: list[str] = []
@@ -107,6 +114,8 @@ def kill_at_random(spool: Path, objects: Path, receiver: Receiver, kept: Path, k
         history.note()
     status, out, err = finish(start(spool, objects, receiver))
     assert status == 0, (out, err)
+    if calm is not None:
+        receiver = calm()
     check_end(spool, objects, receiver, names)
     history.check()
 
@@ -131,7 +140,7 @@ def test_killed_60_times_under_faults_it_ends_whole(
     kinds = ("rate_limited", "server_error", "error_after_commit", "unavailable", "reset", "cut_body", "wrong_json")
     faults = [Fault(kind, 0.03, seconds=0.0 if kind == "rate_limited" else None) for kind in kinds]
     receiver = serve(faults=faults, seed=3)
-    kill_at_random(spool, objects, receiver, tmp_path / "kept", 60)
+    kill_at_random(spool, objects, receiver, tmp_path / "kept", 60, calm=serve)
     assert receiver.fault_counts
 
 

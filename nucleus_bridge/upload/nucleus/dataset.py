@@ -97,9 +97,11 @@ class DatasetDestination:
         with self._creating:
             if not self.key.dataset_id:
                 name, privacy = self._settings.dataset_name, self._settings.privacy_mode
-                dataset_id = self._client.create_dataset(name, privacy_mode=privacy)
+                dataset_id = self._found()  # another process may have created it meanwhile
+                if dataset_id is None:
+                    dataset_id = self._client.create_dataset(name, privacy_mode=privacy)
+                    note(f"dataset {name!r} did not exist and was created{' in privacy mode' * privacy}: {dataset_id}")
                 self.key = book.destination = replace(self.key, dataset_id=dataset_id)
-                note(f"dataset {name!r} did not exist and was created{' in privacy mode' * privacy}: {dataset_id}")
             return self.key.dataset_id
 
     def sender(self, store: ObjectStore, files: DaemonPool, told: Told) -> SceneSender:

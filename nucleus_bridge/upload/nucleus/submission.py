@@ -43,6 +43,7 @@ BATCH_BYTES = 32 << 20
 BATCH_WAIT_S = 30.0
 MAX_ATTEMPTS = 3
 MAX_JOBS = 4
+FIRST_LOOK_S = 0.2
 _LATE_LOOKS = 5
 _WORD = re.compile(r"[\w.-]+")
 
@@ -58,6 +59,7 @@ class _Job:
     shown: str = ""
     failures: int = 0
     failing_since: float | None = None
+    looks: int = 0
     late_looks: int = 0
 
 
@@ -280,7 +282,7 @@ class SceneSubmitter:
             for record, _ in lines
         ]
         now = time.monotonic()
-        self._jobs.append(_Job(job_id, records, now + min(0.2, self._settings.poll_interval_s), now))
+        self._jobs.append(_Job(job_id, records, now + min(FIRST_LOOK_S, self._settings.poll_interval_s), now))
 
     def _start_job(self, request_id: str, references: Sequence[str]) -> str:
         """Start the job; after an unclear answer the scenes are looked up before it is asked for again."""
@@ -295,7 +297,8 @@ class SceneSubmitter:
         )
 
     def _look_at(self, job: _Job) -> None:
-        job.due = time.monotonic() + self._settings.poll_interval_s
+        job.looks += 1  # a short job is seen to end soon
+        job.due = time.monotonic() + min(self._settings.poll_interval_s, FIRST_LOOK_S * 2.0 ** min(job.looks, 16))
         if not job.job_id:
             self._settle(job, JobStatus("", COMPLETED))
             return
@@ -352,6 +355,7 @@ class SceneSubmitter:
             return
         if not all(map(_is_settled, found.values())) and not status.failed and job.late_looks < _LATE_LOOKS:
             job.late_looks += 1  # what was taken in may show a little later
+            job.due = time.monotonic() + self._settings.poll_interval_s
             return
         self._jobs.remove(job)
         missing = [record for record in job.records if found[record.reference_id] is None]
