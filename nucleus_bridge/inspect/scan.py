@@ -286,9 +286,12 @@ def in_order(logs: IntArray, places: list[int]) -> IntArray:
     return np.array(sorted(range(len(places)), key=places.__getitem__), np.int64)
 
 
-def kinds_of(type_name: str) -> tuple[Kind, ...]:
-    """Return what the messages of a type hold, by the registry."""
-    return tuple(interface.kind for interface in registry.interfaces_of(type_name))
+def kinds_of(topic: TopicInfo) -> tuple[Kind, ...]:
+    """Return what the messages of a topic hold, by the registry."""
+    last = topic.name.rpartition("/")[2]
+    return tuple(
+        interface.kind for interface in registry.interfaces_of(topic.type_name) if last not in interface.other_topics
+    )
 
 
 def is_static_topic(topic: str) -> bool:
@@ -344,7 +347,7 @@ def _companions(bag: Recording) -> set[str]:
 
 
 def _stream(topic: TopicInfo) -> Stream:
-    kinds = kinds_of(topic.type_name)
+    kinds = kinds_of(topic)
     large = any(kind in _LARGE for kind in kinds)
     samples = Samples(SAMPLED if large else _SMALL, pairs=any(kind in _PAIRED for kind in kinds))
     needs_more = any(not interface.is_stateless for interface in registry.interfaces_of(topic.type_name))
