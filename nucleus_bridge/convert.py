@@ -35,7 +35,7 @@ class ConversionReport:
         reasons: For each cause, the text of its first occurrence.
         damage: Parts of the recording that could not be read.
         skipped: Whether the recording had been converted before, with the same configuration.
-        findings: What is odd about its sources of poses.
+        findings: What is odd about its sources of poses, and what of it is missing or damaged.
     """
 
     bag: Place
@@ -137,7 +137,7 @@ def convert_bag(  # noqa: PLR0913 - what a caller may want to say
             ordered(losses),
             reasons,
             tuple(recording.damage),
-            findings=pipeline.findings,
+            findings=(*pipeline.findings, *(damage.finding for damage in recording.damage)),
         )
         if not scenes:
             raise InputError(no_scene(report, config))

@@ -182,7 +182,14 @@ def _plan(job: Job, recording: Recording) -> Plan | None:
         output.drop_parts(job.key)
         return None
     ledger = pipeline.ledger
-    conversion = Conversion(str(job.bag), (), ledger.totals, ledger.reasons, damage_notes(recording.damage))
+    conversion = Conversion(
+        str(job.bag),
+        (),
+        ledger.totals,
+        ledger.reasons,
+        damage_notes(recording.damage),
+        findings=tuple(finding.as_json() for finding in (*pipeline.findings, *(d.finding for d in recording.damage))),
+    )
     record = {"chunks": count, "conversion": conversion.to_json().decode()}
     output.keep_part(job.key, PLAN, json.dumps(record).encode())
     return Plan(count, conversion)

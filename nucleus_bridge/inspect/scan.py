@@ -296,9 +296,12 @@ def _is_several(logs: IntArray, places: list[int]) -> bool:
     return any(later[0] < earlier[1] for earlier, later in pairwise(spans))
 
 
-def kinds_of(type_name: str) -> tuple[Kind, ...]:
-    """Return what the messages of a type hold, by the registry."""
-    return tuple(interface.kind for interface in registry.interfaces_of(type_name))
+def kinds_of(topic: TopicInfo) -> tuple[Kind, ...]:
+    """Return what the messages of a topic hold, by the registry."""
+    last = topic.name.rpartition("/")[2]
+    return tuple(
+        interface.kind for interface in registry.interfaces_of(topic.type_name) if last not in interface.other_topics
+    )
 
 
 def is_static_topic(topic: str) -> bool:
@@ -354,7 +357,7 @@ def _companions(bag: Recording) -> set[str]:
 
 
 def _stream(topic: TopicInfo) -> Stream:
-    kinds = kinds_of(topic.type_name)
+    kinds = kinds_of(topic)
     large = any(kind in _LARGE for kind in kinds)
     samples = Samples(SAMPLED if large else _SMALL, pairs=any(kind in _PAIRED for kind in kinds))
     needs_more = any(not interface.is_stateless for interface in registry.interfaces_of(topic.type_name))
