@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nucleus_bridge import warnings
 from nucleus_bridge.config import Config, load_config, with_format
 from nucleus_bridge.decode.registry import interface_for
+from nucleus_bridge.decode.unreadable import unreadable, word_for
 from nucleus_bridge.errors import BridgeError, InputError, SceneError
 from nucleus_bridge.model import Message
 from nucleus_bridge.pipeline import Event, Pipeline
@@ -22,6 +24,18 @@ from nucleus_bridge.render.workers import attendant_for, crew_for
 from nucleus_bridge.spool import SealedScene, Spool, conversions
 from nucleus_bridge.spool.conversions import Conversion, DamageNote, SceneSummary
 from nucleus_bridge.warnings import Finding, Weight
+
+
+class NoSceneError(InputError):
+    """No scene comes of a recording.
+
+    Attributes:
+        findings: What explains it.
+    """
+
+    def __init__(self, text: str, findings: tuple[Finding, ...]) -> None:
+        super().__init__(text)
+        self.findings = findings
 
 
 @dataclass(frozen=True)
@@ -54,7 +68,9 @@ class ConversionReport:
     @property
     def complete(self) -> bool:
         """Whether nothing was lost by fault."""
-        return not self.faults and not any(damage.loses_messages for damage in self.damage)
+        return not (
+            self.faults or any(damage.loses_messages for damage in self.damage) or warnings.lose_parts(self.findings)
+        )
 
     @property
     def conversion(self) -> Conversion:
@@ -66,7 +82,12 @@ class ConversionReport:
             self.reasons,
             damage_notes(self.damage),
             conversions.warnings_of(scene.manifest for scene in self.scenes),
-            tuple(finding.as_json() for finding in self.findings),
+            conversions.each_once(
+                (
+                    *(finding.as_json() for finding in self.findings),
+                    *(finding for scene in self.scenes for finding in scene.manifest.warnings),
+                )
+            ),
         )
 
 
@@ -137,13 +158,31 @@ def convert_bag(  # noqa: PLR0913 - what a caller may want to say
             ordered(losses),
             reasons,
             tuple(recording.damage),
-            findings=(*pipeline.findings, *(damage.finding for damage in recording.damage)),
+            findings=all_findings(pipeline, recording, losses),
         )
         if not scenes:
-            raise InputError(no_scene(report, config))
+            raise NoSceneError(no_scene(report, config), report.findings)
         if not any(SPOOL_FULL in causes for causes in report.losses.values()):
             conversions.note(spool, key, report.conversion)
     return report
+
+
+def all_findings(pipeline: Pipeline, recording: Recording, losses: Table) -> tuple[Finding, ...]:
+    """Return what contradicts itself or is missing in a recording that has been through a pipeline."""
+    from nucleus_bridge.inspect.evidence import findings_of  # noqa: PLC0415 - its rules are wanted at the end alone
+
+    found = [*pipeline.findings, *findings_of(pipeline.evidence, pipeline.config, pipeline.tree), *pipeline.unused]
+    for lidar in pipeline.config.lidars:
+        count = losses.get(lidar.topic, {}).get("time_outlier_points", 0)
+        if count:
+            found.append(warnings.points_left_out(lidar.topic, lidar.name, count))
+    found += (part.finding for part in recording.damage)
+    for topic in recording.topics:
+        known = unreadable(topic.type_name)
+        if known is not None and topic.count:
+            word = word_for(known.kind)
+            found.append(warnings.unreadable_topic(topic.name, known.type_name, topic.count, word, "", known.remedy))
+    return tuple(dict.fromkeys(found))
 
 
 def _done_before(path: Place, spool: Spool, key: str) -> ConversionReport | None:
@@ -306,7 +345,11 @@ def no_scene(report: ConversionReport, config: Config) -> str:
             f"set world_frame (now {config.world_frame!r}) and device_frame (now {config.device_frame!r}) "
             "to frames that the recording connects with the lidar's"
         )
-    lines += [str(finding) for finding in report.findings if finding.weight is not Weight.NOTE]
+    lines += [
+        str(finding)
+        for finding in report.findings
+        if finding.weight is not Weight.NOTE and not warnings.lose_parts([finding])
+    ]
     if report.damage:
         lines.append(f"the recording is damaged: {report.damage[0]}")
     return "; ".join(lines)

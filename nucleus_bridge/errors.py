@@ -107,6 +107,16 @@ class ExtrapolationError(TransformError):
         self.direction = direction
 
 
+class TransformGapError(ExtrapolationError):
+    """The stamp lies in a gap of the transforms of ``child``, from ``begin_ns`` to ``end_ns``."""
+
+    def __init__(self, message: str, *, child: str, begin_ns: int, end_ns: int) -> None:
+        super().__init__(message, direction="future")
+        self.child = child
+        self.begin_ns = begin_ns
+        self.end_ns = end_ns
+
+
 class InvalidTransformError(TransformError):
     """A transform has a zero or NaN quaternion, a NaN translation, or unusable frame ids."""
 

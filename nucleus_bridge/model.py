@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,6 +118,11 @@ class Sweep:
             time_base_ns=self.base_ns + shift_ns,
             recorded_ns=self.stamp_ns if self.recorded_ns is None else self.recorded_ns,
         )
+
+    def anchored(self, stamp_ns: int, moment: Literal["start", "middle", "end"]) -> Sweep:
+        """Return the same sweep with a moment of it at a stamp: its points are of a clock that no stamp is of."""
+        known_ns = {"start": self.first_ns, "middle": (self.first_ns + self.last_ns) // 2, "end": self.last_ns}
+        return replace(self.moved(stamp_ns - known_ns[moment]), stamp_ns=stamp_ns)
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ from nucleus_bridge.errors import BridgeError, DecodeError, InputError, Transfor
 from nucleus_bridge.geometry import TransformTree, transforms
 from nucleus_bridge.model import FloatArray, Message, Sweep, Transform
 from nucleus_bridge.pipeline.synchroniser import Match, StreamSpec, Synchroniser
-from nucleus_bridge.pipeline.topics import Stream, WantedTopic, clock_step_ns, wanted_topics
+from nucleus_bridge.pipeline.topics import Stream, WantedTopic, wanted_topics
 from nucleus_bridge.poses import PoseSource, sources_of
 from nucleus_bridge.poses.feed import PoseFeed
 from nucleus_bridge.poses.lidar_odometry import LidarOdometry, SweepPoints, SweepPose
@@ -131,7 +131,7 @@ class _Run:
         wanted = [topic for topic in wanted_topics(config, sources) if self._concerns(topic)]
         check_topics(recording, wanted)
         self._hear(recording, sources, wanted)
-        self._streams = {topic.name: Stream(topic, clock_step_ns(config)) for topic in wanted if topic.role == "sensor"}
+        self._streams = {topic.name: Stream(topic) for topic in wanted if topic.role == "sensor"}
         self._companions = {
             topic.name: stream
             for topic in wanted

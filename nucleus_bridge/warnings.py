@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Literal
@@ -48,6 +48,7 @@ class Code(str, Enum):
     IMAGE_DAMAGED = "image_damaged"
     IMAGE_DARK = "image_dark"
     CAMERA_UNUSED = "camera_unused"
+    SENSOR_UNUSED = "sensor_unused"
     LATE_MESSAGES = "late_messages"
     GPS_IMPLAUSIBLE = "gps_implausible"
     HEADING_INVALID = "heading_invalid"
@@ -59,6 +60,10 @@ class Code(str, Enum):
     SPLIT_MISSING = "split_missing"
     RECORDING_DAMAGED = "recording_damaged"
     ROS1_MESSAGES = "ros1_messages"
+
+
+LOST_PARTS = (Code.CAMERA_UNUSED.value, Code.SENSOR_UNUSED.value)
+"""Codes of a configured sensor that is missing whole."""
 
 
 class Weight(Enum):
@@ -100,6 +105,11 @@ class Finding:
     def __str__(self) -> str:
         """Return it as a terminal shows it."""
         return f"warning: {self.text} [{Code(self.code).value}] ({self.remedy})"
+
+
+def lose_parts(findings: Iterable[Finding]) -> bool:
+    """Whether a configured sensor contributed nothing."""
+    return any(finding.code.value in LOST_PARTS for finding in findings)
 
 
 def length_of_time(milliseconds: float) -> str:
@@ -267,15 +277,16 @@ def unmounted_body(body: str, device_frame: str) -> Finding:
 # Clocks
 
 
-def clock_step(name: str, back_s: float, after_s: float, *, is_frame: bool) -> Finding:
+def clock_step(name: str, back_s: float, after_s: float | None, *, is_frame: bool) -> Finding:
     """A clock that was set back."""
     what = f"transforms of {name!r}" if is_frame else name
     return Finding(
         Code.CLOCK_STEP,
         "frame" if is_frame else "topic",
         name,
-        f"stamps of {what} step back by {length_of_time(back_s * 1e3)} {after_s:.1f} s after their start: the clock "
-        "was set; the scene ends there",
+        f"stamps of {what} step back by {length_of_time(back_s * 1e3)}"
+        + ("" if after_s is None else f" {after_s:.1f} s after their start")
+        + ": the clock was set; the scene ends there",
         "synchronise clocks before recording (chrony, PTP); nothing can be said about the time that ran twice",
         Weight.LOSS,
     )
@@ -300,6 +311,41 @@ def late_messages(topic: str, late_ms: float, others_ms: float, wait_s: float) -
     )
 
 
+def late_for_frames(topic: str, late_s: float, wait_s: float) -> Finding:
+    """Messages that came when their frames were decided."""
+    return Finding(
+        Code.LATE_MESSAGES,
+        "topic",
+        topic,
+        f"messages of {topic} came up to {late_s:.1f} s after those of other topics with the same stamp, later than "
+        f"sync.wait_s, {wait_s:g} s: their frames were made without them",
+        f"sync.wait_s: {float(int(late_s) + 2)}",
+        Weight.LOSS,
+    )
+
+
+def sensor_unused(topic: str, name: str, kind: str, lost: Mapping[str, int], parameter: str) -> Finding:
+    """A configured sensor of which nothing is in any frame."""
+    causes = ", ".join(f"{count} {cause}" for cause, count in sorted(lost.items()))
+    remedy = "look at its topic: nucleus-bridge inspect"
+    if lost.keys() & {"no_frame", "other_clock"}:
+        remedy = (
+            f"compare its clock (nucleus-bridge inspect), then {parameter}.clock_offset_ms or "
+            f"{parameter}.stamp_source: log, or raise {parameter}.tolerance_ms"
+        )
+    elif "late" in lost:
+        remedy = "raise sync.wait_s"
+    return Finding(
+        Code.CAMERA_UNUSED if kind == "image" else Code.SENSOR_UNUSED,
+        "topic",
+        topic,
+        f"no frame has anything of the configured sensor {name!r} on {topic}: "
+        + (f"lost by {causes}" if causes else "it has no messages"),
+        remedy,
+        Weight.LOSS,
+    )
+
+
 # Clouds
 
 
@@ -312,6 +358,18 @@ def point_time_span(topic: str, field: str, span: str, period_ms: float, remedy:
         f"times in field {field!r} of {topic} run from {span} within a sweep, and sweeps come every {period_ms:.0f} "
         "ms: no unit makes one of the other, so points cannot be deskewed",
         remedy,
+        Weight.LOSS,
+    )
+
+
+def points_left_out(topic: str, name: str, count: int) -> Finding:
+    """Points that were left out for their times."""
+    return Finding(
+        Code.POINT_TIME_OUTLIERS,
+        "topic",
+        topic,
+        f"{_count(count, 'point')} of {topic} had impossible times and were left out (time_outlier_points)",
+        f"fix the driver, or use no point times: lidars.{name}.time_field: none",
         Weight.LOSS,
     )
 

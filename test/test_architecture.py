@@ -29,8 +29,9 @@ MAY_USE = {
     "decode": {"errors", "model", "kinds", "image_header", "config"},
     "warnings": set(),
     "poses": {"errors", "model", "kinds", "config", "geometry", "decode", "warnings"},
-    "recordings": {"errors", "model", "warnings"},
-    "pipeline": {"errors", "model", "config", "geometry", "decode", "poses", "warnings", "formats"},
+    "clock_steps": set(),
+    "recordings": {"errors", "model", "clock_steps", "warnings"},
+    "pipeline": {"errors", "model", "clock_steps", "config", "geometry", "decode", "poses", "warnings", "formats"},
     "formats": {"errors", "model", "text", "image_header", "spool", "strict_text"},
     "spool": {"errors", "model"},
     "render": {"errors", "memory", "model", "config", "geometry", "decode", "pipeline", "formats", "spool"},
@@ -45,6 +46,7 @@ MAY_USE = {
         "render",
         "spool",
         "warnings",
+        "inspect",
     },
     "odometry": {
         "errors",
@@ -75,6 +77,7 @@ MAY_USE = {
         "spool",
         "convert",
         "upload",
+        "warnings",
     },
 }
 """Rooms that may use anything below them (``ros``, ``cli``, ``inspect``, ``validate``, ``preview``) are not listed."""

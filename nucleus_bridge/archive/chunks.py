@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from nucleus_bridge.config import Config
 from nucleus_bridge.convert import Gaps
@@ -36,14 +37,13 @@ from nucleus_bridge.model import (
     Transform,
 )
 from nucleus_bridge.pipeline import Event, FrameReady, Pipeline, SceneEnded, SceneStarted
+from nucleus_bridge.pipeline.accumulator import group_of
 from nucleus_bridge.pipeline.events import Residual
-from nucleus_bridge.pipeline.topics import Stream, WantedTopic, clock_step_ns, wanted_topics
+from nucleus_bridge.pipeline.topics import Stream, WantedTopic, wanted_topics
 from nucleus_bridge.recordings import Recording
 
 Taken = TypeVar("Taken", Sweep, Image)
 
-REMEMBERED = 100_000
-"""So many samples back is it known which messages one was made of; far more than wait for their frame."""
 REACH = 20_000
 """So many messages of a sensor back may decoding have to start."""
 
@@ -59,8 +59,8 @@ class Source:
     Attributes:
         sensor: The sensor's name.
         stamp_ns: The sample's.
-        start_ns: Log time of the message at which decoding starts.
-        end_ns: Log time of the message that completes it.
+        start: Place in the recording of the message at which decoding starts.
+        end: Place of the message that completes it.
         first_ns: Earliest log time of all that decoding sees, whose order is that of their stamps.
         last_ns: Latest log time of them.
         is_held: Whether the decoder gives it only when it is told that nothing more comes.
@@ -68,8 +68,8 @@ class Source:
 
     sensor: str
     stamp_ns: int
-    start_ns: int
-    end_ns: int
+    start: int
+    end: int
     first_ns: int
     last_ns: int
     is_held: bool = False
@@ -155,8 +155,7 @@ def chunks_of(recording: Recording, pipeline: Pipeline, chunk_ns: int) -> Iterat
     """Run the pipeline over a recording; yield its scenes in runs that are at least ``chunk_ns`` long but the last.
 
     Raises:
-        NotDivisibleError: Two samples of one sensor have the same stamp, and a frame needs one of them; or messages
-            that build on each other are not in the order of their stamps.
+        NotDivisibleError: Messages that build on each other are not in the order of their stamps.
     """
     seen = _Seen(pipeline.wanted)
     pipeline.watch(seen.decoded)
@@ -198,7 +197,9 @@ class _Reach:
 
     def __init__(self, topic: WantedTopic) -> None:
         self._kind = topic.kind
-        self._logs: deque[int] = deque(maxlen=REACH)
+        self._stream = Stream(topic)
+        self._group: int | None = None
+        self._messages: deque[tuple[int, int]] = deque(maxlen=REACH)  # log time and place
         self._starts: deque[_Start] = deque(maxlen=REACH)
         self._count = 0
         self._newest_ns: int | None = None
@@ -207,7 +208,7 @@ class _Reach:
     def add(self, message: Message) -> None:
         """Take a message before the pipeline does."""
         number, self._count = self._count, self._count + 1
-        self._logs.append(message.log_ns)
+        self._messages.append((message.log_ns, message.place))
         interface = interface_of(message.type_name, self._kind)
         if interface is None:
             return
@@ -220,8 +221,16 @@ class _Reach:
             if self._newest_ns is not None and stamp_ns < self._newest_ns:
                 self._descent = number
             self._newest_ns = stamp_ns
-        if is_start:
+        if is_start and self._begins(message):
             self._starts.append(_Start(number, stamp_ns))
+
+    def _begins(self, message: Message) -> bool:
+        """Whether a message is the first part of a sweep."""
+        if not self._stream.span_ns:
+            return True
+        group = group_of(self._stream.arrival_stamp_ns(message), self._stream.span_ns)
+        is_new, self._group = group != self._group, group
+        return is_new
 
     def source(self, sensor: str, sample: Payload, *, is_held: bool) -> Source | None:
         """Return what a sample is made of that the newest message completed; None when that cannot be told.
@@ -229,20 +238,23 @@ class _Reach:
         A start without a stamp may complete what came before it: there decoding begins at the start before.
         """
         newest = self._count - 1
+        is_before = bool(self._stream.span_ns) and not is_held  # the first part of the next sweep completes one
         stamp_ns = sample.stamp_ns if sample.recorded_ns is None else sample.recorded_ns
         start = next(
             (
                 start.number
                 for start in reversed(self._starts)
-                if (start.stamp_ns <= stamp_ns if start.stamp_ns is not None else is_held or start.number < newest)
+                if not (is_before and start.number == newest)
+                and (start.stamp_ns <= stamp_ns if start.stamp_ns is not None else is_held or start.number < newest)
             ),
             self._starts[0].number if self._starts else -1,
         )
-        oldest = self._count - len(self._logs)
+        oldest = self._count - len(self._messages)
         if start < oldest or self._descent > start:
             return None
-        logs = [self._logs[number - oldest] for number in range(start, self._count)]
-        return Source(sensor, sample.stamp_ns, logs[0], logs[-1], min(logs), max(logs), is_held)
+        seen = [self._messages[number - oldest] for number in range(start, self._count)]
+        logs = [log_ns for log_ns, _ in seen]
+        return Source(sensor, sample.stamp_ns, seen[0][1], seen[-1][1], min(logs), max(logs), is_held)
 
 
 class _Seen:
@@ -258,7 +270,7 @@ class _Seen:
                 self._sensors.setdefault(topic.name, []).append((topic.reader, reach))
             elif topic.role == "companion":
                 self._companions[topic.name] = None
-        self._sources: dict[tuple[str, int], Source | None] = {}
+        self._sources: WeakKeyDictionary[Payload, Source] = WeakKeyDictionary()
 
     def add(self, message: Message) -> None:
         """Take a message before the pipeline does."""
@@ -271,18 +283,16 @@ class _Seen:
 
     def decoded(self, sensor: str, sample: Payload, message: Message | None) -> None:
         """Take a sample as it is decoded."""
-        name = (sensor, sample.stamp_ns)
         source = self._reaches[sensor].source(sensor, sample, is_held=message is None)
-        self._sources[name] = None if name in self._sources else source
-        if len(self._sources) > REMEMBERED:
-            del self._sources[next(iter(self._sources))]
+        if source is not None:
+            self._sources[sample] = source
 
     def planned(self, event: FrameReady) -> PlannedFrame:
         """Take the points and pixels out of a frame."""
         frame = event.frame
         sweeps = tuple(
             PlannedSweep(
-                self._source(posed.lidar, posed.sweep.stamp_ns),
+                self._source(posed.lidar, posed.sweep),
                 posed.lidar,
                 posed.world_from_lidar,
                 posed.device_from_lidar,
@@ -291,7 +301,7 @@ class _Seen:
         )
         images = tuple(
             PlannedImage(
-                self._source(posed.camera, posed.image.stamp_ns),
+                self._source(posed.camera, posed.image),
                 posed.camera,
                 posed.camera_index,
                 posed.model,
@@ -310,10 +320,10 @@ class _Seen:
             frame.start_ns,
         )
 
-    def _source(self, sensor: str, stamp_ns: int) -> Source:
-        source = self._sources.get((sensor, stamp_ns))
+    def _source(self, sensor: str, sample: Payload) -> Source:
+        source = self._sources.get(sample)
         if source is None:
-            raise NotDivisibleError(f"it cannot be told which messages of {sensor} have the stamp {stamp_ns}")
+            raise NotDivisibleError(f"it cannot be told which messages of {sensor} have the stamp {sample.stamp_ns}")
         return source
 
 
@@ -352,13 +362,12 @@ class _Payloads:
             sources.setdefault(source.sensor, []).append(source)
         companions = [topic for topic in wanted if topic.role == "companion" and topic.reader in sources]
         told = recording.first_messages({topic.name for topic in companions})
-        step_ns = clock_step_ns(config)
         self._replays: dict[str, list[_Replay]] = {}
         self._by_sensor: dict[str, _Replay] = {}
         for topic in wanted:
             if topic.role == "sensor" and topic.reader in sources:
                 names = (companion.name for companion in companions if companion.reader == topic.reader)
-                stream = partial(_stream, topic, step_ns, [told[name] for name in names if name in told])
+                stream = partial(_stream, topic, [told[name] for name in names if name in told])
                 replay = _Replay(stream, sources[topic.reader])
                 self._replays.setdefault(topic.name, []).append(replay)
                 self._by_sensor[topic.reader] = replay
@@ -379,8 +388,8 @@ class _Payloads:
         return sample
 
 
-def _stream(topic: WantedTopic, step_ns: int, companions: list[Message]) -> Stream:
-    stream = Stream(topic, step_ns)
+def _stream(topic: WantedTopic, companions: list[Message]) -> Stream:
+    stream = Stream(topic)
     for companion in companions:
         list(stream.tell(companion))
     return stream
@@ -394,24 +403,24 @@ class _Replay:
         self._wanted = Counter(sources)
         self._starts: dict[int, dict[int, Source]] = {}
         for source in sources:
-            self._starts.setdefault(source.start_ns, {})[source.stamp_ns] = source
+            self._starts.setdefault(source.start, {})[source.stamp_ns] = source
         self._due: dict[int, Source] = {}
         self._found: dict[Source, Payload] = {}
         self._stream: Stream | None = None
-        self._ends_at_ns: int | None = None
+        self._ends_at: int | None = None
 
     def add(self, message: Message) -> None:
         """Take the next message of the sensor's topic."""
-        if self._ends_at_ns is not None and message.log_ns != self._ends_at_ns:
+        if self._ends_at is not None and message.place != self._ends_at:
             self.end()
-        self._due.update(self._starts.pop(message.log_ns, {}))
+        self._due.update(self._starts.pop(message.place, {}))
         if not self._due:
             return
         stream = self._stream = self._stream or self._new_stream()
         with suppress(DecodeError):  # it was counted when the recording was cut
             self._keep(stream.take(message))
-        if any(source.is_held and source.end_ns == message.log_ns for source in self._due.values()):
-            self._ends_at_ns = message.log_ns
+        if any(source.is_held and source.end == message.place for source in self._due.values()):
+            self._ends_at = message.place
         if not self._due:
             self._stream = None  # whatever else it has seen: decoding starts anew at the next start
 
@@ -420,7 +429,7 @@ class _Replay:
         if self._stream is not None:
             with suppress(DecodeError):
                 self._keep(self._stream.flush())
-        self._stream = self._ends_at_ns = None
+        self._stream = self._ends_at = None
         return self
 
     def take(self, source: Source) -> Payload | None:

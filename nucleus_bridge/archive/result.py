@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nucleus_bridge.pipeline.losses import faults
 from nucleus_bridge.spool.conversions import Conversion
+from nucleus_bridge.warnings import LOST_PARTS
 
 DONE, SKIPPED, FAILED = "done", "skipped", "failed"
 
@@ -21,6 +23,7 @@ class BagResult:
         conversion: What came of it; None when it failed.
         new: Ids of the scenes that were not there before.
         error: Why it failed, or was skipped though it was not converted before.
+        warnings: What explains the error.
         is_input_error: Whether the recording or a setting was at fault.
     """
 
@@ -30,9 +33,12 @@ class BagResult:
     new: frozenset[str] = frozenset()
     error: str = ""
     is_input_error: bool = False
+    warnings: tuple[Mapping[str, str], ...] = ()
 
     @property
     def complete(self) -> bool:
         """Whether it was converted and nothing was lost by fault."""
         done = self.conversion
-        return done is not None and not faults(done.losses) and not any(part.loses_messages for part in done.damage)
+        if done is None or faults(done.losses) or any(part.loses_messages for part in done.damage):
+            return False
+        return not any(warning.get("code") in LOST_PARTS for warning in done.findings)

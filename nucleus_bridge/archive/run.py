@@ -15,7 +15,7 @@ from nucleus_bridge.errors import BridgeError, InputError
 from nucleus_bridge.pipeline.losses import Table, merge, ordered
 from nucleus_bridge.recordings import Place, marks_of
 from nucleus_bridge.spool import conversions
-from nucleus_bridge.spool.conversions import Conversion
+from nucleus_bridge.spool.conversions import Conversion, each_once
 
 
 @dataclass(eq=False)
@@ -107,8 +107,9 @@ def _joined(plan: Conversion, parts: Sequence[Conversion]) -> Conversion:
         for cause, reason in part.reasons.items():
             reasons.setdefault(cause, reason)
     scenes = tuple(scene for part in parts for scene in part.scenes)
+    findings = each_once(finding for part in (plan, *parts) for finding in part.findings)
     warnings = tuple(dict.fromkeys(warning for part in parts for warning in part.warnings))
-    return replace(plan, scenes=scenes, losses=ordered(losses), reasons=reasons, warnings=warnings)
+    return replace(plan, scenes=scenes, losses=ordered(losses), reasons=reasons, warnings=warnings, findings=findings)
 
 
 def _result(bag: Place, outcome: object) -> BagResult:

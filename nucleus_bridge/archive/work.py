@@ -14,7 +14,7 @@ from nucleus_bridge.archive.executors import check_stop
 from nucleus_bridge.archive.output import Workshop, open_output
 from nucleus_bridge.archive.plain import from_json, to_json
 from nucleus_bridge.config import Config
-from nucleus_bridge.convert import Observer, convert_bag, damage_notes, primed_pipeline
+from nucleus_bridge.convert import Observer, all_findings, convert_bag, damage_notes, primed_pipeline
 from nucleus_bridge.errors import BridgeError, InputError
 from nucleus_bridge.recordings import Place, Recording, Scratch, open_recording
 from nucleus_bridge.render import SceneRecorder
@@ -182,13 +182,9 @@ def _plan(job: Job, recording: Recording) -> Plan | None:
         output.drop_parts(job.key)
         return None
     ledger = pipeline.ledger
+    found = tuple(finding.as_json() for finding in all_findings(pipeline, recording, ledger.totals))
     conversion = Conversion(
-        str(job.bag),
-        (),
-        ledger.totals,
-        ledger.reasons,
-        damage_notes(recording.damage),
-        findings=tuple(finding.as_json() for finding in (*pipeline.findings, *(d.finding for d in recording.damage))),
+        str(job.bag), (), ledger.totals, ledger.reasons, damage_notes(recording.damage), findings=found
     )
     record = {"chunks": count, "conversion": conversion.to_json().decode()}
     output.keep_part(job.key, PLAN, json.dumps(record).encode())

@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nucleus_bridge.archive.result import DONE, FAILED, SKIPPED, BagResult
-from nucleus_bridge.convert import ConversionReport
+from nucleus_bridge.convert import ConversionReport, NoSceneError
 from nucleus_bridge.errors import BridgeError, InputError
 from nucleus_bridge.pipeline.losses import Table, is_expected, merge, ordered
-from nucleus_bridge.spool.conversions import Conversion, DamageNote, SceneSummary
+from nucleus_bridge.spool.conversions import Conversion, DamageNote, SceneSummary, each_once
 from nucleus_bridge.text import printable_lines
+from nucleus_bridge.warnings import LOST_PARTS
 
 
 def result_of(report: ConversionReport) -> BagResult:
@@ -26,7 +27,8 @@ def result_of(report: ConversionReport) -> BagResult:
 
 def failed(bag: str, error: BridgeError) -> BagResult:
     """Describe a recording that could not be converted."""
-    return BagResult(bag, FAILED, error=str(error), is_input_error=isinstance(error, InputError))
+    found = tuple(finding.as_json() for finding in error.findings) if isinstance(error, NoSceneError) else ()
+    return BagResult(bag, FAILED, error=str(error), is_input_error=isinstance(error, InputError), warnings=found)
 
 
 def scene_line(scene: SceneSummary, *, existed: bool) -> str:
@@ -56,10 +58,11 @@ def finish(results: Sequence[BagResult], options: argparse.Namespace, *, table: 
     made = [result.conversion for result in results if result.conversion]
     for warning in dict.fromkeys(warning for conversion in made for warning in conversion.warnings):
         print(printable_lines(f"nucleus-bridge: warning: {warning}"), file=sys.stderr)
-    for text in dict.fromkeys(_told(finding) for conversion in made for finding in conversion.findings):
-        print(printable_lines(text), file=sys.stderr)
+    told = each_once(finding for conversion in made for finding in conversion.findings)
+    for finding in told:
+        print(printable_lines(_told(finding)), file=sys.stderr)
     if options.json:
-        print(json.dumps(_document(results, str(options.output)), indent=1))
+        print(json.dumps(_document(results, str(options.output), told), indent=1))
     else:
         if table:
             print_table(results)
@@ -107,6 +110,8 @@ def _totals(results: Sequence[BagResult], made: Sequence[Conversion]) -> str:
     if left_out:
         lines.append(f"left out by choice: {left_out}")
     lost = [_by_cause(losses, expected=False)]
+    unused = [warning for conversion in made for warning in conversion.findings if warning["code"] in LOST_PARTS]
+    lost += [f"{warning.get('topic') or warning.get('recording')}: {warning['code']}" for warning in each_once(unused)]
     if any(part.loses_messages for conversion in made for part in conversion.damage):
         lost.append("what was in the damaged parts")
     lines.append(f"lost: {'; '.join(filter(None, lost)) or 'nothing'}")
@@ -128,10 +133,11 @@ def _by_cause(losses: Mapping[str, Mapping[str, int]], *, expected: bool) -> str
     return "; ".join(parts)
 
 
-def _document(results: Sequence[BagResult], output: str) -> dict[str, Any]:
+def _document(results: Sequence[BagResult], output: str, told: Sequence[Mapping[str, str]]) -> dict[str, Any]:
     return {
         "bags": [_bag(result, result.conversion, output) for result in results if result.conversion],
         "errors": [{"bag": result.bag, "error": result.error} for result in results if result.state == FAILED],
+        "warnings": [*told, *each_once(warning for result in results for warning in result.warnings)],
         "counts": dict(Counter(result.state for result in results)),
     }
 

@@ -117,7 +117,7 @@ def read_times(
     name: str,
     times: NDArray[Any],
     is_usable: Callable[[Rows], BoolArray],
-    stamp_ns: int,
+    stamp_ns: int | None,
     unit: TimeUnit = "auto",
     reference: TimeReference = "auto",
 ) -> PointTimes | None:
@@ -127,7 +127,7 @@ def read_times(
         name: The column, for error texts.
         times: Shape (n,), numbers.
         is_usable: Tells which of some rows are usable points.
-        stamp_ns: ``header.stamp`` as it came.
+        stamp_ns: ``header.stamp`` as it came; None where absolute times are of a clock of their own.
         unit: ``lidars.<name>.time_unit``.
         reference: ``lidars.<name>.time_reference``.
 
@@ -196,7 +196,7 @@ def _extremes(times: NDArray[Any], is_usable: Callable[[Rows], BoolArray]) -> ND
 def _convention(
     dtype: np.dtype[Any],
     ends: NDArray[Any],
-    stamp_ns: int,
+    stamp_ns: int | None,
     unit: TimeUnit,
     reference: TimeReference,
     *,
@@ -221,11 +221,13 @@ def _convention(
     return next((one for one in possible if spans[one] <= LONGEST_SWEEP_NS), None)
 
 
-def _is_near(convention: Convention, ends: NDArray[Any], stamp_ns: int) -> bool:
+def _is_near(convention: Convention, ends: NDArray[Any], stamp_ns: int | None) -> bool:
     """Whether the times lie where times of a sweep with this stamp can lie."""
     low, high = (float(end) * convention.unit_ns for end in ends)
     if convention.is_relative:
         return -FARTHEST_RELATIVE_NS <= low <= high <= FARTHEST_RELATIVE_NS
+    if stamp_ns is None:
+        return True
     return abs(low - stamp_ns) <= FARTHEST_FROM_STAMP_NS and abs(high - stamp_ns) <= FARTHEST_FROM_STAMP_NS
 
 
@@ -233,10 +235,11 @@ def _name_of(convention: Convention) -> str:
     return next(name for name, unit_ns in UNITS_NS.items() if unit_ns == convention.unit_ns)
 
 
-def _no_convention(name: str, dtype: np.dtype[Any], ends: NDArray[Any], stamp_ns: int) -> CloudError:
+def _no_convention(name: str, dtype: np.dtype[Any], ends: NDArray[Any], stamp_ns: int | None) -> CloudError:
+    when = "of any time" if stamp_ns is None else seconds(stamp_ns)
     text = (
         f"times in field {name!r} ({dtype.name}, {ends[0]!s} to {ends[1]!s}) fit no convention at header.stamp "
-        f"{seconds(stamp_ns)}: in no unit from s to ns do they make a sweep of at most {LONGEST_SWEEP_NS // 1_000_000} "
+        f"{when}: in no unit from s to ns do they make a sweep of at most {LONGEST_SWEEP_NS // 1_000_000} "
         f"ms that is near the stamp (relative ones within {FARTHEST_RELATIVE_NS // NS_PER_S} s, absolute ones within "
         f"{FARTHEST_FROM_STAMP_NS // NS_PER_S} s). Set time_unit and time_reference, correct the driver's clock, or "
         "set time_field: none"

@@ -227,7 +227,8 @@ def _time_span(
         return None
     times = np.ascontiguousarray(points[time_field])
     usable_rows = partial(_usable_rows, points)
-    meaning = read_times(time_field, times, usable_rows, stamp_ns, config.time_unit, config.time_reference)
+    near_ns = None if config.stamp_source == "log" else stamp_ns
+    meaning = read_times(time_field, times, usable_rows, near_ns, config.time_unit, config.time_reference)
     if meaning is None:
         return None
     low, high = times_to_ns(np.stack([meaning.low, meaning.high]), meaning.convention.unit_ns).tolist()

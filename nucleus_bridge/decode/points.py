@@ -160,6 +160,14 @@ def _times(sweep: Sweep, rows: IntArray | None) -> IntArray | None:
     return times_ns + sweep.base_ns if sweep.base_ns else times_ns
 
 
+def point_times(sweep: Sweep) -> tuple[IntArray, BoolArray]:
+    """Return the times of all points of a sweep that has a time field, ns, and which of them can be of this sweep."""
+    with any_value():
+        times_ns = _times(sweep, None)
+        is_good = np.ones(len(sweep.points), np.bool_) if sweep.time_window is None else _in_window(sweep)
+    return np.full(len(sweep.points), sweep.stamp_ns) if times_ns is None else times_ns, is_good
+
+
 def _in_window(sweep: Sweep) -> BoolArray:
     """Tell which points have a time of this sweep."""
     low, high = sweep.time_window or (-np.inf, np.inf)

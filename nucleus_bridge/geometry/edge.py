@@ -16,6 +16,8 @@ from nucleus_bridge.model import FloatArray, IntArray, Transform
 
 ALL_TIME = (-(2**63), 2**63 - 1)
 NOT_COVERED = -1
+GAP_FACTOR = 3
+"""A gap is more than so many times the interval before it."""
 
 
 class Insertion(enum.Enum):
@@ -27,35 +29,75 @@ class Insertion(enum.Enum):
 
 
 class StaticEdge:
-    """A pose that holds for all time."""
+    """A pose that holds for all time; or, with a history, from its stamp on, the first one for all before as well."""
 
-    __slots__ = ("parent", "pose")
+    __slots__ = ("_parents", "_poses", "_stamps")
     is_static = True
-    reparented = False
 
-    def __init__(self, parent: str, pose: Pose) -> None:
-        self.parent = parent
-        self.pose = pose
+    def __init__(self, parent: str, pose: Pose, stamp_ns: int = 0) -> None:
+        self._stamps = [stamp_ns]
+        self._parents = [parent]
+        self._poses = [pose]
 
-    def find(self, _stamp_ns: int) -> int:
-        """Return the index of the only sample."""
-        return 0
+    @property
+    def parent(self) -> str:
+        """Parent frame of the newest pose."""
+        return self._parents[-1]
 
-    def parent_at(self, _index: int) -> str:
+    @property
+    def pose(self) -> Pose:
+        """The newest pose."""
+        return self._poses[-1]
+
+    @property
+    def reparented(self) -> bool:
+        """Whether it has had several parents."""
+        return any(parent != self._parents[0] for parent in self._parents)
+
+    def insert(self, stamp_ns: int, parent: str, pose: Pose) -> None:
+        """Put a pose at its place in time; of several of one stamp the last counts."""
+        place = bisect_left(self._stamps, stamp_ns)
+        if place < len(self._stamps) and self._stamps[place] == stamp_ns:
+            self._parents[place], self._poses[place] = parent, pose
+            return
+        if place and self._holds(place - 1, parent, pose):
+            return
+        if place < len(self._stamps) and self._holds(place, parent, pose):
+            self._stamps[place] = stamp_ns
+            return
+        self._stamps.insert(place, stamp_ns)
+        self._parents.insert(place, parent)
+        self._poses.insert(place, pose)
+
+    def _holds(self, index: int, parent: str, pose: Pose) -> bool:
+        return self._parents[index] == parent and self._poses[index] == pose
+
+    def find(self, stamp_ns: int) -> int:
+        """Return the index of the pose that holds at a stamp; 0 is the newest."""
+        if len(self._stamps) == 1:
+            return 0
+        return len(self._stamps) - 1 if stamp_ns == 0 else max(0, bisect_right(self._stamps, stamp_ns) - 1)
+
+    def changes(self, first_ns: int, last_ns: int) -> bool:
+        """Whether it has several poses within [first_ns, last_ns]."""
+        return self.find(first_ns) != self.find(last_ns)
+
+    def parent_at(self, index: int) -> str:
         """Return the parent frame."""
-        return self.parent
+        return self._parents[index]
 
-    def pose_at(self, _index: int, _stamp_ns: int) -> Pose:
+    def pose_at(self, index: int, _stamp_ns: int) -> Pose:
         """Return parent_from_child."""
-        return self.pose
+        return self._poses[index]
 
     def needed_ns(self, _index: int, _stamp_ns: int) -> int:
-        """Return the stamp of the newest sample that a pose needs: it holds for all time."""
+        """Return the stamp of the newest sample that a pose needs: what is not known yet is not waited for."""
         return ALL_TIME[0]
 
-    def poses_at(self, _stamps_ns: IntArray) -> Transform:
-        """Return parent_from_child for any stamps, to be broadcast."""
-        return Transform(np.array(self.pose[:3]), np.array(self.pose[3:]))
+    def poses_at(self, stamps_ns: IntArray) -> Transform:
+        """Return parent_from_child for stamps over which it does not change, to be broadcast."""
+        pose = self._poses[self.find(int(stamps_ns[0]))]
+        return Transform(np.array(pose[:3]), np.array(pose[3:]))
 
 
 class DynamicEdge:
@@ -66,11 +108,12 @@ class DynamicEdge:
     sample; between samples of different parents the older pose holds.
     """
 
-    __slots__ = ("_cache_ns", "_first", "_parent_numbers", "_parents", "_poses", "_reset_ns", "_stamps")
+    __slots__ = ("_cache_ns", "_first", "_gap_ns", "_parent_numbers", "_parents", "_poses", "_reset_ns", "_stamps")
     is_static = False
 
-    def __init__(self, cache_ns: int | None, reset_ns: int | None) -> None:
+    def __init__(self, cache_ns: int | None, reset_ns: int | None, gap_ns: int | None = None) -> None:
         self._cache_ns = cache_ns
+        self._gap_ns = gap_ns
         self._reset_ns = reset_ns
         self.clear()
 
@@ -135,6 +178,13 @@ class DynamicEdge:
         self._poses[7 * place : 7 * end] = array("d", pose)
         return outcome
 
+    def take_after(self, stamp_ns: int) -> list[tuple[int, str, Pose]]:
+        """Take the samples later than a stamp off the history: stamp, parent and pose of each."""
+        begin = bisect_right(self._stamps, stamp_ns, self._first)
+        taken = [(self._stamps[i], self.parent_at(i), self._pose(i)) for i in range(begin, len(self._stamps))]
+        del self._stamps[begin:], self._parent_numbers[begin:], self._poses[7 * begin :]
+        return taken
+
     def find(self, stamp_ns: int) -> int:
         """Return the index of the sample that holds at the stamp, NOT_COVERED outside of the span; 0 is the newest."""
         stamps, first = self._stamps, self._first
@@ -144,8 +194,34 @@ class DynamicEdge:
         if stamp_ns in (newest, 0):
             return len(stamps) - 1
         if oldest < stamp_ns < newest:
-            return bisect_right(stamps, stamp_ns, first) - 1
+            index = bisect_right(stamps, stamp_ns, first) - 1
+            if self._gap_ns is not None and stamps[index] != stamp_ns and self._is_gap(index):
+                return NOT_COVERED
+            return index
         return first if stamp_ns == oldest else NOT_COVERED
+
+    def gap_around(self, stamp_ns: int) -> tuple[int, int] | None:
+        """Return the stamps on both sides of the gap that a stamp lies in, or None."""
+        index = bisect_right(self._stamps, stamp_ns, self._first) - 1
+        if not self._first <= index < len(self._stamps) - 1 or self._stamps[index] == stamp_ns:
+            return None
+        return (self._stamps[index], self._stamps[index + 1]) if self._is_gap(index) else None
+
+    def changes(self, first_ns: int, last_ns: int) -> bool:
+        """Whether there is a gap between two stamps."""
+        if self._gap_ns is None or last_ns - first_ns <= self._gap_ns:
+            return False
+        begin = max(bisect_right(self._stamps, first_ns, self._first) - 1, self._first)
+        end = min(bisect_left(self._stamps, last_ns, self._first), len(self._stamps) - 1)
+        return any(self._is_gap(index) for index in range(begin, end))
+
+    def _is_gap(self, index: int) -> bool:
+        """Whether the device may have been anywhere between a sample and the next one."""
+        stamps = self._stamps
+        length_ns = stamps[index + 1] - stamps[index]
+        if self._gap_ns is None or length_ns <= self._gap_ns or index == self._first:
+            return False
+        return length_ns > GAP_FACTOR * (stamps[index] - stamps[index - 1])
 
     def parent_at(self, index: int) -> str:
         """Return the parent frame of a sample."""
@@ -176,12 +252,21 @@ class DynamicEdge:
         start, end = poses[before], poses[after]
         return transforms.between(Transform(start[:, :3], start[:, 3:]), Transform(end[:, :3], end[:, 3:]), fraction)
 
-    def turning_points(self, first_ns: int, last_ns: int) -> list[int]:
-        """Return the stamps in [first_ns, last_ns] of the oldest and newest sample and of those with a new parent."""
+    def turning_points(self, first_ns: int, last_ns: int, *, gaps: bool = False) -> list[int]:
+        """Return the stamps in [first_ns, last_ns] of the oldest and newest sample and of those with a new parent.
+
+        With ``gaps`` those before one, too.
+        """
         begin = bisect_left(self._stamps, first_ns, self._first)
         end = bisect_right(self._stamps, last_ns, self._first)
-        numbers, edges = self._parent_numbers, (self._first, len(self._stamps) - 1)
-        return [self._stamps[i] for i in range(begin, end) if i in edges or numbers[i] != numbers[i - 1]]
+        numbers, last = self._parent_numbers, len(self._stamps) - 1
+
+        def turns(index: int) -> bool:
+            if index in (self._first, last) or numbers[index] != numbers[index - 1]:
+                return True
+            return gaps and self._is_gap(index)
+
+        return [self._stamps[index] for index in range(begin, end) if turns(index)]
 
     def largest_jump(self, after_ns: int, until_ns: int) -> float:
         """Return the largest unexplained step in metres of the pairs whose first stamp is in [after_ns, until_ns)."""

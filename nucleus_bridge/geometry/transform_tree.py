@@ -30,11 +30,24 @@ class TransformTree:
         cache_ns: How much older than its newest sample the history of an edge may be; None keeps everything.
         reset_ns: A sample older than its edge's newest by more than this restarts the edge (a looping bag, a clock that
             was set back); None never restarts.
+        gap_ns: Between two samples of an edge further apart than this, and than three times the interval before them,
+            nothing is interpolated; None interpolates always, as tf2 does.
+        static_history: Whether a static transform holds from its stamp on, the first one for all before as well;
+            else the newest holds for all time, as in tf2.
     """
 
-    def __init__(self, cache_ns: int | None = None, reset_ns: int | None = None) -> None:
+    def __init__(
+        self,
+        cache_ns: int | None = None,
+        reset_ns: int | None = None,
+        gap_ns: int | None = None,
+        *,
+        static_history: bool = False,
+    ) -> None:
         self._cache_ns = cache_ns
         self._reset_ns = reset_ns
+        self._gap_ns = gap_ns
+        self._static_history = static_history
         self._edges: dict[str, Edge] = {}  # by child frame
         self._frames: set[str] = set()
         self._ways: dict[tuple[str, str], Way] = {}  # of earlier lookups, while no edge begins or gets another parent
@@ -81,12 +94,16 @@ class TransformTree:
             raise InvalidTransformError(f"transform {parent!r} -> {child!r} at {stamp_ns} ns: {error}") from error
         self._frames.update((parent, child))
         if static:
-            self._edges[child] = StaticEdge(parent, pose)
+            fixed = self._edges.get(child)
+            if self._static_history and isinstance(fixed, StaticEdge):
+                fixed.insert(stamp_ns, parent, pose)
+            else:
+                self._edges[child] = StaticEdge(parent, pose, stamp_ns)
             self._ways.clear()
             return Insertion.ACCEPTED
         edge = self._edges.get(child)
         if not isinstance(edge, DynamicEdge):
-            edge = self._edges[child] = DynamicEdge(self._cache_ns, self._reset_ns)
+            edge = self._edges[child] = DynamicEdge(self._cache_ns, self._reset_ns, self._gap_ns)
         if edge.parent != parent:
             self._ways.clear()
         return edge.insert(stamp_ns, parent, pose)
@@ -131,7 +148,10 @@ class TransformTree:
             return self._lookup_each(target, source, stamps_ns)
         try:
             path = self._path(target, source, int(stamps_ns.min()))
-            constant = path.crosses_the_same_as(self._path(target, source, int(stamps_ns.max())))
+            first_ns, last_ns = int(stamps_ns.min()), int(stamps_ns.max())
+            constant = path.crosses_the_same_as(self._path(target, source, last_ns)) and not path.changes(
+                first_ns, last_ns
+            )
         except TransformError:
             constant = False
         if not constant:
@@ -146,7 +166,7 @@ class TransformTree:
             return None
         try:
             first, last = (self._path_at(target, source, stamp_ns) for stamp_ns in (first_ns, last_ns))
-            if not first.crosses_the_same_as(last):
+            if not first.crosses_the_same_as(last) or first.changes(first_ns, last_ns):
                 for stamp_ns in self._turning_points(first_ns, last_ns):
                     self._path_at(target, source, stamp_ns)
         except TransformError as error:
@@ -258,6 +278,14 @@ class TransformTree:
             if newer_than_ns is None or edge.span[1] > newer_than_ns:
                 edge.clear()
 
+    def take_after(self, child: str, stamp_ns: int) -> list[tuple[int, str, Transform]]:
+        """Take the samples of a moving frame that are later than a stamp: stamp, parent, parent_from_child of each."""
+        edge = self._edges.get(_strip_slash(child))
+        if not isinstance(edge, DynamicEdge):
+            return []
+        taken = edge.take_after(stamp_ns)
+        return [(at, parent, Transform(np.array(pose[:3]), np.array(pose[3:]))) for at, parent, pose in taken]
+
     def describe(self) -> str:
         """Return the tree as text, a frame a line, children indented under their parent."""
         return tree_text.describe(self._frames, self._edges)
@@ -298,7 +326,7 @@ class TransformTree:
             stamp_ns
             for edge in self._edges.values()
             if isinstance(edge, DynamicEdge)
-            for turn_ns in edge.turning_points(first_ns, last_ns)
+            for turn_ns in edge.turning_points(first_ns, last_ns, gaps=edge.changes(first_ns, last_ns))
             for stamp_ns in (turn_ns, turn_ns + 1)
         }
         return sorted(found - {last_ns + 1})

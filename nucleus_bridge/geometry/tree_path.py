@@ -32,6 +32,10 @@ class Path(NamedTuple):
         ways = [([c.child for c in path.up], [c.child for c in path.down]) for path in (self, later)]
         return ways[0] == ways[1] and not any(crossing.edge.reparented for crossing in self.up + self.down)
 
+    def changes(self, first_ns: int, last_ns: int) -> bool:
+        """Say whether an edge has a gap, or another fixed pose, within [first_ns, last_ns]."""
+        return any(crossing.edge.changes(first_ns, last_ns) for crossing in (*self.up, *self.down))
+
     def joined(self, pose_of: Callable[[Crossing], T], compose: Callable[[T, T], T], inverse: Callable[[T], T]) -> T:
         """Return target_from_source from the poses of the edges; at least one edge is crossed."""
         if not self.down:

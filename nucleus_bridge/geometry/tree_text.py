@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
-from nucleus_bridge.errors import ConnectivityError, ExtrapolationError, UnknownFrameError
+from nucleus_bridge.errors import ConnectivityError, ExtrapolationError, TransformGapError, UnknownFrameError
 from nucleus_bridge.geometry.edge import DynamicEdge, Edge
 
 
@@ -46,6 +46,14 @@ def not_covered(target: str, source: str, stamp_ns: int, child: str, edge: Dynam
         )
     oldest, newest = edge.span
     known = f"{asked}: {edge.parent!r} -> {child!r} is known in [{oldest}, {newest}] ns"
+    if oldest < stamp_ns < newest and (gap := edge.gap_around(stamp_ns)) is not None:
+        return TransformGapError(
+            f"{asked}: transforms of {child!r} have a gap of {(gap[1] - gap[0]) / 1e9:.1f} s around it, from {gap[0]} "
+            f"to {gap[1]} ns, over which nothing is interpolated",
+            child=child,
+            begin_ns=gap[0],
+            end_ns=gap[1],
+        )
     if stamp_ns > newest:
         return ExtrapolationError(f"{known}, {stamp_ns - newest} ns too short; wait for newer ones", direction="future")
     return ExtrapolationError(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nucleus_bridge.model import Frame, Scene
+from nucleus_bridge.warnings import Finding
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,14 @@ class SceneEnded:
         losses: What was lost during it, by topic and cause.
         residuals: Synchronisation residuals by sensor.
         missing: Frames without an item of a sensor, by sensor.
+        warnings: What contradicts itself in its own messages.
     """
 
     reason: str
     losses: Mapping[str, Mapping[str, int]]
     residuals: Mapping[str, Residual]
     missing: Mapping[str, int]
+    warnings: tuple[Finding, ...] = ()
 
 
 Event = SceneStarted | FrameReady | SceneEnded

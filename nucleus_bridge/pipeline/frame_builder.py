@@ -97,6 +97,14 @@ class FrameBuilder:
         self._queue.append(Waiting(match, self._poser.needs(match)))
         self.bytes_held += match.size
 
+    def take_after(self, stamp_ns: int) -> list[Match[Payload]]:
+        """Give back the matches of sweeps that are later than a stamp."""
+        taken = [waiting.match for waiting in self._queue if waiting.match.anchor.stamp_ns > stamp_ns]
+        self._queue = deque(waiting for waiting in self._queue if waiting.match.anchor.stamp_ns <= stamp_ns)
+        self._blocker = self._missing = None
+        self.bytes_held -= sum(match.size for match in taken)
+        return taken
+
     def ready(self, message_time_ns: int, *, everything: bool = False) -> Iterator[Candidate]:
         """Yield the frames that are complete, or whose time is over, in order."""
         while self._queue:

@@ -20,6 +20,7 @@ EXPECTED = frozenset(
         "gps_implausible",  # a fix that the transforms contradict; frames take the others
         "heading_disagrees",
         "time_outlier_points",  # a time that cannot be one of its sweep
+        "sweep_lacks_parts",  # kept; of lidars.<name>.accumulate_ms
         "box_points",  # inside a lidar's crop_box
         "voxel_points",  # another point of the same cloud.voxel_m
         "limit_points",  # beyond cloud.max_points

@@ -8,7 +8,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from nucleus_bridge import warnings
+from nucleus_bridge.clock_steps import EDGES_IN_A_ROW, MESSAGES_IN_A_ROW, Step
 from nucleus_bridge.config import Config, LidarConfig
+from nucleus_bridge.config.settings import Sensor
 from nucleus_bridge.decode import registry
 from nucleus_bridge.decode.camera_info import CameraInfo, load_calibration
 from nucleus_bridge.decode.cdr import peek_header
@@ -19,7 +22,9 @@ from nucleus_bridge.errors import DecodeError, TransformError
 from nucleus_bridge.geometry import TransformTree
 from nucleus_bridge.model import Message, Payload, Sweep
 from nucleus_bridge.pipeline.calibrations import Calibrations
-from nucleus_bridge.pipeline.events import Event
+from nucleus_bridge.pipeline.epochs import Cut, Entry, Epochs, Series, entry_of
+from nucleus_bridge.pipeline.events import Event, FrameReady, SceneEnded
+from nucleus_bridge.pipeline.evidence import Evidence
 from nucleus_bridge.pipeline.frame_builder import FrameBuilder, Wait
 from nucleus_bridge.pipeline.gps import GpsTrack
 from nucleus_bridge.pipeline.losses import LossLedger
@@ -32,6 +37,9 @@ from nucleus_bridge.poses.sources import record_of
 from nucleus_bridge.warnings import Finding
 
 TF_CACHE_NS = 120_000_000_000
+EDGE_BYTES = 500
+"""Memory of an edge that waits."""
+STEP_REASON = "a clock was set back, and the stamp lies in the time that ran twice"
 
 Handler = Callable[[Message], None]
 Take = Callable[[WantedTopic, Any], None]
@@ -67,7 +75,14 @@ class Pipeline:
         self._is_priming = False
         wait_ns = round(config.sync.wait_s * 1e9)
         self._clock_step_ns = clock_step_ns(config)
-        self.tree = TransformTree(cache_ns=TF_CACHE_NS, reset_ns=self._clock_step_ns)
+        gap_ns = round(config.scene.max_gap_s * 1e9) or None
+        self.tree = TransformTree(cache_ns=TF_CACHE_NS, gap_ns=gap_ns, static_history=True)
+        self._epochs = Epochs(self, wait_ns, config.sync.max_bytes, self._note_step)
+        self._steps: dict[str, Finding] = {}
+        self._late_ns: dict[str, int] = {}
+        self._of_scene: list[Finding] = []
+        self._used: set[str] = set()
+        self.evidence = Evidence()
         self.sources = sources = sources_of(config)
         self._poses = PoseFeed(sources, self.tree, self._count, (config.world_frame, config.device_frame))
         self.wanted = tuple(wanted_topics(config, sources))
@@ -91,22 +106,39 @@ class Pipeline:
         self._pending: list[Event] = []
         self._watch: Watch | None = None
         self._streams: dict[str, list[tuple[Stream, Take]]] = {}
-        self._handlers = self._handlers_by_topic({source.name: source for source in sources})
+        self._roles = self._handlers_by_topic({source.name: source for source in sources})
+        self._arrival_stamps: dict[str, Callable[[Message], int]] = {
+            name: streams[0][0].arrival_stamp_ns for name, streams in self._streams.items()
+        }
+        for topic in self.wanted:
+            if topic.role == "companion":
+                self._arrival_stamps.setdefault(topic.name, _no_stamp)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """What is odd about the sources of poses, so far."""
-        return tuple(self._poses.findings())
+        """What is odd about the sources of poses and the order of messages, so far."""
+        return (*self._poses.findings(), *self._steps.values(), *self._late())
+
+    @property
+    def unused(self) -> tuple[Finding, ...]:
+        """The configured sensors of which no frame has anything, once all frames are made."""
+        return tuple(
+            warnings.sensor_unused(
+                sensor.topic, sensor.name, sensor.kind, self.ledger.totals.get(sensor.topic, {}), _parameter(sensor)
+            )
+            for sensor in self.config.sensors
+            if sensor.name not in self._used
+        )
 
     @property
     def topics(self) -> Collection[str]:
         """Every topic this pipeline wants."""
-        return self._handlers.keys()
+        return self._roles.keys()
 
     @property
     def bytes_held(self) -> int:
         """Size of the messages that wait for their frame."""
-        return self._sync.bytes_held + self._frames.bytes_held
+        return self._sync.bytes_held + self._frames.bytes_held + self._epochs.bytes_held
 
     @property
     def message_time_ns(self) -> int:
@@ -139,13 +171,14 @@ class Pipeline:
         """Take what holds for the whole recording ahead of time; of several messages the first holds at the start."""
         self._is_priming = True  # what is wrong with them is counted when they come again
         for message in reversed(list(messages)):
-            self._handle(message)
+            for handler in self._handlers_of(message.topic):
+                self._try(handler, message)
         self._is_priming = False
 
     def add(self, message: Message) -> list[Event]:
         """Take one message; return what is decided by it, in order."""
-        self._handle(message)
-        self._advance()
+        self._arrive(message)
+        self.advance()
         return self._take_events()
 
     def finish_scene(self, reason: str = "requested") -> list[Event]:
@@ -155,6 +188,7 @@ class Pipeline:
 
     def finish(self) -> list[Event]:
         """End: nothing more will come."""
+        self._epochs.finish()
         for stream, take in self._all_streams():
             self._take_all(stream.topic, take, stream.flush())
         return self.finish_scene("end_of_data")
@@ -173,16 +207,73 @@ class Pipeline:
             self._take_all(stream.topic, take, stream.reset(why))
         if topic is None:
             self._poses.reset(why)
-        self._advance()
+        self.advance()
         return self._take_events()
 
-    def restart(self, reason: str = "clock_jump") -> list[Event]:
-        """End the open scene and start over after a step of the clock; static transforms and calibrations stay."""
-        self._restart(reason)
+    def set_back(self, now_ns: int, step_ns: int) -> list[Event]:
+        """Take note that ROS time went back by ``step_ns`` to ``now_ns``, should stamps not say so already."""
+        if self._sync.message_time_ns > now_ns + step_ns // 2:
+            self._epochs.set_back(Step(now_ns, now_ns + step_ns))
         return self._take_events()
 
-    def _handlers_by_topic(self, sources: dict[str, PoseSource]) -> dict[str, list[Handler]]:
-        handlers: dict[str, list[Handler]] = {}
+    def suspend(self, series: Series) -> None:
+        """Wait with frames that a message is for which may be of after a step of the clock."""
+        for stream, _ in self._streams.get(series.name, ()) if not series.is_edge else ():
+            if stream.topic.is_sample:
+                self._sync.suspend(stream.topic.reader, series.watch.oldest_held_ns)
+
+    def leave_out(self, entry: Entry) -> None:
+        """Count what cannot be told to be before or after a step of the clock."""
+        self._count(entry.topic, "clock_step", entry.stamp_ns, STEP_REASON)
+
+    def end_epoch(self, cuts: Iterable[Cut]) -> list[Entry]:
+        """End the open scene and start over after a step of the clocks; return what is after it already.
+
+        Static transforms and calibrations stay.
+        """
+        later: list[Entry] = []
+        for cut in cuts:
+            if cut.series.is_edge:
+                later += self._later_edges(cut)
+            else:
+                for stream, take in self._streams.get(cut.series.name, ()):
+                    if stream.topic.is_sample:
+                        later += self._later_samples(cut, stream.topic, take)
+        self._restart("clock_jump")
+        return later
+
+    def _later_edges(self, cut: Cut) -> Iterator[Entry]:
+        child = cut.series.name
+        for stamp_ns, parent, pose in self.tree.take_after(child, cut.low_ns):
+            x, y, z = pose.translation.tolist()
+            qx, qy, qz, qw = pose.rotation_xyzw.tolist()
+            if stamp_ns > cut.high_ns:  # of those in between no frame is made; they are many in a message
+                edge = Edge(parent, child, stamp_ns, (x, y, z), (qx, qy, qz, qw), static=False)
+                yield Entry(stamp_ns, 0, child, partial(self._poses.add, edge, child))
+
+    def _later_samples(self, cut: Cut, topic: WantedTopic, take: Take) -> Iterator[Entry]:
+        if topic.reader == self._reference.name:
+            for match in self._frames.take_after(cut.low_ns):
+                for name, sample in ((self._reference.name, match.anchor), *match.samples.items()):
+                    self._lost(name, "clock_step", sample.stamp_ns, STEP_REASON)
+        for taken in self._sync.take_after(topic.reader, cut.low_ns):
+            entry = Entry(taken.stamp_ns, 0, topic.name, partial(take, topic, taken))
+            if taken.stamp_ns > cut.high_ns:
+                yield entry
+            else:
+                self.leave_out(entry)
+
+    def _note_step(self, series: Series, step: Step) -> None:
+        finding = warnings.clock_step(series.name, (step.high_ns - step.low_ns) / 1e9, None, is_frame=series.is_edge)
+        self._steps.setdefault(series.name, finding)
+        self._of_scene.append(finding)
+
+    def _late(self) -> Iterator[Finding]:
+        for name, late_ns in self._late_ns.items():
+            yield warnings.late_for_frames(self._topic_of[name], late_ns / 1e9, self.config.sync.wait_s)
+
+    def _handlers_by_topic(self, sources: dict[str, PoseSource]) -> dict[str, list[tuple[WantedTopic, Handler]]]:
+        handlers: dict[str, list[tuple[WantedTopic, Handler]]] = {}
         streams: dict[str, tuple[Stream, Take]] = {}
         takes: dict[str, Take] = {
             "cloud": self._take_sweep,
@@ -199,30 +290,65 @@ class Pipeline:
             elif topic.role == "companion":
                 handler = partial(self._on_companion, *streams[topic.reader])
             else:
-                stream, take = Stream(topic, self._clock_step_ns), takes[topic.kind]
+                stream, take = Stream(topic), takes[topic.kind]
                 self._streams.setdefault(topic.name, []).append((stream, take))
                 if topic.role == "sensor":
                     streams[topic.reader] = stream, take
                 handler = partial(self._on_message, stream, take)
-            handlers.setdefault(topic.name, []).append(handler)
+            handlers.setdefault(topic.name, []).append((topic, handler))
         return handlers
 
-    def _handle(self, message: Message) -> None:
-        for handler in self._handlers.get(message.topic, ()):
-            try:
-                handler(message)
-            except (DecodeError, TransformError) as error:
-                cause = error.cause if isinstance(error, DecodeError) else "bad_transform"
-                self._count(message.topic, cause, _stamp(message), str(error))
+    def _arrive(self, message: Message) -> None:
+        """Take a message in the order of arrival, which tells what is before and what after a step of the clocks."""
+        rest: list[Handler] = []
+        for topic, handler in self._roles.get(message.topic, ()):
+            if topic.role == "poses":
+                self._try(handler, message)  # its edges have stamps of their own
+            else:
+                rest.append(handler)
+        if not rest:
+            return
+        take = partial(self._handle, rest, message)
+        stamp_ns = self._arrival_stamps[message.topic](message)
+        self.evidence.note(message.topic, message.type_name, stamp_ns, message.log_ns)
+        if stamp_ns <= 0:
+            take()
+            return
+        self._epochs.take(self._epochs.series(message.topic, "", MESSAGES_IN_A_ROW), entry_of(message, stamp_ns, take))
+
+    def _handle(self, handlers: list[Handler], message: Message) -> None:
+        for handler in handlers:
+            self._try(handler, message)
+
+    def _handlers_of(self, topic: str) -> Iterator[Handler]:
+        yield from (handler for _, handler in self._roles.get(topic, ()))
+
+    def _try(self, handler: Handler, message: Message) -> None:
+        try:
+            handler(message)
+        except (DecodeError, TransformError) as error:
+            cause = error.cause if isinstance(error, DecodeError) else "bad_transform"
+            self._count(message.topic, cause, _stamp(message), str(error))
 
     def _on_edges(self, source: PoseSource, message: Message) -> None:
-        for given in source.edges(message):
-            edge = self._poses.placed(source, given, message.topic)
-            if not self._poses.admits(source.rank, edge, message.topic):
+        for edge in source.edges(message):
+            if edge.static or self._is_priming:
+                self._take_edge(source, message.topic, edge)
                 continue
-            if not edge.static and self._ends_the_past(edge):
-                self._flush("clock_jump")
-            self._poses.add(edge, message.topic)
+            series = self._epochs.series(message.topic, edge.child, EDGES_IN_A_ROW)
+            self.evidence.note_edge(message.topic, edge, message.log_ns)
+            take = partial(self._take_edge, source, message.topic, edge)
+            self._epochs.take(series, Entry(edge.stamp_ns, EDGE_BYTES, message.topic, take))
+
+    def _take_edge(self, source: PoseSource, named_by: str, given: Edge) -> None:
+        edge = self._poses.placed(source, given, named_by)
+        if not self._poses.admits(source.rank, edge, named_by):
+            return
+        if not edge.static and self._ends_the_past(edge):
+            self._flush("clock_jump")
+        if edge.static and not self._is_priming:
+            self.evidence.note_static(edge)
+        self._poses.add(edge, named_by)
 
     def _on_message(self, stream: Stream, take: Take, message: Message) -> None:
         for sample in self._counted(stream.topic, stream.take(message)):
@@ -264,8 +390,6 @@ class Pipeline:
 
     def _ends_the_past(self, edge: Edge) -> bool:
         """Whether the poses that frames still wait for are gone once this edge is in."""
-        if self.tree.would_restart(edge.child, edge.stamp_ns):
-            return True
         return self.tree.has_leapt(edge.child) and self.oldest_waiting_ns is not None
 
     def _take_calibration(self, topic: WantedTopic, info: CameraInfo) -> None:
@@ -294,13 +418,14 @@ class Pipeline:
             self._take_sample(topic, sweep)
             return
         if sweep.stamp_ns < self._sync.newest_sweep_ns - self._clock_step_ns:
-            self._restart("clock_jump", sweep.stamp_ns + self._clock_step_ns, told_by=topic)
+            self._restart("clock_jump", told_by=topic)  # of a type whose messages have no stamps
         self._sync.add_anchor(sweep.stamp_ns, sweep.last_ns, sweep.nbytes, sweep)
 
     def _take_sample(self, topic: WantedTopic, sample: Payload) -> None:
         self._sync.add(topic.reader, sample.stamp_ns, sample.nbytes, sample)
 
-    def _advance(self) -> None:
+    def advance(self) -> None:
+        """Decide what can be decided."""
         if self._sync.message_time_ns >= 0:
             self._poses.advance(self._sync.message_time_ns)
         for match in self._sync.ready():
@@ -326,11 +451,8 @@ class Pipeline:
         self._take_frames(everything=True)
         self._pending.extend(self._scenes.end(reason))
 
-    def _restart(self, reason: str, newer_than_ns: int | None = None, told_by: WantedTopic | None = None) -> None:
-        """Start over; transforms from after the step of the clock may be there already and stay.
-
-        The topic that told of the step is past it: what its decoder holds came after it.
-        """
+    def _restart(self, reason: str, told_by: WantedTopic | None = None) -> None:
+        """Start over; the topic that told of the step is past it: what its decoder holds came after it."""
         for stream, take in self._all_streams():
             if stream.topic is not told_by:
                 self._take_all(stream.topic, take, stream.reset("clock_step"))
@@ -340,14 +462,27 @@ class Pipeline:
         self._calibrations.restart()
         self._gps.restart()
         self._poses.reset("clock_step")
-        self.tree.clear_dynamic(newer_than_ns)
+        self.tree.clear_dynamic()
 
     def _take_events(self) -> list[Event]:
         events, self._pending = self._pending, []
+        for number, event in enumerate(events):
+            if isinstance(event, FrameReady):
+                self._used.update(name for name, _ in event.frame.samples)
+            elif isinstance(event, SceneEnded):
+                taken, self._of_scene = self._of_scene, []
+                late = (finding for finding in self._late() if event.losses.get(finding.name, {}).get("late"))
+                events[number] = replace(event, warnings=(*dict.fromkeys(taken), *late))
         return events
 
     def _lost_sample(self, name: str, cause: str, stamp_ns: int) -> None:
-        self._lost(name, cause, stamp_ns, "")
+        reason = ""
+        if cause == "late":
+            late_ns = self._late_ns[name] = max(self._sync.message_time_ns - stamp_ns, self._late_ns.get(name, 0))
+            reason = (
+                f"{self._topic_of[name]} came {late_ns / 1e9:.1f} s late, sync.wait_s is {self.config.sync.wait_s:g}"
+            )
+        self._lost(name, cause, stamp_ns, reason)
 
     def _lost(self, name: str, cause: str, stamp_ns: int, reason: str) -> None:
         self._count(self._topic_of[name], cause, stamp_ns, reason)
@@ -356,6 +491,15 @@ class Pipeline:
 def _in_reach(lidar: LidarConfig) -> LidarConfig:
     """Points beyond what a scene's coordinates can be are no reason to keep a sweep."""
     return replace(lidar, max_range_m=min(lidar.max_range_m, MAX_COORDINATE_M))
+
+
+def _parameter(sensor: Sensor) -> str:
+    """Return where the parameters of a sensor stand."""
+    return sensor.topics[0].parameter.rpartition(".")[0]
+
+
+def _no_stamp(_message: Message) -> int:
+    return 0
 
 
 def _stamp(message: Message) -> int:

@@ -22,6 +22,7 @@ from nucleus_bridge.errors import (
     DecodeError,
     ExtrapolationError,
     TransformError,
+    TransformGapError,
     UnknownFrameError,
 )
 from nucleus_bridge.formats import registry
@@ -121,6 +122,8 @@ class Poser:
         """
         world = self._config.world_frame
         error = self._tree.availability(world, frame_id, first_ns, last_ns)
+        if isinstance(error, TransformGapError):
+            return error if error.end_ns <= deadline_ns else _resumed_late(frame_id, last_ns)
         if error is not None or self._tree.needed_ns(world, frame_id, last_ns) <= deadline_ns:
             return error
         return _resumed_late(frame_id, last_ns)
@@ -247,7 +250,7 @@ class Poser:
         try:
             return self._tree.lookup_many(self._config.world_frame, sweep.frame_id, knot_stamps(first, last))
         except TransformError as error:
-            raise GivenUp(_cause(error), str(error)) from None
+            raise self._given_up(error) from None
 
     def _mounting(self, name: str, sweep: Sweep) -> Transform | None:
         """Where a lidar sits on the device, if it has a crop box or the ground is to be found in its clouds."""
@@ -263,7 +266,7 @@ class Poser:
         try:
             needed_ns = self._tree.needed_ns(self._config.world_frame, frame_id, last_ns)
         except TransformError as error:
-            raise GivenUp(_cause(error), str(error)) from None
+            raise self._given_up(error) from None
         if needed_ns > self._deadline_ns:
             raise GivenUp("after_last_transform", str(_resumed_late(frame_id, last_ns)))
 
@@ -272,7 +275,13 @@ class Poser:
         try:
             return self._tree.lookup(self._config.world_frame, frame_id, stamp_ns)
         except TransformError as error:
-            raise GivenUp(_cause(error), str(error)) from None
+            raise self._given_up(error) from None
+
+    def _given_up(self, error: TransformError) -> GivenUp:
+        """Return why a pose is given up; a gap is one only where its end is from before the deadline."""
+        if isinstance(error, TransformGapError) and error.end_ns > self._deadline_ns:
+            return GivenUp("after_last_transform", str(error))
+        return GivenUp(_cause(error), str(error))
 
     def _start_ns(self, match: Match[Payload]) -> int:
         """Return the instant of the frame: where the rotation begins, if the stamp marks a later one."""
@@ -334,6 +343,8 @@ def _cause(error: TransformError) -> str:
         return "unknown_frame"
     if isinstance(error, ConnectivityError):
         return "unconnected_frames"
+    if isinstance(error, TransformGapError):
+        return "tf_gap"
     if isinstance(error, ExtrapolationError):
         return "before_first_transform" if error.direction == "past" else "after_last_transform"
     return "no_transform"

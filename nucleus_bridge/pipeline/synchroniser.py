@@ -76,6 +76,14 @@ class _Stream(Generic[Item]):
         self.samples.clear()
         self.watermark_ns = -1
         self.taken_ns = -1
+        self.suspended_ns: int | None = None
+
+    def has_passed(self, anchor_ns: int) -> bool:
+        """Whether nothing is to come that an anchor may want."""
+        wanted_ns = anchor_ns + self.spec.offset_ns
+        if self.suspended_ns is not None and self.suspended_ns <= wanted_ns + self.spec.tolerance_ns:
+            return False
+        return self.watermark_ns >= wanted_ns
 
     def insert(self, sample: Sample[Item]) -> None:
         if not self.samples or self.samples[-1] < sample:
@@ -120,6 +128,8 @@ class Synchroniser(Generic[Item]):
         self._newest_sweep_ns = -1
         self._hole_ns = 0
         self._closed_ns = -1
+        self._first_closed_ns: int | None = None
+        self._suspended_ns: int | None = None
         self.message_time_ns = -1
         self.bytes_held = 0
         for stream in self._streams.values():
@@ -152,10 +162,24 @@ class Synchroniser(Generic[Item]):
     def add(self, name: str, stamp_ns: int, size: int, item: Item) -> None:
         """Take a sample of another stream."""
         stream = self._streams[name]
+        if self._is_late(stream, stamp_ns):
+            self._lost(name, "late", stamp_ns)
+            return
         stream.insert(self._sample(stamp_ns, size, item))
         if self._newest_sweep_ns >= 0 and abs(stamp_ns - self._newest_sweep_ns) < FOREIGN_CLOCK_NS:
             self._observe(stamp_ns)
         self._forget_hopeless(stream)
+
+    def _is_late(self, stream: _Stream[Item], stamp_ns: int) -> bool:
+        """Whether the frames that a sample may be of were closed because it was not waited for any longer."""
+        spec = stream.spec
+        return (
+            self._wait_ns < self.message_time_ns - stamp_ns < FOREIGN_CLOCK_NS
+            and self._first_closed_ns is not None
+            and self._first_closed_ns + spec.offset_ns - spec.tolerance_ns
+            <= stamp_ns
+            <= self._closed_ns + spec.offset_ns + spec.tolerance_ns
+        )
 
     def miss(self, name: str, stamp_ns: int) -> None:
         """Take note of a sample that was lost before it came here: nothing need wait for it."""
@@ -165,6 +189,26 @@ class Synchroniser(Generic[Item]):
         if name in self._streams:
             stream = self._streams[name]
             stream.watermark_ns = max(stream.watermark_ns, stamp_ns)
+
+    def suspend(self, name: str, stamp_ns: int | None) -> None:
+        """Take note of the stamp of a sample that is held back until its order of arrival is judged; None: of none."""
+        if name == self._reference:
+            self._suspended_ns = stamp_ns
+        elif name in self._streams:
+            self._streams[name].suspended_ns = stamp_ns
+
+    def take_after(self, name: str, stamp_ns: int) -> list[Item]:
+        """Give back the samples of a sensor that are later than a stamp and not matched yet, in order."""
+        if name == self._reference:
+            anchors = [anchor for anchor in self._anchors if anchor.sample.stamp_ns > stamp_ns]
+            self._anchors = deque(anchor for anchor in self._anchors if anchor.sample.stamp_ns <= stamp_ns)
+            taken = [anchor.sample for anchor in anchors]
+        else:
+            stream = self._streams[name]
+            taken = [sample for sample in stream.samples if sample.stamp_ns > stamp_ns]
+            stream.samples = deque(sample for sample in stream.samples if sample.stamp_ns <= stamp_ns)
+        self.bytes_held -= sum(sample.size for sample in taken)
+        return [sample.item for sample in taken]
 
     def ready(self, *, everything: bool = False) -> Iterator[Match[Item]]:
         """Yield, in order, the anchors that are decided; ``everything`` decides the rest with what is there."""
@@ -187,6 +231,8 @@ class Synchroniser(Generic[Item]):
                 samples[name] = best
                 residuals[name] = abs(best.stamp_ns - wanted)
         self._closed_ns = anchor.sample.stamp_ns
+        if self._first_closed_ns is None:
+            self._first_closed_ns = self._closed_ns
         match = Match(anchor.sample, samples, residuals, anchor.hole_ns, self._deadline(anchor))
         self.bytes_held -= match.size
         return match
@@ -228,7 +274,9 @@ class Synchroniser(Generic[Item]):
         if len(self._anchors) < 2:
             return False
         stamp = anchor.sample.stamp_ns
-        return all(stream.watermark_ns >= stamp + stream.spec.offset_ns for stream in self._streams.values())
+        if self._suspended_ns is not None and self._suspended_ns <= self._anchors[1].sample.stamp_ns:
+            return False
+        return all(stream.has_passed(stamp) for stream in self._streams.values())
 
     def _take_nearest(
         self, stream: _Stream[Item], wanted: int, anchor_ns: int, following_ns: int | None

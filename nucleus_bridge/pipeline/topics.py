@@ -12,8 +12,10 @@ from nucleus_bridge.config.settings import LidarConfig, Sensor
 from nucleus_bridge.decode import registry
 from nucleus_bridge.decode.cdr import peek_header, with_stamp
 from nucleus_bridge.decode.interface import Decoder, Interface, Kind, Reset
+from nucleus_bridge.decode.point_time import LONGEST_SWEEP_NS
 from nucleus_bridge.errors import DecodeError
-from nucleus_bridge.model import Message
+from nucleus_bridge.model import Message, Sweep
+from nucleus_bridge.pipeline.accumulator import Accumulator
 from nucleus_bridge.poses import PoseSource, sources_of
 
 MIN_CLOCK_STEP_NS = 1_000_000_000
@@ -151,6 +153,11 @@ def clock_step_ns(config: Config) -> int:
     return max(round(config.sync.wait_s * 1e9), MIN_CLOCK_STEP_NS)
 
 
+def accumulated_ns(topic: WantedTopic) -> int:
+    """Return how long a sweep is that comes in parts, ns; 0 where each message is one."""
+    return round(getattr(topic.settings, "accumulate_ms", 0.0) * 1e6) if topic.role == "sensor" else 0
+
+
 class Stream:
     """The messages of one topic in one role, in order, become samples.
 
@@ -159,21 +166,20 @@ class Stream:
 
     Args:
         topic: The topic.
-        step_ns: A message stamped this much before the newest one comes after a step of the clock.
     """
 
-    def __init__(self, topic: WantedTopic, step_ns: int) -> None:
+    def __init__(self, topic: WantedTopic) -> None:
         self.topic = topic
-        self._step_ns = step_ns
         self._decoders: dict[str, tuple[Interface, Decoder]] = {}
         self._companions: dict[str, Message] = {}
-        self._newest_ns: int | None = None
         settings = topic.settings
         self._offset_ns = round(getattr(settings, "clock_offset_ms", 0.0) * 1e6)
         self._by_log = getattr(settings, "stamp_source", "header") == "log"
         self._frame_id = getattr(settings, "frame_id", "").lstrip("/") if topic.role == "sensor" else ""
         self._is_as_recorded = not (self._offset_ns or self._by_log or self._frame_id)
         self._log_ns = 0
+        self.span_ns = accumulated_ns(topic)
+        self._accumulator = Accumulator(self.span_ns) if self.span_ns else None
 
     def take(self, message: Message) -> Iterator[Any]:
         """Yield the samples that a message completes.
@@ -183,9 +189,21 @@ class Stream:
         """
         interface, decoder = self._decoders.get(message.type_name) or self._opened(message)
         self._log_ns = message.log_ns
-        if not interface.is_stateless:
-            yield from self._reset_at_step(interface, message)
-        yield from map(self._corrected, decoder.decode(self._stamped(interface, message)))
+        yield from self._finished(decoder.decode(self._stamped(interface, message)))
+
+    def arrival_stamp_ns(self, message: Message) -> int:
+        """Return the corrected stamp of a message as its order of arrival is judged by; 0 where it has none."""
+        if self._by_log:
+            return message.log_ns + self._offset_ns
+        known = self._decoders.get(message.type_name)
+        interface = known[0] if known else registry.interface_of(message.type_name, self.topic.kind)
+        if interface is None or interface.peek is None:
+            return 0
+        try:
+            stamp_ns = interface.peek(message.data)[0]
+        except DecodeError:
+            return 0  # it is counted when it is decoded
+        return stamp_ns + self._offset_ns if stamp_ns > 0 else 0
 
     def tell(self, message: Message) -> Iterator[Any]:
         """Take a message of a companion topic; yield the samples that it completes.
@@ -196,18 +214,30 @@ class Stream:
         self._companions[message.topic] = message
         for interface, decoder in self._decoders.values():
             if _belongs(message, interface):
-                yield from map(self._corrected, decoder.decode(message))
+                yield from self._finished(decoder.decode(message))
 
     def reset(self, why: Reset) -> Iterator[Any]:
         """Forget what was seen; yield the samples that were complete already."""
-        self._newest_ns = None
         for _, decoder in self._decoders.values():
-            yield from map(self._corrected, decoder.reset(why))
+            yield from self._finished(decoder.reset(why))
+        if self._accumulator is not None and why != "gap":
+            yield from self._accumulator.close()
+            self._accumulator.restart()
 
     def flush(self) -> Iterator[Any]:
         """Yield what is held back although nothing more will come."""
         for _, decoder in self._decoders.values():
-            yield from map(self._corrected, decoder.flush())
+            yield from self._finished(decoder.flush())
+        if self._accumulator is not None:
+            yield from self._accumulator.close()
+
+    def _finished(self, samples: Iterable[Any]) -> Iterator[Any]:
+        """Yield samples at their corrected times, the parts of a sweep put together."""
+        for sample in map(self._corrected, samples):
+            if self._accumulator is not None and isinstance(sample, Sweep):
+                yield from self._accumulator.add(sample)
+            else:
+                yield sample
 
     def _stamped(self, interface: Interface, message: Message) -> Message:
         """Return the message with the time of its reception for a stamp that was never set, where that is to count."""
@@ -217,8 +247,11 @@ class Stream:
 
     def _corrected(self, sample: Any) -> Any:  # noqa: ANN401 - of the kind that the decoder makes
         """Return a sample at its corrected time, in its configured frame."""
-        if self._is_as_recorded or not sample.stamp_ns:
+        if self._is_as_recorded or isinstance(sample, DecodeError) or not sample.stamp_ns:
             return sample
+        if self._by_log and isinstance(sample, Sweep) and _is_of_another_clock(sample):
+            sample = sample.anchored(self._log_ns + self._offset_ns, self.topic.settings.stamp)
+            return replace(sample, frame_id=self._frame_id) if self._frame_id else sample
         shift_ns = self._offset_ns + (self._log_ns - sample.stamp_ns if self._by_log else 0)
         if hasattr(sample, "moved"):
             sample = sample.moved(shift_ns) if shift_ns else sample
@@ -234,16 +267,11 @@ class Stream:
                 list(decoder.decode(companion))  # it has nothing to complete yet
         return interface, decoder
 
-    def _reset_at_step(self, interface: Interface, message: Message) -> Iterator[Any]:
-        if interface.peek is None:
-            return
-        try:
-            stamp_ns = interface.peek(message.data)[0]
-        except DecodeError:
-            return  # the decoder has to see it: what follows must not build on what was before it
-        if self._newest_ns is not None and stamp_ns < self._newest_ns - self._step_ns:
-            yield from self.reset("clock_step")
-        self._newest_ns = stamp_ns if self._newest_ns is None else max(stamp_ns, self._newest_ns)
+
+def _is_of_another_clock(sweep: Sweep) -> bool:
+    """Whether absolute point times have nothing to do with the stamp."""
+    apart_ns = max(abs(sweep.first_ns - sweep.stamp_ns), abs(sweep.last_ns - sweep.stamp_ns))
+    return not sweep.time_is_relative and apart_ns > LONGEST_SWEEP_NS
 
 
 def _belongs(companion: Message, interface: Interface) -> bool:

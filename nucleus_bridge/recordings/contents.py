@@ -3,23 +3,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from bisect import bisect_left
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
 from nucleus_bridge import warnings
-from nucleus_bridge.model import Message
+from nucleus_bridge.model import IntArray, Message
 from nucleus_bridge.recordings.place import Place
 from nucleus_bridge.warnings import Finding
 
 if TYPE_CHECKING:
     from rosbags.interfaces import Qos
 
-PLACE_BITS = 72
+PLACE_BITS = 96
 """Bits of the place of a message within its file; the number of the file stands above them."""
 ALWAYS = (-(1 << 63), 1 << 64)
 """The span of every log time."""
+EVERYWHERE = (-1, 1 << PLACE_BITS)
+"""The stretch of a file that holds all its messages: first place, and the one after the last."""
+MAX_LAPS = 100
+"""A file whose log times go back more often is in no order of time at all."""
 
 
 @dataclass(frozen=True)
@@ -136,10 +143,16 @@ class StorageFile(Protocol):
     damage: DamageLog
     number: int
 
-    def messages(self, topics: Collection[str], span: tuple[int, int] = ALWAYS) -> Iterator[Message]:
+    @property
+    def log_steps(self) -> Sequence[int]:
+        """The places within the file, ascending, at which the recorder's clock was set back."""
+
+    def messages(
+        self, topics: Collection[str], span: tuple[int, int] = ALWAYS, stretch: tuple[int, int] = EVERYWHERE
+    ) -> Iterator[Message]:
         """Yield the messages of these topics by log time, then topic name, then place in the file.
 
-        Only those with log times in ``span``, both ends included.
+        Only those with log times in ``span``, both ends included, and with places in ``stretch``, its end excluded.
         Damage ends it early or leaves messages out and is added to ``damage``; nothing is raised for it.
         """
 
@@ -159,6 +172,11 @@ class StandIn:
     @number.setter
     def number(self, number: int) -> None:
         self._file.number = number
+
+    @property
+    def log_steps(self) -> Sequence[int]:
+        """The places within the file at which the recorder's clock was set back."""
+        return self._file.log_steps
 
 
 def merge_topics(topics: Collection[TopicInfo]) -> tuple[TopicInfo, ...]:
@@ -189,3 +207,35 @@ def _qos_profiles(text: str) -> tuple[Qos, ...]:
         return tuple(parse_qos(text))
     except Exception:  # noqa: BLE001 - a library's own errors on odd text; the profiles are only a hint
         return ()
+
+
+def log_steps(series: Collection[tuple[IntArray, Sequence[int]]]) -> list[int]:
+    """Find where the recorder's clock was set back: log times of one topic that stay below their highest one.
+
+    Args:
+        series: For each topic its log times and their places, in the order of the file.
+
+    Returns:
+        The places of the first messages after each step, ascending; none where the file is in no order of time.
+    """
+    steps: list[int] = []
+    starts = [0] * len(series)
+    while len(steps) <= MAX_LAPS:
+        found = [
+            places[step]
+            for (logs, places), start in zip(series, starts, strict=True)
+            if (step := _first_step(logs, start)) is not None
+        ]
+        if not found:
+            return steps
+        steps.append(min(found))
+        starts = [bisect_left(places, steps[-1]) for _, places in series]
+    return []
+
+
+def _first_step(logs: IntArray, start: int) -> int | None:
+    """Return the index of the first of two log times in a row that are below the highest one before."""
+    logs = logs[start:]
+    below = logs[1:] < np.maximum.accumulate(logs)[:-1]
+    in_a_row = below[:-1] & below[1:]
+    return start + 1 + int(np.argmax(in_a_row)) if in_a_row.any() else None

@@ -5,13 +5,19 @@ from __future__ import annotations
 
 import zlib
 from bisect import bisect_left
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from itertools import pairwise
+from operator import attrgetter
+from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+
 from nucleus_bridge.errors import BagError
-from nucleus_bridge.model import Message
+from nucleus_bridge.model import IntArray, Message
 from nucleus_bridge.recordings.compression import ZSTD_MAGIC, unpack_message
-from nucleus_bridge.recordings.contents import ALWAYS, PLACE_BITS, Channel, DamageLog
+from nucleus_bridge.recordings.contents import ALWAYS, EVERYWHERE, PLACE_BITS, Channel, DamageLog, log_steps
 from nucleus_bridge.recordings.mcap_records import (
     FOOTER,
     MAGIC,
@@ -26,6 +32,7 @@ from nucleus_bridge.recordings.mcap_records import (
     add_schema,
     read_chunk_index,
     read_exactly,
+    read_index_entries,
     records,
     unpack_chunk_record,
 )
@@ -34,11 +41,12 @@ from nucleus_bridge.recordings.place import Place, ReadsAhead
 
 _MAX_HELD_BYTES = 512 << 20
 _FOOTER_CRC_BYTES = 25
+_MAX_NS = (1 << 63) - 1
 
-# Log time, topic, offset of the block, place in the block, channel, the message's bytes as stored.
+# Log time, topic, offset of the block, byte in the block, channel, the message's bytes as stored.
 Entry = tuple[int, str, int, int, Channel, bytes]
 
-_INDEX_BITS = 24  # of the place of a message: its number within a chunk
+_START_BITS = 40  # of the place of a message: where it stands within its block
 
 
 class McapFile:
@@ -68,14 +76,38 @@ class McapFile:
         self.start_ns = min((block.start_ns for block in blocks), default=0)
         self.end_ns = max((max(block.start_ns, block.end_ns) for block in blocks), default=0)
 
-    def messages(self, topics: Collection[str], span: tuple[int, int] = ALWAYS) -> Iterator[Message]:
+    @cached_property
+    def log_steps(self) -> list[int]:
+        """The places at which the recorder's clock was set back, by the message indexes of the chunks."""
+        blocks = sorted(self._contents.blocks, key=attrgetter("offset"))
+        if not isinstance(self._source, Path) and not _overlap(blocks):
+            return []  # the indexes lie all over a file that is far away
+        logs: dict[int, list[IntArray]] = {}
+        places: dict[int, list[int]] = {}
+        try:
+            with self._source.open("rb") as file:
+                for block in blocks:
+                    for channel, times, starts in _index_entries(file, block):
+                        logs.setdefault(channel, []).append(times)
+                        places.setdefault(channel, []).extend(
+                            block.offset << _START_BITS | start for start in starts.tolist()
+                        )
+        except (OSError, BagError, ValueError):
+            return []  # what cannot be read is reported when it is needed
+        return log_steps([(np.concatenate(times), places[channel]) for channel, times in logs.items()])
+
+    def messages(
+        self, topics: Collection[str], span: tuple[int, int] = ALWAYS, stretch: tuple[int, int] = EVERYWHERE
+    ) -> Iterator[Message]:
         """Yield the messages of these topics; only blocks that hold one of them are read and unpacked."""
         first_ns, last_ns = span
+        is_whole = stretch == EVERYWHERE
         channels = {key: channel for key, channel in self._contents.channels.items() if channel.topic in topics}
         blocks = sorted(
             block
             for block in self._contents.blocks
             if block.start_ns <= last_ns and block.end_ns >= first_ns and not block.channels.isdisjoint(channels)
+            if is_whole or _reaches(block, stretch)
         )
         entries: list[Entry] = []
         found = 0
@@ -86,12 +118,14 @@ class McapFile:
                 for block in blocks:
                     yield from self._release(entries, bisect_left(entries, (block.start_ns,)))
                     found += self._read_block(file, block, channels, entries, span)
+                    if not is_whole:
+                        entries = [entry for entry in entries if stretch[0] <= _place(entry) < stretch[1]]
                     entries.sort(key=_file_order)
                     yield from self._release(entries, _excess(entries))
         except OSError as error:
             self.damage.add(f"cannot be read: {error.strerror or error}")
         yield from self._release(entries, len(entries))
-        if first_ns <= self.start_ns and self.end_ns <= last_ns:
+        if is_whole and first_ns <= self.start_ns and self.end_ns <= last_ns:
             self._compare(found, sum(self._contents.counts.get(key, 0) for key in channels))
 
     def _compare(self, found: int, counted: int) -> None:
@@ -124,7 +158,7 @@ class McapFile:
         known_ns = block.start_ns
         try:
             data = _block_records(file, block)
-            for place, (op, start, end) in enumerate(records(data)):
+            for op, start, end in records(data):
                 if op != Op.MESSAGE:
                     continue
                 if end - start < MESSAGE_HEADER.size:
@@ -135,7 +169,7 @@ class McapFile:
                 channel = channels.get(number)
                 if channel and first_ns <= log_ns <= last_ns:
                     payload = bytes(data[start + MESSAGE_HEADER.size : end])  # its own, so that the block can go
-                    entries.append((log_ns, channel.topic, block.offset, place, channel, payload))
+                    entries.append((log_ns, channel.topic, block.offset, start, channel, payload))
         except BagError as error:
             if block.whole:
                 self.damage.add(f"{error}; its messages are lost", block.offset, known_ns)
@@ -144,7 +178,8 @@ class McapFile:
     def _release(self, entries: list[Entry], count: int) -> Iterator[Message]:
         """Yield the first entries as messages and remove them."""
         base = self.number << PLACE_BITS
-        for log_ns, topic, offset, place, channel, payload in entries[:count]:
+        for entry in entries[:count]:
+            log_ns, topic, offset, _, channel, payload = entry
             data = payload
             if payload[:4] == ZSTD_MAGIC:
                 try:
@@ -152,7 +187,7 @@ class McapFile:
                 except BagError as error:
                     self.damage.add(str(error), offset, log_ns)
                     continue
-            yield Message(topic, channel.type_name, log_ns, data, base | offset << _INDEX_BITS | place)
+            yield Message(topic, channel.type_name, log_ns, data, base | _place(entry))
         del entries[:count]
 
 
@@ -219,6 +254,37 @@ def _block_records(file: BinaryIO, block: Block) -> bytes | memoryview:
     if op != Op.CHUNK or (block.whole and length != stored):
         raise BagError("there is no chunk where the index says one is")
     return unpack_chunk_record(record, RECORD_HEADER.size, whole=block.whole)
+
+
+def _index_entries(file: BinaryIO, block: Block) -> Iterable[tuple[int, IntArray, IntArray]]:
+    """Give channel, log times and places in the block of its messages; by the block itself where it has no index."""
+    if block.index_bytes:
+        return read_index_entries(read_exactly(file, block.offset + block.length, block.index_bytes))
+    found: dict[int, tuple[list[int], list[int]]] = {}
+    data = _block_records(file, block)
+    for op, start, end in records(data):
+        if op == Op.MESSAGE and end - start >= MESSAGE_HEADER.size:
+            channel, _, log_ns, _ = MESSAGE_HEADER.unpack_from(data, start)
+            times, starts = found.setdefault(channel, ([], []))
+            times.append(min(log_ns, _MAX_NS))
+            starts.append(start)
+    return [(channel, np.array(times, np.int64), np.array(starts)) for channel, (times, starts) in found.items()]
+
+
+def _overlap(blocks: Sequence[Block]) -> bool:
+    """Whether a block begins before the end of one before it with a channel of its own."""
+    return any(
+        later.start_ns < earlier.end_ns and not later.channels.isdisjoint(earlier.channels)
+        for earlier, later in pairwise(blocks)
+    )
+
+
+def _reaches(block: Block, stretch: tuple[int, int]) -> bool:
+    return block.offset << _START_BITS < stretch[1] and (block.offset + 1) << _START_BITS > stretch[0]
+
+
+def _place(entry: Entry) -> int:
+    return entry[2] << _START_BITS | entry[3]
 
 
 def _file_order(entry: Entry) -> tuple[int, str, int, int]:

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import BinaryIO, NamedTuple
 
+import numpy as np
+
 from nucleus_bridge.errors import BagError
+from nucleus_bridge.model import IntArray
 from nucleus_bridge.recordings.compression import MAX_UNPACKED_BYTES, unpack_chunk
 from nucleus_bridge.recordings.contents import Channel
 
@@ -57,6 +60,7 @@ class Block(NamedTuple):
         channels: Ids of the channels that have messages in it.
         is_chunk: Whether it is one chunk record.
         whole: False where the file ends inside the chunk.
+        index_bytes: Size of the message indexes that follow it; 0 where that is not known.
     """
 
     start_ns: int
@@ -66,6 +70,7 @@ class Block(NamedTuple):
     channels: frozenset[int]
     is_chunk: bool = True
     whole: bool = True
+    index_bytes: int = 0
 
 
 @dataclass
@@ -172,12 +177,25 @@ def read_chunk_index(fields: Fields, interned: dict[frozenset[int], frozenset[in
         for place, (_, number) in enumerate(offsets)
     }
     held = frozenset(number for number, count in counts.items() if count)
-    return Block(start_ns, offset, length, end_ns, interned.setdefault(held, held)), counts
+    index_bytes = bounds[-1] - offset - length
+    return Block(start_ns, offset, length, end_ns, interned.setdefault(held, held), index_bytes=index_bytes), counts
 
 
 def read_message_index(fields: Fields) -> tuple[int, int]:
     """Give the channel of a message index record and how many messages it lists."""
     return fields.integer(2), fields.integer(4) // _INDEX_ENTRY_BYTES
+
+
+def read_index_entries(data: bytes) -> Iterator[tuple[int, IntArray, IntArray]]:
+    """Give channel, log times and places of the messages of each message index, in the order of their places."""
+    for op, start, end in records(data):
+        if op != Op.MESSAGE_INDEX:
+            continue
+        fields = Fields(data, start, end)
+        channel, size = fields.integer(2), fields.integer(4)
+        entries = np.frombuffer(data, "<u8", size // 8, fields.position).reshape(-1, 2).astype(np.int64)
+        entries = entries[np.argsort(entries[:, 1], kind="stable")]
+        yield channel, entries[:, 0], entries[:, 1] + RECORD_HEADER.size
 
 
 def unpack_chunk_record(content: bytes, start: int = 0, *, whole: bool = True) -> bytes | memoryview:

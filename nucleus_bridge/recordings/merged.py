@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from nucleus_bridge.errors import BagError
 from nucleus_bridge.model import Message
-from nucleus_bridge.recordings.contents import ALWAYS, DamageLog, StandIn, StorageFile, TopicInfo
+from nucleus_bridge.recordings.contents import ALWAYS, EVERYWHERE, DamageLog, StandIn, StorageFile, TopicInfo
 from nucleus_bridge.recordings.place import Place, Status
 from nucleus_bridge.recordings.reorder import header_stamp_ns, starts_with_header
 
@@ -112,10 +112,12 @@ class Shifted(StandIn):
     def number(self, number: int) -> None:
         self._file.number = number
 
-    def messages(self, topics: Collection[str], span: tuple[int, int] = ALWAYS) -> Iterator[Message]:
+    def messages(
+        self, topics: Collection[str], span: tuple[int, int] = ALWAYS, stretch: tuple[int, int] = EVERYWHERE
+    ) -> Iterator[Message]:
         """Yield the messages of these topics."""
         first_ns, last_ns = span if span == ALWAYS else (span[0] - self._shift_ns, span[1] - self._shift_ns)
-        for message in self._file.messages(topics, (first_ns, last_ns)):
+        for message in self._file.messages(topics, (first_ns, last_ns), stretch):
             yield replace(message, log_ns=message.log_ns + self._shift_ns)
 
 

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from functools import cached_property
 from heapq import merge
-from itertools import accumulate
+from itertools import accumulate, chain, pairwise
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +15,7 @@ from nucleus_bridge.errors import BagError
 from nucleus_bridge.model import Message
 from nucleus_bridge.recordings import mcap_records, ros1, sqlite_file
 from nucleus_bridge.recordings.compression import ZSTD_MAGIC, unpack_file
-from nucleus_bridge.recordings.contents import ALWAYS, Damage, StorageFile, TopicInfo, merge_topics
+from nucleus_bridge.recordings.contents import ALWAYS, EVERYWHERE, Damage, StorageFile, TopicInfo, merge_topics
 from nucleus_bridge.recordings.folder import Found, find_files, unreadable
 from nucleus_bridge.recordings.mcap_file import McapFile, has_index
 from nucleus_bridge.recordings.merged import with_one_clock, without_repeats
@@ -27,6 +28,8 @@ _MAGIC_BYTES = 16
 
 # Log time, topic, number of the file, message; None stands for a file of which nothing was read yet.
 _Keyed = tuple[int, str, int, Message | None]
+# A file and the first and last place, that one excluded, of what is meant of it.
+_Piece = tuple[StorageFile, tuple[int, int]]
 
 
 class Recording:
@@ -92,8 +95,9 @@ class Recording:
             BagError: A topic is not serialised as CDR.
         """
         self._require_cdr(topics)
-        return by_stamp(
-            self._by_log_time(topics, span), self._has_header, window_ns=window_ns, max_window_bytes=max_window_bytes
+        return chain.from_iterable(
+            by_stamp(messages, self._has_header, window_ns=window_ns, max_window_bytes=max_window_bytes)
+            for messages in self._laps(topics, span)
         )
 
     def first_messages(self, topics: Collection[str]) -> dict[str, Message]:
@@ -132,21 +136,42 @@ class Recording:
         return starts_with_header(message.type_name, self._definitions.get((message.topic, message.type_name), ""))
 
     def _by_log_time(self, topics: Collection[str], span: tuple[int, int] = ALWAYS) -> Iterator[Message]:
-        """Merge the files; one is opened only when the stream comes to its start."""
+        """Merge the files; between two steps of the recorder's clock by log time."""
+        return chain.from_iterable(self._laps(topics, span))
+
+    def _laps(self, topics: Collection[str], span: tuple[int, int]) -> Iterator[Iterator[Message]]:
+        """Yield the messages of each stretch of the recording over which the recorder's clock did not step back."""
         first_ns, last_ns = span
         wanted = frozenset(topics)
-        inside = [file for file in self._files if file.start_ns <= last_ns and file.end_ns >= first_ns]
-        files = [file for file in inside if any(x.name in wanted and x.count for x in file.topics)]
-        if len(files) == 1:
-            yield from files[0].messages(wanted, span)
-            return
-        rows = merge(*(_keyed(file, number, wanted, span) for number, file in enumerate(files)))
-        if self._is_merged:
-            yield from without_repeats((number, message) for _, _, number, message in rows if message is not None)
-            return
-        for _, _, _, message in rows:
-            if message is not None:
-                yield message
+        for pieces in self._pieces:
+            inside = [piece for piece in pieces if piece[0].start_ns <= last_ns and piece[0].end_ns >= first_ns]
+            files = [piece for piece in inside if any(x.name in wanted and x.count for x in piece[0].topics)]
+            if len(files) == 1:
+                yield files[0][0].messages(wanted, span, files[0][1])
+            elif files:
+                yield self._merged([_keyed(piece, number, wanted, span) for number, piece in enumerate(files)])
+
+    def _merged(self, files: list[Iterator[_Keyed]]) -> Iterator[Message]:
+        rows = ((number, message) for _, _, number, message in merge(*files) if message is not None)
+        return without_repeats(rows) if self._is_merged else (message for _, message in rows)
+
+    @cached_property
+    def _pieces(self) -> list[list[_Piece]]:
+        """The stretches of files between two steps of the recorder's clock, in the order in which they were written.
+
+        Files that share a topic were written one after the other, others at the same time.
+        """
+        laps: dict[int, list[_Piece]] = {}
+        last: dict[str, int] = {}
+        for file in self._files:
+            names = {topic.name for topic in file.topics if topic.count}
+            lap = max((last.get(name, 0) for name in names), default=0)
+            bounds = [EVERYWHERE[0], *file.log_steps, EVERYWHERE[1]]
+            for stretch in pairwise(bounds):
+                laps.setdefault(lap, []).append((file, stretch))
+                lap += 1
+            last.update(dict.fromkeys(names, lap - 1))
+        return [laps[lap] for lap in sorted(laps)]
 
 
 def open_recording(path: str | PathLike[str] | Place, scratch: Scratch | None = None) -> Recording:
@@ -250,7 +275,8 @@ def _first_bytes(path: Place) -> bytes:
         return file.read(_MAGIC_BYTES)
 
 
-def _keyed(file: StorageFile, number: int, topics: Collection[str], span: tuple[int, int]) -> Iterator[_Keyed]:
-    yield file.start_ns, "", number, None
-    for message in file.messages(topics, span):
+def _keyed(piece: _Piece, number: int, topics: Collection[str], span: tuple[int, int]) -> Iterator[_Keyed]:
+    file, stretch = piece
+    yield file.start_ns, "", number, None  # it is opened only when the stream comes to its start
+    for message in file.messages(topics, span, stretch):
         yield message.log_ns, message.topic, number, message

@@ -12,6 +12,7 @@ from heapq import heappop, heappush
 from rosbags.interfaces.typing import Fielddefs
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 
+from nucleus_bridge.clock_steps import StepWatch
 from nucleus_bridge.model import Message
 
 _SEPARATOR = "=" * 80 + "\n"
@@ -49,27 +50,60 @@ def _fields(type_name: str, definition: str) -> Fielddefs:
     return get_types_from_msg(definition, type_name)[type_name][1]
 
 
+class _Waiting:
+    """The messages of one topic that wait: in the order of their stamps, but never across a step of their clock."""
+
+    __slots__ = ("_heap", "_lap", "_watch")
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, int, int, Message]] = []
+        self._watch: StepWatch[tuple[int, int, Message]] = StepWatch()
+        self._lap = 0
+
+    def add(self, stamp_ns: int, number: int, message: Message) -> None:
+        if stamp_ns <= 0 or self._watch.ascends(stamp_ns):
+            heappush(self._heap, (self._lap, stamp_ns, number, message))
+            return
+        outcome = self._watch.take(stamp_ns, (stamp_ns, number, message))
+        for waiting in outcome.before:
+            heappush(self._heap, (self._lap, *waiting))
+        if outcome.step is not None:
+            self._lap += 1
+        for waiting in outcome.after:
+            heappush(self._heap, (self._lap, *waiting))
+
+    def pop(self) -> Message:
+        if not self._heap:
+            for waiting in self._watch.release():
+                heappush(self._heap, (self._lap, *waiting))
+        return heappop(self._heap)[3]
+
+
 def by_stamp(
     messages: Iterable[Message], has_header: Callable[[Message], bool], *, window_ns: int, max_window_bytes: int
 ) -> Iterator[Message]:
     """Yield messages that come by log time so that each topic's are in the order of their header stamps.
 
     Each message keeps a place in the line by its log time. Once the newest log time is ``window_ns`` past it, or more
-    than ``max_window_bytes`` wait, the place is taken by the message of its topic with the smallest stamp. Messages
-    without a header come in log order. One that is later than the window comes late: nothing is dropped.
+    than ``max_window_bytes`` wait, the place is taken by the message of its topic with the smallest stamp. Where its
+    clock was set back (see ``StepWatch``), all before the step comes before all after it. Messages without a header
+    come in log order. One that is later than the window comes late: nothing is dropped.
     """
     line: deque[tuple[int, str]] = deque()
-    waiting: dict[str, list[tuple[int, int, Message]]] = {}
+    waiting: dict[str, _Waiting] = {}
     held_bytes = 0
     newest_ns: int | None = None
 
     def release() -> Message:
         _, topic = line.popleft()
-        return heappop(waiting[topic])[2]
+        return waiting[topic].pop()
 
     for number, message in enumerate(messages):
         stamp_ns = header_stamp_ns(message.data) if has_header(message) else 0
-        heappush(waiting.setdefault(message.topic, []), (stamp_ns or 0, number, message))
+        topic = waiting.get(message.topic)
+        if topic is None:
+            topic = waiting[message.topic] = _Waiting()
+        topic.add(stamp_ns or 0, number, message)
         line.append((message.log_ns, message.topic))
         held_bytes += len(message.data)
         newest_ns = message.log_ns if newest_ns is None else max(newest_ns, message.log_ns)

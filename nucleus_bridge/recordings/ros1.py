@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import groupby
@@ -13,7 +14,15 @@ from typing import TYPE_CHECKING
 
 from nucleus_bridge.errors import BagError
 from nucleus_bridge.model import Message
-from nucleus_bridge.recordings.contents import ALWAYS, PLACE_BITS, DamageLog, StandIn, StorageFile, TopicInfo
+from nucleus_bridge.recordings.contents import (
+    ALWAYS,
+    EVERYWHERE,
+    PLACE_BITS,
+    DamageLog,
+    StandIn,
+    StorageFile,
+    TopicInfo,
+)
 from nucleus_bridge.recordings.place import Place
 
 if TYPE_CHECKING:
@@ -21,6 +30,7 @@ if TYPE_CHECKING:
     from rosbags.rosbag1 import Reader
 
 MAGIC = b"#ROSBAG V"
+_COUNT_BITS = 20  # of the place of a message: its number among those of its topic and log time
 ENCODING = "ros1"
 _RENAMED = {"tf/msg/tfMessage": "tf2_msgs/msg/TFMessage"}
 
@@ -104,9 +114,11 @@ class Ros1Messages(StandIn):
     def number(self, number: int) -> None:
         self._file.number = number
 
-    def messages(self, topics: Collection[str], span: tuple[int, int] = ALWAYS) -> Iterator[Message]:
+    def messages(
+        self, topics: Collection[str], span: tuple[int, int] = ALWAYS, stretch: tuple[int, int] = EVERYWHERE
+    ) -> Iterator[Message]:
         """Yield the messages of these topics."""
-        for message in self._file.messages(topics, span):
+        for message in self._file.messages(topics, span, stretch):
             name = self._names.get((message.topic, message.type_name))
             if name is None:
                 yield message
@@ -157,7 +169,14 @@ class Ros1Bag:
             self.end_ns = max(self.start_ns, reader.end_time - 1) if is_filled else 0
         self.topics = tuple(topics)
 
-    def messages(self, topics: Collection[str], span: tuple[int, int] = ALWAYS) -> Iterator[Message]:
+    @property
+    def log_steps(self) -> Sequence[int]:
+        """None are known: the index orders messages by their log times."""
+        return ()
+
+    def messages(
+        self, topics: Collection[str], span: tuple[int, int] = ALWAYS, stretch: tuple[int, int] = EVERYWHERE
+    ) -> Iterator[Message]:
         """Yield the messages of these topics."""
         first_ns, last_ns = span
         with _opened(self.path, self._source) as reader:
@@ -166,10 +185,14 @@ class Ros1Bag:
                 return
             rows = self._rows(reader, connections, max(first_ns, 0), last_ns)
             # The index orders messages by their log times, and tells no other order.
-            place = self.number << PLACE_BITS
+            base = self.number << PLACE_BITS
             for _, group in groupby(rows, key=itemgetter(0)):
+                counts: Counter[str] = Counter()
                 for log_ns, topic, name, raw in sorted(group, key=itemgetter(1)):
-                    place += 1
+                    place = base | log_ns << _COUNT_BITS | counts[topic]
+                    counts[topic] += 1
+                    if not stretch[0] <= place - base < stretch[1]:
+                        continue
                     try:
                         yield Message(topic, name, log_ns, self._converter.cdr(raw, name), place)
                     except BagError as error:

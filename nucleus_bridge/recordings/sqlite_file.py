@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+from array import array
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
@@ -14,10 +15,12 @@ from operator import itemgetter
 from pathlib import Path
 from urllib.parse import quote
 
+import numpy as np
+
 from nucleus_bridge.errors import BagError
 from nucleus_bridge.model import Message
 from nucleus_bridge.recordings.compression import ZSTD_MAGIC, unpack_message
-from nucleus_bridge.recordings.contents import ALWAYS, PLACE_BITS, Channel, DamageLog
+from nucleus_bridge.recordings.contents import ALWAYS, EVERYWHERE, PLACE_BITS, Channel, DamageLog, log_steps
 from nucleus_bridge.recordings.place import Place
 from nucleus_bridge.recordings.scratch import Scratch
 from nucleus_bridge.recordings.sqlite_pages import Gap, Pages
@@ -51,6 +54,7 @@ class SqliteFile:
         self.number = 0
         self.damage = DamageLog(path)
         self._channels: dict[int, Channel] = {}
+        self.log_steps: list[int] = []
         file, options = self._readable(source, scratch)
         self._uri = f"file:{quote(str(file.absolute()))}?{options}"
         self._pages = Pages(file)
@@ -62,7 +66,9 @@ class SqliteFile:
             raise BagError(f"{path}: nothing in this sqlite3 file can be read: {error}") from error
         self.topics = tuple(channel.info(self._counts[key]) for key, channel in self._channels.items())
 
-    def messages(self, topics: Collection[str], span: tuple[int, int] = ALWAYS) -> Iterator[Message]:
+    def messages(
+        self, topics: Collection[str], span: tuple[int, int] = ALWAYS, stretch: tuple[int, int] = EVERYWHERE
+    ) -> Iterator[Message]:
         """Yield the messages of these topics; payloads of other topics are not read."""
         channels = {key: channel for key, channel in self._channels.items() if channel.topic in topics}
         if not channels:
@@ -71,7 +77,7 @@ class SqliteFile:
             with closing(self._connect()) as connection:
                 cursor = connection.cursor()
                 for log_ns, row, topic in self._rows(connection, channels):
-                    if not span[0] <= log_ns <= span[1]:
+                    if not (span[0] <= log_ns <= span[1] and stretch[0] <= row < stretch[1]):
                         continue
                     data = self._payload(cursor, row, log_ns)
                     if data is not None:
@@ -110,12 +116,20 @@ class SqliteFile:
         """Count the messages of each topic and find the first and last log time."""
         counts: Counter[int] = Counter()
         first_ns, last_ns = 1 << 63, _FIRST_NS
-        for log_ns, _, topic in self._table_rows(connection):
+        series: dict[int, tuple[array[int], array[int]]] = {}
+        newest = -1
+        for log_ns, row, topic in self._table_rows(connection):
             counts[topic] += 1
+            if row > newest:  # else it was found around damaged pages
+                newest = row
+                logs, rows = series.setdefault(topic, (array("q"), array("q")))
+                logs.append(log_ns)
+                rows.append(row)
             first_ns = min(first_ns, log_ns)
             last_ns = max(last_ns, log_ns)
         if orphans := sum(count for topic, count in counts.items() if topic not in self._channels):
             self.damage.add(f"{orphans} messages are lost: their topics are not in the table topics")
+        self.log_steps = log_steps([(np.array(logs, np.int64), rows) for logs, rows in series.values()])
         return (counts, first_ns, last_ns) if counts else (counts, 0, 0)
 
     def _rows(self, connection: sqlite3.Connection, channels: dict[int, Channel]) -> Iterator[Row]:

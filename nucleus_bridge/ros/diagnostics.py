@@ -17,6 +17,7 @@ from nucleus_bridge.ros.session import Progress
 from nucleus_bridge.ros.subscriptions import Subscriptions, Topic
 from nucleus_bridge.spool import Spool
 from nucleus_bridge.spool.quota import read_drops
+from nucleus_bridge.warnings import Weight
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 _NEARLY_FULL = 0.5
@@ -81,6 +82,7 @@ class Reporter:
             self._scenes(config, subscriptions, snapshot, now),
             self._spool(config, snapshot),
             self._upload(config),
+            self._warnings(snapshot),
         ]
         self._window.at_s = now
         self._window.received = {topic.name: topic.received for topic in topics.values()}
@@ -203,6 +205,13 @@ class Reporter:
         elif free < 2 * config.spool.min_free_bytes:
             level, text = WARN, f"{free} bytes are free, near spool.min_free_bytes"
         return self._status("spool", level, text, values)
+
+    def _warnings(self, snapshot: Snapshot) -> DiagnosticStatus:
+        """Give every warning of what contradicts itself in what is received, by its code and what it is about."""
+        findings = [finding for finding in snapshot.progress.findings if finding.weight is not Weight.NOTE]
+        values = {f"{finding.code.value} {finding.name}": f"{finding.text} ({finding.remedy})" for finding in findings}
+        codes = ", ".join(sorted({finding.code.value for finding in findings}))
+        return self._status("warnings", WARN if codes else OK, codes or "none", values)
 
     def _upload(self, config: Config) -> DiagnosticStatus:
         """Count the sealed scenes; what becomes of them is reported by the uploader itself."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from nucleus_bridge.ros.running import FAILED, Stop, run
 from nucleus_bridge.ros.session import Progress, Session
 from nucleus_bridge.ros.subscriptions import Subscriptions, Topic
 from nucleus_bridge.spool import SealedScene, Spool
+from nucleus_bridge.warnings import Finding
 
 NAME = "nucleus_recorder"
 SEAL_WITHIN_S = 4.5
@@ -62,6 +63,7 @@ class RecorderNode(LifecycleNode):
         self._paused = False
         self._last = Progress()
         self._failure = ""
+        self._told_warnings: set[tuple[str, str]] = set()
         self._told_losses: dict[tuple[str, str], int] = {}
         self._tell_losses_at_s = 0.0
         self._reporter = Reporter(NAME)
@@ -110,6 +112,7 @@ class RecorderNode(LifecycleNode):
             return TransitionCallbackReturn.ERROR
         self._paused = False
         self._told_losses = {}
+        self._told_warnings = set()
         self._session = Session(self.config, self._spool, self._workers, self._on_sealed)
         self._session.start()
         given = self._settings.given
@@ -255,10 +258,19 @@ class RecorderNode(LifecycleNode):
         state = "inactive" if session is None else "paused" if self._paused else "active"
         progress = session.take_progress() if session else self._last
         self._log_losses(progress.losses)
+        self._log_warnings(progress.findings)
         queued = session.inbox.take_most_queued() if session else 0
         array = self._reporter.report(self.config, self._listening, Snapshot(state, progress, queued, self._failure))
         array.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(array)
+
+    def _log_warnings(self, findings: Iterable[Finding]) -> None:
+        """Log each warning once."""
+        for finding in findings:
+            key = finding.code.value, finding.name
+            if key not in self._told_warnings:
+                self._told_warnings.add(key)
+                self.get_logger().warning(str(finding).removeprefix("warning: "))
 
     def _log_losses(self, losses: Table) -> None:
         """Log what was lost by fault since the last time, at most one line a minute."""

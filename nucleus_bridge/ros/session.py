@@ -15,6 +15,7 @@ from queue import Empty
 from nucleus_bridge.config import Config
 from nucleus_bridge.decode.cdr import peek_header
 from nucleus_bridge.errors import BridgeError, DecodeError, SceneExistsError
+from nucleus_bridge.inspect.evidence import findings_of
 from nucleus_bridge.model import Message
 from nucleus_bridge.pipeline import Pipeline
 from nucleus_bridge.pipeline.events import Event, FrameReady, Residual, SceneEnded, SceneStarted
@@ -26,12 +27,14 @@ from nucleus_bridge.render.room import arrived_where_configured
 from nucleus_bridge.ros.inbox import ClockStep, End, FinishScene, Inbox, Item, Lost
 from nucleus_bridge.spool import SealedScene, Spool
 from nucleus_bridge.spool.quota import Quota, Room
+from nucleus_bridge.warnings import Finding
 
 THINNED, THINNED_MORE = 2, 4
 FRAMES_IN_FLIGHT_PER_WORKER = 3
 _REPORT_PERIOD_S = 0.1
 _ASK_AGAIN_S = 0.5
 _SLICE_S = 0.1
+_JUDGE_PERIOD_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class Progress:
         pipeline_bytes: Messages that wait for their frame.
         booked: Of the losses, those that were counted where messages come in.
         spool_full: Why the newest scene has no room in the spool, or "".
+        findings: What contradicts itself in what was received, as far as it is known.
     """
 
     frames: int = 0
@@ -69,6 +73,7 @@ class Progress:
     pipeline_bytes: int = 0
     booked: Table = field(default_factory=dict)
     spool_full: str = ""
+    findings: tuple[Finding, ...] = ()
 
 
 class Session:
@@ -117,6 +122,8 @@ class Session:
         self._open_frames = 0
         self._residuals: dict[str, Residual] = {}
         self._next_report = 0.0
+        self._judged: tuple[Finding, ...] = ()
+        self._next_judgement = 0.0
         self._scene_bytes = 0
         self._spool_full = ""
         self._thread = threading.Thread(target=self._run, name="recording", daemon=True)
@@ -190,6 +197,7 @@ class Session:
                 self._take(item)
             self._handle(self._pipeline.finish())
             self._seal_rest()
+            self._next_judgement = 0.0
         except BridgeError as error:
             self.failure = str(error)
         except OSError as error:
@@ -233,9 +241,7 @@ class Session:
             self._lose(item.topic, item.cause, item.head)
             merge(self._booked, {item.topic: {item.cause: 1}})
         elif isinstance(item, ClockStep):
-            # The pipeline may have noticed by itself: then its time is past the step already.
-            if self._pipeline.message_time_ns > item.now_ns + item.step_ns // 2:
-                self._handle(self._pipeline.restart())
+            self._handle(self._pipeline.set_back(item.now_ns, item.step_ns))
         elif isinstance(item, FinishScene):
             self._finish_scene(item)
 
@@ -326,6 +332,15 @@ class Session:
             if sealed is not None:
                 sealed.append(scene)
 
+    def _findings(self) -> tuple[Finding, ...]:
+        """Say what contradicts itself; what several messages tell is judged now and then."""
+        now = time.monotonic()
+        pipeline = self._pipeline
+        if now >= self._next_judgement:
+            self._judged = tuple(findings_of(pipeline.evidence, pipeline.config, pipeline.tree))
+            self._next_judgement = now + _JUDGE_PERIOD_S
+        return tuple(dict.fromkeys((*pipeline.findings, *self._judged)))
+
     def _report(self) -> None:
         pipeline = self._pipeline
         losses: Table = {}
@@ -352,4 +367,5 @@ class Session:
             pipeline_bytes=pipeline.bytes_held,
             booked={topic: dict(causes) for topic, causes in self._booked.items()},
             spool_full=self._spool_full,
+            findings=self._findings(),
         )

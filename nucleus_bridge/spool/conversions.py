@@ -105,6 +105,11 @@ def warnings_of(manifests: Iterable[Manifest]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(f"{name}: {record['warning']}" for name, record in sensors if record.get("warning")))
 
 
+def each_once(warnings: Iterable[Mapping[str, str]]) -> tuple[Mapping[str, str], ...]:
+    """Return warnings, each once."""
+    return tuple({json.dumps(warning, sort_keys=True): warning for warning in warnings}.values())
+
+
 def key(marks: Iterable[tuple[str, int, int]], config_digest: str, scene_format: str) -> str:
     """Name a conversion by its input files (name, size, time of change), configuration, version and format."""
     text = json.dumps([[list(mark) for mark in marks], config_digest, __version__, scene_format])

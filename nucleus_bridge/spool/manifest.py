@@ -52,6 +52,7 @@ class Manifest:
         config_digest: sha256 over the parameters that shape the output.
         software: Name and version of the writer.
         files: Every other file of the scene, sorted by path.
+        warnings: What contradicts itself in the scene's own messages: code, what it is about, text and remedy of each.
         metadata: Text, numbers and booleans of the scene, where no other file of the format has a place for it.
         poses: Sources of poses besides transforms; ``estimated`` where they come from the lidar, ``origin`` of a local
             level frame. Absent where there are none.
@@ -80,12 +81,13 @@ class Manifest:
     metadata: Mapping[str, str | bool | int | float] = field(default_factory=dict)
     poses: Mapping[str, Any] = field(default_factory=dict)
     stamps: tuple[Mapping[str, int], ...] = ()
+    warnings: tuple[Mapping[str, str], ...] = ()
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> bytes:
         """Serialise, the same content always to the same bytes."""
         record = {"format_version": self.format_version, **asdict(self)}
-        for name in ("metadata", "poses", "stamps"):
+        for name in ("metadata", "poses", "stamps", "warnings"):
             if not record[name]:
                 del record[name]
         return (json.dumps(record, indent=1, allow_nan=False) + "\n").encode()
@@ -116,6 +118,7 @@ class Manifest:
                 raise SceneError(message)
             files = tuple(_file_record(entry) for entry in record.pop("files"))
             stamps = tuple(_stamps(entry) for entry in record.pop("stamps", ()))
+            record["warnings"] = tuple(record.get("warnings", ()))
             known = {item.name for item in fields(cls)}
             manifest = cls(**{key: value for key, value in record.items() if key in known}, files=files, stamps=stamps)
             _check_kinds(manifest)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import tempfile
 import tracemalloc
 from itertools import pairwise
+from operator import itemgetter
 from pathlib import Path
 
 import pytest
@@ -110,7 +111,7 @@ messages_in_recording_order = st.lists(
 ).map(
     lambda rows: [
         Logged(topic, START_NS + log * 100 * MS, cdr(START_NS + stamp * 100 * MS, b"%04d" % number))
-        for number, (topic, log, stamp) in enumerate(rows)
+        for number, (topic, log, stamp) in enumerate(sorted(rows, key=itemgetter(1)))
     ]
 )
 

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When a clock was set back: stamps that stay below their highest one, in the order of arrival."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+MESSAGES_IN_A_ROW = 2
+"""So many messages in a row below the highest stamp tell a step; one alone came late."""
+EDGES_IN_A_ROW = 3
+"""The same for an edge of transforms, of which two publishers may disagree."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A clock that was set back.
+
+    Attributes:
+        low_ns: Smallest stamp after it.
+        high_ns: Highest stamp before it.
+    """
+
+    low_ns: int
+    high_ns: int
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[Item]):
+    """What one more stamp decides.
+
+    Attributes:
+        before: Items that are not after a new step, in order.
+        step: The step that is seen now, or None.
+        after: Items that are after it, in order.
+    """
+
+    before: tuple[Item, ...] = ()
+    step: Step | None = None
+    after: tuple[Item, ...] = ()
+
+
+class StepWatch(Generic[Item]):
+    """The stamps of one topic or edge in the order of arrival; what may be after a step is held until that is known.
+
+    Args:
+        in_a_row: So many stamps in a row below the highest one are a step.
+    """
+
+    __slots__ = ("_held", "_in_a_row", "highest_ns")
+
+    def __init__(self, in_a_row: int = MESSAGES_IN_A_ROW) -> None:
+        self._in_a_row = in_a_row
+        self._held: list[tuple[int, Item]] = []
+        self.highest_ns: int | None = None
+
+    @property
+    def oldest_held_ns(self) -> int | None:
+        """Smallest stamp of what is held, or None."""
+        return min((stamp_ns for stamp_ns, _ in self._held), default=None)
+
+    def ascends(self, stamp_ns: int) -> bool:
+        """Take a stamp that decides nothing but itself; say whether it was one: nothing is held, and it is no lower."""
+        if self._held or (self.highest_ns is not None and stamp_ns < self.highest_ns):
+            return False
+        self.highest_ns = stamp_ns
+        return True
+
+    def take(self, stamp_ns: int, item: Item) -> Outcome[Item]:
+        """Take the next stamp and what belongs to it."""
+        if self.highest_ns is None or stamp_ns >= self.highest_ns:
+            self.highest_ns = stamp_ns
+            return Outcome((*self.release(), item))
+        self._held.append((stamp_ns, item))
+        if len(self._held) < self._in_a_row:
+            return Outcome()
+        stamps = [stamp for stamp, _ in self._held]
+        step = Step(min(stamps), self.highest_ns)
+        self.highest_ns = max(stamps)
+        return Outcome((), step, self.release())
+
+    def release(self) -> tuple[Item, ...]:
+        """Give up what is held: it came late, and after no step."""
+        held, self._held = self._held, []
+        return tuple(item for _, item in held)

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Warnings of what was noted on the way through the pipeline, by the rules that a recording is inspected with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from nucleus_bridge.config import Config
+from nucleus_bridge.errors import TransformError
+from nucleus_bridge.geometry import TransformTree
+from nucleus_bridge.inspect.clocks import compare_clocks
+from nucleus_bridge.inspect.scan import Scan, Stream, Track, kinds_of
+from nucleus_bridge.inspect.transforms import Transforms, transform_findings
+from nucleus_bridge.pipeline.evidence import Evidence
+from nucleus_bridge.recordings import TopicInfo
+from nucleus_bridge.warnings import Code, Finding
+
+MADE_BY_PIPELINE = frozenset((Code.CLOCK_STEP, Code.LATE_MESSAGES, Code.TF_SPARSE))
+"""What the pipeline itself tells where it happens, and what is a matter of taste here."""
+_PARAMETERS = {"lidar": "lidars", "cloud": "lidars", "image": "cameras", "radar": "radars"}
+
+
+def findings_of(evidence: Evidence, config: Config, tree: TransformTree) -> list[Finding]:
+    """Judge what was noted: clocks of sensors and transforms, two answers for one transform, mounts that change."""
+    tracks = tuple(_tracks(evidence))
+    transforms = Transforms(tree, tracks, tuple(sorted({t.topic for t in tracks if not t.static})), ())
+    scan = Scan({stream.name: stream for stream in _streams(evidence)})
+    path = sorted({child for frame in _frames(config, tree) for child in frame})
+    clocks = compare_clocks(scan, transforms, {}, path, config.sync.wait_s)
+    found = [*clocks.findings, *transform_findings(transforms, path, config.scene.max_gap_s or 1e9)]
+    by_topic = {sensor.topic: f"{_PARAMETERS[sensor.kind]}.{sensor.name}" for sensor in config.sensors}
+    by_topic |= {topic.name: "gps" for topic in config.gps.topics}
+    return [
+        replace(finding, remedy=finding.remedy.replace("<sensor>", by_topic.get(finding.name, "<sensor>")))
+        for finding in dict.fromkeys(found)
+        if finding.code not in MADE_BY_PIPELINE
+    ]
+
+
+def _frames(config: Config, tree: TransformTree) -> Iterator[list[str]]:
+    """Yield the moving frames between the world and each frame of the tree."""
+    for frame in tree.frames():
+        try:
+            yield [child for child in tree.chain(config.world_frame, frame) if not tree.is_static(child)]
+        except TransformError:
+            continue
+
+
+def _streams(evidence: Evidence) -> Iterator[Stream]:
+    for topic, seen in sorted(evidence.topics.items()):
+        info = TopicInfo(topic, seen.type_name, len(seen.stamps))
+        yield Stream(info, kinds_of(info), seen=len(seen.stamps), stamps=seen.stamps, logs=seen.logs)
+
+
+def _tracks(evidence: Evidence) -> Iterator[Track]:
+    for (topic, parent, child), seen in evidence.edges.items():
+        track = Track(topic, parent, child, static=False)
+        for number, (stamp_ns, log_ns) in enumerate(zip(seen.stamps, seen.logs, strict=True)):
+            x, y, z, qx, qy, qz, qw = seen.poses[7 * number : 7 * number + 7]
+            track.add(stamp_ns, log_ns, (x, y, z), (qx, qy, qz, qw))
+        yield track
+    for child, edges in evidence.statics.items():
+        for parent in sorted({edge.parent for edge in edges}):
+            track = Track("", parent, child, static=True)
+            for edge in edges:
+                if edge.parent == parent:
+                    track.add(edge.stamp_ns, edge.stamp_ns, edge.translation, edge.rotation_xyzw)
+            yield track

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is noted of messages on their way, cheaply, for warnings that several of them make; it decides nothing."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, field
+
+from nucleus_bridge.poses import Edge
+
+MOST = 10_000
+"""So many messages of a topic, and samples of an edge, are noted."""
+
+
+@dataclass
+class SeenTopic:
+    """What was noted of one topic, in the order of arrival.
+
+    Attributes:
+        type_name: Its interface type.
+        stamps: Corrected stamps, ns; those that were never set are 0.
+        logs: Log times, ns.
+    """
+
+    type_name: str
+    stamps: array[int] = field(default_factory=lambda: array("q"))
+    logs: array[int] = field(default_factory=lambda: array("q"))
+
+
+@dataclass
+class SeenEdge:
+    """What was noted of one edge of transforms, in the order of arrival.
+
+    Attributes:
+        stamps: Corrected stamps, ns.
+        logs: Log times, ns.
+        poses: Seven numbers a sample: x, y, z in metres, quaternion x, y, z, w.
+    """
+
+    stamps: array[int] = field(default_factory=lambda: array("q"))
+    logs: array[int] = field(default_factory=lambda: array("q"))
+    poses: array[float] = field(default_factory=lambda: array("d"))
+
+
+class Evidence:
+    """Notes stamps and log times of topics, and the samples of edges by topic, parent and child."""
+
+    def __init__(self) -> None:
+        self.topics: dict[str, SeenTopic] = {}
+        self.edges: dict[tuple[str, str, str], SeenEdge] = {}
+        self.statics: dict[str, list[Edge]] = {}
+
+    def note(self, topic: str, type_name: str, stamp_ns: int, log_ns: int) -> None:
+        """Take note of a message."""
+        seen = self.topics.get(topic)
+        if seen is None:
+            seen = self.topics[topic] = SeenTopic(type_name)
+        if len(seen.stamps) < MOST:
+            seen.stamps.append(stamp_ns)
+            seen.logs.append(log_ns)
+
+    def note_edge(self, topic: str, edge: Edge, log_ns: int) -> None:
+        """Take note of a transform that moves."""
+        key = topic, edge.parent, edge.child
+        seen = self.edges.get(key)
+        if seen is None:
+            seen = self.edges[key] = SeenEdge()
+        if len(seen.stamps) < MOST:
+            seen.stamps.append(edge.stamp_ns)
+            seen.logs.append(log_ns)
+            seen.poses.extend(edge.translation)
+            seen.poses.extend(edge.rotation_xyzw)
+
+    def note_static(self, edge: Edge) -> None:
+        """Take note of a transform that holds for all time, where it says something new."""
+        known = self.statics.setdefault(edge.child, [])
+        if edge not in known and len(known) < MOST:
+            known.append(edge)
