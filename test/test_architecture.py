@@ -31,7 +31,7 @@ MAY_USE = {
     "poses": {"errors", "model", "kinds", "config", "geometry", "decode", "warnings"},
     "recordings": {"errors", "model", "warnings"},
     "pipeline": {"errors", "model", "config", "geometry", "decode", "poses", "warnings", "formats"},
-    "formats": {"errors", "model", "text", "image_header", "spool", "strict_text"},
+    "formats": {"errors", "model", "text", "geometry", "image_header", "spool", "strict_text"},
     "spool": {"errors", "model"},
     "render": {"errors", "memory", "model", "config", "geometry", "decode", "pipeline", "formats", "spool"},
     "convert": {

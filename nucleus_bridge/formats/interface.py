@@ -59,10 +59,12 @@ class FramePart:
     Attributes:
         files: The files that hold it, besides its images; a format that closes into one file may take them up then.
         entry: What closing the scene needs to know of it. It is pickled on its way from a worker process.
+        left_out: Points that the format's own options left out: numbers by lidar and cause.
     """
 
     files: tuple[FileRecord, ...]
     entry: Any = None
+    left_out: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
