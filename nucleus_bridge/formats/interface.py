@@ -14,8 +14,9 @@ from nucleus_bridge.formats.rules.folder import SceneFolder
 from nucleus_bridge.model import CameraModel, Scene
 from nucleus_bridge.spool.manifest import FileRecord, Manifest
 
-UploadKind = Literal["dataset", "annotation_task"]
-"""What a scene becomes at the service: a scene of a Nucleus dataset, or a task with a frame file an attachment."""
+UploadKind = Literal["dataset", "annotation_task", "scene_task"]
+"""What a scene becomes at the service: a scene of a Nucleus dataset, a task with a frame file an attachment, or a task
+whose one attachment is the scene."""
 
 
 class OpenFolder(Protocol):
@@ -168,6 +169,38 @@ class TaskUpload(Upload):
     frame_path: Callable[[int], str]
     image_paths: Callable[[bytes], list[str]]
     with_image_urls: Callable[[bytes, Mapping[str, str]], bytes]
+
+    @property
+    def form(self) -> Mapping[str, str]:
+        """What a request says of its attachments' form."""
+        return {"attachment_type": self.attachment_type}
+
+    def attachments(self, frames: int) -> tuple[str, ...]:
+        """Name the files that a scene of so many frames has attached."""
+        return tuple(map(self.frame_path, range(frames)))
+
+
+@dataclass(frozen=True)
+class SceneTaskUpload(Upload):
+    """A format whose scenes become tasks with one attachment, which holds everything.
+
+    Attributes:
+        scene_format: As the service calls the format.
+        path: The file in the scene's folder.
+    """
+
+    scene_format: str
+    path: str
+
+    @property
+    def form(self) -> Mapping[str, str]:
+        """What a request says of its attachment's form."""
+        return {"scene_format": self.scene_format}
+
+    def attachments(self, frames: int) -> tuple[str, ...]:
+        """Name the one file, whatever the number of frames."""
+        del frames
+        return (self.path,)
 
 
 class SceneFormat(Protocol):

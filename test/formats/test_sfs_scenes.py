@@ -352,3 +352,8 @@ def test_a_real_recording_is_accepted_too(real_data: Path, tmp_path: Path) -> No
         file = Path(scene.folder) / SCENE_FILE
         assert bad_rules(file.parent) == []
         assert verdicts(file) == [{"validator": "accepts", "says": ""}], number
+
+
+def test_the_example_configuration_is_one() -> None:
+    config = load_config(Path(__file__).parent.parent.parent / "config/sensor_fusion_scene.yaml")
+    assert (config.scene.format, config.sfs.lidars) == ("sfs", "separate")

@@ -68,8 +68,9 @@ class SfsReader(SealedFiles):
         """Count the frames."""
         return len(self._numbers)
 
-    def frame(self, index: int) -> SceneFrame:
-        """Read one frame with its points."""
+    def frame(self, index: int, most_points: int | None = None) -> SceneFrame:
+        """Read one frame with its points; all of them, which costs nothing."""
+        del most_points
         with self.reading(SCENE_FILE, f"frame {index} is damaged"):
             device = self._own["device"]
             position, heading = _device_pose(device, index)

@@ -15,6 +15,7 @@ from nucleus_bridge.formats.interface import (
     SceneFormat,
     SceneReader,
     SceneStart,
+    SceneTaskUpload,
     WholeScene,
 )
 from nucleus_bridge.formats.sfs import lenses
@@ -34,7 +35,7 @@ class SfsFormat:
 
     name = "sfs"
     title = ".sfs scene"
-    upload = None
+    upload = SceneTaskUpload("scene_task", "manifest.sfs.json", "sensor_fusion", SCENE_FILE)
     holds_radar = True
     holds_metadata = True
     loses = "points are 32-bit floats, intensities have 8 bits and stamps of points are microseconds"
