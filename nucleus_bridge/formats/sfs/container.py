@@ -35,6 +35,7 @@ _LARGEST_HEADER = 64 << 20
 _HEADER_PIECE = 1 << 18
 _MOST_ITEMS = 1_000_000
 _DEEPEST_PATH = 32
+_LONGEST_INTEGER = 300  # digits; every one fits a 64-bit float
 _DTYPES = {
     name: np.dtype(name).newbyteorder("<")
     for name in ("uint8", "uint16", "uint32", "int8", "int16", "int32", "int64", "float32", "float64")
@@ -182,7 +183,7 @@ def _parsed(header: bytes, end: int, name: object) -> tuple[dict[str, Any], list
     if end < 0:
         raise SceneError(f"{name}: is not a .sfs file: no zero byte ends its header")
     try:
-        tree = json.loads(header.decode("utf-8"), parse_constant=_refuse_constant)
+        tree = json.loads(header.decode("utf-8"), parse_constant=_refuse_constant, parse_int=_integer)
     except (ValueError, RecursionError) as error:
         raise SceneError(f"{name}: is not a .sfs file: its header is not JSON ({error})") from None
     if not isinstance(tree, dict) or not isinstance(tree.get(ITEMS), list):
@@ -191,6 +192,12 @@ def _parsed(header: bytes, end: int, name: object) -> tuple[dict[str, Any], list
     if len(items) > _MOST_ITEMS:
         raise SceneError(f"{name}: lists {len(items)} arrays, more than {_MOST_ITEMS}")
     return tree, items
+
+
+def _integer(text: str) -> int:
+    if len(text) > _LONGEST_INTEGER:
+        raise ValueError(f"an integer has {len(text)} digits")
+    return int(text)
 
 
 def _refuse_constant(text: str) -> float:

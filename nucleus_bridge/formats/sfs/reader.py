@@ -195,9 +195,14 @@ def read_track(place: Place) -> Track:
 
     Raises:
         OSError: The file cannot be read.
+        SceneError: It is not a scene as this package writes it.
     """
     with place.open("rb") as file:
-        device = read_header(file, SCENE_FILE)["metadata"][OWN]["device"]
-    positions = tuple((float(row[0]), float(row[1]), float(row[2])) for row in device["poses"])
-    fixes = tuple((float(fix["lat"]), float(fix["lon"])) for fix in device.get("gps", ()) if fix is not None)
+        header = read_header(file, SCENE_FILE)
+    try:
+        device = header["metadata"][OWN]["device"]
+        positions = tuple((float(row[0]), float(row[1]), float(row[2])) for row in device["poses"])
+        fixes = tuple((float(fix["lat"]), float(fix["lon"])) for fix in device.get("gps", ()) if fix is not None)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise SceneError(f"{SCENE_FILE}: does not say where the device was ({type(error).__name__}: {error})") from None
     return Track(positions, fixes)
