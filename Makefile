@@ -27,10 +27,11 @@ demo: core
 	@tools/demo.sh $(BIN) demo-output
 
 test: dev
-	@$(SETUP) ros client lidar_io
+	@$(SETUP) ros client lidar_io sfs
 	$(MAKE) --no-print-directory check
 	@if [ -e .venv-client/.done-client ]; then export NUCLEUS_BRIDGE_CLIENT_PYTHON="$(CURDIR)/.venv-client/bin/python"; fi; \
 	if [ -e .venv-lidar-io/.done-lidar_io ]; then export NUCLEUS_BRIDGE_LIDAR_IO_PYTHON="$(CURDIR)/.venv-lidar-io/bin/python"; fi; \
+	if [ -e .venv-sfs/.done-sfs ]; then export NUCLEUS_BRIDGE_SFS_PYTHON="$(CURDIR)/.venv-sfs/bin/python"; fi; \
 	export AMENT_PREFIX_PATH="$(CURDIR)/.venv"; \
 	failed=0; set -x; \
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not live and not slow" $(PYTEST_ARGS) || [ $$? = 5 ] || failed=1; \
@@ -49,6 +50,6 @@ core dev:
 	@$(SETUP) $@
 
 clean:
-	rm -rf .venv .venv-client .venv-lidar-io demo-output build *.egg-info
+	rm -rf .venv .venv-client .venv-lidar-io .venv-sfs demo-output build *.egg-info
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -102,6 +102,7 @@ setup(
         (f"share/{NAME}", ["package.xml"]),
         (f"share/{NAME}/launch", files("launch", "*.launch.py")),
         (f"share/{NAME}/config", files("config", "*.yaml")),
+        (f"share/{NAME}/config/tasks", files("config/tasks", "*.yaml")),
     ],
     zip_safe=False,
     install_requires=REQUIREMENTS,

@@ -312,6 +312,7 @@ class RadarPoints:
         position: Shape (n, 3), metres in the world frame.
         direction: Shape (n, 3), velocity over ground in the world frame, m/s; None where it is not known.
         size: Shape (n,), strength in 0..1; None where it is not known.
+        pose: Of the radar itself at the stamp; None where it is not known.
     """
 
     radar: str
@@ -320,6 +321,7 @@ class RadarPoints:
     position: FloatArray
     direction: FloatArray | None
     size: FloatArray | None
+    pose: Transform | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,7 +32,7 @@ MAY_USE = {
     "clock_steps": set(),
     "recordings": {"errors", "model", "clock_steps", "warnings"},
     "pipeline": {"errors", "model", "clock_steps", "config", "geometry", "decode", "poses", "warnings", "formats"},
-    "formats": {"errors", "model", "text", "image_header", "spool", "strict_text"},
+    "formats": {"errors", "model", "text", "geometry", "image_header", "spool", "strict_text"},
     "spool": {"errors", "model"},
     "render": {"errors", "memory", "model", "config", "geometry", "decode", "pipeline", "formats", "spool"},
     "convert": {

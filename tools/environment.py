@@ -9,6 +9,7 @@ The steps:
 ``ros``     a ROS 2 from Python wheels, and the message packages that those lack
 ``client``  .venv-client with the real Nucleus client, kept apart from the project's own requirements, and pytest
 ``lidar_io``  .venv-lidar-io with Scale's own writer of annotation frames, which needs old libraries
+``sfs``     .venv-sfs with Scale's own reader and validator of .sfs scenes, for Python 3.10 and 3.11
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 CLIENT_VENV = ROOT / ".venv-client"
 LIDAR_IO_VENV = ROOT / ".venv-lidar-io"
+SFS_VENV = ROOT / ".venv-sfs"
 NOT_RUN = VENV / "not-run.txt"
 """What of the tests cannot run here and why, for the end of ``make test``."""
 
@@ -48,6 +50,10 @@ LIDAR_IO_NEEDS = (
     "ujson",
 )
 """What of its requirements writing needs: its viewers and readers of other files take two gigabytes more."""
+SFS = ("scale-sensor-fusion-io==0.5.4", "scale-json-binary==0.0.7")
+SFS_LIBRARY = "libturbojpeg.so.0"
+"""Without this library of the system Scale's package cannot be imported (Debian: libturbojpeg0)."""
+NEWEST_SFS_PYTHON = (3, 11)
 MESSAGE_PACKAGES = ("tf2_msgs", "radar_msgs")
 OLDEST_PYTHON, NEWEST_ROS_PYTHON = (3, 10), (3, 14)
 PYTHON_NAME = f"python{sys.version_info[0]}.{sys.version_info[1]}"
@@ -59,7 +65,7 @@ class SetupError(Exception):
 
 def main(steps: list[str]) -> int:
     """Carry out ``steps`` in order; return the exit status."""
-    known = {"core": core, "dev": dev, "ros": ros, "client": client, "lidar_io": lidar_io}
+    known = {"core": core, "dev": dev, "ros": ros, "client": client, "lidar_io": lidar_io, "sfs": sfs}
     if not steps or set(steps) - set(known):
         print(f"usage: {Path(__file__).name} {'|'.join(known)} ...", file=sys.stderr)
         return 2
@@ -141,6 +147,26 @@ def lidar_io() -> None:
         note_not_run(f"The tests beside Scale's writer of annotation frames. {error}")
         return
     mark_done(LIDAR_IO_VENV, "lidar_io")
+
+
+def sfs() -> None:
+    """Install Scale's packages for .sfs scenes in an environment of its own; where they cannot be had, note it."""
+    what = "The tests with Scale's own reader and validator of .sfs scenes"
+    if sys.version_info[:2] > NEWEST_SFS_PYTHON:
+        note_not_run(f"{what}: they need Python 3.10 or 3.11, this is {platform.python_version()}.")
+        return
+    make_venv(SFS_VENV)
+    if done(SFS_VENV, "sfs"):
+        return
+    try:
+        install(SFS_VENV, "Scale's packages for .sfs scenes", *SFS)
+    except SetupError as error:
+        note_not_run(f"{what}. {error}")
+        return
+    if run([str(SFS_VENV / "bin/python"), "-c", "import scale_sensor_fusion_io"], cwd=ROOT):
+        note_not_run(f"{what}: they need {SFS_LIBRARY}; apt install libturbojpeg0.")
+        return
+    mark_done(SFS_VENV, "sfs")
 
 
 def ros_wheels_exist() -> bool:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The task template: a YAML or JSON file with what annotation tasks say besides the scenes themselves."""
+"""The task template: a YAML or JSON file with what tasks say besides the scenes themselves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from nucleus_bridge.errors import ConfigError, TextError
@@ -22,7 +22,12 @@ EXTRA = "extra"
 SCENE_ID_KEY = "scene_reference_id"
 CONTENT_KEY = "scene_content"
 
-_FROM_THE_SCENE = ("attachments", "attachment_type", "unique_id")
+TaskType = Literal["lidarannotation", "sensorfusion", "multistage"]
+DEFAULT_TYPE: TaskType = "lidarannotation"
+
+_TYPE = "type"
+_OF_SCENES: tuple[TaskType, ...] = ("sensorfusion", "multistage")
+_FROM_THE_SCENE = ("attachments", "attachment_type", "scene_format", "unique_id")
 _SECRET_NAME = re.compile(r"api_?key|secret|passw|credential|access_?token|auth_?token|authorization", re.IGNORECASE)
 _SECRET_VALUE = re.compile(r"(live|test)_[0-9A-Za-z]{16,}")
 
@@ -33,11 +38,18 @@ class TaskTemplate:
 
     Attributes:
         path: The file it was read from.
+        type: Of the tasks.
         fields: Fields of the request, checked; shared, not to be changed.
     """
 
     path: Path
     fields: Mapping[str, Any]
+    type: TaskType = DEFAULT_TYPE
+
+    @property
+    def kind(self) -> Literal["annotation_task", "scene_task"]:
+        """What its tasks are made of: frame files, or one file a scene."""
+        return "scene_task" if self.type in _OF_SCENES else "annotation_task"
 
     @property
     def project(self) -> str:
@@ -48,23 +60,26 @@ class TaskTemplate:
     @property
     def digest(self) -> str:
         """What tells this template from others, by what it holds."""
-        text = json.dumps(self.fields, sort_keys=True, separators=(",", ":"))
+        said = self.fields if self.type == DEFAULT_TYPE else {_TYPE: self.type, **self.fields}
+        text = json.dumps(said, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def request(self, reference_id: str, attachments: list[str], attachment_type: str, content: str) -> dict[str, Any]:
+    def request(
+        self, reference_id: str, attachments: list[str], form: Mapping[str, str], content: str
+    ) -> dict[str, Any]:
         """Return the body of the request that makes the task of one scene.
 
         Args:
             reference_id: The scene, whose task no other may share.
-            attachments: URLs of its frames in order of time.
-            attachment_type: ``json`` or ``protobuf``.
+            attachments: URLs of its frames in order of time, or of its one file.
+            form: What the request says of their form.
             content: Digest of the scene's sealed files.
         """
         metadata = {**self.fields.get("metadata", {}), SCENE_ID_KEY: reference_id, CONTENT_KEY: content}
         return {
             **self.fields,
             "unique_id": reference_id,
-            "attachment_type": attachment_type,
+            **form,
             "attachments": attachments,
             "metadata": metadata,
         }
@@ -86,8 +101,8 @@ def load_task_template(path: Path) -> TaskTemplate:
         raise ConfigError(f"{name}: must hold keys and values, at least 'labels:'")
     for problem in _problems(document):
         raise ConfigError(f"{name}: {problem}")
-    fields = {key: value for key, value in document.items() if key != EXTRA}
-    return TaskTemplate(path, {**fields, **document.get(EXTRA, {})})
+    fields = {key: value for key, value in document.items() if key not in (EXTRA, _TYPE)}
+    return TaskTemplate(path, {**fields, **document.get(EXTRA, {})}, document.get(_TYPE, DEFAULT_TYPE))
 
 
 def _problems(document: Mapping[Any, Any]) -> Iterator[str]:
@@ -101,11 +116,26 @@ def _problems(document: Mapping[Any, Any]) -> Iterator[str]:
     for key, value in document.items():
         if key != EXTRA and not _FIELDS[key][0](value):
             yield f"{key} must be {_FIELDS[key][1]}, not {value!r}"
-    if "labels" not in document:
-        yield "labels is missing: list what is to be annotated, such as labels: [car, pedestrian]"
+    yield from _missing(document)
     for key in (SCENE_ID_KEY, CONTENT_KEY):
         if key in document.get("metadata", {}):
             yield f"metadata.{key} is made from each scene and cannot be set"
+
+
+def _missing(document: Mapping[Any, Any]) -> Iterator[str]:
+    """Yield what the service asks for and the template does not say."""
+    kind = document.get(_TYPE, DEFAULT_TYPE)
+    if kind == DEFAULT_TYPE and "labels" not in document:
+        yield (
+            "labels is missing: list what is to be annotated, such as labels: [car, pedestrian]; for .sfs scenes say "
+            f"{_TYPE}: {' or '.join(_OF_SCENES)}"
+        )
+    if kind == "sensorfusion":
+        for key in ("project", "instruction", "annotation_definition", "callback_url", "is_frameless"):
+            if key not in document:
+                yield f"{key} is missing: a sensorfusion task needs {_FIELDS[key][1]}"
+    if kind == "multistage" and not {"project", "batch"} & set(document):
+        yield "project is missing: a multistage task needs a project, or a batch of one"
 
 
 def _key_problems(document: Mapping[Any, Any], extra: Mapping[Any, Any]) -> Iterator[str]:
@@ -168,6 +198,7 @@ def _is_labels(value: object) -> bool:
 
 
 _FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    _TYPE: (lambda value: value in get_args(TaskType), f"one of {', '.join(get_args(TaskType))}"),
     "labels": (_is_labels, "a list of texts or mappings with something in it"),
     "project": (_is_text, "a text"),
     "batch": (_is_text, "a text"),
@@ -175,6 +206,11 @@ _FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "callback_url": (_is_url, "a http:// or https:// URL without credentials"),
     "max_distance_meters": (_is_size, "a number above 0"),
     "meters_per_unit": (_is_size, "a number above 0"),
+    "annotation_definition": (
+        lambda value: isinstance(value, list) and bool(value) and all(isinstance(item, Mapping) for item in value),
+        "a list of mappings with something in it",
+    ),
+    "is_frameless": (lambda value: isinstance(value, bool), "true or false"),
     "annotation_attributes": (lambda value: isinstance(value, Mapping), "a mapping"),
     "metadata": (lambda value: isinstance(value, Mapping), "a mapping"),
     "dependents": (lambda value: isinstance(value, Mapping), "a mapping"),

@@ -14,8 +14,9 @@ from nucleus_bridge.formats.rules.folder import SceneFolder
 from nucleus_bridge.model import CameraModel, Scene
 from nucleus_bridge.spool.manifest import FileRecord, Manifest
 
-UploadKind = Literal["dataset", "annotation_task"]
-"""What a scene becomes at the service: a scene of a Nucleus dataset, or a task with a frame file an attachment."""
+UploadKind = Literal["dataset", "annotation_task", "scene_task"]
+"""What a scene becomes at the service: a scene of a Nucleus dataset, a task with a frame file an attachment, or a task
+whose one attachment is the scene."""
 
 
 class OpenFolder(Protocol):
@@ -59,10 +60,12 @@ class FramePart:
     Attributes:
         files: The files that hold it, besides its images; a format that closes into one file may take them up then.
         entry: What closing the scene needs to know of it. It is pickled on its way from a worker process.
+        left_out: Points that the format's own options left out: numbers by lidar and cause.
     """
 
     files: tuple[FileRecord, ...]
     entry: Any = None
+    left_out: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,38 @@ class TaskUpload(Upload):
     frame_path: Callable[[int], str]
     image_paths: Callable[[bytes], list[str]]
     with_image_urls: Callable[[bytes, Mapping[str, str]], bytes]
+
+    @property
+    def form(self) -> Mapping[str, str]:
+        """What a request says of its attachments' form."""
+        return {"attachment_type": self.attachment_type}
+
+    def attachments(self, frames: int) -> tuple[str, ...]:
+        """Name the files that a scene of so many frames has attached."""
+        return tuple(map(self.frame_path, range(frames)))
+
+
+@dataclass(frozen=True)
+class SceneTaskUpload(Upload):
+    """A format whose scenes become tasks with one attachment, which holds everything.
+
+    Attributes:
+        scene_format: As the service calls the format.
+        path: The file in the scene's folder.
+    """
+
+    scene_format: str
+    path: str
+
+    @property
+    def form(self) -> Mapping[str, str]:
+        """What a request says of its attachment's form."""
+        return {"scene_format": self.scene_format}
+
+    def attachments(self, frames: int) -> tuple[str, ...]:
+        """Name the one file, whatever the number of frames."""
+        del frames
+        return (self.path,)
 
 
 class SceneFormat(Protocol):

@@ -20,6 +20,7 @@ _FORMATS: dict[str, SceneFormat | str] = {
     "nucleus": "nucleus_bridge.formats.nucleus.scene_format:NUCLEUS",
     "sensor_fusion_json": "nucleus_bridge.formats.sensor_fusion.scene_format:SENSOR_FUSION_JSON",
     "sensor_fusion_protobuf": "nucleus_bridge.formats.sensor_fusion.scene_format:SENSOR_FUSION_PROTOBUF",
+    "sfs": "nucleus_bridge.formats.sfs.scene_format:SFS",
 }
 """Formats by name; one that was not asked for yet by its module and its name there."""
 

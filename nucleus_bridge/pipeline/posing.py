@@ -378,6 +378,7 @@ def _radar_points(
         transforms.apply(world_from_radar, scan.xyz),
         direction,
         _sizes(scan.strength, radar),
+        world_from_radar,
     )
 
 

@@ -14,6 +14,7 @@ from nucleus_bridge.config import Config
 from nucleus_bridge.decode.points import select_points
 from nucleus_bridge.formats.content import LidarSweep, Points
 from nucleus_bridge.geometry import points_in_world
+from nucleus_bridge.geometry.voxels import first_in_voxels
 from nucleus_bridge.model import FloatArray, Frame, PointCloud, PosedSweep, Trajectory, Transform
 from nucleus_bridge.pipeline.losses import Table, merge
 from nucleus_bridge.pipeline.scene_builder import MAX_COORDINATE_M
@@ -113,16 +114,6 @@ def _thinned(sweeps: list[LidarSweep], config: Config, losses: Table) -> list[Li
         spread = (np.arange(rules.max_points, dtype=np.int64) * total) // rules.max_points
         sweeps = _keep(sweeps, spread, "limit_points", config, losses)
     return sweeps
-
-
-def first_in_voxels(xyz: FloatArray, voxel_m: float) -> IndexArray:
-    """Return the index of the first point in each cube of a grid through the origin, ascending."""
-    cells = np.floor(xyz / voxel_m).astype(np.int64)
-    order = np.lexsort((cells[:, 2], cells[:, 1], cells[:, 0]))  # stable: the first point of a cell stays first
-    ordered = cells[order]
-    begins = np.ones(len(order), np.bool_)
-    begins[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
-    return np.sort(order[begins])
 
 
 def _keep(

@@ -101,11 +101,14 @@ def render_frame(job: FrameJob, config: Config) -> RenderedFrame:
         sweeps,
     )
     part = job.scene_format.write_frame(job.start, frame, folder)
+    topics = {lidar.name: lidar.topic for lidar in config.lidars}
+    for lidar, causes in part.left_out.items():
+        merge(losses, {topics[lidar]: causes})
     return RenderedFrame(
         part.entry,
         (*part.files, *files),
         len(images),
-        len(frame.points),
+        len(frame.points) - sum(sum(causes.values()) for causes in part.left_out.values()),
         losses,
         reasons,
         tuple(unusable),
@@ -130,6 +133,7 @@ def radars_in_reach(
                 position=position[kept],
                 direction=None if radar.direction is None else radar.direction[kept],
                 size=None if radar.size is None else radar.size[kept],
+                pose=radar.pose and replace(radar.pose, translation=radar.pose.translation - offset),
             )
         )
     return tuple(near)

@@ -39,7 +39,7 @@ def written(folder: Path, text: str, name: str = "task.yaml") -> Path:
 @pytest.mark.parametrize("name", ["task.yaml", "task.json"])
 def test_every_field_is_sent_with_what_the_scene_gives(tmp_path: Path, name: str) -> None:
     template = load_task_template(written(tmp_path, json.dumps(FULL, indent="\t" if "json" in name else 1), name))
-    request = template.request("drive-1", ["s3://b/0.json", "s3://b/1.json"], "json", "c0ffee")
+    request = template.request("drive-1", ["s3://b/0.json", "s3://b/1.json"], {"attachment_type": "json"}, "c0ffee")
     assert request == {
         **{key: value for key, value in FULL.items() if key != "extra"},
         "a_new_field": [1, 2],
@@ -52,7 +52,7 @@ def test_every_field_is_sent_with_what_the_scene_gives(tmp_path: Path, name: str
 
 def test_labels_alone_are_enough(tmp_path: Path) -> None:
     template = load_task_template(written(tmp_path, "labels: [car]\n"))
-    assert sorted(template.request("d", ["s3://b/0.pb"], "protobuf", "c")) == [
+    assert sorted(template.request("d", ["s3://b/0.pb"], {"attachment_type": "protobuf"}, "c")) == [
         "attachment_type",
         "attachments",
         "labels",
@@ -105,3 +105,62 @@ def test_a_key_twice_in_json_and_a_missing_file_are_named(tmp_path: Path) -> Non
         load_task_template(tmp_path / "none.yaml")
     with pytest.raises(ConfigError, match="has more than 1000000 bytes"):
         load_task_template(written(tmp_path, "labels: [car]\n" + "#" * 1_000_001))
+
+
+SENSORFUSION = """type: sensorfusion
+project: streets
+instruction: mark every car
+callback_url: https://example.org/done
+is_frameless: true
+annotation_definition: [{type: cuboid, label: car}]
+"""
+
+
+def test_tasks_of_scenes_have_one_attachment_and_its_format(tmp_path: Path) -> None:
+    template = load_task_template(written(tmp_path, SENSORFUSION))
+    assert (template.type, template.kind) == ("sensorfusion", "scene_task")
+    request = template.request("drive-1", ["s3://b/scene.sfs"], {"scene_format": "sensor_fusion"}, "c0ffee")
+    assert request == {
+        "project": "streets",
+        "instruction": "mark every car",
+        "callback_url": "https://example.org/done",
+        "is_frameless": True,
+        "annotation_definition": [{"type": "cuboid", "label": "car"}],
+        "unique_id": "drive-1",
+        "scene_format": "sensor_fusion",
+        "attachments": ["s3://b/scene.sfs"],
+        "metadata": {"scene_reference_id": "drive-1", "scene_content": "c0ffee"},
+    }
+
+
+@pytest.mark.parametrize("key", ["project", "instruction", "callback_url", "is_frameless", "annotation_definition"])
+def test_what_a_sensorfusion_task_needs_is_asked_for(tmp_path: Path, key: str) -> None:
+    text = "".join(line for line in SENSORFUSION.splitlines(keepends=True) if not line.startswith(key))
+    with pytest.raises(ConfigError, match=f"{key} is missing"):
+        load_task_template(written(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("type: multistage\n", "needs a project, or a batch"),
+        ("type: cuboids\nproject: p\n", "one of lidarannotation, sensorfusion, multistage"),
+        ("type: [multistage]\nproject: p\n", "one of lidarannotation"),
+        ("type: multistage\nproject: p\nscene_format: sensor_fusion\n", "made from each scene"),
+    ],
+)
+def test_templates_of_scenes_are_checked(tmp_path: Path, text: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        load_task_template(written(tmp_path, text))
+
+
+def test_tasks_of_another_type_are_another_destination(tmp_path: Path) -> None:
+    one = load_task_template(written(tmp_path, "type: multistage\nproject: p\n", "one.yaml"))
+    other = load_task_template(written(tmp_path, "labels: [car]\nproject: p\n", "other.yaml"))
+    assert one.digest != other.digest
+
+
+@pytest.mark.parametrize("kind", ["sensorfusion", "multistage"])
+def test_the_templates_that_come_with_the_package_can_be_used(kind: str) -> None:
+    path = Path(__file__).parent.parent.parent / "config/tasks" / f"{kind}.yaml"
+    assert load_task_template(path).type == kind

@@ -6,8 +6,9 @@ from __future__ import annotations
 import decoder_targets
 import message_targets
 import recording_targets
+import scene_file_targets
 import service_targets
 import text_targets
 
-MODULES = (decoder_targets, message_targets, recording_targets, text_targets, service_targets)
+MODULES = (decoder_targets, message_targets, recording_targets, text_targets, service_targets, scene_file_targets)
 TARGETS = {target.name: target for module in MODULES for target in module.TARGETS}

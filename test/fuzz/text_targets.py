@@ -96,7 +96,9 @@ def with_file(path: Callable[[], Path], use: Callable[[], object], data: bytes) 
 def use_template(name: str, data: bytes) -> None:
     path = SCRATCH / name
     path.write_bytes(data)
-    request = load_task_template(path).request("drive", ["s3://bucket/drive/0.json"], "json", "0" * 64)
+    request = load_task_template(path).request(
+        "drive", ["s3://bucket/drive/0.json"], {"attachment_type": "json"}, "0" * 64
+    )
     assert json.loads(json.dumps(request, allow_nan=False))["unique_id"] == "drive"
 
 

@@ -13,7 +13,6 @@ import json
 import math
 import mmap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nucleus_bridge.errors import SceneError
+from nucleus_bridge.formats.content import Buffer
 
-Buffer = bytes | bytearray | memoryview
 Key = str | int
 
 ITEMS = "$items"
@@ -31,9 +30,12 @@ PLACE = ""
 """What stands in the header where an array belongs."""
 
 _ALIGNMENT = 4
-_LARGEST_HEADER = 512_000_000
+_LARGEST_HEADER = 64 << 20
+"""Bytes; parsed it takes ten times as much memory. A scene of 2 GB has a header of a few megabytes."""
+_HEADER_PIECE = 1 << 18
 _MOST_ITEMS = 1_000_000
 _DEEPEST_PATH = 32
+_LONGEST_INTEGER = 300  # digits; every one fits a 64-bit float
 _DTYPES = {
     name: np.dtype(name).newbyteorder("<")
     for name in ("uint8", "uint16", "uint32", "int8", "int16", "int32", "int64", "float32", "float64")
@@ -123,31 +125,22 @@ def _padding(size: int) -> int:
     return _ALIGNMENT - size % _ALIGNMENT
 
 
-@contextmanager
-def open_tree(path: Path) -> Iterator[dict[str, Any]]:
+def open_tree(path: Path) -> dict[str, Any]:
     """Open a container: its tree, with read-only arrays that stay on the disk until they are looked at.
 
-    The arrays must not be used after the block.
+    The file stays mapped for as long as one of the arrays is referred to.
 
     Raises:
         SceneError: The file is not a container, is cut, or lists arrays that are not in it; with the place.
     """
     try:
         with path.open("rb") as file:
-            yield from _opened(file, path)
+            if not file.seek(0, 2):
+                raise SceneError(f"{path}: is empty")
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as error:
         raise SceneError(f"{path}: cannot be read: {error.strerror}") from None
-
-
-def _opened(file: BinaryIO, path: Path) -> Iterator[dict[str, Any]]:
-    if not file.seek(0, 2):
-        raise SceneError(f"{path}: is empty")
-    content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    try:
-        yield read_tree(content, path)
-    finally:
-        with suppress(BufferError):  # an array is still referred to; the mapping ends with it
-            content.close()
+    return read_tree(content, path)
 
 
 def read_tree(content: mmap.mmap | bytes, name: object) -> dict[str, Any]:
@@ -157,10 +150,40 @@ def read_tree(content: mmap.mmap | bytes, name: object) -> dict[str, Any]:
         SceneError: As for ``open_tree``.
     """
     end = content.find(b"\0", 0, _LARGEST_HEADER)
+    tree, items = _parsed(content[: max(end, 0)], end, name)
+    body = memoryview(content)[end:]
+    for number, item in enumerate(items):
+        try:
+            _place(tree, item, body)
+        except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
+            raise SceneError(f"{name}: array {number} cannot be read: {error}") from None
+    return tree
+
+
+def read_header(file: BinaryIO, name: object) -> dict[str, Any]:
+    """Read what a container says besides its arrays, whose places hold the empty string.
+
+    Args:
+        file: At its beginning; it may be far away, and is read only as far as the header goes.
+        name: Of the file, for messages.
+
+    Raises:
+        SceneError: It is not a container.
+    """
+    header = bytearray()
+    end = -1
+    while end < 0 and len(header) <= _LARGEST_HEADER and (piece := file.read(_HEADER_PIECE)):
+        end = piece.find(b"\0")
+        header += piece if end < 0 else piece[:end]
+    return _parsed(bytes(header), end, name)[0]
+
+
+def _parsed(header: bytes, end: int, name: object) -> tuple[dict[str, Any], list[Any]]:
+    """Return a header's tree and its list of arrays."""
     if end < 0:
         raise SceneError(f"{name}: is not a .sfs file: no zero byte ends its header")
     try:
-        tree = json.loads(content[:end].decode("utf-8"), parse_constant=_refuse_constant)
+        tree = json.loads(header.decode("utf-8"), parse_constant=_refuse_constant, parse_int=_integer)
     except (ValueError, RecursionError) as error:
         raise SceneError(f"{name}: is not a .sfs file: its header is not JSON ({error})") from None
     if not isinstance(tree, dict) or not isinstance(tree.get(ITEMS), list):
@@ -168,13 +191,13 @@ def read_tree(content: mmap.mmap | bytes, name: object) -> dict[str, Any]:
     items = tree.pop(ITEMS)
     if len(items) > _MOST_ITEMS:
         raise SceneError(f"{name}: lists {len(items)} arrays, more than {_MOST_ITEMS}")
-    body = memoryview(content)[end:]
-    for number, item in enumerate(items):
-        try:
-            _place(tree, item, body)
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise SceneError(f"{name}: array {number} cannot be read: {error}") from None
-    return tree
+    return tree, items
+
+
+def _integer(text: str) -> int:
+    if len(text) > _LONGEST_INTEGER:
+        raise ValueError(f"an integer has {len(text)} digits")
+    return int(text)
 
 
 def _refuse_constant(text: str) -> float:

@@ -10,9 +10,8 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
-from nucleus_bridge.config.task_template import CONTENT_KEY
-from nucleus_bridge.errors import RejectedError
-from nucleus_bridge.formats import registry
+from nucleus_bridge.config.task_template import CONTENT_KEY, DEFAULT_TYPE, TaskType
+from nucleus_bridge.errors import RejectedError, SceneError
 from nucleus_bridge.spool.destination import TASK_ENDPOINT, TASK_ENDPOINT_VARIABLE
 from nucleus_bridge.spool.state import StateRecord
 from nucleus_bridge.upload.http import HttpChannel, check_endpoint, expect
@@ -20,7 +19,6 @@ from nucleus_bridge.upload.retry import Retry
 from nucleus_bridge.upload.tasks.frames import task_upload
 
 KEY_VARIABLE = "SCALE_API_KEY"
-TASK_TYPE = "lidarannotation"
 _NAMED_TASK = re.compile(r"\((\w+)\)")
 
 
@@ -39,7 +37,16 @@ class TaskClient:
     Every call raises AuthError when the key is refused, and TransientError for what may be otherwise next time.
     """
 
-    def __init__(self, endpoint: str, key: str, *, timeout_s: float = 120.0, retry: Retry | None = None) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        key: str,
+        *,
+        task_type: TaskType = DEFAULT_TYPE,
+        timeout_s: float = 120.0,
+        retry: Retry | None = None,
+    ) -> None:
+        self._task_type = task_type
         self.endpoint = check_endpoint(endpoint)
         self.retry = retry or Retry()
         self._http = HttpChannel(key, timeout_s, key_variable=KEY_VARIABLE, stop=self.retry.stop)
@@ -61,7 +68,7 @@ class TaskClient:
         Raises:
             RejectedError: The task is refused; status 409 says that its ``unique_id`` is taken.
         """
-        answer = self._http.call("POST", f"{self.endpoint}/task/{TASK_TYPE}", request)
+        answer = self._http.call("POST", f"{self.endpoint}/task/{self._task_type}", request)
         return str(expect("task", answer, lambda a: a["task_id"] and isinstance(a["task_id"], str))["task_id"])
 
     def task(self, task_id: str) -> dict[str, Any] | None:
@@ -153,10 +160,11 @@ def _content_of(task: Mapping[str, Any]) -> object:
 
 
 def _lists_the_frames(attachments: list[object], record: StateRecord) -> bool:
-    if record.format not in registry.names_for("annotation_task"):
+    try:
+        paths = task_upload(record.format).attachments(record.frames)
+    except SceneError:
         return False
-    frame_path = task_upload(record.format).frame_path
-    wanted = [PurePosixPath(record.reference_id, frame_path(number)).with_suffix("") for number in range(record.frames)]
+    wanted = [PurePosixPath(record.reference_id, path).with_suffix("") for path in paths]
     return len(attachments) == len(wanted) and all(map(_is_of_frame, map(str, attachments), wanted))
 
 
@@ -168,7 +176,7 @@ def said_of_task(task: Mapping[str, Any]) -> str:
 
 
 def _is_of_frame(url: str, frame: PurePosixPath) -> bool:
-    """Whether a URL leads to a frame of a scene as it was sent: its name holds the digest of its content, too."""
+    """Whether a URL leads to an attachment as it was sent: a frame's name holds the digest of its content, too."""
     path = PurePosixPath(unquote(urlsplit(url).path))
-    parts = (*path.parts[:-1], path.name.partition("-")[0])
+    parts = (*path.parts[:-1], PurePosixPath(path.name.partition("-")[0]).stem)
     return parts[-len(frame.parts) :] == frame.parts

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Annotation tasks as the destination of scenes: a scene is one task, its frames the attachments."""
+"""Tasks as the destination of scenes: a scene is one task, its frames or its one file the attachments."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from nucleus_bridge.upload.store.objects import ObjectStore
 from nucleus_bridge.upload.store.url import parse_store_url
 from nucleus_bridge.upload.tasks.client import (
     KEY_VARIABLE,
-    TASK_TYPE,
     TaskClient,
     endpoint_from,
     is_proven_task,
@@ -31,6 +30,13 @@ from nucleus_bridge.upload.tasks.client import (
 from nucleus_bridge.upload.tasks.frames import TaskSender, frame_to_send, split_files, task_upload
 from nucleus_bridge.upload.tasks.holdings import TaskHoldings
 from nucleus_bridge.upload.tasks.submission import TaskSubmitter
+
+_REMEDIES: dict[UploadKind, str] = {
+    "annotation_task": "no task is made of; make a sensor-fusion scene of it with nucleus-bridge export, or upload "
+    "without --task",
+    "scene_task": "no {type} task is made of; convert the recording with --format sfs",
+}
+"""What to do with a scene that a template makes no task of."""
 
 
 def planned_request(spool: Path, reference_id: str, settings: UploadConfig) -> tuple[str, dict[str, Any]]:
@@ -49,11 +55,11 @@ def planned_request(spool: Path, reference_id: str, settings: UploadConfig) -> t
     def urls(paths: Sequence[str]) -> list[str]:
         return store.item_urls([store.key(reference_id, path) for path in paths], base)
 
+    upload = task_upload(manifest.format)
     frames = [frame_to_send(folder, manifest, record, urls)[0].path for record in split_files(manifest)[0]]
-    request = template.request(
-        reference_id, urls(frames), task_upload(manifest.format).attachment_type, content_digest(manifest)
-    )
-    return f"{endpoint_from(settings.task_endpoint)}/task/{TASK_TYPE}", request
+    attachments = urls(frames or upload.attachments(manifest.frames))
+    request = template.request(reference_id, attachments, upload.form, content_digest(manifest))
+    return f"{endpoint_from(settings.task_endpoint)}/task/{template.type}", request
 
 
 class TaskDestination:
@@ -63,8 +69,6 @@ class TaskDestination:
         ConfigError: The endpoint or the task template cannot be used.
     """
 
-    kind: UploadKind = "annotation_task"
-    remedy = "no task is made of; make a sensor-fusion scene of it with nucleus-bridge export, or upload without --task"
     submits_from_record = False  # the frames were given the URLs of that time
 
     key_from_environment = staticmethod(partial(key_from_environment, KEY_VARIABLE))
@@ -72,7 +76,11 @@ class TaskDestination:
     def __init__(self, settings: UploadConfig, key: str, retry: Retry) -> None:
         self._settings = settings
         self._template = load_task_template(Path(settings.task_template))
-        self._client = TaskClient(self.endpoint(settings), key, timeout_s=settings.timeout_s, retry=retry)
+        self.kind: UploadKind = self._template.kind
+        self.remedy = _REMEDIES[self.kind].format(type=self._template.type)
+        self._client = TaskClient(
+            self.endpoint(settings), key, task_type=self._template.type, timeout_s=settings.timeout_s, retry=retry
+        )
         self.key: DestinationKey = DestinationKey(
             self._client.endpoint,
             parse_store_url(settings.store).text,
@@ -162,7 +170,7 @@ class TaskDestination:
     def holdings(self, store: ObjectStore) -> TaskHoldings:
         """Return what tells which tasks there are."""
         del store
-        return TaskHoldings(self._client)
+        return TaskHoldings(self._client, self.kind)
 
     def close(self) -> None:
         """Close the connections."""

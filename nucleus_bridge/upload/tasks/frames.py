@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from nucleus_bridge.errors import SceneError, StoreConflictError
 from nucleus_bridge.formats import registry
-from nucleus_bridge.formats.interface import TaskUpload
+from nucleus_bridge.formats.interface import SceneTaskUpload, TaskUpload
 from nucleus_bridge.spool.failpoints import failpoint
 from nucleus_bridge.spool.manifest import FileRecord, Manifest
 from nucleus_bridge.upload.destination import FrameKeys, Told
@@ -33,7 +33,7 @@ ItemUrls = Callable[[Sequence[str]], list[str]]
 
 
 def split_files(manifest: Manifest) -> tuple[list[FileRecord], list[FileRecord]]:
-    """Return the frames of a sensor-fusion scene in order, and its other files.
+    """Return the frames of a scene in order, and its other files; a scene that is one attachment has only these.
 
     Raises:
         SceneError: It is none, or lacks a frame.
@@ -43,6 +43,10 @@ def split_files(manifest: Manifest) -> tuple[list[FileRecord], list[FileRecord]]
     except SceneError as error:
         raise SceneError(f"{manifest.reference_id}: {error}") from None
     files = {record.path: record for record in manifest.files}
+    if isinstance(upload, SceneTaskUpload):
+        if upload.path not in files:
+            raise SceneError(f"{manifest.reference_id}: must hold {upload.path}")
+        return [], list(files.values())
     frames = [files.pop(path) for number in range(manifest.frames) if (path := upload.frame_path(number)) in files]
     home = PurePosixPath(upload.frame_path(0)).parent
     if not frames or len(frames) != manifest.frames or any(PurePosixPath(path).parent == home for path in files):
@@ -50,14 +54,14 @@ def split_files(manifest: Manifest) -> tuple[list[FileRecord], list[FileRecord]]
     return frames, list(files.values())
 
 
-def task_upload(scene_format: str) -> TaskUpload:
+def task_upload(scene_format: str) -> TaskUpload | SceneTaskUpload:
     """Return what has to be known of a format to make tasks of its scenes.
 
     Raises:
         SceneError: No task is made of them.
     """
     upload = registry.of(scene_format).upload
-    if not isinstance(upload, TaskUpload):
+    if not isinstance(upload, (TaskUpload, SceneTaskUpload)):
         raise SceneError(f"is a scene of format {scene_format}, of which no task is made")
     return upload
 
@@ -76,6 +80,8 @@ def frame_to_send(folder: Path, manifest: Manifest, record: FileRecord, urls: It
     """
     document = checked_content(folder / record.path, record)
     upload = task_upload(manifest.format)
+    if not isinstance(upload, TaskUpload):
+        raise SceneError(f"{folder}: a scene of format {manifest.format} has no frames that are sent")
     try:
         named = set(upload.image_paths(document))
         paths = [file.path for file in manifest.files if file.path in named]
@@ -118,7 +124,7 @@ class TaskSender:
         self._large_frames = threading.BoundedSemaphore(LARGE_FRAMES_AT_ONCE)
 
     def send(self, folder: Path, manifest: Manifest) -> FrameKeys:
-        """Put every file of a scene that is not in the store yet and return the keys of its frames in order.
+        """Put every file of a scene that is not in the store yet and return the keys of its attachments in order.
 
         Raises:
             SceneError: A file is missing or changed, or a frame names an image that is not there.
@@ -128,6 +134,9 @@ class TaskSender:
         frames, others = split_files(manifest)
         present = self._sealed.claim(folder, manifest)
         self._sealed.send_files(folder, manifest, others, present)
+        if not frames:
+            attachments = task_upload(manifest.format).attachments(manifest.frames)
+            return tuple(self._store.url.key(manifest.reference_id, path) for path in attachments)
         send = partial(self._send_frame, folder, manifest, present)
         return tuple(self._sealed.together([partial(send, record) for record in frames]))
 

@@ -26,11 +26,11 @@ _WAITING = (SceneState.UNVERIFIED, SceneState.STORED, SceneState.SUBMITTED, Scen
 class TaskHoldings:
     """The tasks that one key may see."""
 
-    kind: UploadKind = "annotation_task"
     name = "the service"
 
-    def __init__(self, client: TaskClient) -> None:
+    def __init__(self, client: TaskClient, kind: UploadKind = "annotation_task") -> None:
         self._client = client
+        self.kind = kind
 
     def look(self) -> None:
         """Make sure that the key is taken; each task is asked for by its scene."""

@@ -129,7 +129,7 @@ class TaskSubmitter:
     def _make(self, pending: _Pending) -> None:
         record = pending.record
         request = self._template.request(
-            record.reference_id, self._urls(pending.frames), task_upload(record.format).attachment_type, record.content
+            record.reference_id, self._urls(pending.frames), task_upload(record.format).form, record.content
         )
         try:
             task_id = self._client.create(request)
