@@ -27,6 +27,7 @@ _SPINNING = math.radians(1.5)
 _CLEAR = 0.5
 _SHARPEST = math.radians(0.02)
 _BINS = 72
+_ALL_AROUND_DEG = 300.0
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,13 @@ def find_parts(facts: CloudFacts, period_ns: float) -> Parts | None:
     for one, other in zip(facts.clouds, facts.clouds[1:], strict=False):
         if not 0.5 * period_ns < other.stamp_ns - one.stamp_ns < 1.5 * period_ns:
             continue
-        sides = [_side(cloud) for cloud in (one, other)]
-        if any(side is None for side in sides):
+        first = _side(one)
+        if first is not None and first[1] > _ALL_AROUND_DEG:
+            return None
+        second = _side(other)
+        if first is None or second is None:
             continue
-        (a, width), (b, _) = (side for side in sides if side is not None)
+        (a, width), (b, _) = first, second
         advances.append((b - a + 180.0) % 360.0 - 180.0)
         widths.append(width)
     if len(advances) < 2:
@@ -71,7 +75,7 @@ def find_parts(facts: CloudFacts, period_ns: float) -> Parts | None:
     signs = np.sign([a for a in advances if abs(a) < 150.0])
     is_steady = np.percentile(np.abs(np.abs(advances) - advance), 80) < 0.25 * advance
     goes_round = not len(signs) or abs(float(signs.mean())) > 0.8
-    if width > 300.0 or advance < 3.0 or not is_steady or not goes_round:
+    if width > _ALL_AROUND_DEG or advance < 3.0 or not is_steady or not goes_round:
         return None
     count = round(360.0 / advance)
     turn_ms = count * period_ns / 1e6
