@@ -8,6 +8,7 @@
     │   ├── ConfigError             a parameter file or override is wrong
     │   ├── TextError               JSON or YAML cannot be read, or is ambiguous
     │   ├── BagError                not a bag, missing or unreadable
+    │   ├── MissingExtraError       a library that an extra of this package brings is not installed
     │   └── OutputError             the place to write to cannot take it
     │       └── SceneExistsError    a scene of that id is there with other content
     ├── DecodeError                 one message cannot be used              (dropped and counted)
@@ -57,6 +58,10 @@ class TextError(InputError):
 
 class BagError(InputError):
     """A recording is missing, is no rosbag2, or cannot be read."""
+
+
+class MissingExtraError(InputError):
+    """A library is not installed that only an extra of this package brings; the text has the command for it."""
 
 
 class OutputError(InputError):

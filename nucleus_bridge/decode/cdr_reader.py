@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nucleus_bridge.decode.cdr import byte_order, strip_slashes
-from nucleus_bridge.errors import DecodeError, InputError
+from nucleus_bridge.errors import DecodeError, MissingExtraError
 from nucleus_bridge.model import Message
 
 _ENCAPSULATION_BYTES = 4
@@ -96,12 +96,12 @@ def load_extra(module: str, extra: str, purpose: str) -> Any:
     """Import a library that only an extra of this package brings.
 
     Raises:
-        InputError: It is not installed; says how it is.
+        MissingExtraError: It is not installed; says how it is.
     """
     try:
         return import_module(module)
     except ImportError:
-        raise InputError(
+        raise MissingExtraError(
             f"{purpose} needs the Python package {module}, which is not installed: "
             f"pip install 'nucleus_bridge[{extra}]'"
         ) from None

@@ -19,7 +19,8 @@ from nucleus_bridge.decode.camera_info import (
     is_rectified_topic,
     rectified_from_optical,
 )
-from nucleus_bridge.errors import CalibrationError, DecodeError, TransformError
+from nucleus_bridge.decode.interface import Decoder
+from nucleus_bridge.errors import CalibrationError, DecodeError, MissingExtraError, TransformError
 from nucleus_bridge.formats import registry as scene_formats
 from nucleus_bridge.geometry import quaternion
 from nucleus_bridge.geometry.optical import view_of
@@ -221,11 +222,17 @@ def _facts(stream: Stream, infos: list[Stream], transforms: Transforms) -> Camer
 
 def _first_image(stream: Stream) -> tuple[Image | None, str, str]:
     """Decode messages in their order until one makes a picture."""
-    problem, cause = "no message was read", ""
     interface = registry.interface_of(stream.info.type_name, "image")
     if interface is None:
-        return None, problem, cause
-    decoder = interface.decoder(CameraConfig("inspect", stream.name))
+        return None, "no message was read", ""
+    try:
+        return _first_of(interface.decoder(CameraConfig("inspect", stream.name)), stream)
+    except MissingExtraError as error:
+        return None, str(error), "missing_extra"
+
+
+def _first_of(decoder: Decoder, stream: Stream) -> tuple[Image | None, str, str]:
+    problem, cause = "no message was read", ""
     for message in stream.first:
         if stream.stamps and stream.stamps[0] == 0:
             message = with_stamp(message, message.log_ns)  # noqa: PLW2901 - the driver sets none

@@ -19,7 +19,7 @@ from nucleus_bridge.decode.point_time import find_time_field
 from nucleus_bridge.decode.pointcloud2 import POINTCLOUD2
 from nucleus_bridge.decode.points import any_value, coordinates, usable
 from nucleus_bridge.decode.radar import COMPENSATED, RADIAL, RELATIVE
-from nucleus_bridge.errors import CloudError, DecodeError
+from nucleus_bridge.errors import CloudError, DecodeError, MissingExtraError
 from nucleus_bridge.inspect.point_times import NO_TIMES, Column, PointTimes, judge_times
 from nucleus_bridge.inspect.scan import Stream
 from nucleus_bridge.model import FloatArray, Message, RadarScan, Sweep
@@ -160,12 +160,15 @@ def decoded(message: Message, kind: Kind, settings: Any) -> list[Any]:  # noqa: 
     """Decode one message by what the registry has for its type.
 
     Raises:
-        DecodeError: It cannot be used.
+        DecodeError: It cannot be used, or what reads it is not installed.
     """
     interface = registry.interface_of(message.type_name, kind)
     if interface is None:
         raise DecodeError(f"{message.type_name} is not read as {kind}", cause="wrong_type")
-    return list(interface.decoder(settings).decode(message))
+    try:
+        return list(interface.decoder(settings).decode(message))
+    except MissingExtraError as error:
+        raise DecodeError(str(error), cause="missing_extra") from error
 
 
 def with_stamp(message: Message, stamp_ns: int) -> Message:

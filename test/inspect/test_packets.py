@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,21 @@ def test_packets_that_are_not_read_are_named_with_the_driver() -> None:
     (warning,) = [warning for warning in report.warnings if warning.code == "unreadable_topic"]
     assert "pandar_msgs/msg/PandarScan" in str(warning)
     assert "nebula" in warning.remedy
+
+
+@pytest.mark.parametrize(
+    ("library", "extra", "bag", "topic"),
+    [
+        ("av", "video", REAL.parent / "made" / "video_foxglove", "/camera/front/image_raw/video"),
+        ("velodyne_decoder", "packets", REAL / "nebula_vlp16", "/velodyne_packets"),
+        ("DracoPy", "draco", REAL.parent / "made" / "clouds_compressed", "/lidar/top/points/draco"),
+    ],
+)
+def test_a_missing_extra_costs_its_topics_alone_and_is_named_with_the_command(
+    library: str, extra: str, bag: Path, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    report, _ = study(bag)
+    told = {warning.name: str(warning) for warning in report.warnings if warning.code.startswith("unreadable")}
+    assert f"pip install 'nucleus_bridge[{extra}]'" in told[topic]
+    assert report.topics
