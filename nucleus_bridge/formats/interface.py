@@ -234,6 +234,7 @@ class SceneFormat(Protocol):
 
         Raises:
             OSError: A file cannot be read.
+            SceneError: What it says is no position.
         """
         ...
 
