@@ -269,6 +269,7 @@ class SceneFormat(Protocol):
 
         Raises:
             OSError: A file cannot be read.
+            SceneError: What it says is no position.
         """
         ...
 

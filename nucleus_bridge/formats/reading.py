@@ -6,7 +6,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -26,6 +26,7 @@ MERGED_CLOUD = "lidar"
 """Under this name goes the cloud of several lidars."""
 
 _FARTHEST_M = 1e9
+_LATEST_NS = 2**63 - 1
 _LARGEST_NUMBER = 1e9
 _SPREAD_BYTES = 2048
 """Position and fix stand before or behind the points, within this much of a file's ends."""
@@ -139,6 +140,19 @@ def read_pose(position: Any, heading: Any) -> tuple[FloatArray, FloatArray]:  # 
     return where, turned
 
 
+def read_stamp(value: Any) -> int:  # noqa: ANN401 - as it was parsed
+    """Return a stamp in nanoseconds.
+
+    Raises:
+        SceneError: It is before 0, or needs more than 63 bits.
+        TypeError, ValueError, OverflowError: It is no number.
+    """
+    stamp_ns = int(value)
+    if not 0 <= stamp_ns <= _LATEST_NS:
+        raise SceneError("a stamp is before 0, or needs more than 63 bits")
+    return stamp_ns
+
+
 def read_gps(record: Any) -> GpsPose | None:  # noqa: ANN401 - as it was parsed
     """Return a pose on the globe, or None where there is none.
 
@@ -148,8 +162,14 @@ def read_gps(record: Any) -> GpsPose | None:  # noqa: ANN401 - as it was parsed
     return None if record is None else GpsPose(*(float(record[key]) for key in ("lat", "lon", "bearing")))
 
 
-def read_image(camera: str, path: str, record: Mapping[str, Any]) -> SceneImage:
+def read_image(camera: str, path: str, record: Mapping[str, Any], models: Collection[str]) -> SceneImage:
     """Return what a record says of an image's camera; keys that are not known are passed over.
+
+    Args:
+        camera: Its name.
+        path: Of the image.
+        record: What is said.
+        models: Names of the camera models that the format knows.
 
     Raises:
         SceneError: Its camera parameters cannot be used.
@@ -159,7 +179,7 @@ def read_image(camera: str, path: str, record: Mapping[str, Any]) -> SceneImage:
         distortion = {key: float(value) for key in DISTORTION if (value := record.get(key)) is not None}
         scale_factor, skew = float(record.get("scale_factor", 1.0)), float(record.get("skew") or 0.0)
         position, heading = read_pose(record["position"], record["heading"])
-        stamp_ns = int(record["timestamp"])
+        stamp_ns = read_stamp(record["timestamp"])
         index, priority = int(record.get("camera_index", 0)), int(record.get("priority", 0))
         name = str(record.get("camera_model", "brown_conrady"))
     except SceneError as error:
@@ -167,8 +187,10 @@ def read_image(camera: str, path: str, record: Mapping[str, Any]) -> SceneImage:
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         text = f"the camera parameters of {path} cannot be used ({type(error).__name__}: {error})"
         raise SceneError(text) from None
+    if name not in models:
+        raise SceneError(f"the camera model of {path} is {name!r:.60}, not one of {', '.join(models)}")
     numbers = (*lens.values(), *distortion.values(), skew, scale_factor)
-    if not all(abs(number) < _LARGEST_NUMBER for number in numbers) or scale_factor <= 0 or stamp_ns < 0:
+    if not all(abs(number) < _LARGEST_NUMBER for number in numbers) or scale_factor <= 0:
         raise SceneError(f"the camera parameters of {path} cannot be used (a number is not finite or far too large)")
     model = CameraModel(name, 0, 0, **lens, skew=skew, distortion=distortion, scale_factor=scale_factor)
     return SceneImage(camera, path, stamp_ns, position, heading, model, index, priority)
@@ -179,14 +201,17 @@ def json_track(folder: Place, paths: Iterable[str]) -> Track:
 
     Raises:
         OSError: A file cannot be read.
+        SceneError: What it says is no position.
     """
-    positions, fixes = [], []
+    positions: list[tuple[float, float, float]] = []
+    fixes: list[tuple[float, float]] = []
     for path in paths:
         text = _ends(below(folder, path))
-        if (position := _last(_POSITION, text)) is not None:
-            positions.append((position["x"], position["y"], position["z"]))
-        if (fix := _last(_FIX, text)) is not None:
-            fixes.append((fix["lat"], fix["lon"]))
+        try:
+            positions += [(x, y, z) for x, y, z in _last(_POSITION, "xyz", text)]
+            fixes += [(lat, lon) for lat, lon in _last(_FIX, ("lat", "lon"), text)]
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+            raise SceneError(f"{path}: its position cannot be read ({type(error).__name__}: {error})") from None
     return Track(tuple(positions), tuple(fixes))
 
 
@@ -208,7 +233,8 @@ def _ends(place: Place) -> bytes:
         return file.read(_SPREAD_BYTES)
 
 
-def _last(pattern: re.Pattern[bytes], text: bytes) -> dict[str, float] | None:
+def _last(pattern: re.Pattern[bytes], keys: Sequence[str], text: bytes) -> list[list[float]]:
+    """Return the numbers of the last object that matches, in a list; an empty one where there is none."""
     found = pattern.findall(text)
-    record: dict[str, float] | None = json.loads(found[-1]) if found else None
-    return record
+    record = json.loads(found[-1]) if found else None
+    return [] if record is None else [[float(record[key]) for key in keys]]

@@ -20,8 +20,8 @@ from receiver_driver import KEY, Driver, make_scene, write_items
 from nucleus_bridge.errors import BridgeError, ConfigError, UploadError
 from nucleus_bridge.testing.receiver import Limits, Receiver, resolvers_from_mappings
 from nucleus_bridge.upload.nucleus.client import NucleusClient
+from nucleus_bridge.upload.nucleus.comparison import compare_scenes
 from nucleus_bridge.upload.retry import Retry, TransientError
-from nucleus_bridge.upload.scene_files import same_structure
 
 SCRATCH = scratch_folder("fuzzed-service-")
 AUTH = base64.b64encode(f"{KEY}:".encode())
@@ -174,7 +174,7 @@ def use_answer(data: bytes) -> None:
         lambda: client().find_dataset("drives"),
         lambda: client().check_dataset("ds_1"),
         lambda: client().scene_references("ds_1"),
-        lambda: same_structure(make_scene(), client().get_scene("ds_1", "s1")),
+        lambda: compare_scenes(make_scene(), client().get_scene("ds_1", "s1")),
         lambda: client().start_job("ds_1", "0123", update=False),
         lambda: client().job_status("job_1"),
         lambda: client().job_errors("job_1"),

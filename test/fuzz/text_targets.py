@@ -18,6 +18,7 @@ from nucleus_bridge.config.task_template import load_task_template
 from nucleus_bridge.convert import convert_bag
 from nucleus_bridge.decode.camera_info import load_calibration
 from nucleus_bridge.errors import BridgeError, ConfigError, SceneError
+from nucleus_bridge.formats import registry
 from nucleus_bridge.formats.reading import open_scene
 from nucleus_bridge.preview.html_page import preview_page
 from nucleus_bridge.spool import Manifest, Spool, conversions
@@ -120,6 +121,33 @@ def use_cloud(data: bytes) -> None:
     check_cloud(data, strict=True)
 
 
+@cache
+def frame_scene(scene_format: str) -> Path:
+    """Give a scene of frame files."""
+    bag = recording(frames=2).write(SCRATCH / f"bag-{scene_format}")
+    return convert_bag(bag, write_config(SCRATCH), SCRATCH / scene_format, format=scene_format).scenes[0].folder
+
+
+def use_frame(scene_format: str, suffix: str, data: bytes) -> None:
+    """Read a scene with such a frame in the ways that need no upload."""
+    folder = frame_scene(scene_format)
+
+    def use() -> None:
+        (report,) = validate_path(folder)
+        assert not any("Traceback" in str(failure) for rule in report.rules for failure in rule.failures)
+        manifest = Manifest.read(folder)
+        registry.of(scene_format).track(folder, manifest)
+        preview_page(open_scene(folder), lambda _: None)
+
+    with_file(lambda: folder / f"frames/000000{suffix}", use, data)
+
+
+def frame_target(kind: str, suffix: str) -> Target:
+    name = f"sensor_fusion_{kind}"
+    seeds = lambda: [(frame_scene(name) / f"frames/000000{suffix}").read_bytes()]  # noqa: E731 - made when asked for
+    return Target(f"frame_{kind}", partial(use_frame, name, suffix), seeds, (BridgeError,), tokens=JSON, cases=300)
+
+
 def use_state_files() -> None:
     folder = spool().scenes()[0]
     record = StateBook(spool()).get(folder.name)
@@ -195,5 +223,7 @@ TARGETS = [
     file_target("manifest", "manifest.json", 300),
     file_target("scene", "scene.json", 300),
     Target("cloud", use_cloud, lambda: [cloud_path().read_bytes()], (SceneError,), tokens=JSON, cases=300),
+    frame_target("json", ".json"),
+    frame_target("protobuf", ".pb"),
     Target("notes", use_notes, notes, (), tokens=JSON, cases=500),
 ]

@@ -10,9 +10,9 @@ from typing import Any
 
 from nucleus_bridge.errors import SceneError
 from nucleus_bridge.formats.content import SceneFrame, SceneImage
-from nucleus_bridge.formats.nucleus.payload import items_of
+from nucleus_bridge.formats.nucleus.payload import COEFFICIENTS, items_of
 from nucleus_bridge.formats.point_reading import PointTable, read_cloud
-from nucleus_bridge.formats.reading import SealedFiles, read_gps, read_image, read_pose
+from nucleus_bridge.formats.reading import SealedFiles, read_gps, read_image, read_pose, read_stamp
 from nucleus_bridge.formats.rounding import gps_pose, quaternion, vector
 from nucleus_bridge.spool.manifest import SCENE_NAME, Manifest
 from nucleus_bridge.text import printable
@@ -56,7 +56,7 @@ class NucleusReader(SealedFiles):
             stem = Path(path).stem
             frame = SceneFrame(
                 int(stem) if stem.isdecimal() else index,
-                int(record.get("timestamp", 0)),
+                read_stamp(record.get("timestamp", 0)),
                 position,
                 heading,
                 read_gps(record.get("device_gps_pose")),
@@ -105,4 +105,4 @@ def _payload(content: bytes) -> tuple[list[Items], dict[str, Any], str]:
 
 def _image(camera: str, item: dict[str, Any]) -> SceneImage:
     params = item.get("metadata", {}).get("camera_params") or item.get("camera_params", {})
-    return read_image(camera, str(item.get("url", "")), params)
+    return read_image(camera, str(item.get("url", "")), params, COEFFICIENTS)

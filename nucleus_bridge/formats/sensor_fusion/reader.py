@@ -9,8 +9,8 @@ from typing import Any
 
 from nucleus_bridge.errors import SceneError
 from nucleus_bridge.formats.content import SceneFrame, SceneImage
-from nucleus_bridge.formats.reading import SealedFiles, read_gps, read_image, read_pose
-from nucleus_bridge.formats.sensor_fusion.frame_file import FRAME_FOLDER, FrameFile, ReadFrame
+from nucleus_bridge.formats.reading import SealedFiles, read_gps, read_image, read_pose, read_stamp
+from nucleus_bridge.formats.sensor_fusion.frame_file import COEFFICIENTS, FRAME_FOLDER, FrameFile, ReadFrame
 from nucleus_bridge.formats.sensor_fusion.frame_json import record_of
 from nucleus_bridge.formats.sensor_fusion.radar import read_radars
 from nucleus_bridge.spool.manifest import Manifest
@@ -52,7 +52,7 @@ class SensorFusionReader(SealedFiles):
             file = self._read_file(data, most_points)
             record: Any = file.record
             position, heading = read_pose(record["device_position"], record["device_heading"])
-            timestamp_ns = int(record.get("timestamp", 0))
+            timestamp_ns = read_stamp(record.get("timestamp", 0))
             images = [_image(image) for image in record.get("images", ())]
             stem = PurePosixPath(path).stem
             frame = SceneFrame(
@@ -88,7 +88,7 @@ def _image(record: Any) -> SceneImage:  # noqa: ANN401 - as it was parsed
     path = record["image_url"]
     if not isinstance(path, str):
         raise SceneError(f"an image_url is {path!r:.80}")
-    return read_image(_camera(path), path, record)
+    return read_image(_camera(path), path, record, COEFFICIENTS)
 
 
 def _camera(path: str) -> str:
