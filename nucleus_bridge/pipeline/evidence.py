@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from nucleus_bridge.poses import Edge
 
-MOST = 10_000
-"""So many messages of a topic, and samples of an edge, are noted."""
+MOST = 4_000
+"""At most so many messages of a topic, and samples of an edge, are kept; the older half goes when there are more."""
 
 
 @dataclass
@@ -55,9 +55,10 @@ class Evidence:
         seen = self.topics.get(topic)
         if seen is None:
             seen = self.topics[topic] = SeenTopic(type_name)
-        if len(seen.stamps) < MOST:
-            seen.stamps.append(stamp_ns)
-            seen.logs.append(log_ns)
+        if len(seen.stamps) >= MOST:
+            del seen.stamps[: MOST // 2], seen.logs[: MOST // 2]
+        seen.stamps.append(stamp_ns)
+        seen.logs.append(log_ns)
 
     def note_edge(self, topic: str, edge: Edge, log_ns: int) -> None:
         """Take note of a transform that moves."""
@@ -65,11 +66,12 @@ class Evidence:
         seen = self.edges.get(key)
         if seen is None:
             seen = self.edges[key] = SeenEdge()
-        if len(seen.stamps) < MOST:
-            seen.stamps.append(edge.stamp_ns)
-            seen.logs.append(log_ns)
-            seen.poses.extend(edge.translation)
-            seen.poses.extend(edge.rotation_xyzw)
+        if len(seen.stamps) >= MOST:
+            del seen.stamps[: MOST // 2], seen.logs[: MOST // 2], seen.poses[: 7 * (MOST // 2)]
+        seen.stamps.append(edge.stamp_ns)
+        seen.logs.append(log_ns)
+        seen.poses.extend(edge.translation)
+        seen.poses.extend(edge.rotation_xyzw)
 
     def note_static(self, edge: Edge) -> None:
         """Take note of a transform that holds for all time, where it says something new."""
