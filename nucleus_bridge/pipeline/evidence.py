@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 from nucleus_bridge.poses import Edge
 
-MOST = 4_000
-"""At most so many messages of a topic, and samples of an edge, are kept; the older half goes when there are more."""
+MOST = 2_000
+"""At most so many messages of a topic, and samples of an edge, are kept: the first half, and the newest ones."""
+_DROPPED = slice(MOST // 2, 3 * MOST // 4)
 
 
 @dataclass
@@ -56,7 +57,7 @@ class Evidence:
         if seen is None:
             seen = self.topics[topic] = SeenTopic(type_name)
         if len(seen.stamps) >= MOST:
-            del seen.stamps[: MOST // 2], seen.logs[: MOST // 2]
+            del seen.stamps[_DROPPED], seen.logs[_DROPPED]
         seen.stamps.append(stamp_ns)
         seen.logs.append(log_ns)
 
@@ -67,7 +68,7 @@ class Evidence:
         if seen is None:
             seen = self.edges[key] = SeenEdge()
         if len(seen.stamps) >= MOST:
-            del seen.stamps[: MOST // 2], seen.logs[: MOST // 2], seen.poses[: 7 * (MOST // 2)]
+            del seen.stamps[_DROPPED], seen.logs[_DROPPED], seen.poses[7 * _DROPPED.start : 7 * _DROPPED.stop]
         seen.stamps.append(edge.stamp_ns)
         seen.logs.append(log_ns)
         seen.poses.extend(edge.translation)
