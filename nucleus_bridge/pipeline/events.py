@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nucleus_bridge.model import Frame, Scene
-from nucleus_bridge.warnings import Finding
 
 
 @dataclass(frozen=True)
@@ -44,14 +43,14 @@ class SceneEnded:
         losses: What was lost during it, by topic and cause.
         residuals: Synchronisation residuals by sensor.
         missing: Frames without an item of a sensor, by sensor.
-        warnings: What contradicts itself in its own messages.
+        warnings: What contradicts itself in its own messages, as manifests have it.
     """
 
     reason: str
     losses: Mapping[str, Mapping[str, int]]
     residuals: Mapping[str, Residual]
     missing: Mapping[str, int]
-    warnings: tuple[Finding, ...] = ()
+    warnings: tuple[Mapping[str, str], ...] = ()
 
 
 Event = SceneStarted | FrameReady | SceneEnded

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 from nucleus_bridge.poses import Edge
 
-MOST = 10_000
-"""So many messages of a topic, and samples of an edge, are noted."""
+MOST = 2_000
+"""At most so many messages of a topic, and samples of an edge, are kept: the first half, and the newest ones."""
+_DROPPED = slice(MOST // 2, 3 * MOST // 4)
 
 
 @dataclass
@@ -55,9 +56,10 @@ class Evidence:
         seen = self.topics.get(topic)
         if seen is None:
             seen = self.topics[topic] = SeenTopic(type_name)
-        if len(seen.stamps) < MOST:
-            seen.stamps.append(stamp_ns)
-            seen.logs.append(log_ns)
+        if len(seen.stamps) >= MOST:
+            del seen.stamps[_DROPPED], seen.logs[_DROPPED]
+        seen.stamps.append(stamp_ns)
+        seen.logs.append(log_ns)
 
     def note_edge(self, topic: str, edge: Edge, log_ns: int) -> None:
         """Take note of a transform that moves."""
@@ -65,11 +67,12 @@ class Evidence:
         seen = self.edges.get(key)
         if seen is None:
             seen = self.edges[key] = SeenEdge()
-        if len(seen.stamps) < MOST:
-            seen.stamps.append(edge.stamp_ns)
-            seen.logs.append(log_ns)
-            seen.poses.extend(edge.translation)
-            seen.poses.extend(edge.rotation_xyzw)
+        if len(seen.stamps) >= MOST:
+            del seen.stamps[_DROPPED], seen.logs[_DROPPED], seen.poses[7 * _DROPPED.start : 7 * _DROPPED.stop]
+        seen.stamps.append(edge.stamp_ns)
+        seen.logs.append(log_ns)
+        seen.poses.extend(edge.translation)
+        seen.poses.extend(edge.rotation_xyzw)
 
     def note_static(self, edge: Edge) -> None:
         """Take note of a transform that holds for all time, where it says something new."""

@@ -213,7 +213,7 @@ class Pipeline:
     def set_back(self, now_ns: int, step_ns: int) -> list[Event]:
         """Take note that ROS time went back by ``step_ns`` to ``now_ns``, should stamps not say so already."""
         if self._sync.message_time_ns > now_ns + step_ns // 2:
-            self._epochs.set_back(Step(now_ns, now_ns + step_ns))
+            self._epochs.set_back(Step(now_ns, max(now_ns + step_ns, self._sync.message_time_ns)))
         return self._take_events()
 
     def suspend(self, series: Series) -> None:
@@ -472,7 +472,8 @@ class Pipeline:
             elif isinstance(event, SceneEnded):
                 taken, self._of_scene = self._of_scene, []
                 late = (finding for finding in self._late() if event.losses.get(finding.name, {}).get("late"))
-                events[number] = replace(event, warnings=(*dict.fromkeys(taken), *late))
+                found = dict.fromkeys((*taken, *late))
+                events[number] = replace(event, warnings=tuple(finding.as_json() for finding in found))
         return events
 
     def _lost_sample(self, name: str, cause: str, stamp_ns: int) -> None:

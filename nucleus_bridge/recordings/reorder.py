@@ -72,10 +72,14 @@ class _Waiting:
         for waiting in outcome.after:
             heappush(self._heap, (self._lap, *waiting))
 
+    def end(self) -> None:
+        """Take what may be after a step of the clock for late: nothing more comes."""
+        for waiting in self._watch.release():
+            heappush(self._heap, (self._lap, *waiting))
+
     def pop(self) -> Message:
         if not self._heap:
-            for waiting in self._watch.release():
-                heappush(self._heap, (self._lap, *waiting))
+            self.end()
         return heappop(self._heap)[3]
 
 
@@ -111,5 +115,7 @@ def by_stamp(
             released = release()
             held_bytes -= len(released.data)
             yield released
+    for topic in waiting.values():
+        topic.end()
     while line:
         yield release()

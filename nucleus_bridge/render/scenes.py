@@ -217,7 +217,7 @@ class SceneRecorder:
             missing=dict(sorted(missing[""].items())),
             losses=ordered(losses),
             end_reason=ended.reason,
-            warnings=tuple(finding.as_json() for finding in ended.warnings),
+            warnings=tuple(ended.warnings),
             config_digest=self._config.digest,
             software=SOFTWARE,
             files=files,
