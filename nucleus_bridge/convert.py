@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -158,7 +158,7 @@ def convert_bag(  # noqa: PLR0913 - what a caller may want to say
             ordered(losses),
             reasons,
             tuple(recording.damage),
-            findings=all_findings(pipeline, recording, losses),
+            findings=all_findings(pipeline, recording, losses, reasons),
         )
         if not scenes:
             raise NoSceneError(no_scene(report, config), report.findings)
@@ -167,7 +167,9 @@ def convert_bag(  # noqa: PLR0913 - what a caller may want to say
     return report
 
 
-def all_findings(pipeline: Pipeline, recording: Recording, losses: Table) -> tuple[Finding, ...]:
+def all_findings(
+    pipeline: Pipeline, recording: Recording, losses: Table, reasons: Mapping[str, str]
+) -> tuple[Finding, ...]:
     """Return what contradicts itself or is missing in a recording that has been through a pipeline."""
     from nucleus_bridge.inspect.evidence import findings_of  # noqa: PLC0415 - its rules are wanted at the end alone
 
@@ -176,6 +178,10 @@ def all_findings(pipeline: Pipeline, recording: Recording, losses: Table) -> tup
         count = losses.get(lidar.topic, {}).get("time_outlier_points", 0)
         if count:
             found.append(warnings.points_left_out(lidar.topic, lidar.name, count))
+    for camera in pipeline.config.cameras:
+        count = losses.get(camera.image_topic, {}).get("image_damaged", 0)
+        if count:
+            found.append(warnings.images_left_out(camera.image_topic, count, reasons.get("image_damaged", "")))
     found += (part.finding for part in recording.damage)
     for topic in recording.topics:
         known = unreadable(topic.type_name)

@@ -522,6 +522,19 @@ def image_damaged(topic: str, damaged: int, looked_at: int, why: str) -> Finding
     )
 
 
+def images_left_out(topic: str, count: int, why: str) -> Finding:
+    """Images that are damaged and therefore in no scene."""
+    return Finding(
+        Code.IMAGE_DAMAGED,
+        "topic",
+        topic,
+        f"{_count(count, 'image')} of {topic} cannot be decoded as a whole and {'is' if count == 1 else 'are'} left "
+        f"out: {why}",
+        f"look at the camera's driver or link; ros2 topic bw {topic} shows what arrives",
+        Weight.LOSS,
+    )
+
+
 def image_dark(topic: str, largest: int, bits: int, name: str = "<name>") -> Finding:
     """16-bit images that use a part of their range."""
     return Finding(
@@ -577,6 +590,17 @@ def heading_disagrees(topic: str, off_deg: float, why: str) -> Finding:
         "topic",
         topic,
         f"the heading on {topic} is {off_deg:.0f} degrees away from where the device moves{why}",
+        "gps.heading_topic: ''",
+    )
+
+
+def headings_left_out(topic: str, count: int, why: str) -> Finding:
+    """Headings that were not taken, as fixes and transforms contradict them."""
+    return Finding(
+        Code.HEADING_DISAGREES,
+        "topic",
+        topic,
+        f"{_count(count, 'heading')} of {topic} {'was' if count == 1 else 'were'} not taken: {why}",
         "gps.heading_topic: ''",
     )
 

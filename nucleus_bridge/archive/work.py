@@ -182,7 +182,7 @@ def _plan(job: Job, recording: Recording) -> Plan | None:
         output.drop_parts(job.key)
         return None
     ledger = pipeline.ledger
-    found = tuple(finding.as_json() for finding in all_findings(pipeline, recording, ledger.totals))
+    found = tuple(finding.as_json() for finding in all_findings(pipeline, recording, ledger.totals, ledger.reasons))
     conversion = Conversion(
         str(job.bag), (), ledger.totals, ledger.reasons, damage_notes(recording.damage), findings=found
     )

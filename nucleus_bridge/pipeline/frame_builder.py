@@ -21,6 +21,7 @@ from nucleus_bridge.pipeline.gps import GpsTrack
 from nucleus_bridge.pipeline.posing import LossReport, Need, Obstacle, Poser
 from nucleus_bridge.pipeline.synchroniser import Match
 from nucleus_bridge.poses.feed import PoseFeed
+from nucleus_bridge.warnings import Finding
 
 GRACE_SHARE = 0.25
 """Of ``sync.wait_s``: how much later than a frame's deadline a transform from before it may arrive."""
@@ -139,6 +140,11 @@ class FrameBuilder:
         previous_ns = self._previous_ns
         self._previous_ns, self._dropped, self._hole_ns = stamp_ns, False, 0
         return Candidate(frame, residuals, hole_ns, self._jump(previous_ns, stamp_ns))
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is implausible about calibrations that frames were made with."""
+        return tuple(self._poser.findings.values())
 
     @property
     def has_frames(self) -> bool:

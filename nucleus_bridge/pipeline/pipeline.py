@@ -104,6 +104,7 @@ class Pipeline:
         self._frames = FrameBuilder(config, self.tree, self._poses, self._calibrations, self._gps, self._lost)
         self._scenes = SceneBuilder(config, self.ledger, self._lost, record_of(sources))
         self._pending: list[Event] = []
+        self._fixes = 0
         self._watch: Watch | None = None
         self._streams: dict[str, list[tuple[Stream, Take]]] = {}
         self._roles = self._handlers_by_topic({source.name: source for source in sources})
@@ -117,7 +118,23 @@ class Pipeline:
     @property
     def findings(self) -> tuple[Finding, ...]:
         """What is odd about the sources of poses and the order of messages, so far."""
-        return (*self._poses.findings(), *self._steps.values(), *self._late())
+        return (
+            *self._poses.findings(),
+            *self._steps.values(),
+            *self._late(),
+            *self._frames.findings,
+            *self._of_satellites(),
+        )
+
+    def _of_satellites(self) -> Iterator[Finding]:
+        """Tell of fixes and headings that were not taken because the transforms contradict them."""
+        gps, reasons = self.config.gps, self.ledger.reasons
+        count = self.ledger.totals.get(gps.topic, {}).get("gps_implausible", 0)
+        if count:
+            yield warnings.gps_implausible(gps.topic, count, self._fixes, reasons.get("gps_implausible", ""))
+        count = self.ledger.totals.get(gps.heading_topic, {}).get("heading_disagrees", 0)
+        if count:
+            yield warnings.headings_left_out(gps.heading_topic, count, reasons.get("heading_disagrees", ""))
 
     @property
     def unused(self) -> tuple[Finding, ...]:
@@ -396,6 +413,7 @@ class Pipeline:
         self._calibrations.add(topic.reader, info)
 
     def _take_fix(self, topic: WantedTopic, fix: Fix | Missing) -> None:
+        self._fixes += 1
         if isinstance(fix, Fix) and fix.latitude == fix.longitude == 0.0:
             reason = f"{topic.name}: a fix at latitude 0, longitude 0 is what receivers say that have none"
             self._count(topic.name, "gps_implausible", fix.stamp_ns, reason)

@@ -8,7 +8,9 @@ from functools import partial
 
 import numpy as np
 
+from nucleus_bridge import warnings
 from nucleus_bridge.config import CameraConfig, Config, RadarConfig
+from nucleus_bridge.decode.calibration_check import implausible
 from nucleus_bridge.decode.camera_info import (
     CameraInfo,
     camera_model,
@@ -46,6 +48,7 @@ from nucleus_bridge.pipeline.calibrations import Calibrations
 from nucleus_bridge.pipeline.globe import Globe
 from nucleus_bridge.pipeline.gps import GpsTrack
 from nucleus_bridge.pipeline.synchroniser import Match
+from nucleus_bridge.warnings import Finding
 
 VELOCITY_NS = 50_000_000
 """The radar's own velocity is taken from its positions this long before and after the scan."""
@@ -85,6 +88,8 @@ class Poser:
         self._radars = {radar.name: radar for radar in config.radars}
         self._reference = config.lidars[0].name
         self._deadline_ns = 0
+        self.findings: dict[str, Finding] = {}
+        self._looked_at: dict[str, CameraInfo] = {}
 
     def restart(self) -> None:
         """Forget what holds for the time before a step of the clock."""
@@ -224,7 +229,18 @@ class Poser:
             )
         return info
 
+    def _look_at(self, camera: CameraConfig, info: CameraInfo, image: Image) -> None:
+        """Note what contradicts the image, or itself, in a calibration; each is looked at once."""
+        if self._looked_at.get(camera.name) is info:
+            return
+        self._looked_at[camera.name] = info
+        why = implausible(info, image.width, image.height, rectified=is_rectified_topic(camera.image_topic))
+        if why and camera.name not in self.findings:
+            topic = camera.info_topic or camera.calibration_file
+            self.findings[camera.name] = warnings.camera_info_implausible(topic, why, camera.name)
+
     def _camera_model(self, camera: CameraConfig, info: CameraInfo, image: Image) -> CameraModel:
+        self._look_at(camera, info, image)
         try:
             model = camera_model(
                 info,
