@@ -5,5 +5,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-Kind = Literal["cloud", "image", "radar", "calibration", "transforms", "pose", "description", "fix", "heading", "value"]
+Kind = Literal[
+    "cloud",
+    "image",
+    "radar",
+    "calibration",
+    "transforms",
+    "pose",
+    "description",
+    "fix",
+    "heading",
+    "value",
+    "detections",
+]
 """What a message type holds. One type may be of several kinds: a PointCloud2 is a cloud and may be a radar scan."""

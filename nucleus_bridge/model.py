@@ -297,7 +297,52 @@ class RadarScan:
         return replace(self, stamp_ns=self.stamp_ns + shift_ns, recorded_ns=recorded_ns)
 
 
-Payload = Sweep | Image | RadarScan
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """A box around something that was recognised.
+
+    Attributes:
+        label: What it is.
+        score: How sure that is, as published.
+        track: What is the same in several messages; empty where that is not told.
+        center: Shape (3,), metres.
+        rotation_xyzw: Shape (4,); x runs along the length, z up.
+        size: Shape (3,), along its own axes, metres.
+    """
+
+    label: str
+    score: float
+    track: str
+    center: FloatArray
+    rotation_xyzw: FloatArray
+    size: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """What one message says was recognised.
+
+    Attributes:
+        stamp_ns: ``header.stamp``.
+        frame_id: The frame of the boxes.
+        boxes: What was recognised.
+        source: Which configured source it is of; empty before that is known.
+        recorded_ns: ``header.stamp`` as recorded, where ``stamp_ns`` was corrected.
+    """
+
+    stamp_ns: int
+    frame_id: str
+    boxes: tuple[Detection, ...]
+    source: str = ""
+    recorded_ns: int | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it holds, about."""
+        return 500 * len(self.boxes)
+
+
+Payload = Sweep | Image | RadarScan | Detections
 """What one sensor saw at one stamp: the samples that are matched into frames."""
 
 
@@ -343,6 +388,8 @@ class Frame:
     sweeps: tuple[PosedSweep, ...]
     images: tuple[PosedImage, ...]
     radars: tuple[RadarPoints, ...] = ()
+    detections: tuple[Detections, ...] = ()
+    """Boxes in the world, in the order of ``annotation_names``."""
     start_ns: int | None = None
     """Where the rotation of the reference lidar began before the stamp."""
 

@@ -23,6 +23,7 @@ from nucleus_bridge.decode.registry import interface_of
 from nucleus_bridge.errors import BridgeError, DecodeError
 from nucleus_bridge.model import (
     CameraModel,
+    Detections,
     Frame,
     GpsPose,
     Image,
@@ -107,6 +108,7 @@ class PlannedFrame:
     sweeps: tuple[PlannedSweep, ...]
     images: tuple[PlannedImage, ...]
     radars: tuple[RadarPoints, ...]
+    detections: tuple[Detections, ...]
     start_ns: int | None
 
     @property
@@ -317,6 +319,7 @@ class _Seen:
             sweeps,
             images,
             frame.radars,
+            frame.detections,
             frame.start_ns,
         )
 
@@ -348,7 +351,16 @@ def whole_events(chunk: Chunk, recording: Recording, config: Config) -> Iterator
             )
             for part in event.images
         )
-        frame = Frame(event.stamp_ns, event.world_from_device, event.gps, sweeps, images, event.radars, event.start_ns)
+        frame = Frame(
+            event.stamp_ns,
+            event.world_from_device,
+            event.gps,
+            sweeps,
+            images,
+            event.radars,
+            event.detections,
+            event.start_ns,
+        )
         yield FrameReady(event.index, frame)
 
 

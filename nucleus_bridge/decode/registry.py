@@ -10,6 +10,7 @@ from nucleus_bridge.decode import (
     camera_info,
     compressed_cloud,
     depth,
+    detections,
     image,
     laser_scan,
     livox,
@@ -37,6 +38,7 @@ _MODULES = (
     image,
     video,  # a CompressedImage may hold one
     radar,
+    detections,
     camera_info,
     navsat,
     tf,

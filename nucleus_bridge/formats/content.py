@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nucleus_bridge.errors import InvalidTransformError
-from nucleus_bridge.model import CameraModel, FloatArray, GpsPose, RadarPoints, Trajectory, Transform
+from nucleus_bridge.model import CameraModel, Detections, FloatArray, GpsPose, RadarPoints, Trajectory, Transform
 
 Buffer = bytes | memoryview
 
@@ -122,6 +122,7 @@ class SceneFrame:
         sweeps: The same points by lidar, each with its poses; empty where the format that was read does not say.
         surplus: What a sealed frame says besides all this; empty when it was read whole. An export would lose it.
         left_out: Points that were not read, because fewer were asked for.
+        detections: Recorded ones, in scene coordinates, for formats that hold annotations.
     """
 
     number: int
@@ -135,6 +136,7 @@ class SceneFrame:
     sweeps: Sequence[LidarSweep] = ()
     surplus: str = ""
     left_out: int = 0
+    detections: Sequence[Detections] = ()
 
     def __post_init__(self) -> None:
         """Refuse what no format can hold.

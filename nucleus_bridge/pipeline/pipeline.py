@@ -30,7 +30,7 @@ from nucleus_bridge.pipeline.gps import GpsTrack
 from nucleus_bridge.pipeline.losses import LossLedger
 from nucleus_bridge.pipeline.scene_builder import MAX_COORDINATE_M, SceneBuilder
 from nucleus_bridge.pipeline.synchroniser import StreamSpec, Synchroniser
-from nucleus_bridge.pipeline.topics import Stream, WantedTopic, clock_step_ns, wanted_topics
+from nucleus_bridge.pipeline.topics import Stream, WantedTopic, annotations_of, clock_step_ns, wanted_topics
 from nucleus_bridge.poses import Edge, PoseSource, sources_of
 from nucleus_bridge.poses.feed import PoseFeed
 from nucleus_bridge.poses.sources import record_of
@@ -40,6 +40,8 @@ TF_CACHE_NS = 120_000_000_000
 EDGE_BYTES = 500
 """Memory of an edge that waits."""
 STEP_REASON = "a clock was set back, and the stamp lies in the time that ran twice"
+ANNOTATION_TOLERANCE_NS = 60_000_000
+"""Detections go with the sweep that their stamp is so near to: mostly it is the sweep's own."""
 
 Handler = Callable[[Message], None]
 Take = Callable[[WantedTopic, Any], None]
@@ -89,6 +91,7 @@ class Pipeline:
         self._reference = config.lidars[0]
         self._topic_of = {sensor.name: sensor.topic for sensor in config.sensors}
         self._topic_of |= {topic.parameter: topic.name for topic in config.gps.topics}
+        self._topic_of |= {source.name: source.topic for source in annotations_of(config)}
         self._usable = {lidar.name: _in_reach(lidar) for lidar in config.lidars}
         self._calibrations = Calibrations()
         for camera in config.cameras:
@@ -98,6 +101,7 @@ class Pipeline:
                 )
         self._gps = GpsTrack(has_fixes=bool(config.gps.topic), has_headings=bool(config.gps.heading_topic))
         specs = [StreamSpec(sensor.name, _ns(sensor.offset_ms), _ns(sensor.tolerance_ms)) for sensor in config.matched]
+        specs += [StreamSpec(source.name, 0, ANNOTATION_TOLERANCE_NS) for source in annotations_of(config)]
         self._sync: Synchroniser[Payload] = Synchroniser(
             self._reference.name, specs, wait_ns, config.scene.frame_stride, self._lost_sample
         )
@@ -299,6 +303,7 @@ class Pipeline:
             "calibration": self._take_calibration,
             "fix": self._take_fix,
             "heading": self._take_heading,
+            "detections": self._take_sample,
         }
         for topic in self.wanted:
             handler: Handler

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
@@ -32,6 +34,7 @@ from nucleus_bridge.geometry import TransformTree, knot_stamps, quaternion, tran
 from nucleus_bridge.geometry.optical import BODY_FROM_OPTICAL
 from nucleus_bridge.model import (
     CameraModel,
+    Detections,
     FloatArray,
     Frame,
     Image,
@@ -49,6 +52,9 @@ from nucleus_bridge.pipeline.globe import Globe
 from nucleus_bridge.pipeline.gps import GpsTrack
 from nucleus_bridge.pipeline.synchroniser import Match
 from nucleus_bridge.warnings import Finding
+
+Sample = TypeVar("Sample")
+Posed = TypeVar("Posed")
 
 VELOCITY_NS = 50_000_000
 """The radar's own velocity is taken from its positions this long before and after the scan."""
@@ -106,6 +112,8 @@ class Poser:
             needs.append((self._optical_frame(name, image), image.stamp_ns, image.stamp_ns))
         for _, scan in self._scans(match):
             needs.append((scan.frame_id, *_radar_span(scan)))
+        for _, found in self._found(match):
+            needs.append((found.frame_id, found.stamp_ns, found.stamp_ns))
         return tuple(needs)
 
     def obstacles(
@@ -157,31 +165,40 @@ class Poser:
         """Pose everything; what fails alone goes to ``failures``, what takes the frame with it is raised."""
         stamp_ns, start_ns = match.anchor.stamp_ns, self._start_ns(match)
         device = self._lookup(self._config.device_frame, start_ns)
-        sweeps, images, radars = [], [], []
-        for name, sweep in self._sweeps(match):
-            try:
-                sweeps.append(PosedSweep(name, sweep, self._sweep_poses(name, sweep), self._mounting(name, sweep)))
-            except GivenUp as given_up:
-                if name == self._reference:
-                    raise
-                failures[name] = given_up
-        for name, image in self._images(match):
-            try:
-                images.append(self._posed_image(name, image))
-            except GivenUp as given_up:
-                failures[name] = given_up
-        for name, scan in self._scans(match):
-            try:
-                radars.append(self._radar_points(name, scan))
-            except GivenUp as given_up:
-                failures[name] = given_up
+        sweeps = self._posed(self._sweeps(match), self._posed_sweep, failures)
+        images = self._posed(self._images(match), self._posed_image, failures)
+        radars = self._posed(self._scans(match), self._radar_points, failures)
+        detections = self._posed(self._found(match), self._detections, failures)
         for sensor in self._config.matched:
             if sensor.required and (sensor.name in failures or sensor.name not in match.samples):
                 lost = "cannot be used" if sensor.name in failures else "has nothing within its tolerance"
                 raise GivenUp("required_missing", f"required sensor {sensor.name!r} {lost}")
         gps = self._globe.pose_at(start_ns, device)
         begun_ns = None if start_ns == stamp_ns else start_ns
-        return Frame(stamp_ns, device, gps, tuple(sweeps), tuple(images), tuple(radars), begun_ns)
+        return Frame(stamp_ns, device, gps, sweeps, images, radars, detections, begun_ns)
+
+    def _posed(
+        self,
+        samples: Iterable[tuple[str, Sample]],
+        pose: Callable[[str, Sample], Posed],
+        failures: dict[str, GivenUp],
+    ) -> tuple[Posed, ...]:
+        """Pose the samples of one kind; without the reference lidar's there is no frame."""
+        posed = []
+        for name, sample in samples:
+            try:
+                posed.append(pose(name, sample))
+            except GivenUp as given_up:
+                if name == self._reference:
+                    raise
+                failures[name] = given_up
+        return tuple(posed)
+
+    def _posed_sweep(self, name: str, sweep: Sweep) -> PosedSweep:
+        return PosedSweep(name, sweep, self._sweep_poses(name, sweep), self._mounting(name, sweep))
+
+    def _detections(self, name: str, found: Detections) -> Detections:
+        return _in_world(name, found, self._lookup(found.frame_id, found.stamp_ns))
 
     def _radar_points(self, name: str, scan: RadarScan) -> RadarPoints:
         pose = self._lookup(scan.frame_id, scan.stamp_ns)
@@ -333,6 +350,25 @@ class Poser:
             sample = match.samples.get(name)
             if sample is not None and isinstance(sample.item, RadarScan):
                 yield name, sample.item
+
+    def _found(self, match: Match[Payload]) -> Iterator[tuple[str, Detections]]:
+        for source in self._config.annotations:
+            sample = match.samples.get(source.name)
+            if sample is not None and isinstance(sample.item, Detections):
+                yield source.name, sample.item
+
+
+def _in_world(name: str, found: Detections, world_from_frame: Transform) -> Detections:
+    turn = world_from_frame.rotation_xyzw
+    boxes = tuple(
+        replace(
+            box,
+            center=transforms.apply(world_from_frame, box.center),
+            rotation_xyzw=quaternion.multiply(turn, box.rotation_xyzw),
+        )
+        for box in found.boxes
+    )
+    return replace(found, boxes=boxes, source=name)
 
 
 def _rectified(world_from_optical: Transform, camera: CameraConfig, info: CameraInfo) -> Transform:

@@ -9,18 +9,20 @@ from typing import Any, Literal
 
 from nucleus_bridge.config import Config
 from nucleus_bridge.config.settings import LidarConfig, Sensor
+from nucleus_bridge.config.sources import AnnotationConfig
 from nucleus_bridge.decode import registry
 from nucleus_bridge.decode.cdr import peek_header, with_stamp
 from nucleus_bridge.decode.interface import Decoder, Interface, Kind, Reset
 from nucleus_bridge.decode.point_time import LONGEST_SWEEP_NS
 from nucleus_bridge.errors import DecodeError
+from nucleus_bridge.formats import registry as formats
 from nucleus_bridge.model import Message, Sweep
 from nucleus_bridge.pipeline.accumulator import Accumulator
 from nucleus_bridge.poses import PoseSource, sources_of
 
 MIN_CLOCK_STEP_NS = 1_000_000_000
 
-Role = Literal["sensor", "gps", "calibration", "companion", "poses"]
+Role = Literal["sensor", "gps", "calibration", "companion", "poses", "annotation"]
 Ahead = Literal["nothing", "first", "all"]
 
 
@@ -33,7 +35,7 @@ class WantedTopic:
         parameter: The parameter that names it, for error messages.
         kind: What its type must hold.
         role: What it is read for: a sensor's samples, fixes and headings, calibrations of a camera, what a decoder
-            needs besides its own topic, or poses.
+            needs besides its own topic, poses, or recorded detections.
         reader: The sensor or the pose source that it is read for; ``gps`` for fixes and headings.
         settings: Those of the sensor.
         needed: Whether there can be no frame without it.
@@ -99,8 +101,16 @@ def wanted_topics(config: Config, sources: Iterable[PoseSource] | None = None) -
             )
     for topic in config.gps.topics:
         yield WantedTopic(topic.name, topic.parameter, topic.kind, "gps", "gps", config.gps)
+    for given in annotations_of(config):
+        parameter = f"annotations.{given.name}.topic"
+        yield WantedTopic(given.topic, parameter, "detections", "annotation", given.name, given)
     for index, sensor in enumerate(_with_whole_paths(sensor, config) for sensor in config.sensors):
         yield from _topics_of(sensor, is_reference=index == 0)
+
+
+def annotations_of(config: Config) -> tuple[AnnotationConfig, ...]:
+    """Return the sources of annotations that are read: none for a format that cannot hold them."""
+    return config.annotations if formats.of(config.scene.format).holds_annotations else ()
 
 
 def _topics_of(sensor: Sensor, *, is_reference: bool) -> Iterator[WantedTopic]:

@@ -17,7 +17,7 @@ from nucleus_bridge.decode.rectify import rectify
 from nucleus_bridge.errors import ImageError
 from nucleus_bridge.formats.content import SceneFrame, SceneImage
 from nucleus_bridge.formats.interface import SceneFormat, SceneStart
-from nucleus_bridge.model import CameraModel, FloatArray, Frame, PosedImage, RadarPoints
+from nucleus_bridge.model import CameraModel, Detections, FloatArray, Frame, PosedImage, RadarPoints
 from nucleus_bridge.pipeline.losses import Table, merge
 from nucleus_bridge.pipeline.scene_builder import MAX_COORDINATE_M
 from nucleus_bridge.render.cloud import lidar_sweeps, merged_points
@@ -99,6 +99,7 @@ def render_frame(job: FrameJob, config: Config) -> RenderedFrame:
         images,
         radars if job.scene_format.holds_radar else (),
         sweeps,
+        detections=[_in_scene(found, offset) for found in job.frame.detections],
     )
     part = job.scene_format.write_frame(job.start, frame, folder)
     topics = {lidar.name: lidar.topic for lidar in config.lidars}
@@ -114,6 +115,10 @@ def render_frame(job: FrameJob, config: Config) -> RenderedFrame:
         tuple(unusable),
         {seen.radar: len(seen.position) for seen in radars},
     )
+
+
+def _in_scene(found: Detections, offset: FloatArray) -> Detections:
+    return replace(found, boxes=tuple(replace(box, center=box.center - offset) for box in found.boxes))
 
 
 def radars_in_reach(

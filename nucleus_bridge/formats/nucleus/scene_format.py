@@ -43,6 +43,7 @@ class NucleusFormat:
     title = "Nucleus scene"
     upload = Upload("dataset", MANIFEST_NAME)
     holds_radar = False
+    holds_annotations = False
     holds_metadata = True
     loses = ""
 

@@ -76,6 +76,7 @@ class SensorFusionFormat:
 
     title = "sensor-fusion scene"
     holds_radar = True
+    holds_annotations = False
     holds_metadata = False
 
     @property

@@ -19,7 +19,7 @@ from nucleus_bridge.formats.content import LidarSweep, Points, SceneFrame, Scene
 from nucleus_bridge.formats.interface import FramePart, OpenFolder, SceneStart
 from nucleus_bridge.geometry.voxels import first_in_voxels
 from nucleus_bridge.image_header import FileHeader, read_file_header
-from nucleus_bridge.model import GpsPose, RadarPoints, Trajectory, Transform
+from nucleus_bridge.model import Detections, GpsPose, RadarPoints, Trajectory, Transform
 
 INTENSITY_STEPS = 255
 VOXEL_POINTS = "voxel_points"
@@ -84,6 +84,7 @@ class FrameEntry:
         images: With their files' paths.
         headers: Kind and size of each image's file.
         sizes: Bytes of each image's file.
+        detections: Recorded ones.
     """
 
     number: int
@@ -95,6 +96,7 @@ class FrameEntry:
     images: tuple[SceneImage, ...]
     headers: tuple[FileHeader, ...]
     sizes: tuple[int, ...]
+    detections: tuple[Detections, ...] = ()
 
 
 @dataclass
@@ -149,6 +151,7 @@ def write_part(start: SceneStart, frame: SceneFrame, folder: OpenFolder) -> Fram
         tuple(frame.images),
         tuple(headers),
         tuple(sizes),
+        tuple(frame.detections),
     )
     return FramePart((record,), entry, left_out)
 

@@ -37,6 +37,7 @@ class SfsFormat:
     title = ".sfs scene"
     upload = SceneTaskUpload("scene_task", "manifest.sfs.json", "sensor_fusion", SCENE_FILE)
     holds_radar = True
+    holds_annotations = True
     holds_metadata = True
     loses = "points are 32-bit floats, intensities have 8 bits and stamps of points are microseconds"
 

@@ -21,6 +21,7 @@ from nucleus_bridge.formats.content import Buffer, SceneImage
 from nucleus_bridge.formats.interface import WholeScene
 from nucleus_bridge.formats.rounding import POSITION_DECIMALS, QUATERNION_DECIMALS, gps_pose
 from nucleus_bridge.formats.sfs.container import Blob
+from nucleus_bridge.formats.sfs.cuboids import cuboids
 from nucleus_bridge.formats.sfs.lenses import intrinsics
 from nucleus_bridge.formats.sfs.parts import Column, FrameEntry, Share
 from nucleus_bridge.image_header import FileHeader
@@ -71,7 +72,8 @@ class SceneTree:
         self._paths = {name: _joined([share.poses for _, share in own]) for name, own in self.shares.items()}
         self._paths |= {name: _camera_path(own) for name, own in self.shots.items()}
         begins = (share.begin_ns for own in self.shares.values() for _, share in own)
-        self.start_ns = min(*begins, *(int(path.stamps_ns[0]) for path in self._paths.values()))
+        found = (found.stamp_ns for entry in whole.entries for found in entry.detections)
+        self.start_ns = min(*begins, *found, *(int(path.stamps_ns[0]) for path in self._paths.values()))
         length_ns = max(share.last_ns for own in self.shares.values() for _, share in own) - self.start_ns
         if length_ns >= _LONGEST_NS:
             raise InputError(
@@ -93,6 +95,7 @@ class SceneTree:
         return {
             "version": VERSION,
             "sensors": sensors,
+            **({"annotations": found} if (found := cuboids(self._whole.entries, self._from_start)) else {}),
             "time_offset": self.start_ns // MICROSECOND_NS,
             "time_unit": TIME_UNIT,
             "metadata": {**self._whole.metadata, OWN: self._own()},
