@@ -176,6 +176,11 @@ def all_findings(pipeline: Pipeline, recording: Recording, losses: Table) -> tup
         count = losses.get(lidar.topic, {}).get("time_outlier_points", 0)
         if count:
             found.append(warnings.points_left_out(lidar.topic, lidar.name, count))
+    fixes = pipeline.config.gps.topic
+    if count := losses.get(fixes, {}).get("gps_implausible", 0):
+        total = next((topic.count for topic in recording.topics if topic.name == fixes), count)
+        why = pipeline.ledger.reasons.get("gps_implausible", "the transforms contradict them")
+        found.append(warnings.gps_implausible(fixes, count, total, why))
     found += (part.finding for part in recording.damage)
     for topic in recording.topics:
         known = unreadable(topic.type_name)
