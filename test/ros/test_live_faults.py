@@ -198,8 +198,33 @@ def test_a_clock_that_goes_back(tmp_path: Path, observer: Observer) -> None:
         observer.value("scenes", f"{LIDAR} scene_exists", lambda count: count == "")
         assert node.end() == 0
         assert back(node) == 2
-    assert_same_scenes(tmp_path / "live", tmp_path / "offline", but=("end_reason", "losses"))
+    assert_same_scenes(tmp_path / "live", tmp_path / "offline", but=("end_reason", "losses", "warnings"))
     assert [manifest(scene)["end_reason"] for scene in scenes(tmp_path / "live")] == ["clock_jump", "clock_jump"]
+
+
+def test_stamps_that_step_back_give_the_same_scenes_live_and_offline(tmp_path: Path, observer: Observer) -> None:
+    """The computer's clock is set back by 1.3 s in mid drive; log times go on."""
+    options = replace(SMALL, seconds=2.0, cameras=1)
+    made, log_ns = Recording(), 0
+    drives = []
+    for name, shift_ns in (("before", 7 * SECOND), ("after", 7 * SECOND + 700_000_000)):
+        folder = tmp_path / name
+        folder.mkdir()
+        drives.append(make_drive(folder, replace(options, start_ns=START_NS + shift_ns)))
+        with open_recording(drives[-1].bag) as bag:
+            offset_ns = log_ns + 20_000_000 - bag.start_ns if log_ns else 0
+            for message in bag.messages([topic.name for topic in bag.topics]):
+                made.add_raw(message.topic, message.type_name, message.data, message.log_ns + offset_ns)
+            log_ns = bag.end_ns + offset_ns
+    stepped = made.write(tmp_path / "stepped")
+    report = convert_bag(stepped, drives[0].config, tmp_path / "offline")
+    assert "clock_step" in {finding.code.value for finding in report.findings}
+    with recorder(drives[0].config_path, tmp_path / "live") as node, replay(stepped) as player:
+        player.wait_for("done")
+        node.wait_for("clock_step")
+        assert node.end() == 0
+    assert_same_scenes(tmp_path / "live", tmp_path / "offline", but=("losses", "end_reason"))
+    assert manifest(scenes(tmp_path / "live")[0])["end_reason"] == "clock_jump"
 
 
 def test_nothing_is_recorded_before_the_first_clock(drive: Drive, tmp_path: Path, observer: Observer) -> None:
