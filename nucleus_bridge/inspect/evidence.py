@@ -12,7 +12,7 @@ from nucleus_bridge.geometry import TransformTree
 from nucleus_bridge.inspect.clocks import compare_clocks
 from nucleus_bridge.inspect.scan import Scan, Stream, Track, kinds_of
 from nucleus_bridge.inspect.transforms import Transforms, transform_findings
-from nucleus_bridge.pipeline.evidence import Evidence
+from nucleus_bridge.pipeline.evidence import MOST, Evidence
 from nucleus_bridge.recordings import TopicInfo
 from nucleus_bridge.warnings import Code, Finding
 
@@ -23,9 +23,20 @@ _PARAMETERS = {"lidar": "lidars", "cloud": "lidars", "image": "cameras", "radar"
 
 def findings_of(evidence: Evidence, config: Config, tree: TransformTree) -> list[Finding]:
     """Judge what was noted: clocks of sensors and transforms, two answers for one transform, mounts that change."""
-    tracks = tuple(_tracks(evidence))
+    parts = [slice(None)]
+    if any(seen.is_cut for seen in evidence.topics.values()) or any(seen.is_cut for seen in evidence.edges.values()):
+        parts = [slice(0, MOST // 2), slice(MOST // 2, None)]  # what is not continuous is judged apart
+    found: dict[tuple[Code, str], Finding] = {}
+    for part in parts:
+        for finding in _judged(evidence, config, tree, part):
+            found.setdefault((finding.code, finding.name), finding)
+    return list(found.values())
+
+
+def _judged(evidence: Evidence, config: Config, tree: TransformTree, part: slice) -> list[Finding]:
+    tracks = tuple(_tracks(evidence, part))
     transforms = Transforms(tree, tracks, tuple(sorted({t.topic for t in tracks if not t.static})), ())
-    scan = Scan({stream.name: stream for stream in _streams(evidence)})
+    scan = Scan({stream.name: stream for stream in _streams(evidence, part)})
     path = sorted({child for frame in _frames(config, tree) for child in frame})
     clocks = compare_clocks(scan, transforms, {}, path, config.sync.wait_s)
     found = [*clocks.findings, *transform_findings(transforms, path, config.scene.max_gap_s or 1e9)]
@@ -47,17 +58,19 @@ def _frames(config: Config, tree: TransformTree) -> Iterator[list[str]]:
             continue
 
 
-def _streams(evidence: Evidence) -> Iterator[Stream]:
+def _streams(evidence: Evidence, part: slice) -> Iterator[Stream]:
     for topic, seen in sorted(evidence.topics.items()):
-        info = TopicInfo(topic, seen.type_name, len(seen.stamps))
-        yield Stream(info, kinds_of(info), seen=len(seen.stamps), stamps=seen.stamps, logs=seen.logs)
+        stamps, logs = seen.stamps[part], seen.logs[part]
+        info = TopicInfo(topic, seen.type_name, len(stamps))
+        yield Stream(info, kinds_of(info), seen=len(stamps), stamps=stamps, logs=logs)
 
 
-def _tracks(evidence: Evidence) -> Iterator[Track]:
+def _tracks(evidence: Evidence, part: slice) -> Iterator[Track]:
     for (topic, parent, child), seen in evidence.edges.items():
         track = Track(topic, parent, child, static=False)
-        for number, (stamp_ns, log_ns) in enumerate(zip(seen.stamps, seen.logs, strict=True)):
-            x, y, z, qx, qy, qz, qw = seen.poses[7 * number : 7 * number + 7]
+        first = part.start or 0
+        for number, (stamp_ns, log_ns) in enumerate(zip(seen.stamps[part], seen.logs[part], strict=True)):
+            x, y, z, qx, qy, qz, qw = seen.poses[7 * (first + number) : 7 * (first + number) + 7]
             track.add(stamp_ns, log_ns, (x, y, z), (qx, qy, qz, qw))
         yield track
     for child, edges in evidence.statics.items():

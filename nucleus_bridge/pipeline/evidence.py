@@ -21,11 +21,13 @@ class SeenTopic:
         type_name: Its interface type.
         stamps: Corrected stamps, ns; those that were never set are 0.
         logs: Log times, ns.
+        is_cut: Whether something is left out after the first half of ``MOST``.
     """
 
     type_name: str
     stamps: array[int] = field(default_factory=lambda: array("q"))
     logs: array[int] = field(default_factory=lambda: array("q"))
+    is_cut: bool = False
 
 
 @dataclass
@@ -36,11 +38,13 @@ class SeenEdge:
         stamps: Corrected stamps, ns.
         logs: Log times, ns.
         poses: Seven numbers a sample: x, y, z in metres, quaternion x, y, z, w.
+        is_cut: Whether something is left out after the first half of ``MOST``.
     """
 
     stamps: array[int] = field(default_factory=lambda: array("q"))
     logs: array[int] = field(default_factory=lambda: array("q"))
     poses: array[float] = field(default_factory=lambda: array("d"))
+    is_cut: bool = False
 
 
 class Evidence:
@@ -57,6 +61,7 @@ class Evidence:
         if seen is None:
             seen = self.topics[topic] = SeenTopic(type_name)
         if len(seen.stamps) >= MOST:
+            seen.is_cut = True
             del seen.stamps[_DROPPED], seen.logs[_DROPPED]
         seen.stamps.append(stamp_ns)
         seen.logs.append(log_ns)
@@ -68,6 +73,7 @@ class Evidence:
         if seen is None:
             seen = self.edges[key] = SeenEdge()
         if len(seen.stamps) >= MOST:
+            seen.is_cut = True
             del seen.stamps[_DROPPED], seen.logs[_DROPPED], seen.poses[7 * _DROPPED.start : 7 * _DROPPED.stop]
         seen.stamps.append(edge.stamp_ns)
         seen.logs.append(log_ns)
