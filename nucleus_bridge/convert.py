@@ -182,6 +182,11 @@ def all_findings(
         count = losses.get(camera.image_topic, {}).get("image_damaged", 0)
         if count:
             found.append(warnings.images_left_out(camera.image_topic, count, reasons.get("image_damaged", "")))
+    fixes = pipeline.config.gps.topic
+    if count := losses.get(fixes, {}).get("gps_implausible", 0):
+        total = next((topic.count for topic in recording.topics if topic.name == fixes), count)
+        why = pipeline.ledger.reasons.get("gps_implausible", "the transforms contradict them")
+        found.append(warnings.gps_implausible(fixes, count, total, why))
     found += (part.finding for part in recording.damage)
     for topic in recording.topics:
         known = unreadable(topic.type_name)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from drives import SHORT, make_drive
@@ -18,7 +19,7 @@ T0, STEP = 1_700_000_000_000_000_000, 17_000_000
 
 
 def noted(tmp_path: Path, samples: int, aside_m: float = 0.0) -> set[Code]:
-    config = load_config(make_drive(tmp_path, SHORT).config_path)
+    config = load_config(make_drive(tmp_path, replace(SHORT, seconds=0.4, points=300, cameras=1)).config_path)
     evidence, tree = Evidence(), TransformTree()
     for number in range(samples):
         x, y = 0.2 * number, aside_m * (number % 2)
