@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ def preview_page(scene: SceneReader, progress: Progress) -> str:
     most = int(min(MAX_POINTS, CLOUD_BYTES / POINT_BYTES / max(1, len(scene))))
     width = picture_width(len(scene) * len(scene.cameras))
     checks = SceneChecks(scene)
-    frames: list[dict[str, Any]] = []
+    frames: list[str] = []
     keeps = False
     for index in range(len(scene)):
         compares = checks.edges.wants_next()
@@ -72,27 +72,38 @@ def preview_page(scene: SceneReader, progress: Progress) -> str:
                     jpeg = shrunk(pixels, header, width)
             packed[image.camera] = pack_picture(jpeg, header, image)
         checks.add(frame, compared, widths)
-        frames.append({
+        record = {
             "stamp_ns": str(frame.timestamp_ns),
             "position": frame.position.tolist(),
             "heading": frame.heading_xyzw.tolist(),
             "gps": None if frame.gps is None else _gps(frame.gps),
             "points": len(frame.points) + frame.left_out,
-            "cloud": pack_cloud(frame.points, most),
-            "images": packed,
-        })  # fmt: skip
+        }
+        cloud = _with_long_text(pack_cloud(frame.points, most), "data")
+        images = ",".join(f"{_encoded(name)}:{_with_long_text(image, 'jpeg')}" for name, image in packed.items())
+        frames.append(f'{_encoded(record)[:-1]},"cloud":{cloud},"images":{{{images}}}}}')
         progress(0.9 * (index + 1) / len(scene))
     document = {
         "manifest": json.loads(scene.manifest.to_json()),
         "lidar": scene.lidar,
         "cameras": list(scene.cameras),
-        "frames": frames,
         "checks": checks.results(lambda share: progress(0.9 + 0.1 * share)),
     }
     document["manifest"].pop("files")
-    document["bytes"] = sum(record.bytes for record in scene.manifest.files)
+    document["bytes"] = sum(file.bytes for file in scene.manifest.files)
     progress(1.0)
-    return _page(scene.manifest.reference_id, document)
+    return _page(scene.manifest.reference_id, f'{_encoded(document)[:-1]},"frames":[{",".join(frames)}]}}')
+
+
+def _encoded(value: object) -> str:
+    """Return JSON in which "<" never appears, so that nothing in it can end its element of a page."""
+    return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _with_long_text(record: Mapping[str, Any], key: str) -> str:
+    """Return an object as JSON; the text under a key is base64, which need not be looked through."""
+    rest = {name: value for name, value in record.items() if name != key}
+    return f'{_encoded(rest)[:-1]},"{key}":"{record[key]}"}}'
 
 
 def _gps(gps: GpsPose) -> dict[str, float]:
@@ -140,9 +151,7 @@ def write_page(path: Path, text: str) -> None:
         raise OutputError(f"{path} cannot be written: {error.strerror}") from None
 
 
-def _page(title: str, document: dict[str, Any]) -> str:
-    # "<" never appears inside the data, so nothing in it can end its element.
-    data = json.dumps(document, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+def _page(title: str, data: str) -> str:
     script = "\n".join((PAGE / name).read_text(encoding="utf-8") for name in SCRIPTS)
     parts = {
         "TITLE": html.escape(title),
