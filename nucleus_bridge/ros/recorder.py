@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -26,6 +27,7 @@ from nucleus_bridge.pipeline import Pipeline
 from nucleus_bridge.pipeline.losses import Table, is_expected
 from nucleus_bridge.render.workers import executor_for
 from nucleus_bridge.ros.diagnostics import Reporter, Snapshot
+from nucleus_bridge.ros.inbox import Answer
 from nucleus_bridge.ros.parameters import NodeParameters
 from nucleus_bridge.ros.running import FAILED, Stop, run
 from nucleus_bridge.ros.session import Progress, Session
@@ -38,6 +40,7 @@ SEAL_WITHIN_S = 4.5
 GRAPH_PERIOD_S = 0.25
 REPORT_PERIOD_S = 1.0
 LOSSES_PERIOD_S = 60.0
+ANSWER_WITHIN_S = 0.7
 CLOCK_STEP_BACK = Duration(nanoseconds=-1)
 
 _DONE = TransitionCallbackReturn.SUCCESS
@@ -68,8 +71,8 @@ class RecorderNode(LifecycleNode):
         self._tell_losses_at_s = 0.0
         self._reporter = Reporter(NAME)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        alone = MutuallyExclusiveCallbackGroup()  # it waits for its answer, and nothing may wait for it
-        self.create_service(Trigger, "~/finish_scene", self._on_finish_scene, callback_group=alone)
+        patient = ReentrantCallbackGroup()  # each call waits for its answer, and nothing may wait for it
+        self.create_service(Trigger, "~/finish_scene", self._on_finish_scene, callback_group=patient)
         self.create_service(Trigger, "~/pause", self._on_pause)
         self.create_service(Trigger, "~/resume", self._on_resume)
         self._jumps = self.get_clock().create_jump_callback(
@@ -216,10 +219,18 @@ class RecorderNode(LifecycleNode):
         if session is None:
             response.message = "not active: nothing is being recorded"
             return response
-        sealed: Future = Future(executor=self.executor)
-        session.finish_scene(sealed.set_result)
-        response.message = str(await sealed)
-        response.success = True
+        answered: Future = Future(executor=self.executor)
+        first = threading.Lock()
+
+        def answer(told: Answer) -> None:
+            if first.acquire(blocking=False):
+                answered.set_result(told)
+
+        late = self.create_timer(ANSWER_WITHIN_S, lambda: answer(_still_ending(session)), clock=self._steady)
+        session.finish_scene(answer)
+        told: Answer = await answered
+        self.destroy_timer(late)
+        response.success, response.message = told.success, told.text
         return response
 
     def _on_pause(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -287,6 +298,15 @@ class RecorderNode(LifecycleNode):
         self.get_logger().warning("lost: " + ", ".join(f"{what} {count}" for what, count in sorted(new.items())))
         self._told_losses = {(topic, cause): n for topic, causes in losses.items() for cause, n in causes.items()}
         self._tell_losses_at_s = now + LOSSES_PERIOD_S
+
+
+def _still_ending(session: Session) -> Answer:
+    """Say why there is no other answer yet."""
+    progress = session.progress
+    if progress.spool_full:
+        return Answer(success=False, text=f"the scene ends once there is room in the spool: {progress.spool_full}")
+    queued = f"{session.inbox.queued_bytes} bytes are to be processed before"
+    return Answer(success=True, text=f"the scene is being ended, {queued}; ~/scene_sealed tells when it is safe")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -16,7 +16,6 @@ from nucleus_bridge.config import load_config
 
 pytest.importorskip("rclpy", reason="needs ROS 2")
 pytest.importorskip("tf2_msgs", reason="needs tf2_msgs: python -m nucleus_bridge.ros.build_interfaces tf2_msgs")
-from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import GetState
 from live_graph import (
@@ -29,7 +28,6 @@ from live_graph import (
     recorder,
     replay,
     set_parameter,
-    values,
     wait_until,
 )
 from rcl_interfaces.srv import DescribeParameters, GetParameters
@@ -101,12 +99,29 @@ def test_services_finish_pause_and_resume(drive: Drive, tmp_path: Path, observer
         observer.value("scenes", "state", lambda text: text == "paused")
         assert observer.trigger("resume").message == "recording"
         assert observer.trigger("finish_scene").success
-        counted = observer.status("scenes", all_is_accounted_for)
-        assert int(values(counted)["/lidar/top/points paused"]) > 0
         assert node.end() == 0
     finished = manifests(tmp_path / "live")
-    assert {manifest["end_reason"] for manifest in finished} == {"requested"}
-    assert sum(manifest["frames"] for manifest in finished) == int(values(counted)["frames"])
+    assert finished[0]["end_reason"] == "requested"
+    lost = sum(sum(made["losses"].get("/lidar/top/points", {}).values()) for made in finished)
+    paused = sum(made["losses"].get("/lidar/top/points", {}).get("paused", 0) for made in finished)
+    assert sum(made["frames"] for made in finished) + lost == 40
+    assert lost == paused > 0
+
+
+def test_finish_scene_answers_while_the_spool_is_full(drive: Drive, tmp_path: Path, observer: Observer) -> None:
+    full = f"spool.min_free_bytes:={2**62}"
+    with recorder(drive.config_path, tmp_path / "live", full) as node, replay(drive.bag, flags=("--hold",)) as player:
+        player.wait_for("ready")
+        empty = observer.trigger("finish_scene")
+        assert empty.success
+        assert empty.message == "no open scene"
+        player.say("go on")
+        observer.status("spool", lambda status: "spool.when_full" in status.message)
+        answer = observer.trigger("finish_scene")
+        assert not answer.success
+        assert "no room" in answer.message
+        player.wait_for("done")
+        node.end()
 
 
 def test_a_pause_leaves_out_and_counts_every_kind_of_sensor(tmp_path: Path, observer: Observer) -> None:
@@ -123,13 +138,6 @@ def test_a_pause_leaves_out_and_counts_every_kind_of_sensor(tmp_path: Path, obse
             observer.value("scenes", f"{topic} paused", lambda count: count == "20")
         assert node.end() == 0
     assert len(topics) == 3
-
-
-def all_is_accounted_for(status: DiagnosticStatus) -> bool:
-    """Whether frames and losses of the lidar add up to the drive's forty sweeps."""
-    counts = values(status)
-    lost = sum(int(count) for key, count in counts.items() if key.startswith("/lidar/top/points "))
-    return int(counts["frames"]) + lost == 40 and "/lidar/top/points paused" in counts
 
 
 def test_parameters_are_described_checked_and_applied(drive: Drive, tmp_path: Path, observer: Observer) -> None:
