@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -137,6 +138,13 @@ def test_scenes_are_cut_at_the_last_decided_frame_and_nothing_is_lost(
     assert answers[-1].text == "no open scene"
 
 
+def wait_for(condition: Callable[[], object]) -> None:
+    limit = time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+
+
 def is_requested(scene: SealedScene) -> bool:
     return scene.manifest.end_reason == "requested"
 
@@ -147,19 +155,14 @@ def test_without_room_a_request_is_answered_at_once_and_ends_nothing(
     run = Run(with_spool(config, min_free_bytes=2**62, when_full="block"), tmp_path / "spool")
     run.offer(messages)
     run.recording.start()
-    limit = time.monotonic() + LIMIT_S
-    while not run.recording.progress.spool_full:
-        assert time.monotonic() < limit
-        time.sleep(0.01)
+    wait_for(lambda: run.recording.progress.spool_full)
     answers: list[Answer] = []
     run.recording.finish_scene(answers.append)
     [answer] = answers
     assert not answer.success
     assert run.recording.progress.spool_full in answer.text
     run.recording.apply(with_spool(config, min_free_bytes=0))
-    while not run.recording.progress.frames:
-        assert time.monotonic() < limit
-        time.sleep(0.01)
+    wait_for(lambda: run.recording.progress.frames)
     assert run.recording.stop(LIMIT_S)
     assert [scene.manifest.frames for scene in run.scenes] == [FRAMES]
 
@@ -239,14 +242,9 @@ def test_a_blocked_recording_goes_on_when_there_is_room(
     run = Run(blocked, tmp_path / "spool")
     run.offer(messages)
     run.recording.start()
-    limit = time.monotonic() + LIMIT_S
-    while not run.recording.progress.spool_full:
-        assert time.monotonic() < limit
-        time.sleep(0.01)
+    wait_for(lambda: run.recording.progress.spool_full)
     run.recording.apply(with_spool(config, min_free_bytes=0))
-    while not run.recording.progress.frames:
-        assert time.monotonic() < limit
-        time.sleep(0.01)
+    wait_for(lambda: run.recording.progress.frames)
     assert run.recording.stop(LIMIT_S)
     assert [scene.manifest.frames for scene in run.scenes] == [FRAMES]
     assert not run.recording.progress.losses
