@@ -110,8 +110,8 @@ setup(
     entry_points={
         "console_scripts": [
             "nucleus-bridge = nucleus_bridge.cli.main:main",
-            "nucleus_recorder = nucleus_bridge.ros.recorder:main",
-            "nucleus_uploader = nucleus_bridge.ros.uploader:main",
+            "nucleus_recorder = nucleus_bridge.ros:run_recorder",
+            "nucleus_uploader = nucleus_bridge.ros:run_uploader",
         ],
     },
 )

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
@@ -12,6 +10,7 @@ from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 from launch import LaunchContext, LaunchDescription
+from nucleus_bridge.ros.launching import check_launch
 
 RESPAWN_DELAY_S = 5.0
 
@@ -59,11 +58,10 @@ def generate_launch_description() -> LaunchDescription:
         respawn_delay=RESPAWN_DELAY_S,
         **common,
     )
-    return LaunchDescription([*arguments, OpaqueFunction(function=check_config), recorder, uploader])
+    return LaunchDescription([*arguments, OpaqueFunction(function=check), recorder, uploader])
 
 
-def check_config(context: LaunchContext) -> None:
-    """Stop here: launch itself only warns, and the node would miss its first parameter."""
-    path = Path(LaunchConfiguration("config").perform(context))
-    if not path.is_file():
-        raise FileNotFoundError(f"config:={path}: there is no such file")
+def check(context: LaunchContext) -> None:
+    """Stop before anything starts where the parameter file cannot be used, or the uploader would have no key."""
+    config, namespace = (LaunchConfiguration(name).perform(context) for name in ("config", "namespace"))
+    check_launch(config, namespace, uploads=IfCondition(LaunchConfiguration("upload")).evaluate(context))

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 from launch import LaunchContext, LaunchDescription
+from nucleus_bridge.ros.launching import check_launch
 
 RESPAWN_DELAY_S = 5.0
 
@@ -41,14 +40,13 @@ def generate_launch_description() -> LaunchDescription:
                 description="How much the node tells",
             ),
             DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node"),
-            OpaqueFunction(function=check_config),
+            OpaqueFunction(function=check),
             uploader,
         ]
     )
 
 
-def check_config(context: LaunchContext) -> None:
-    """Stop here: launch itself only warns, and the node would upload with defaults."""
-    path = Path(LaunchConfiguration("config").perform(context))
-    if not path.is_file():
-        raise FileNotFoundError(f"config:={path}: there is no such file")
+def check(context: LaunchContext) -> None:
+    """Stop before anything starts where the parameter file cannot be used, or there is no key."""
+    config, namespace = (LaunchConfiguration(name).perform(context) for name in ("config", "namespace"))
+    check_launch(config, namespace, uploads=True)

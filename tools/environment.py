@@ -116,7 +116,7 @@ def ros() -> None:
         return
     ensure_python_headers()
     say("building " + ", ".join(MESSAGE_PACKAGES))
-    if run([str(VENV / "bin/python"), "-m", "nucleus_bridge.ros.build_interfaces", *MESSAGE_PACKAGES], cwd=ROOT):
+    if run([str(VENV / "bin/python"), "-m", "nucleus_bridge", "ros-setup", *MESSAGE_PACKAGES], cwd=ROOT):
         raise SetupError("the ROS 2 message packages cannot be built, see above")
     mark_done(VENV, "ros")
 

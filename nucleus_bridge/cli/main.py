@@ -33,6 +33,7 @@ COMMANDS = (
     "catalogue",
     "odometry",
     "serve",
+    "ros-setup",
 )
 """Each is a module of this room, loaded only when it is asked for: worker processes load this one, too."""
 

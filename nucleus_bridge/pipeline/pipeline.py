@@ -203,8 +203,8 @@ class Pipeline:
         return self._take_events()
 
     def finish_scene(self, reason: str = "requested") -> list[Event]:
-        """Close every frame with what is there and end the open scene."""
-        self._flush(reason)
+        """End the open scene at the last frame that is decided; what is undecided goes to the next scene."""
+        self._pending.extend(self._scenes.end(reason, before_ns=self.oldest_waiting_ns))
         return self._take_events()
 
     def finish(self) -> list[Event]:
@@ -212,7 +212,8 @@ class Pipeline:
         self._epochs.finish()
         for stream, take in self._all_streams():
             self._take_all(stream.topic, take, stream.flush())
-        return self.finish_scene("end_of_data")
+        self._flush("end_of_data")
+        return self._take_events()
 
     def lose(self, topic: str, cause: str, stamp_ns: int) -> list[Event]:
         """Count a message that will not come: nothing waits for it, and decoders that build on it start anew."""

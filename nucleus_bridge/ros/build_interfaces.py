@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Build message packages that a ROS 2 made of Python wheels lacks, into the virtual environment it is installed in.
 
-``python -m nucleus_bridge.ros.build_interfaces tf2_msgs`` takes seconds and a C++ compiler. The generators are those of
+``nucleus-bridge ros-setup`` takes seconds and a C++ compiler. The generators are those of
 ROS 2, so what comes out is what a ROS 2 installation has: the same types, hashes and bytes on the wire.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import importlib
 import io
@@ -26,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from nucleus_bridge.errors import BridgeError, InputError
-from nucleus_bridge.ros.interface_definitions import BUILT_IN, InterfacePackage, read_interface_package
+from nucleus_bridge.ros.interface_definitions import InterfacePackage
 
 _GENERATORS = {
     "generator_c": "rosidl_generator_c.cli:GenerateC",
@@ -80,7 +79,7 @@ class Installation:
         if not index.is_dir() or not (prefix / "share/rosidl_generator_py").is_dir():
             raise InputError(
                 f"{prefix} holds no ROS 2 with message generators. In a virtual environment, "
-                "pip install 'nucleus_bridge[ros]' brings one; where ROS 2 is installed, build the package with colcon"
+                "pip install 'nucleus-bridge[ros]' brings one; where ROS 2 is installed, build the package with colcon"
             )
         return cls(prefix, tuple(sorted(path.name for path in index.iterdir())))
 
@@ -132,7 +131,7 @@ def _generate(package: InterfacePackage, installation: Installation, work: Path)
                 _load(generator)(part).generate(package.name, interfaces, include_paths, work / part / package.name)
     except ImportError as error:
         raise InputError(
-            f"the message generators are not complete: {error}; pip install 'nucleus_bridge[ros]'"
+            f"the message generators are not complete: {error}; pip install 'nucleus-bridge[ros]'"
         ) from error
     except FileNotFoundError as error:
         absent = Path(error.filename)  # .../<package>/msg/<message>.json
@@ -252,52 +251,3 @@ def _install(stage: Path, prefix: Path) -> None:
             place = target / path.relative_to(source)
             place.parent.mkdir(parents=True, exist_ok=True)
             path.replace(place)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m nucleus_bridge.ros.build_interfaces",
-        description="Build message packages into the virtual environment that this Python runs in.",
-    )
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"a package known here: {', '.join(BUILT_IN)}")
-    parser.add_argument("--package", metavar="NAME", help="build a package of your own, together with --msg-dir")
-    parser.add_argument("--msg-dir", type=Path, metavar="DIR", help="the folder with its .msg files")
-    parser.add_argument("--force", action="store_true", help="build also what is there and works")
-    return parser
-
-
-def _wanted(options: argparse.Namespace) -> list[InterfacePackage]:
-    for name in options.names:
-        if name not in BUILT_IN:
-            raise InputError(f"{name} is not known here (but {', '.join(BUILT_IN)} are); use --package and --msg-dir")
-    wanted = [BUILT_IN[name] for name in options.names]
-    if (options.package is None) != (options.msg_dir is None):
-        raise InputError("--package and --msg-dir belong together")
-    if options.package is not None:
-        wanted.append(read_interface_package(options.package, options.msg_dir))
-    if not wanted:
-        raise InputError("nothing to build: name a package")
-    return wanted
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Build what the command line asks for; return the exit status."""
-    options = _parser().parse_args(arguments)
-    try:
-        for package in _wanted(options):
-            if not options.force and not why_unusable(package):
-                print(f"{package.name} is there already")
-                continue
-            build(package, Installation.active())
-            print(f"{package.name} is built into {sys.prefix}")
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except BridgeError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -63,8 +64,9 @@ class _Window:
 class Reporter:
     """Makes the diagnostic statuses; remembers the previous report for rates and recent losses."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, node_name: str) -> None:
+        self._node_name = node_name
+        self._hardware_id = ""
         self._started_s = time.monotonic()
         self._window = _Window()
         self._lost_at_s: dict[tuple[str, str], float] = {}
@@ -72,6 +74,7 @@ class Reporter:
     def report(self, config: Config, subscriptions: Subscriptions | None, snapshot: Snapshot) -> DiagnosticArray:
         """Make the statuses; the caller adds the stamp."""
         now = time.monotonic()
+        self._hardware_id = hardware_id(config)
         every = subscriptions.topics if subscriptions else {}
         topics = {name: topic for name, topic in every.items() if topic.received or not topic.is_optional}
         self._note_losses(snapshot.progress.losses, now)
@@ -177,8 +180,11 @@ class Reporter:
             level, text = WARN, f"the queue was {fill:.0%} full: processing does not keep up"
         elif recent:
             level, text = WARN, f"losses: {', '.join(recent)}"
+        elif subscriptions is None:
+            level, text = WARN, "inactive: nothing is recorded"
         values: dict[str, object] = {
             "state": snapshot.state,
+            "is_paused": snapshot.state == "paused",
             "frames": progress.frames,
             "scenes": progress.scenes,
             "open_scene": progress.open_scene,
@@ -220,18 +226,23 @@ class Reporter:
         return self._status("upload", OK, "reported by nucleus_uploader", {"scenes_in_spool": there})
 
     def _status(self, name: str, level: bytes, text: str, values: Mapping[str, object]) -> DiagnosticStatus:
-        return make_status(f"{self._name}: {name}", level, text, values)
+        return make_status(f"{self._node_name}: {name}", level, text, values, self._hardware_id)
 
 
-def make_status(name: str, level: bytes, text: str, values: Mapping[str, object]) -> DiagnosticStatus:
+def hardware_id(config: Config) -> str:
+    """Return the name of the vehicle, so that the reports of several can be told apart."""
+    return config.ros.hardware_id or socket.gethostname()
+
+
+def make_status(name: str, level: bytes, text: str, values: Mapping[str, object], hardware: str) -> DiagnosticStatus:
     """Make one status."""
     pairs = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
-    return DiagnosticStatus(name=name, level=level, message=text, hardware_id="nucleus_bridge", values=pairs)
+    return DiagnosticStatus(name=name, level=level, message=text, hardware_id=hardware, values=pairs)
 
 
 def _liveness(config: Config, topic: Topic, now: float, started_s: float, gap_s: float) -> tuple[bytes, str]:
     """Judge whether messages come; a silence that has ended since the previous report counts too."""
-    bad = ERROR if topic.needed else WARN
+    bad = ERROR if topic.needed or topic.refused else WARN
     if topic.problem:
         return bad, topic.problem
     since = topic.last_s if topic.last_s is not None else started_s

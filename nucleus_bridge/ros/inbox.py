@@ -34,10 +34,18 @@ class ClockStep:
 
 
 @dataclass(frozen=True)
-class FinishScene:
-    """The open scene is to end."""
+class Answer:
+    """What came of a request, and whether all is as it was asked for."""
 
-    done: Callable[[str], None]
+    success: bool
+    text: str
+
+
+@dataclass(frozen=True)
+class FinishScene:
+    """The open scene is to end at the last frame that is decided."""
+
+    done: Callable[[Answer], None]
 
 
 class End:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,9 @@ class NodeParameters:
         return SetParametersResult(successful=True)
 
     def _checked(self, values: dict[str, Value]) -> Config:
-        return config_from_values(values, base_dir=Path.cwd())
+        config = config_from_values(values, base_dir=Path.cwd())
+        path = config.spool.path and str(Path(config.spool.path).expanduser().absolute())
+        return replace(config, spool=replace(config.spool, path=path))
 
 
 def descriptor(row: Parameter) -> ParameterDescriptor:
@@ -100,7 +103,7 @@ def _placed(values: Mapping[str, Value], files: Mapping[str, tuple[object, Path]
     placed = dict(values)
     for name, (value, folder) in files.items():
         if placed.get(name) == value and TABLE.row_of(name).names_file(placed[name]):
-            placed[name] = str(folder.resolve() / str(value))
+            placed[name] = str(folder.resolve() / Path(str(value)).expanduser())
     return placed
 
 

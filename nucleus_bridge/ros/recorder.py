@@ -5,14 +5,15 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from diagnostic_msgs.msg import DiagnosticArray, KeyValue
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -20,17 +21,20 @@ from rclpy.task import Future
 from std_srvs.srv import Trigger
 
 from nucleus_bridge.config import Config
-from nucleus_bridge.errors import BridgeError, ConfigError
+from nucleus_bridge.errors import BridgeError, ConfigError, InputError, OutputError
 from nucleus_bridge.model import Message
 from nucleus_bridge.pipeline import Pipeline
 from nucleus_bridge.pipeline.losses import Table, is_expected
 from nucleus_bridge.render.workers import executor_for
 from nucleus_bridge.ros.diagnostics import Reporter, Snapshot
+from nucleus_bridge.ros.first_start import check_first_start, described
+from nucleus_bridge.ros.inbox import Answer
 from nucleus_bridge.ros.parameters import NodeParameters
-from nucleus_bridge.ros.running import FAILED, Stop, run
+from nucleus_bridge.ros.running import BAD_INPUT, FAILED, Stop, run
 from nucleus_bridge.ros.session import Progress, Session
 from nucleus_bridge.ros.subscriptions import Subscriptions, Topic
 from nucleus_bridge.spool import SealedScene, Spool
+from nucleus_bridge.spool.durable import unlock_file
 from nucleus_bridge.warnings import Finding
 
 NAME = "nucleus_recorder"
@@ -38,6 +42,7 @@ SEAL_WITHIN_S = 4.5
 GRAPH_PERIOD_S = 0.25
 REPORT_PERIOD_S = 1.0
 LOSSES_PERIOD_S = 60.0
+ANSWER_WITHIN_S = 0.7
 CLOCK_STEP_BACK = Duration(nanoseconds=-1)
 
 _DONE = TransitionCallbackReturn.SUCCESS
@@ -58,6 +63,9 @@ class RecorderNode(LifecycleNode):
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._workers: Executor | None = None
         self._spool: Spool | None = None
+        self._reservation: int | None = None
+        self._status = FAILED
+        self._has_frames = False
         self._session: Session | None = None
         self._listening: Subscriptions | None = None
         self._paused = False
@@ -66,10 +74,11 @@ class RecorderNode(LifecycleNode):
         self._told_warnings: set[tuple[str, str]] = set()
         self._told_losses: dict[tuple[str, str], int] = {}
         self._tell_losses_at_s = 0.0
-        self._reporter = Reporter(NAME)
+        self._reporter = Reporter(self.get_fully_qualified_name())
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        alone = MutuallyExclusiveCallbackGroup()  # it waits for its answer, and nothing may wait for it
-        self.create_service(Trigger, "~/finish_scene", self._on_finish_scene, callback_group=alone)
+        self._scene_sealed = self.create_publisher(KeyValue, "~/scene_sealed", 10)
+        patient = ReentrantCallbackGroup()  # each call waits for its answer, and nothing may wait for it
+        self.create_service(Trigger, "~/finish_scene", self._on_finish_scene, callback_group=patient)
         self.create_service(Trigger, "~/pause", self._on_pause)
         self.create_service(Trigger, "~/resume", self._on_resume)
         self._jumps = self.get_clock().create_jump_callback(
@@ -80,6 +89,8 @@ class RecorderNode(LifecycleNode):
         self.create_timer(GRAPH_PERIOD_S, self._on_graph, clock=self._steady)
         if self._settings.config.autostart:
             self._start_timer = self.create_timer(0.0, self._on_start, clock=self._steady)
+        else:
+            self.get_logger().info(f"waiting to be configured, since autostart is false; {self._how_to('configure')}")
 
     @property
     def config(self) -> Config:
@@ -87,30 +98,46 @@ class RecorderNode(LifecycleNode):
         return self._settings.config
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Check everything and start the workers."""
+        """Check everything that can be known already, and start the workers."""
         del state
         try:
-            if not self.config.spool.path:
-                raise ConfigError("spool.path: set it to the folder that takes the scenes")
-            Pipeline(self.config)
-            self._spool = Spool(Path(self.config.spool.path))
-            self._spool.create()
-        except BridgeError as error:
-            self.get_logger().error(f"cannot be configured: {error}")
-            self._failure = str(error)
+            self._configure()
+        except Exception as error:  # noqa: BLE001 - rclpy would say nothing of it
+            self._free()
+            self._tell_failure("cannot be configured", error)
             return TransitionCallbackReturn.FAILURE
-        self._failure = ""
+        self._failure, self._status = "", FAILED
+        if not self.config.autostart:
+            place = self.config.spool.path
+            self.get_logger().info(f"inactive: records to {place} once it is activated; {self._how_to('activate')}")
+        return _DONE
+
+    def _configure(self) -> None:
+        if not self.config.spool.path:
+            raise ConfigError("spool.path: set it to the folder that takes the scenes")
+        check_first_start(Pipeline(self.config).wanted, self._settings.given, self.resolve_topic_name)
+        self._spool = Spool(Path(self.config.spool.path))
+        self._spool.create()
         count = self.config.queue.workers
         self._workers = executor_for(count)
         for started in [self._workers.submit(os.getpid) for _ in range(count)]:
             started.result()
-        return _DONE
+        # Only now: workers that were forked would keep the lock of a recorder that was killed.
+        self._reservation = self._spool.reserve()
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and record."""
-        if self._spool is None or self._workers is None:
+        try:
+            self._activate()
+        except Exception as error:  # noqa: BLE001 - rclpy would say nothing of it
+            self._tell_failure("cannot be activated", error)
             return TransitionCallbackReturn.ERROR
-        self._paused = False
+        return super().on_activate(state)
+
+    def _activate(self) -> None:
+        if self._spool is None or self._workers is None:
+            raise BridgeError("it is not configured")
+        self._paused, self._has_frames = False, False
         self._told_losses = {}
         self._told_warnings = set()
         self._session = Session(self.config, self._spool, self._workers, self._on_sealed)
@@ -118,12 +145,25 @@ class RecorderNode(LifecycleNode):
         given = self._settings.given
         self._listening = Subscriptions(self, self._session.wanted, self._receive, self._on_transport_loss, given)
         self.get_logger().info(f"recording to {self._spool.path}")
-        return super().on_activate(state)
+
+    def _tell_failure(self, what: str, error: Exception) -> None:
+        """Keep and log why a transition failed, and which exit status that is worth."""
+        self._failure = str(error) if isinstance(error, BridgeError) else described(error)
+        by_a_person = isinstance(error, InputError) and not isinstance(error, OutputError)
+        self._status = BAD_INPUT if by_a_person else FAILED
+        self.get_logger().error(f"{what}: {described(error)}")
+
+    def _how_to(self, transition: str) -> str:
+        return f"ros2 lifecycle set {self.get_fully_qualified_name()} {transition}"
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Seal the open scene and stop listening."""
-        failure = self._seal()
-        super().on_deactivate(state)
+        try:
+            failure = self._seal()
+            super().on_deactivate(state)
+        except Exception as error:  # noqa: BLE001 - rclpy would say nothing of it
+            self._tell_failure("cannot be deactivated", error)
+            return TransitionCallbackReturn.ERROR
         return TransitionCallbackReturn.ERROR if failure else _DONE
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -135,8 +175,12 @@ class RecorderNode(LifecycleNode):
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Seal the open scene and free everything."""
         del state
-        self._seal()
-        self._free()
+        try:
+            self._seal()
+            self._free()
+        except Exception as error:  # noqa: BLE001 - rclpy would say nothing of it
+            self._tell_failure("cannot be shut down", error)
+            return TransitionCallbackReturn.ERROR
         return _DONE
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -146,7 +190,7 @@ class RecorderNode(LifecycleNode):
         self._free()
         self.get_logger().error(f"recording stopped: {self._failure or 'a transition failed'}")
         if self.config.autostart:
-            self._stop.request(FAILED)
+            self._stop.request(self._status)
         return _DONE
 
     def close(self) -> None:
@@ -172,7 +216,9 @@ class RecorderNode(LifecycleNode):
     def _free(self) -> None:
         if self._workers is not None:
             self._workers.shutdown(wait=True, cancel_futures=True)
-        self._workers = self._spool = None
+        if self._reservation is not None:
+            unlock_file(self._reservation)
+        self._workers = self._spool = self._reservation = None
 
     def _receive(self, topic: Topic, type_name: str, data: bytes) -> None:
         session = self._session
@@ -210,16 +256,25 @@ class RecorderNode(LifecycleNode):
             f"sealed {manifest.reference_id}: {manifest.frames} frames, {manifest.items} items, "
             f"{manifest.end_reason}{note}"
         )
+        self._scene_sealed.publish(KeyValue(key=manifest.reference_id, value=str(scene.folder)))
 
     async def _on_finish_scene(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         session = self._session
         if session is None:
             response.message = "not active: nothing is being recorded"
             return response
-        sealed: Future = Future(executor=self.executor)
-        session.finish_scene(sealed.set_result)
-        response.message = str(await sealed)
-        response.success = True
+        answered: Future = Future(executor=self.executor)
+        first = threading.Lock()
+
+        def answer(told: Answer) -> None:
+            if first.acquire(blocking=False):
+                answered.set_result(told)
+
+        late = self.create_timer(ANSWER_WITHIN_S, lambda: answer(_still_ending(session)), clock=self._steady)
+        session.finish_scene(answer)
+        told: Answer = await answered
+        self.destroy_timer(late)
+        response.success, response.message = told.success, told.text
         return response
 
     def _on_pause(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -244,7 +299,7 @@ class RecorderNode(LifecycleNode):
     def _on_start(self) -> None:
         self.destroy_timer(self._start_timer)
         if self.trigger_configure() != _DONE or self.trigger_activate() != _DONE:
-            self._stop.request(FAILED)
+            self._stop.request(self._status)
 
     def _on_graph(self) -> None:
         if self._listening is not None:
@@ -259,6 +314,9 @@ class RecorderNode(LifecycleNode):
         progress = session.take_progress() if session else self._last
         self._log_losses(progress.losses)
         self._log_warnings(progress.findings)
+        if progress.frames and not self._has_frames:
+            self._has_frames = True
+            self.get_logger().info(f"the first frame is made, in the scene {progress.open_scene or 'that has ended'}")
         queued = session.inbox.take_most_queued() if session else 0
         array = self._reporter.report(self.config, self._listening, Snapshot(state, progress, queued, self._failure))
         array.header.stamp = self.get_clock().now().to_msg()
@@ -289,9 +347,18 @@ class RecorderNode(LifecycleNode):
         self._tell_losses_at_s = now + LOSSES_PERIOD_S
 
 
+def _still_ending(session: Session) -> Answer:
+    """Say why there is no other answer yet."""
+    progress = session.progress
+    if progress.spool_full:
+        return Answer(success=False, text=f"the scene ends once there is room in the spool: {progress.spool_full}")
+    queued = f"{session.inbox.queued_bytes} bytes are to be processed before"
+    return Answer(success=True, text=f"the scene is being ended, {queued}; ~/scene_sealed tells when it is safe")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the node; return the exit status."""
-    return run(RecorderNode, arguments)
+    return run(RecorderNode, "Record scenes from the live graph while the node is active.", arguments)
 
 
 if __name__ == "__main__":

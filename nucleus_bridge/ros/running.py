@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import argparse
 import faulthandler
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,7 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import remove_ros_args
 
 from nucleus_bridge.config.parameter_files import readable_arguments
 from nucleus_bridge.errors import BridgeError, InputError
@@ -24,6 +27,9 @@ from nucleus_bridge.errors import BridgeError, InputError
 DONE, FAILED, BAD_INPUT = 0, 1, 2
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SHUTDOWN_S = 4.0
+ERRORS_WITHIN_S = 10.0
+MOST_ERRORS = 1000
+"""More errors within that time are no callback's: the executor itself is broken."""
 LEAVE_WITHIN_S = 5.0
 
 
@@ -51,14 +57,24 @@ class Closable(Protocol):
         """Bring everything to safety; the executor has ended."""
 
 
-def run(make_node: Callable[[Stop], Any], arguments: Sequence[str] | None = None) -> int:
-    """Run a node until a signal, its own wish or the end of its executor; return the exit status."""
+def run(make_node: Callable[[Stop], Any], about: str, arguments: Sequence[str] | None = None) -> int:
+    """Run a node until a signal, its own wish or the end of its executor; return the exit status.
+
+    Args:
+        make_node: Makes the node.
+        about: What the program does, for ``--help``.
+        arguments: Those of the command line, without the program.
+    """
+    given = sys.argv if arguments is None else [sys.argv[0], *arguments]
     try:
-        with readable_arguments(sys.argv if arguments is None else arguments) as readable:
+        check_arguments(given, about)
+        with readable_arguments(given) as readable:
             rclpy.init(args=readable, signal_handler_options=SignalHandlerOptions.NO)
     except RuntimeError as error:  # ROS 2 could not read the arguments or the parameter file
-        print(f"error: {str(error).strip()}", file=sys.stderr)
+        print(f"error: the arguments after --ros-args cannot be used: {str(error).strip()}", file=sys.stderr)
         return BAD_INPUT
+    except SystemExit as end:  # --help, or an argument that is not known
+        return int(end.code or DONE)
     stop = Stop()
     for number in SIGNALS:
         signal.signal(number, lambda _number, _frame: stop.request())
@@ -83,6 +99,23 @@ def run(make_node: Callable[[Stop], Any], arguments: Sequence[str] | None = None
             node.destroy_node()
             rclpy.try_shutdown()
     return stop.status
+
+
+def check_arguments(given: Sequence[str], about: str) -> None:
+    """Refuse arguments that nobody reads.
+
+    Raises:
+        SystemExit: One is not known, or help was asked for; all is told.
+    """
+    _, *rest = remove_ros_args(list(given))
+    parser = argparse.ArgumentParser(
+        prog=Path(given[0]).name,
+        description=about,
+        epilog="Parameters are given after --ros-args: --params-file FILE, -p NAME:=VALUE (docs/parameters.md has them "
+        "all), -r FROM:=TO, --log-level LEVEL. Exit status: 0 after a signal, 2 when a person has to correct "
+        "something, 1 for what may pass by itself.",
+    )
+    parser.parse_args(rest)
 
 
 @contextmanager
@@ -111,13 +144,21 @@ def _spin_until(stop: Stop, node: Node) -> None:
 
 
 def _spin(executor: SingleThreadedExecutor, node: Node, stop: Stop) -> None:
-    status = FAILED
+    """Spin until the end; what a callback raises is logged and ends nothing, unless it happens all the time."""
+    status, errors, since = FAILED, 0, time.monotonic()
     try:
-        executor.spin()
-        status = DONE
-    except ExternalShutdownException:
-        status = DONE
-    except Exception as error:  # noqa: BLE001 - whatever ends the executor, the open scene is to be sealed
-        node.get_logger().fatal(f"the executor ended: {type(error).__name__}: {error}")
+        while status is FAILED and errors < MOST_ERRORS:
+            try:
+                executor.spin()
+                status = DONE
+            except ExternalShutdownException:
+                status = DONE
+            except Exception as error:  # noqa: BLE001 - whatever it is, recording goes on
+                now = time.monotonic()
+                errors, since = (errors + 1, since) if now - since < ERRORS_WITHIN_S else (1, now)
+                text = f"a callback failed, everything else goes on: {type(error).__name__}: {error}"
+                node.get_logger().error(text, throttle_duration_sec=ERRORS_WITHIN_S)
+        if status is FAILED:
+            node.get_logger().fatal(f"the executor ended: {errors} callbacks failed within {ERRORS_WITHIN_S:.0f} s")
     finally:
         stop.request(status)

@@ -24,7 +24,7 @@ from nucleus_bridge.pipeline.losses import Table, merge
 from nucleus_bridge.pipeline.topics import WantedTopic
 from nucleus_bridge.render import SceneRecorder
 from nucleus_bridge.render.room import arrived_where_configured
-from nucleus_bridge.ros.inbox import ClockStep, End, FinishScene, Inbox, Item, Lost
+from nucleus_bridge.ros.inbox import Answer, ClockStep, End, FinishScene, Inbox, Item, Lost
 from nucleus_bridge.spool import SealedScene, Spool
 from nucleus_bridge.spool.quota import Quota, Room
 from nucleus_bridge.warnings import Finding
@@ -158,8 +158,14 @@ class Session:
         """Start over after what was handed over before: the clock went back by ``step_ns`` to ``now_ns``."""
         self.inbox.put(ClockStep(now_ns, step_ns))
 
-    def finish_scene(self, done: Callable[[str], None]) -> None:
-        """End the open scene; ``done`` is told what came of it, in the recording's thread."""
+    def finish_scene(self, done: Callable[[Answer], None]) -> None:
+        """End the open scene; ``done`` is told what came of it, in the recording's thread.
+
+        While the spool has no room nothing can be sealed: it is told so at once, and nothing is ended.
+        """
+        if full := self.progress.spool_full:
+            done(Answer(success=False, text=f"no scene is ended, since new ones have no room: {full}"))
+            return
         self.inbox.put(FinishScene(done))
         if self._ended:
             self._answer_rest()
@@ -216,7 +222,7 @@ class Session:
             while True:
                 item = self.inbox.get_nowait()
                 if isinstance(item, FinishScene):
-                    item.done("the recording has ended")
+                    item.done(Answer(success=False, text="the recording has ended"))
 
     def _next(self) -> Item:
         now = time.monotonic()
@@ -260,15 +266,18 @@ class Session:
             self._pipeline.thin(every)
 
     def _finish_scene(self, item: FinishScene) -> None:
-        before = self._sealed_scenes
         last: list[SealedScene] = []
+        asked = self._open
         self._handle(self._pipeline.finish_scene(), last)
         self._seal_rest(last)
-        if self._sealed_scenes > before:
-            manifest = last[-1].manifest
-            item.done(f"{manifest.reference_id} is sealed: {manifest.frames} frames, {manifest.items} items")
+        sealed = next((scene.manifest for scene in last if scene.manifest.reference_id == asked), None)
+        if not asked:
+            item.done(Answer(success=True, text="no open scene"))
+        elif sealed is None:
+            item.done(Answer(success=False, text=f"{asked} has ended and was not kept: its losses are in /diagnostics"))
         else:
-            item.done("no scene was open")
+            text = f"{asked} is sealed: {sealed.frames} frames, {sealed.items} items"
+            item.done(Answer(success=True, text=text))
 
     def _lose(self, topic: str, cause: str, head: bytes) -> None:
         """Count a message that does not reach the pipeline; decoders learn of the gap."""

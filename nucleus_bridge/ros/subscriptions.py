@@ -6,14 +6,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Any
 
 from rclpy.node import Node
 from rclpy.qos import (
     DurabilityPolicy,
     HistoryPolicy,
-    QoSPolicyKind,
     QoSProfile,
     ReliabilityPolicy,
     qos_policy_name_from_kind,
@@ -23,7 +21,9 @@ from rclpy.subscription import Subscription
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 from nucleus_bridge.decode.registry import interface_of
+from nucleus_bridge.errors import ConfigError
 from nucleus_bridge.pipeline.topics import WantedTopic
+from nucleus_bridge.ros.first_start import OVERRIDES, POLICIES, described, message_type
 from nucleus_bridge.ros.intake import Intake
 
 try:
@@ -47,12 +47,6 @@ HISTORY_OVERRUN = (
 
 _DEPTH = 100
 """Of topics that no decoder reads by itself."""
-_POLICIES = {
-    "history": QoSPolicyKind.HISTORY,
-    "depth": QoSPolicyKind.DEPTH,
-    "reliability": QoSPolicyKind.RELIABILITY,
-    "durability": QoSPolicyKind.DURABILITY,
-}
 
 
 @dataclass(frozen=True)
@@ -95,6 +89,7 @@ class Topic:
         transport_lost: Messages that the middleware reports as lost.
         missing: Why there is no subscription, with the remedy, or "".
         incompatible: Why a publisher's messages cannot come, with the remedy, or "".
+        refused: Why it cannot be subscribed to, with the remedy, or "".
     """
 
     roles: tuple[WantedTopic, ...]
@@ -107,6 +102,7 @@ class Topic:
     transport_lost: int = 0
     missing: str = ""
     incompatible: str = ""
+    refused: str = ""
     match: Match | None = None
     subscription: Subscription | None = None
     known: set[bytes] = field(default_factory=set)
@@ -146,7 +142,7 @@ class Topic:
     @property
     def problem(self) -> str:
         """What keeps messages from coming, with the remedy, or ""."""
-        return self.missing or self.incompatible
+        return self.refused or self.missing or self.incompatible
 
 
 Receive = Callable[[Topic, str, bytes], None]
@@ -223,12 +219,13 @@ class Subscriptions:
         for topic in self.topics.values():
             topic.subscription = None
 
-    def warn(self, key: str, text: str) -> None:
-        """Log a warning, the same one not again for a while."""
+    def warn(self, key: str, text: str, *, is_error: bool = False) -> None:
+        """Log a warning or an error, the same one not again for a while."""
         now = time.monotonic()
         if now - self._warned_s.get(key, -WARN_PERIOD_S) >= WARN_PERIOD_S:
             self._warned_s[key] = now
-            self._node.get_logger().warning(text)
+            logger = self._node.get_logger()
+            (logger.error if is_error else logger.warning)(text)
 
     def _match(self, topic: Topic, publishers: Iterable[Any]) -> None:
         by_type: dict[str, list[Any]] = {}
@@ -246,35 +243,38 @@ class Subscriptions:
             self._subscribe(topic, match)
 
     def _subscribe(self, topic: Topic, match: Match) -> None:
-        package, _, name = match.type_name.partition("/msg/")
-        try:
-            message_type = getattr(import_module(f"{package}.msg"), name)
-        except (ImportError, AttributeError):
-            topic.missing = (
-                f"{topic.parameter}: {topic.name} is {match.type_name}, which is not installed here: install the "
-                f"ROS 2 package {package}, or run `nucleus-bridge ros-setup {package}`"
-            )
-            self.warn(topic.name, topic.missing)
-            return
         if topic.subscription is not None:
             self._intake.destroy(topic.subscription)
+            topic.subscription = None
             self._node.get_logger().info(f"{topic.name}: subscribed again as {match}, which all publishers offer")
-        topic.match, topic.incompatible = match, ""
-        topic.subscription = self._intake.subscribe(
-            message_type,
-            topic.name,
-            match.profile,
-            self._receiver(topic, match.type_name),
-            event_callbacks=SubscriptionEventCallbacks(
-                incompatible_qos=lambda event: self._on_incompatible(topic, event),
-                message_lost=lambda event: self._on_lost(topic, event),
-                use_default_callbacks=False,
-            ),
-            qos_overriding_options=overriding_options(topic.name, self._given),
-        )
+        topic.match, topic.refused, topic.incompatible = None, "", ""
+        try:
+            topic.subscription = self._intake.subscribe(
+                message_type(match.type_name),
+                topic.name,
+                match.profile,
+                self._receiver(topic, match.type_name),
+                event_callbacks=SubscriptionEventCallbacks(
+                    incompatible_qos=lambda event: self._on_incompatible(topic, event),
+                    message_lost=lambda event: self._on_lost(topic, event),
+                    use_default_callbacks=False,
+                ),
+                qos_overriding_options=overriding_options(self._node.resolve_topic_name(topic.name), self._given),
+            )
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other topics go on
+            reason = str(error) if isinstance(error, ConfigError) else described(error)
+            topic.refused = (
+                f"{topic.parameter}: {topic.name} cannot be used, the other topics are recorded: {reason}; "
+                "it is tried again when its publisher comes anew"
+            )
+            self.warn(topic.name, topic.refused, is_error=True)
+            return
+        topic.match = match
 
     def _receiver(self, topic: Topic, type_name: str) -> Callable[[bytes, int], None]:
         def take(data: bytes, sent_ns: int) -> None:
+            if not topic.received:
+                self._node.get_logger().info(f"{topic.name}: the first message has come ({type_name}; {topic.match})")
             topic.note(len(data), sent_ns)
             self._receive(topic, type_name, data)
 
@@ -336,6 +336,6 @@ def match_publishers(roles: Sequence[WantedTopic], type_name: str, publishers: S
 
 def overriding_options(topic: str, given: Mapping[str, object]) -> QoSOverridingOptions | None:
     """Return the options for the policies that the user set through ``qos_overrides``, if any."""
-    prefix = f"qos_overrides.{topic}.subscription."
-    kinds = [kind for name, kind in _POLICIES.items() if f"{prefix}{name}" in given]
+    prefix = f"{OVERRIDES}{topic}.subscription."
+    kinds = [kind for name, kind in POLICIES.items() if f"{prefix}{name}" in given]
     return QoSOverridingOptions(kinds) if kinds else None

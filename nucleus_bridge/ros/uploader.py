@@ -17,7 +17,7 @@ from rclpy.node import Node
 
 from nucleus_bridge.config import Config
 from nucleus_bridge.errors import BridgeError, ConfigError, JobCancelledError
-from nucleus_bridge.ros.diagnostics import ERROR, OK, WARN, make_status
+from nucleus_bridge.ros.diagnostics import ERROR, OK, WARN, hardware_id, make_status
 from nucleus_bridge.ros.parameters import NodeParameters
 from nucleus_bridge.ros.running import Stop, run
 from nucleus_bridge.spool.state import SceneState, StateRecord
@@ -136,14 +136,15 @@ class UploaderNode(Node):
         elif progress.waits_for:
             level, text = WARN, progress.waits_for
         values = {**counts, "sent_bytes": progress.sent_bytes, "skipped_bytes": progress.skipped_bytes}
-        array = DiagnosticArray(status=[make_status(f"{NAME}: upload", level, text, values)])
+        name, hardware = f"{self.get_fully_qualified_name()}: upload", hardware_id(self._settings.config)
+        array = DiagnosticArray(status=[make_status(name, level, text, values, hardware)])
         array.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(array)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the node; return the exit status."""
-    return run(UploaderNode, arguments)
+    return run(UploaderNode, "Upload the scenes of a spool as they are sealed.", arguments)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ OPEN = "open"
 QUARANTINE = "quarantine"
 _LOCK = ".lock"
 _MOVES = ".moves.lock"  # held by whoever moves scenes about
+_RECORDER = ".recorder.lock"  # held by the recorder that records here
 _OPEN_TRIES = 10
 _SYNCED_AT_ONCE = 8
 _UNNAMED = ".unnamed-"  # a folder that is not locked yet
@@ -119,6 +120,23 @@ class Spool:
         except OSError as error:
             message = f"spool {self.path}: cannot be written to: {error.strerror}"
             raise OutputError(message) from None
+
+    def reserve(self) -> int:
+        """Keep other recorders out for as long as this process holds what it returns (see ``durable.unlock_file``).
+
+        Raises:
+            OutputError: Another recorder records here.
+        """
+        try:
+            lock = durable.lock_file(self.path / _RECORDER)
+        except OSError as error:
+            raise OutputError(f"spool {self.path}: cannot be written to: {error.strerror}") from None
+        if lock is None:
+            raise OutputError(
+                f"spool {self.path}: another recorder is using it; give each recorder a spool.path of its own, or end "
+                "the other one"
+            )
+        return lock
 
     def scene_folder(self, reference_id: str) -> Path:
         """Return where the sealed scene is or would be."""

@@ -13,7 +13,7 @@ import pytest
 from nucleus_bridge.cli.main import COMMANDS, build_parser
 
 NAMES = ["demo-drive", "inspect", "init", "convert", "export", "validate", "preview", "upload", "status", "reconcile"]
-NAMES += ["catalogue", "odometry", "serve"]
+NAMES += ["catalogue", "odometry", "serve", "ros-setup"]
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 from rosbags_types import typestore_of
 
+from nucleus_bridge.cli.main import main as command
 from nucleus_bridge.errors import BridgeError, InputError
-from nucleus_bridge.ros.build_interfaces import Installation, build, main, why_unusable
+from nucleus_bridge.ros.build_interfaces import Installation, build, why_unusable
 from nucleus_bridge.ros.interface_definitions import BUILT_IN, TF2_MSGS, InterfacePackage, read_interface_package
 
 pytestmark = pytest.mark.live
@@ -55,6 +56,10 @@ print(talker.topic_type_hash)
 print(serialize_message(heard.result()).hex())
 """
 )
+
+
+def main(arguments: list[str]) -> int:
+    return command(["ros-setup", *arguments])
 
 
 def example(package: InterfacePackage, message: str) -> Any:
@@ -182,6 +187,13 @@ def test_missing_generators_are_named_with_their_remedy(monkeypatch: pytest.Monk
 
 
 def test_wrong_usage_has_exit_status_two(capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments in ([], ["unheard_msgs"], ["--package", "own_msgs"], ["--msg-dir", "."]):
+    for arguments in (["unheard_msgs"], ["--package", "own_msgs"], ["--msg-dir", "."]):
         assert main(arguments) == 2
     assert "unheard_msgs is not known here" in capsys.readouterr().err
+
+
+def test_without_a_name_everything_that_wheels_lack_is_there_afterwards(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    told = capsys.readouterr().out
+    assert all(name in told for name in BUILT_IN)
+    assert not any(why_unusable(package) for package in BUILT_IN.values())

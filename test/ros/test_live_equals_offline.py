@@ -19,7 +19,7 @@ from nucleus_bridge.recordings import open_recording
 from nucleus_bridge.testing.demo import DriveOptions
 
 pytest.importorskip("rclpy", reason="needs ROS 2")
-pytest.importorskip("tf2_msgs", reason="needs tf2_msgs: python -m nucleus_bridge.ros.build_interfaces tf2_msgs")
+pytest.importorskip("tf2_msgs", reason="needs tf2_msgs: nucleus-bridge ros-setup tf2_msgs")
 from live_graph import new_domain, recorder, replay
 
 pytestmark = pytest.mark.live
@@ -96,7 +96,7 @@ def test_sensor_fusion_frames(tmp_path: Path, fusion: str) -> None:
 @pytest.mark.parametrize("kind", ["sensor_msgs/msg/PointCloud2", "radar_msgs/msg/RadarScan"])
 def test_a_radar(tmp_path: Path, kind: str) -> None:
     if kind == RADAR_SCAN:
-        pytest.importorskip("radar_msgs", reason="python -m nucleus_bridge.ros.build_interfaces radar_msgs")
+        pytest.importorskip("radar_msgs", reason="nucleus-bridge ros-setup radar_msgs")
     drive = make_drive(tmp_path, DriveOptions(seconds=2.0, points=500, cameras=0, radars=1))
     bag = drive.bag if kind != RADAR_SCAN else with_radar_scans(drive.bag, tmp_path / "scans")
     assert_live_equals_offline(bag, drive.config_path, tmp_path, "--rate", "2")

@@ -19,7 +19,7 @@ from nucleus_bridge.recordings import open_recording
 from nucleus_bridge.validate.scenes import validate_path
 
 pytest.importorskip("rclpy", reason="needs ROS 2")
-pytest.importorskip("tf2_msgs", reason="needs tf2_msgs: python -m nucleus_bridge.ros.build_interfaces tf2_msgs")
+pytest.importorskip("tf2_msgs", reason="needs tf2_msgs: nucleus-bridge ros-setup tf2_msgs")
 from diagnostic_msgs.msg import DiagnosticStatus
 from live_graph import Observer, Program, observing, recorder, replay, set_parameter, values, wait_until
 

@@ -16,7 +16,7 @@ from nucleus_bridge.poses.source import Edge
 
 pytest.importorskip("rclpy", reason="needs ROS 2")
 pytest.importorskip("nav_msgs", reason="pip install ros-nav-msgs")
-pytest.importorskip("tf2_msgs", reason="needs tf2_msgs: python -m nucleus_bridge.ros.build_interfaces tf2_msgs")
+pytest.importorskip("tf2_msgs", reason="needs tf2_msgs: nucleus-bridge ros-setup tf2_msgs")
 from live_graph import new_domain, recorder, replay
 
 pytestmark = pytest.mark.live

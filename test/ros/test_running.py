@@ -8,6 +8,23 @@ import sys
 
 import pytest
 
+WITHOUT_ROS = """
+import sys
+sys.modules["rclpy"] = None
+import nucleus_bridge.ros
+sys.exit(nucleus_bridge.ros.run_{program}())
+"""
+
+
+@pytest.mark.parametrize("program", ["recorder", "uploader"])
+def test_without_ros_2_a_program_says_how_to_get_it(program: str) -> None:
+    run = [sys.executable, "-c", WITHOUT_ROS.format(program=program)]
+    ended = subprocess.run(run, check=False, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 2
+    assert "Traceback" not in ended.stderr
+    assert "pip install 'nucleus-bridge[ros]' && nucleus-bridge ros-setup" in ended.stderr
+
+
 pytest.importorskip("rclpy", reason="needs ROS 2")
 
 LEAVE = """

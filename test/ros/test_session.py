@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from nucleus_bridge.config import Config, load_config
 from nucleus_bridge.model import Message
 from nucleus_bridge.recordings import open_recording
 from nucleus_bridge.render.workers import InlineExecutor
-from nucleus_bridge.ros.inbox import SMALL_RESERVE
+from nucleus_bridge.ros.inbox import SMALL_RESERVE, Answer
 from nucleus_bridge.ros.session import Session
 from nucleus_bridge.spool import SealedScene, Spool
 
@@ -109,26 +110,70 @@ def test_losses_go_to_the_scene_of_their_stamp(config: Config, messages: list[Me
     assert run.scenes[0].manifest.losses["/image"] == {"paused": 1}
 
 
-def test_a_finished_scene_is_told_of_and_the_next_one_begins(
+def test_scenes_are_cut_at_the_last_decided_frame_and_nothing_is_lost(
     config: Config, messages: list[Message], tmp_path: Path
 ) -> None:
+    """Each sweep's image comes after it: at each cut the newest sweep is undecided, and is the next scene's first."""
+    whole = Run(config, tmp_path / "whole")
+    whole.offer(messages)
+    whole.finish()
     run = Run(config, tmp_path / "spool")
-    answers: list[str] = []
-    run.offer(messages)
+    answers: list[Answer] = []
+    sweeps = 0
+    for message in messages:
+        run.offer([message])
+        sweeps += message.topic == "/points"
+        if message.topic == "/points" and sweeps in (3, 5):
+            run.recording.finish_scene(answers.append)
     run.recording.finish_scene(answers.append)
     run.recording.finish_scene(answers.append)
     run.finish()
-    assert answers == [f"{run.scenes[0].manifest.reference_id} is sealed: 5 frames, 10 items", "no scene was open"]
-    assert run.scenes[0].manifest.end_reason == "requested"
+    frames = [scene.manifest.frames for scene in run.scenes]
+    assert sum(frames) == whole.scenes[0].manifest.frames == FRAMES
+    assert len(frames) >= 3
+    assert not run.recording.progress.losses
+    assert all(answer.success for answer in answers)
+    told = [f"{scene.manifest.reference_id} is sealed" for scene in run.scenes if is_requested(scene)]
+    assert [answer.text.partition(":")[0] for answer in answers if "sealed" in answer.text] == told
+    assert answers[-1].text == "no open scene"
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    limit = time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+
+
+def is_requested(scene: SealedScene) -> bool:
+    return scene.manifest.end_reason == "requested"
+
+
+def test_without_room_a_request_is_answered_at_once_and_ends_nothing(
+    config: Config, messages: list[Message], tmp_path: Path
+) -> None:
+    run = Run(with_spool(config, min_free_bytes=2**62, when_full="block"), tmp_path / "spool")
+    run.offer(messages)
+    run.recording.start()
+    wait_for(lambda: run.recording.progress.spool_full)
+    answers: list[Answer] = []
+    run.recording.finish_scene(answers.append)
+    [answer] = answers
+    assert not answer.success
+    assert run.recording.progress.spool_full in answer.text
+    run.recording.apply(with_spool(config, min_free_bytes=0))
+    wait_for(lambda: run.recording.progress.frames)
+    assert run.recording.stop(LIMIT_S)
+    assert [scene.manifest.frames for scene in run.scenes] == [FRAMES]
 
 
 def test_a_request_after_the_end_is_answered(config: Config, tmp_path: Path) -> None:
     run = Run(config, tmp_path / "spool")
-    answers: list[str] = []
+    answers: list[Answer] = []
     run.recording.start()
     assert run.recording.stop(LIMIT_S)
     run.recording.finish_scene(answers.append)
-    assert answers == ["the recording has ended"]
+    assert answers == [Answer(success=False, text="the recording has ended")]
 
 
 def test_stamps_that_come_a_second_time_leave_the_first_scene_as_it_is(
@@ -196,16 +241,10 @@ def test_a_blocked_recording_goes_on_when_there_is_room(
     blocked = with_spool(config, min_free_bytes=2**62, when_full="block")
     run = Run(blocked, tmp_path / "spool")
     run.offer(messages)
-    run.recording.finish_scene(lambda _: None)
     run.recording.start()
-    limit = time.monotonic() + LIMIT_S
-    while not run.recording.progress.spool_full:
-        assert time.monotonic() < limit
-        time.sleep(0.01)
+    wait_for(lambda: run.recording.progress.spool_full)
     run.recording.apply(with_spool(config, min_free_bytes=0))
-    while not run.recording.progress.scenes:
-        assert time.monotonic() < limit
-        time.sleep(0.01)
+    wait_for(lambda: run.recording.progress.frames)
     assert run.recording.stop(LIMIT_S)
     assert [scene.manifest.frames for scene in run.scenes] == [FRAMES]
     assert not run.recording.progress.losses

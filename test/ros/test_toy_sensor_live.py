@@ -14,7 +14,7 @@ from nucleus_bridge.convert import convert_bag
 from nucleus_bridge.decode import registry
 
 pytest.importorskip("rclpy", reason="needs ROS 2")
-pytest.importorskip("tf2_msgs", reason="needs tf2_msgs: python -m nucleus_bridge.ros.build_interfaces tf2_msgs")
+pytest.importorskip("tf2_msgs", reason="needs tf2_msgs: nucleus-bridge ros-setup tf2_msgs")
 from live_graph import HERE, Observer, Program, observing, replay, values
 from test_live_equals_offline import assert_same_tree
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The recorder with a callback that raises once a scene is open: its executor dies."""
+"""The recorder with a callback that raises ten times a second once a scene is open."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from nucleus_bridge.ros.recorder import RecorderNode
 from nucleus_bridge.ros.running import run
 
 
-class DyingRecorder(RecorderNode):
+class FailingRecorder(RecorderNode):
     def __init__(self, stop: Any) -> None:
         super().__init__(stop)
-        self.create_timer(0.1, self._die)
+        self.create_timer(0.1, self._fail)
 
-    def _die(self) -> None:
+    def _fail(self) -> None:
         if self._session is not None and self._session.progress.open_frames > 3:
             raise RuntimeError("as the test wants")
 
 
 if __name__ == "__main__":
-    sys.exit(run(DyingRecorder))
+    sys.exit(run(FailingRecorder, "for a test"))

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a person reads when a recorder cannot start as configured, and the status that service managers go by."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from bags import write_config
+from drives import SHORT, Drive, make_drive
+
+from nucleus_bridge.config import load_config
+from nucleus_bridge.errors import ConfigError
+
+pytest.importorskip("rclpy", reason="needs ROS 2")
+pytest.importorskip("tf2_msgs", reason="needs tf2_msgs: nucleus-bridge ros-setup tf2_msgs")
+from diagnostic_msgs.msg import DiagnosticStatus
+from lifecycle_msgs.msg import Transition
+from live_graph import Observer, Program, new_domain, observing, recorder, replay
+from test_live_equals_offline import with_radar_scans
+
+from nucleus_bridge.pipeline import Pipeline
+from nucleus_bridge.ros.first_start import check_first_start
+
+
+@pytest.fixture
+def observer() -> Iterator[Observer]:
+    with observing() as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"/point.subscription.depth": 5}, "/point is not subscribed to; did you mean /points?"),
+        ({"/points.subscription.reliabilty": "reliable"}, "no such policy; it is one of history, depth, reliability"),
+        ({"/points.subscription.reliability": "best-effort"}, "'best-effort' must be one of"),
+        ({"/points.subscription.depth": 0}, "0 must be a whole number of at least 1"),
+        ({"/points.subscription.depth": True}, "True must be a whole number"),
+        ({"/points.reliability": "reliable"}, "must be qos_overrides.<topic>.subscription.<policy>"),
+    ],
+)
+def test_an_override_that_would_do_nothing_or_fail_later_is_an_error(
+    tmp_path: Path, given: dict[str, object], told: str
+) -> None:
+    wanted = Pipeline(load_config(write_config(tmp_path))).wanted
+    with pytest.raises(ConfigError, match=re.escape(told)) as raised:
+        check_first_start(wanted, {f"qos_overrides.{name}": value for name, value in given.items()}, str)
+    assert str(raised.value).startswith("qos_overrides./point")
+
+
+def test_overrides_that_ros_2_takes_are_taken(tmp_path: Path) -> None:
+    given = {
+        "qos_overrides./points.subscription.reliability": "best_effort",
+        "qos_overrides./points.subscription.depth": 50,
+        "qos_overrides./tf_static.subscription.durability": "volatile",
+        "qos_overrides./clock.subscription.depth": 5,
+        "qos_overrides./parameter_events.publisher.history": "keep_last",
+        "scene.max_items": 3,
+    }
+    check_first_start(Pipeline(load_config(write_config(tmp_path))).wanted, given, str)
+
+
+def test_names_count_as_they_are_after_remapping(tmp_path: Path) -> None:
+    wanted = Pipeline(load_config(write_config(tmp_path))).wanted
+    given = {"qos_overrides./robot/points.subscription.depth": 5}
+    check_first_start(wanted, given, lambda name: f"/robot{name}")
+    with pytest.raises(ConfigError, match="'/points' is not a topic name"):
+        check_first_start(wanted, {}, lambda name: f"/a robot{name}")
+
+
+def without_package(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let programs that are started find an empty package instead of the messages."""
+    (folder / name).mkdir(parents=True)
+    (folder / name / "__init__.py").touch()
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]))
+
+
+@pytest.mark.live
+def test_everything_that_a_person_has_to_correct_is_told_at_once(
+    drive: Drive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_package(tmp_path / "shadow", "tf2_msgs", monkeypatch)
+    new_domain()
+    wrong = "qos_overrides./lidar/top/points.subscription.reliability:=best-effort"
+    with recorder(drive.config_path, tmp_path / "live", wrong) as node:
+        assert node.wait() == 2
+        assert "cannot be configured: ConfigError: qos_overrides./lidar/top/points" in node.output
+        assert "nucleus-bridge ros-setup tf2_msgs" in node.output
+        assert "Traceback" not in node.output
+
+
+@pytest.mark.live
+def test_two_recorders_do_not_share_a_spool(
+    drive: Drive, tmp_path: Path, observer: Observer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with recorder(drive.config_path, Path("~/live"), autostart=False) as first:
+        assert "autostart is false" in first.wait_for("waiting to be configured")
+        assert observer.change_state(Transition.TRANSITION_CONFIGURE)
+        assert f"records to {tmp_path}/live once it is activated" in first.wait_for("inactive:")
+        with recorder(drive.config_path, tmp_path / "live", workers=2) as second:
+            assert second.wait() == 1
+            assert "another recorder is using it" in second.output
+        assert observer.change_state(Transition.TRANSITION_CLEANUP)
+        assert first.end() == 0
+    with recorder(drive.config_path, tmp_path / "live") as third:
+        third.wait_for(f"recording to {tmp_path}/live")
+        assert third.end() == 0
+
+
+@pytest.mark.live
+def test_a_topic_whose_type_is_not_installed_fails_alone(
+    tmp_path: Path, observer: Observer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("radar_msgs", reason="needs radar_msgs: nucleus-bridge ros-setup radar_msgs")
+    made = make_drive(tmp_path, replace(SHORT, seconds=2.0, points=500, cameras=1, radars=1))
+    bag = with_radar_scans(made.bag, tmp_path / "scans")
+    [radar] = [sensor.topic for sensor in load_config(made.config_path).sensors if "radar" in sensor.topic]
+    with monkeypatch.context() as patched:
+        without_package(tmp_path / "shadow", "radar_msgs", patched)
+        node = recorder(made.config_path, tmp_path / "live")
+    with node, replay(bag, flags=("--eager", "--hold"), seen_by=observer) as player:
+        status = observer.status(f"sensor {radar}", lambda status: "cannot be used" in status.message)
+        assert status.level == DiagnosticStatus.ERROR
+        assert "nucleus-bridge ros-setup radar_msgs" in status.message
+        assert "the other topics are recorded" in node.wait_for("cannot be used")
+        player.say("go on")
+        player.wait_for("done")
+        node.wait_for("/lidar/top/points: the first message has come (sensor_msgs/msg/PointCloud2; ")
+        assert node.end() == 0
+        assert "sealed demo-" in node.output
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("program", ["recorder", "uploader"])
+@pytest.mark.parametrize(
+    ("argument", "status", "told"),
+    [("--help", 0, "docs/parameters.md"), ("--autostart", 2, "unrecognized arguments: --autostart")],
+)
+def test_help_explains_and_an_unknown_argument_is_an_error(program: str, argument: str, status: int, told: str) -> None:
+    with Program("-m", f"nucleus_bridge.ros.{program}", argument) as node:
+        assert node.wait() == status
+        assert told in node.output
+
+
+@pytest.mark.live
+def test_an_unknown_argument_of_ros_is_an_error() -> None:
+    with Program("-m", "nucleus_bridge.ros.recorder", "--ros-args", "--autostart") as node:
+        assert node.wait() == 2
+        assert "the arguments after --ros-args cannot be used: ['--autostart']" in node.output
