@@ -21,7 +21,7 @@ from nucleus_bridge.errors import LabelError
 from nucleus_bridge.labels.files import _DETECTIONS
 from nucleus_bridge.labels.label import SceneStamps, label_of_cuboid
 from nucleus_bridge.testing.receiver import Receiver, SceneRules, resolvers_from_mappings
-from nucleus_bridge.testing.receiver.ground_truth import TrueBox, annotate_spool, boxes_of_drive
+from nucleus_bridge.testing.receiver.ground_truth import TrueBox, annotate_spool, boxes_of_drive, finish_tasks
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "cuboid_conventions.json").read_text())
 KEY = "live_0123456789abcdef"
@@ -134,3 +134,41 @@ def test_the_recording_of_labels_plays_beside_the_drive(held: Held, tmp_path: Pa
 def test_a_dataset_that_is_not_there_is_named(held: Held, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["labels", str(held.spool), "-o", str(tmp_path), "--dataset", "village"]) == 2
     assert "village" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("is_finished", [True, False])
+def test_the_answers_of_finished_tasks_come_home(
+    is_finished: bool,
+    drive: Drive,
+    converted: ConversionReport,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    spool, store, received = tmp_path / "spool", tmp_path / "store", tmp_path / "received"
+    store.mkdir()
+    sources = [str(scene.folder) for scene in converted.scenes]
+    assert main(["export", *sources, "--format", "sensor_fusion_json", "--output", str(spool)]) == 0
+    template = tmp_path / "cuboids.yaml"
+    template.write_text("labels: [car, pedestrian]\nproject: streets\n")
+    rules = SceneRules(extra_url_schemes=("file",))
+    resolvers = resolvers_from_mappings([f"file://{store}={store}"])
+    with Receiver(received, resolvers=resolvers, rules=rules) as receiver:
+        monkeypatch.setenv("SCALE_API_KEY", KEY)
+        monkeypatch.setenv("SCALE_ENDPOINT", f"{receiver.origin}/v1")
+        options = ["--task", str(template), "--store", f"file://{store}"]
+        assert main(["upload", str(spool), *options]) == 0
+        boxes = boxes_of_drive(drive.truth)
+        if is_finished:
+            assert finish_tasks(received, spool, boxes) == len(converted.scenes)
+        status = main(["labels", str(spool), "-o", str(tmp_path / "out"), *options])
+    rows = [json.loads(line) for line in (tmp_path / "out" / "labels.jsonl").read_text().splitlines()]
+    if not is_finished:
+        assert (status, rows) == (1, [])
+        assert "its task is pending" in capsys.readouterr().err
+        return
+    frames = sum(scene.manifest.frames for scene in converted.scenes)
+    assert (status, len(rows)) == (0, frames * len(boxes))
+    centers = {tuple(np.round(box.center, 3)) for box in boxes}
+    assert {tuple(np.round(list(row["position"].values()), 3)) for row in rows} == centers
+    assert all(row["source"].startswith("task:") for row in rows)
