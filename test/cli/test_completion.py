@@ -12,8 +12,8 @@ import pytest
 
 from nucleus_bridge.cli.main import COMMANDS, build_parser
 
-NAMES = ["demo-drive", "inspect", "init", "convert", "export", "validate", "preview", "upload", "status", "reconcile"]
-NAMES += ["catalogue", "odometry", "serve", "ros-setup"]
+NAMES = ["demo-drive", "inspect", "init", "convert", "export", "validate", "preview", "upload", "status", "labels"]
+NAMES += ["reconcile", "catalogue", "odometry", "serve", "ros-setup"]
 
 
 @pytest.mark.parametrize(
