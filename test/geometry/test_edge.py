@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nucleus_bridge.geometry.edge import NOT_COVERED, DynamicEdge, Insertion
-from nucleus_bridge.geometry.jumps import unexplained_steps
+from nucleus_bridge.geometry.edge import NOT_COVERED, DynamicEdge, Insertion, unexplained_steps
 
 SECOND = 1_000_000_000
 

@@ -11,7 +11,7 @@ from trees import LEVEL, MS, START_NS
 
 from nucleus_bridge.errors import UnknownFrameError
 from nucleus_bridge.geometry import TransformTree
-from nucleus_bridge.geometry.jumps import unexplained_steps
+from nucleus_bridge.geometry.edge import unexplained_steps
 
 
 def drive(rate_hz, speed, jumps=(), samples=40):
