@@ -85,6 +85,7 @@ class Finding:
         text: What contradicts what, with figures in human units.
         remedy: A configuration line or a command.
         weight: What it means for the scenes.
+        is_proven: Whether the recording itself proves it, so that ``init`` applies the remedy.
     """
 
     code: Code
@@ -93,6 +94,7 @@ class Finding:
     text: str
     remedy: str
     weight: Weight = Weight.METRES
+    is_proven: bool = False
 
     def as_json(self) -> dict[str, str]:
         """Return it as ``--json`` and manifests have it."""
@@ -133,6 +135,7 @@ def tf_clock_ahead(child: str, ahead_ms: float, speed: float, offset_ms: float) 
         f"transforms of {child!r} are stamped {length_of_time(ahead_ms)} after they were recorded: their computer's "
         f"clock is ahead, which puts sensors {_off(speed, ahead_ms)}",
         f"transforms.clock_offset_ms: {offset_ms}",
+        is_proven=True,
     )
 
 

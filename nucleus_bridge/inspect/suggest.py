@@ -226,8 +226,7 @@ def _frames(made: Suggestion) -> None:
     if offset:
         made.put("transforms.clock_offset_ms", offset, made.clocks.transforms_reason)
         made.findings[:] = [
-            f.remedied() if f.code is warnings.Code.TF_CLOCK and f.remedy.startswith("transforms.") else f
-            for f in made.findings
+            f.remedied() if f.code is warnings.Code.TF_CLOCK and f.is_proven else f for f in made.findings
         ]
 
 
