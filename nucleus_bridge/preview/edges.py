@@ -112,7 +112,7 @@ def range_edges(frame: SceneFrame) -> FloatArray:
     x, y, z = (xyz - (frame.position + _EYE_HEIGHT_M * upright)).astype(np.float32).T
     distance = np.maximum(np.sqrt(x * x + y * y + z * z), np.float32(1e-6))
     ring = np.rint(np.degrees(np.arcsin(np.clip(z / distance, -1, 1))) / _RING_DEG)
-    order = np.argsort(ring.astype(np.float64) * _MORE_THAN_A_TURN + np.arctan2(y, x))
+    order = np.argsort(ring * np.float32(_MORE_THAN_A_TURN) + np.arctan2(y, x))
     distance, ring = distance[order], ring[order]
     near = np.maximum(np.float32(0.5), np.float32(0.1) * distance)
     step = np.diff(distance)
@@ -237,7 +237,7 @@ def _distances(pixels: Pixels) -> NDArray[np.uint8]:
     Growing the edges by a cross and by a square in turn measures in octagons, which is near enough to circles here and
     takes a third of the time of a distance transform.
     """
-    gray = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
+    gray = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY) if pixels.ndim == 3 else pixels
     edges = cv2.Canny(cv2.GaussianBlur(gray, (5, 5), 0), 40, 120)
     grown = np.asarray(edges, np.uint8) & np.uint8(1)
     farthest = math.ceil(_FARTHEST * _near(pixels.shape[1]))

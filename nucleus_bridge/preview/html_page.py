@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,8 @@ def preview_page(scene: SceneReader, progress: Progress) -> str:
             is_kept = keeps and can_keep(content, header)
             jpeg = content
             if is_compared or not is_kept:
-                pixels = decoded(content, header, image, max(width, COMPARED_WIDTH) if is_compared else width)
+                least = max(width, COMPARED_WIDTH) if is_compared else width
+                pixels = decoded(content, header, image, least, gray=is_kept)
                 if is_compared:
                     compared[image.camera], widths[image.camera] = pixels, header.width
                 if not is_kept:
@@ -92,7 +93,9 @@ def preview_page(scene: SceneReader, progress: Progress) -> str:
     document["manifest"].pop("files")
     document["bytes"] = sum(file.bytes for file in scene.manifest.files)
     progress(1.0)
-    return _page(scene.manifest.reference_id, f'{_encoded(document)[:-1]},"frames":[{",".join(frames)}]}}')
+    head, *others = frames or [""]
+    data = [f'{_encoded(document)[:-1]},"frames":[', head, *(part for frame in others for part in (",", frame)), "]}"]
+    return _page(scene.manifest.reference_id, data)
 
 
 def _encoded(value: object) -> str:
@@ -151,13 +154,14 @@ def write_page(path: Path, text: str) -> None:
         raise OutputError(f"{path} cannot be written: {error.strerror}") from None
 
 
-def _page(title: str, data: str) -> str:
+def _page(title: str, data: Sequence[str]) -> str:
+    """Fill in the page; the data come in pieces, so that they are copied once."""
     script = "\n".join((PAGE / name).read_text(encoding="utf-8") for name in SCRIPTS)
-    parts = {
-        "TITLE": html.escape(title),
-        "STYLE": (PAGE / "preview.css").read_text(encoding="utf-8"),
+    parts: dict[str, Sequence[str]] = {
+        "TITLE": [html.escape(title)],
+        "STYLE": [(PAGE / "preview.css").read_text(encoding="utf-8")],
         "DATA": data,
-        "SCRIPT": f"(() => {{\n'use strict';\n{script}\n}})();",
+        "SCRIPT": [f"(() => {{\n'use strict';\n{script}\n}})();"],
     }
     pieces = (PAGE / "preview.html").read_text(encoding="utf-8").split("@@")
-    return "".join(parts[piece] if number % 2 else piece for number, piece in enumerate(pieces))
+    return "".join(text for number, piece in enumerate(pieces) for text in (parts[piece] if number % 2 else [piece]))

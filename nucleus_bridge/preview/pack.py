@@ -24,7 +24,19 @@ _EXIF_WITHIN = 1 << 16  # the first segments of a file
 _STEPS = 65_535
 _WIDTHS = (960, 800, 640, 480, 400, 320)
 _BYTES_A_PIXEL = 0.2  # of a JPEG of quality 75, on a street, a little more than usual, base64 included
-_REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
+_COLOUR = {
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    1: cv2.IMREAD_COLOR,
+}
+_GRAY = {
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    1: cv2.IMREAD_GRAYSCALE,
+}
+"""How OpenCV decodes a picture to one so many times smaller."""
 
 
 def pack_cloud(points: Points, most: int) -> dict[str, Any]:
@@ -76,13 +88,17 @@ def can_keep(content: bytes, header: FileHeader) -> bool:
     return header.kind == "jpeg" and b"Exif" not in content[:_EXIF_WITHIN]
 
 
-def decoded(content: bytes, header: FileHeader, image: SceneImage, width: int) -> Pixels:
+def decoded(content: bytes, header: FileHeader, image: SceneImage, width: int, *, gray: bool = False) -> Pixels:
     """Decode a picture no larger than need be; its pixels are at least ``width`` wide where the picture is.
+
+    Returns:
+        Shape (height, width, 3), or (height, width) with ``gray``.
 
     Raises:
         SceneError: It cannot be decoded.
     """
-    flag = next((flag for factor, flag in _REDUCED.items() if header.width >= factor * width), cv2.IMREAD_COLOR)
+    flags = _GRAY if gray else _COLOUR
+    flag = next((flag for factor, flag in flags.items() if header.width >= factor * width), flags[1])
     pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flag | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels is None:
         raise SceneError(f"{image.path}: cannot be decoded")
