@@ -38,6 +38,7 @@ class KittiLike:
     upload: Upload | None = None
     holds_radar: bool = False
     holds_metadata: bool = False
+    holds_annotations: bool = False
 
     @property
     def rules(self) -> Mapping[str, str]:
