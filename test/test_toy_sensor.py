@@ -237,14 +237,26 @@ def test_a_decoder_is_given_what_a_further_topic_says(tmp_path: Path, config: Co
     assert without.losses == {"/image": {"no_setup": 2}}
 
 
+def late_image(place: Path, late_ms: int) -> Path:
+    """A recording whose fourth image was logged later than the order of stamps is restored."""
+    made = toy_recording(10, key_every=100)
+    rows = [row for row in made.rows if row[1] == "/image"]
+    made.rows[made.rows.index(rows[3])] = (rows[3][0] + late_ms * MS, *rows[3][1:])
+    return made.write(place)
+
+
 def test_messages_that_build_on_each_other_out_of_order_keep_a_recording_in_one_piece(
     tmp_path: Path, config: Config
 ) -> None:
-    made = toy_recording(10, key_every=100)
-    rows = [row for row in made.rows if row[1] == "/image"]
-    late = made.rows.index(rows[3])
-    made.rows[late] = (rows[3][0] + 1200 * MS, *rows[3][1:])  # later than the order of stamps is restored
-    bag = made.write(tmp_path / "bag")
+    bag = late_image(tmp_path / "bag", 800)
     with pytest.raises(NotDivisibleError):
         in_chunks(bag, config, tmp_path / "parts")
     assert len(convert_bag(bag, config, tmp_path / "spool").scenes) == 4
+
+
+def test_one_that_came_too_late_for_its_frame_stays_out_of_the_pieces_too(tmp_path: Path, config: Config) -> None:
+    bag = late_image(tmp_path / "bag", 1200)
+    whole = convert_bag(bag, config, tmp_path / "whole")
+    assert whole.losses == {"/image": {"no_frame": 1}}
+    in_chunks(bag, config, tmp_path / "parts")
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")

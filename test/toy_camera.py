@@ -57,6 +57,7 @@ class Greys:
 
 
 def is_key(message: Message) -> bool:
+    register(TYPE, DEFINITION)
     return bool(deserialise(message, TYPE).is_key)
 
 

@@ -148,7 +148,9 @@ def _compressed(reader: CdrReader) -> FloatArray:
     encoding, _, how = fmt.partition(";")
     encoding = encoding.strip()
     if (_TRANSPORT not in fmt and encoding not in _ENCODINGS) or encoding not in _ENCODINGS:
-        raise ImageError(f"format {fmt[:60]!r} is no compressed depth of 16UC1 or 32FC1", cause="unknown_encoding")
+        raise ImageError(
+            f"format {fmt[:60]!r} is not a compressed depth image (16UC1, 32FC1)", cause="unknown_encoding"
+        )
     if len(data) < 12:
         raise ImageError(f"the depth image has {len(data)} bytes")
     _, a, b = struct.unpack("<iff", data[:12])

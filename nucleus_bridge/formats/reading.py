@@ -121,7 +121,7 @@ class SealedFiles:
             raise SceneError(f"{self.folder / path}: {error}") from None
         except KeyError as error:
             raise SceneError(f"{self.folder / path}: {what}: it has no {error.args[0]!r:.80}") from None
-        except (TypeError, ValueError, AttributeError, OverflowError, InvalidTransformError) as error:
+        except (TypeError, ValueError, IndexError, AttributeError, OverflowError, InvalidTransformError) as error:
             raise SceneError(f"{self.folder / path}: {what} ({type(error).__name__}: {error})") from None
 
 

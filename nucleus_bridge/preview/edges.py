@@ -30,6 +30,7 @@ TOLD_MS = 50
 _TOLD_GAIN = 0.1
 _EYE_HEIGHT_M = 1.5
 _GROUND_M = 0.4
+_FARTHEST_M = 1e9  # what is farther is damage
 _RING_DEG = 0.4
 _MORE_THAN_A_TURN = 8.0  # radians
 _COMPARED_EDGES = 1_000  # of one image; more of them change the score by less than a hundredth
@@ -108,6 +109,8 @@ def shift_warning(curve: Curve) -> str:
 def range_edges(frame: SceneFrame) -> FloatArray:
     """Return the points next to which, on the same ring, the range jumps away, above the ground; shape (k, 3)."""
     xyz = np.asarray(frame.points.xyz, np.float64)
+    if not np.abs(xyz).max(initial=0) <= _FARTHEST_M:
+        xyz = xyz[(np.abs(xyz) <= _FARTHEST_M).all(axis=1)]
     upright = quaternion.rotate(frame.heading_xyzw, np.array([0.0, 0.0, 1.0]))
     x, y, z = (xyz - (frame.position + _EYE_HEIGHT_M * upright)).astype(np.float32).T
     distance = np.maximum(np.sqrt(x * x + y * y + z * z), np.float32(1e-6))

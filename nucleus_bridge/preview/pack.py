@@ -45,10 +45,13 @@ def pack_cloud(points: Points, most: int) -> dict[str, Any]:
     The data are x, y, z as uint16 of the box from ``low`` in steps of ``step`` metres, then intensity and number of the
     lidar as uint8; each column as a whole, all little-endian, in base64.
     """
+    finite = np.isfinite(points.xyz).all(axis=1)
+    if not finite.all():
+        points = points.at(np.flatnonzero(finite))
     count = len(points)
     if count > most:
         points, count = points.at(some_of(count, most)), most
-    axes = [np.ascontiguousarray(axis) for axis in points.xyz.T]
+    axes = [np.ascontiguousarray(axis, np.float64) for axis in points.xyz.T]
     low = [float(axis.min(initial=np.inf)) if count else 0.0 for axis in axes]
     high = [float(axis.max(initial=-np.inf)) if count else 0.0 for axis in axes]
     step = [max((top - bottom) / _STEPS, 1e-6) for bottom, top in zip(low, high, strict=True)]

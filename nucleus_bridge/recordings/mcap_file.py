@@ -67,6 +67,7 @@ class McapFile:
         self.number = 0
         self._source = source or path
         self.damage = DamageLog(path)
+        self._found_before: dict[frozenset[int], int] = {}  # of these channels, in the stretches that were read
         with self._source.open("rb") as file:
             self._contents = self._read_contents(file)
         channels, blocks = self._contents.channels, self._contents.blocks
@@ -117,16 +118,23 @@ class McapFile:
                     file.expect([(block.offset, block.length) for block in blocks])
                 for block in blocks:
                     yield from self._release(entries, bisect_left(entries, (block.start_ns,)))
-                    found += self._read_block(file, block, channels, entries, span)
+                    before = len(entries)
+                    self._read_block(file, block, channels, entries, span)
                     if not is_whole:
-                        entries = [entry for entry in entries if stretch[0] <= _place(entry) < stretch[1]]
+                        entries[before:] = [x for x in entries[before:] if stretch[0] <= _place(x) < stretch[1]]
+                    found += len(entries) - before
                     entries.sort(key=_file_order)
                     yield from self._release(entries, _excess(entries))
         except OSError as error:
             self.damage.add(f"cannot be read: {error.strerror or error}")
         yield from self._release(entries, len(entries))
-        if is_whole and first_ns <= self.start_ns and self.end_ns <= last_ns:
-            self._compare(found, sum(self._contents.counts.get(key, 0) for key in channels))
+        if first_ns <= self.start_ns and self.end_ns <= last_ns:
+            if stretch[0] != EVERYWHERE[0]:
+                found += self._found_before.pop(frozenset(channels), 0)
+            if stretch[1] == EVERYWHERE[1]:
+                self._compare(found, sum(self._contents.counts.get(key, 0) for key in channels))
+            else:
+                self._found_before[frozenset(channels)] = found
 
     def _compare(self, found: int, counted: int) -> None:
         """Say that messages are lost where nothing else tells it: a flipped bit may make a message another record."""
@@ -151,10 +159,9 @@ class McapFile:
         channels: Mapping[int, Channel],
         entries: list[Entry],
         span: tuple[int, int],
-    ) -> int:
-        """Add the wanted messages of a block; those before a damage are kept. Returns how many there are."""
+    ) -> None:
+        """Add the wanted messages of a block; those before a damage are kept."""
         first_ns, last_ns = span
-        before = len(entries)
         known_ns = block.start_ns
         try:
             data = _block_records(file, block)
@@ -173,7 +180,6 @@ class McapFile:
         except BagError as error:
             if block.whole:
                 self.damage.add(f"{error}; its messages are lost", block.offset, known_ns)
-        return len(entries) - before
 
     def _release(self, entries: list[Entry], count: int) -> Iterator[Message]:
         """Yield the first entries as messages and remove them."""

@@ -254,7 +254,10 @@ def _require_ascending(before: int, after: int) -> None:
         raise sqlite3.DatabaseError("pages of the database are out of order")
 
 
+_WHOLE = "typeof(timestamp) = 'integer' AND typeof(id) = 'integer'"  # a damaged index may give neither
+
+
 def _query(index: str, topics: Collection[int] | None = None) -> str:
     """Give the query for the rows of some or all topics; only whole numbers and quoted names go into it."""
     wanted = "" if topics is None else f" AND topic_id IN ({','.join(str(int(topic)) for topic in topics)})"
-    return f"SELECT timestamp, id, topic_id FROM messages {index} WHERE typeof(timestamp) = 'integer'{wanted}"  # noqa: S608
+    return f"SELECT timestamp, id, topic_id FROM messages {index} WHERE {_WHOLE}{wanted}"  # noqa: S608

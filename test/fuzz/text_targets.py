@@ -151,7 +151,7 @@ def frame_target(kind: str, suffix: str) -> Target:
 def use_state_files() -> None:
     folder = spool().scenes()[0]
     record = StateBook(spool()).get(folder.name)
-    assert record.state in (SceneState.SEALED, SceneState.STORING)
+    assert record.state in (SceneState.SEALED, SceneState.UNVERIFIED, SceneState.STORING)
     assert all(isinstance(row.state, SceneState) for row in StateBook(spool()).all())
 
 

@@ -72,6 +72,12 @@ def drive(count: int = 60, *, payload: int = 200, seed: int = 1) -> list[Logged]
     ]
 
 
+def out_of_order(messages: Sequence[Logged]) -> list[Logged]:
+    """Exchange neighbours of each topic of ``drive``: single messages come late, no clock was set back."""
+    blocks = [list(messages[start : start + 6]) for start in range(0, len(messages), 6)]
+    return [message for block in blocks for message in (*block[3:], *block[:3])]
+
+
 @lru_cache
 def definition(kind: str) -> str:
     """Give the definition of a standard type."""

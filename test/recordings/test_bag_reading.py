@@ -27,6 +27,7 @@ from recordings import (
     cdr,
     drive,
     logged,
+    out_of_order,
     read_all,
     real_data,
     storage_file,
@@ -185,7 +186,7 @@ def test_mcap_of_every_layout_is_read(tmp_path: Path, options: dict[str, object]
 
 def test_mcap_without_chunks_is_put_in_log_order(tmp_path: Path) -> None:
     messages = drive()
-    mixed = [*messages[40:], *messages[:40]]
+    mixed = out_of_order(messages)
     path = write_mcap(tmp_path / "drive.mcap", mixed, use_chunking=False)
     assert read_all(path, window_ns=0) == messages
 
@@ -203,8 +204,8 @@ def test_topic_that_is_not_cdr_is_listed_and_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("plugin", "mode"), STORAGES, ids=STORAGE_IDS)
 def test_first_messages_are_the_first_by_log_time(tmp_path: Path, plugin: StoragePlugin, mode: CompressionMode) -> None:
     messages = drive()
-    shuffled = [*messages[30:], *messages[:30]]
-    bag_path = write_splits(tmp_path / "drive", [shuffled[:20], shuffled[20:25], shuffled[25:]], plugin, mode)
+    splits = [messages[30:50], messages[50:], out_of_order(messages[:30])]
+    bag_path = write_splits(tmp_path / "drive", splits, plugin, mode)
     with open_recording(bag_path) as bag:
         first = bag.first_messages([CLOUDS, TF, "/not/there"])
     assert logged(list(first.values())) == [messages[0], messages[2]]

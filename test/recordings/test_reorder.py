@@ -42,11 +42,11 @@ def test_nothing_is_lost_and_places_keep_their_topic(messages: list[Message], wi
     assert [m for m in released if m.topic == "/tf"] == [m for m in messages if m.topic == "/tf"]
 
 
-def laps(stamps: list[int]) -> list[list[int]]:
-    """Cut stamps where two in a row are below the highest one."""
-    for place in range(1, len(stamps) - 1):
+def laps(stamps: list[int], first: int = 1) -> list[list[int]]:
+    """Cut stamps where two in a row are below the highest one; these two are of the new lap."""
+    for place in range(first, len(stamps) - 1):
         if max(stamps[place : place + 2]) < max(stamps[:place]):
-            return [stamps[:place], *laps(stamps[place:])]
+            return [stamps[:place], *laps(stamps[place:], first=2)]
     return [stamps]
 
 

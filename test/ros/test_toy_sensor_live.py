@@ -10,6 +10,7 @@ import pytest
 from bags import write_config
 from toy_camera import DEFINITION, INTERFACE, TYPE, toy_recording
 
+from nucleus_bridge.cli.main import main
 from nucleus_bridge.convert import convert_bag
 from nucleus_bridge.decode import registry
 
@@ -17,8 +18,6 @@ pytest.importorskip("rclpy", reason="needs ROS 2")
 pytest.importorskip("tf2_msgs", reason="needs tf2_msgs: nucleus-bridge ros-setup tf2_msgs")
 from live_graph import HERE, Observer, Program, observing, replay, values
 from test_live_equals_offline import assert_same_tree
-
-from nucleus_bridge.ros.build_interfaces import main as build_interfaces
 
 pytestmark = pytest.mark.live
 
@@ -34,7 +33,7 @@ def _built(tmp_path_factory: pytest.TempPathFactory) -> None:
     package, _, name = TYPE.partition("/msg/")
     folder = tmp_path_factory.mktemp(package)
     (folder / f"{name}.msg").write_text(DEFINITION)
-    assert build_interfaces(["--package", package, "--msg-dir", str(folder)]) == 0
+    assert main(["ros-setup", "--package", package, "--msg-dir", str(folder)]) == 0
 
 
 @pytest.fixture

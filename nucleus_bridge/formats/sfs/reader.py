@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from nucleus_bridge.errors import SceneError
 from nucleus_bridge.formats.content import LidarSweep, Points, SceneFrame, SceneImage, Track
 from nucleus_bridge.formats.interface import Place
-from nucleus_bridge.formats.reading import SealedFiles, read_gps, read_pose
+from nucleus_bridge.formats.reading import SealedFiles, read_gps, read_pose, read_stamp
 from nucleus_bridge.formats.sfs.container import open_tree, read_header
 from nucleus_bridge.formats.sfs.lenses import camera_model
 from nucleus_bridge.formats.sfs.parts import INTENSITY_STEPS
@@ -38,7 +38,7 @@ class _Sensor:
         return str(self.record["type"])
 
     def stamp_ns(self, place: int) -> int:
-        return int(self.own["stamps_ns"][place])
+        return read_stamp(self.own["stamps_ns"][place])
 
 
 class SfsReader(SealedFiles):
@@ -59,8 +59,8 @@ class SfsReader(SealedFiles):
             self._start_ns = int(self._own["start_ns"])
             self._sensors = {str(record["id"]): self._sensor(record) for record in tree["sensors"]}
             self._numbers = [int(number) for number in self._own["frames"]]
+            self.cameras = tuple(name for name, sensor in self._sensors.items() if sensor.kind == "camera")
         self.lidar = self.cloud_sensor
-        self.cameras = tuple(name for name, sensor in self._sensors.items() if sensor.kind == "camera")
         self._images: dict[str, tuple[str, int]] = {}
         self._videos: dict[str, Any] = {}
 
@@ -78,7 +78,7 @@ class SfsReader(SealedFiles):
             sweeps = [self._sweep(name, sensor, index) for name, sensor in here.items() if sensor.kind == "lidar"]
             return SceneFrame(
                 self._numbers[index],
-                int(device["stamps_ns"][index]),
+                read_stamp(device["stamps_ns"][index]),
                 position,
                 heading,
                 read_gps(device["gps"][index]) if "gps" in device else None,
