@@ -123,6 +123,7 @@ class Pipeline:
     def findings(self) -> tuple[Finding, ...]:
         """What is odd about the sources of poses and the order of messages, so far."""
         return (
+            *_unused_settings(self.config),
             *self._poses.findings(),
             *self._steps.values(),
             *self._late(),
@@ -511,6 +512,19 @@ class Pipeline:
 
     def _lost(self, name: str, cause: str, stamp_ns: int, reason: str) -> None:
         self._count(self._topic_of[name], cause, stamp_ns, reason)
+
+
+def _unused_settings(config: Config) -> Iterator[Finding]:
+    if config.scene.select != "all":
+        yield warnings.setting_unused("scene.select", "every frame is kept")
+    elif config.events:
+        yield warnings.setting_unused("event_names", "events are not looked for")
+    if config.metadata_from:
+        yield warnings.setting_unused("metadata_from_names", "scenes have only the metadata of metadata.*")
+    if config.metadata_builtin:
+        yield warnings.setting_unused("metadata_builtin", "scenes have only the metadata of metadata.*")
+    if config.ros.heal:
+        yield warnings.setting_unused("ros.heal", "a silent sensor is reported and its connection stays")
 
 
 def _in_reach(lidar: LidarConfig) -> LidarConfig:
