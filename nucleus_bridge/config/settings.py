@@ -112,7 +112,9 @@ class SceneConfig:
     frame_stride: int = setting(1, "Keep every n-th sweep of the reference lidar.", minimum=1)
     min_distance_m: float = setting(0.0, "Keep a frame only after the device moved this far.", minimum=0.0)
     select: Literal["all", "events"] = setting(
-        "all", "`events` keeps only the frames within the windows of `events` and of `~/mark`.", is_later=True
+        "all",
+        "`events` keeps only the frames within the windows of `events` and of `~/mark` (no effect yet).",
+        is_later=True,
     )
     origin: Literal["first_frame", "none"] = setting(
         "first_frame",
@@ -315,7 +317,8 @@ class RosConfig:
 
     heal: bool = setting(
         False,
-        "Recorder only: make a new connection to the graph when a sensor stays silent although it has publishers.",
+        "Recorder only: make a new connection to the graph when a sensor stays silent although it has publishers "
+        "(no effect yet).",
         shapes_output=False,
         is_later=True,
     )
@@ -359,7 +362,7 @@ class Config:
     scene: SceneConfig = field(default_factory=SceneConfig)
     events: tuple[EventConfig, ...] = listed(
         "event_names",
-        "Events of the drive; with `scene.select: events` only what lies in their windows is kept.",
+        "Events of the drive; with `scene.select: events` only what lies in their windows is kept (no effect yet).",
         is_later=True,
     )
     sync: SyncConfig = field(default_factory=SyncConfig)
@@ -368,12 +371,12 @@ class Config:
     )
     metadata_from: tuple[SignalConfig, ...] = listed(
         "metadata_from_names",
-        "Signals of the vehicle that become metadata of each scene under these names.",
+        "Signals of the vehicle that become metadata of each scene under these names (no effect yet).",
         is_later=True,
     )
     metadata_builtin: bool = setting(
         False,
-        "Add what the frames themselves tell: start, duration, distance, speeds, place, heading and sun.",
+        "Add what the frames themselves tell: start, duration, distance, speeds, place, heading, sun (no effect yet).",
         is_later=True,
     )
     annotations: tuple[AnnotationConfig, ...] = listed(
