@@ -75,11 +75,11 @@ def parse_json(
     except UnicodeDecodeError as error:
         raise TextError(f"is not UTF-8: {error.reason} at byte {error.start}") from None
     except json.JSONDecodeError as error:
-        raise TextError(f"is no JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
+        raise TextError(f"is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
     except RecursionError:
         raise TextError("is nested too deeply") from None
     except ValueError as error:  # an integer of more digits than Python converts
-        raise TextError(f"is no JSON: {error}") from None
+        raise TextError(f"is not JSON: {error}") from None
 
 
 def _refuse_keys(keys: list[str]) -> NoReturn:
@@ -87,7 +87,7 @@ def _refuse_keys(keys: list[str]) -> NoReturn:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise TextError(f"holds {name}, which is no JSON")
+    raise TextError(f"holds {name}, which is not JSON")
 
 
 class StrictLoader(yaml.SafeLoader):

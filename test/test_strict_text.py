@@ -17,12 +17,12 @@ from nucleus_bridge.strict_text import parse_json, parse_yaml, read_text
     [
         ('{"a": 1, "a": 2}', "key 'a' is given twice"),
         ('{"a": [{"b": 1, "b": 1}]}', "key 'b' is given twice"),
-        ('{"a": NaN}', "holds NaN, which is no JSON"),
-        ("[-Infinity]", "holds -Infinity, which is no JSON"),
-        ("{", "is no JSON: Expecting property name enclosed in double quotes at line 1, column 2"),
-        ("", "is no JSON"),
+        ('{"a": NaN}', "holds NaN, which is not JSON"),
+        ("[-Infinity]", "holds -Infinity, which is not JSON"),
+        ("{", "is not JSON: Expecting property name enclosed in double quotes at line 1, column 2"),
+        ("", "is not JSON"),
         ("[" * 100_000, "is nested too deeply"),
-        ("1" * 5_000, "is no JSON"),
+        ("1" * 5_000, "is not JSON"),
         (b"\xff", "is not UTF-8: invalid start byte at byte 0"),
     ],
 )

@@ -58,7 +58,7 @@ def update_catalogue(
         progress: Told how much is done, 0 to 1.
 
     Raises:
-        OutputError: The file is no catalogue, one of another version, or cannot be written.
+        OutputError: The file is not a catalogue, one of another version, or cannot be written.
     """
     if not path.absolute().parent.is_dir():
         raise OutputError(f"{path}: there is no folder {path.absolute().parent}")
@@ -96,7 +96,7 @@ def _check(path: Path, *, rebuild: bool) -> None:
     except sqlite3.Error:
         version, tables = 0, set()
     if not tables.issuperset(_TABLES):
-        raise OutputError(f"{path}: exists and is no catalogue, so it is not replaced; choose another name")
+        raise OutputError(f"{path}: exists and is not a catalogue, so it is not replaced; choose another name")
     if version != VERSION and not rebuild:
         raise OutputError(f"{path}: is a catalogue of version {version}, not {VERSION}; make it again with --rebuild")
 

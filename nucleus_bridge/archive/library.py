@@ -55,7 +55,7 @@ def open_library(target: str) -> Library:
     if folder is None:
         return StoredLibrary(target)
     if not (folder / SCENES).is_dir():
-        raise InputError(f"{folder}: is no spool (it has no folder {SCENES}); convert or record into it first")
+        raise InputError(f"{folder}: is not a spool (it has no folder {SCENES}); convert or record into it first")
     return LocalLibrary(folder)
 
 

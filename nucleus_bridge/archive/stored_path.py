@@ -98,7 +98,7 @@ class StoredPath:
         """Return size and time of change.
 
         Raises:
-            FileNotFoundError: It is no object.
+            FileNotFoundError: It is not an object.
         """
         found = self._found()
         return StoredStatus(found.size, found.changed_ns)
@@ -107,7 +107,7 @@ class StoredPath:
         """Open it to be read at any position.
 
         Raises:
-            FileNotFoundError: It is no object.
+            FileNotFoundError: It is not an object.
         """
         found = self._found()
         store = shared_store(self.root, "recording")

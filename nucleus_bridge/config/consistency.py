@@ -121,7 +121,7 @@ def _mount_problems(name: str, mount: MountConfig) -> Iterator[str]:
         if len(numbers[key]) != _MOUNT_NUMBERS[key]:
             yield f"{name}.{key}: must be {_MOUNT_NUMBERS[key]} numbers, not {list(numbers[key])}"
     if mount.quaternion_xyzw and math.hypot(*mount.quaternion_xyzw) < _SMALLEST_LENGTH:
-        yield f"{name}.quaternion_xyzw: {list(mount.quaternion_xyzw)} has no length and is no rotation"
+        yield f"{name}.quaternion_xyzw: {list(mount.quaternion_xyzw)} has no length and is not a rotation"
     if mount.parent_frame and _same_frame(mount.parent_frame, mount.child_frame):
         yield f"{name}.child_frame: {mount.child_frame!r} is the parent frame too"
 

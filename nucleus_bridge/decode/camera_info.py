@@ -208,7 +208,7 @@ def rectified_from_optical(info: CameraInfo) -> tuple[float, ...] | None:
     All zeros, as drivers of single cameras leave it, is no turn either.
 
     Raises:
-        CalibrationError: R is no rotation; cause ``rectification``.
+        CalibrationError: R is not a rotation; cause ``rectification``.
     """
     r = info.r
     if not any(r) or r == _IDENTITY:
@@ -218,7 +218,7 @@ def rectified_from_optical(info: CameraInfo) -> tuple[float, ...] | None:
     off = max(abs(value - wanted) for value, wanted in zip(products, _IDENTITY, strict=True))
     (a, b, c), (d, e, f), (g, h, i) = rows
     if off > _ROTATION_TOLERANCE or a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g) < 0:
-        msg = f"camera {info.frame_id or '(no frame id)'}: R of its calibration is no rotation: {list(r)}"
+        msg = f"camera {info.frame_id or '(no frame id)'}: R of its calibration is not a rotation: {list(r)}"
         raise CalibrationError(msg, cause="rectification")
     return r
 

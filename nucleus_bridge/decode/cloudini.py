@@ -294,7 +294,7 @@ class _Chunk:
         self._at = at
 
     def _varints(self, starts: Places) -> NDArray[np.int64]:
-        """Read the varints that begin at these places; -1 differences stand for what is no number."""
+        """Read the varints that begin at these places; -1 differences stand for what is not a number."""
         value = np.zeros(len(starts), np.uint64)
         open_, places = np.ones(len(starts), np.bool_), starts.copy()
         for number in range(_LONGEST_VARINT):

@@ -208,7 +208,7 @@ def is_video(message: Message) -> bool:
 
 
 def is_start(message: Message) -> bool:
-    """Tell whether decoding can start at a message: it has a key picture, or is no video."""
+    """Tell whether decoding can start at a message: it has a key picture, or is not a video."""
     if message.type_name == COMPRESSED_IMAGE and not is_video(message):
         return True
     try:

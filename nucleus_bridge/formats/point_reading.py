@@ -111,7 +111,7 @@ def read_cloud(data: bytes, most: int | None = None) -> tuple[Document, PointTab
         The document, whose ``points`` may have been left out, and the points.
 
     Raises:
-        SceneError: It is no JSON.
+        SceneError: It is not JSON.
     """
     return read_own_form(data, most) or read_any_form(data)
 
@@ -295,7 +295,7 @@ def read_any_form(data: bytes) -> tuple[Document, PointTable]:
     """Read a cloud of whatever form point by point, and say what is wrong with each.
 
     Raises:
-        SceneError: It is no JSON.
+        SceneError: It is not JSON.
     """
     document = parse(data)
     points = document.value.get("points") if isinstance(document.value, dict) else None

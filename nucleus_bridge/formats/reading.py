@@ -42,7 +42,7 @@ def open_scene(folder: Path) -> SceneReader:
         SceneError: It is damaged.
     """
     if not (folder / MANIFEST_NAME).is_file():
-        raise InputError(f"{folder} is no scene: it has no {MANIFEST_NAME}; give a folder below SPOOL/scenes")
+        raise InputError(f"{folder} is not a scene: it has no {MANIFEST_NAME}; give a folder below SPOOL/scenes")
     manifest = Manifest.read(folder)
     if manifest.format not in registry.names():
         raise InputError(f"{folder}: the format {manifest.format!r:.80} is not known")
@@ -136,7 +136,7 @@ def read_pose(position: Any, heading: Any) -> tuple[FloatArray, FloatArray]:  # 
     turned = np.array([float(heading[axis]) for axis in "xyzw"])
     is_rotation = 0.4 < float(np.abs(turned).max()) < 1.1
     if not is_rotation or not (np.abs(where) < _FARTHEST_M).all():
-        raise SceneError("a position is not finite or far too large, or a heading is no rotation")
+        raise SceneError("a position is not finite or far too large, or a heading is not a rotation")
     return where, turned
 
 
@@ -145,7 +145,7 @@ def read_stamp(value: Any) -> int:  # noqa: ANN401 - as it was parsed
 
     Raises:
         SceneError: It is before 0, or needs more than 63 bits.
-        TypeError, ValueError, OverflowError: It is no number.
+        TypeError, ValueError, OverflowError: It is not a number.
     """
     stamp_ns = int(value)
     if not 0 <= stamp_ns <= _LATEST_NS:

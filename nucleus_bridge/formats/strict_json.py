@@ -51,7 +51,7 @@ def parse(data: bytes) -> Document:
     """Parse UTF-8 JSON; numbers with a point or an exponent become :class:`WrittenFloat`.
 
     Raises:
-        SceneError: It is no JSON, or nested too deeply to be read.
+        SceneError: It is not JSON, or nested too deeply to be read.
     """
     document = Document()
     try:

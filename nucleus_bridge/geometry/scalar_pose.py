@@ -34,7 +34,7 @@ def checked_pose(translation: Iterable[float], rotation_xyzw: Iterable[float]) -
         raise InvalidTransformError(f"the translation ({x}, {y}, {z}) is not finite")
     length = math.sqrt(qx * qx + qy * qy + qz * qz + qw * qw)
     if not 0.0 < length < math.inf:
-        raise InvalidTransformError(f"the quaternion ({qx}, {qy}, {qz}, {qw}) is no rotation")
+        raise InvalidTransformError(f"the quaternion ({qx}, {qy}, {qz}, {qw}) is not a rotation")
     return x, y, z, qx / length, qy / length, qz / length, qw / length
 
 

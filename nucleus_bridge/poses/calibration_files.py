@@ -192,7 +192,7 @@ def _of_matrix(value: Any, where: str) -> Pose:  # noqa: ANN401 - whatever the f
 def _quaternion(matrix: Any, where: str) -> tuple[float, ...]:  # noqa: ANN401 - shape (3, 3)
     off = np.abs(matrix @ matrix.T - np.eye(3)).max()
     if not off < _ORTHOGONAL_WITHIN or np.linalg.det(matrix) < 0.0:
-        raise ConfigError(f"{where}: {matrix.tolist()} is no rotation matrix")
+        raise ConfigError(f"{where}: {matrix.tolist()} is not a rotation matrix")
     return tuple(quaternion.from_matrix(matrix).tolist())
 
 

@@ -75,14 +75,14 @@ def look_at(content: bytes, image: SceneImage) -> FileHeader:
     """Return what kind of file a picture is, and its size.
 
     Raises:
-        SceneError: The file is no picture, or cut off.
+        SceneError: The file is not a picture, or cut off.
     """
     try:
         header = read_file_header(content)
     except ImageError as error:
         raise SceneError(f"{image.path}: {error}") from None
     if header is None:
-        raise SceneError(f"{image.path}: is no image file")
+        raise SceneError(f"{image.path}: is not an image file")
     return header
 
 

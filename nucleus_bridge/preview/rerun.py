@@ -64,7 +64,7 @@ def write_rerun(scene: SceneReader, path: Path, progress: Callable[[float], None
 def _log_image(rerun: Any, recording: Any, image: SceneImage, content: bytes) -> None:  # noqa: ANN401 - an extra
     header = read_file_header(content)
     if header is None:
-        raise SceneError(f"{image.path}: is no image file")
+        raise SceneError(f"{image.path}: is not an image file")
     model = image.model
     scale = model.scale_factor
     recording.log(

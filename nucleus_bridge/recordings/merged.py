@@ -63,7 +63,7 @@ class Merged:
         return Merged(tuple(part.resolve() for part in self.parts))
 
     def __truediv__(self, name: str, /) -> Place:
-        """Refuse: it is no folder."""
+        """Refuse: it is not a folder."""
         raise BagError(f"{self}: several recordings are no folder that {name} could be in")
 
     def exists(self) -> bool:

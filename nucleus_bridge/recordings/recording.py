@@ -181,7 +181,7 @@ def open_recording(path: str | PathLike[str] | Place, scratch: Scratch | None = 
     can be opened is listed in ``Recording.damage``. What must be unpacked, mended or fetched first goes to ``scratch``.
 
     Raises:
-        BagError: Nothing is there, it is no rosbag2 recording, or nothing in it can be read.
+        BagError: Nothing is there, it is not a rosbag2 recording, or nothing in it can be read.
     """
     found = find_files(Path(path) if isinstance(path, (str, PathLike)) else path)
     scratch = scratch or Scratch()

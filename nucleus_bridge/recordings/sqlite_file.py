@@ -47,7 +47,7 @@ class SqliteFile:
         """Read what the file holds; ``source`` is where its bytes are on this machine.
 
         Raises:
-            BagError: It is no recording, of an unknown version, or damaged from the start.
+            BagError: It is not a recording, of an unknown version, or damaged from the start.
             OSError: It cannot be read.
         """
         self.path = path

@@ -123,7 +123,7 @@ class Manifest:
             manifest = cls(**{key: value for key, value in record.items() if key in known}, files=files, stamps=stamps)
             _check_kinds(manifest)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            message = f"{path}: is no manifest ({type(error).__name__}: {error})"
+            message = f"{path}: is not a manifest ({type(error).__name__}: {error})"
             raise SceneError(message) from None
         return manifest
 
@@ -155,7 +155,7 @@ def _check_kinds(manifest: Manifest) -> None:
         if not all(isinstance(row, Mapping) for row in getattr(manifest, name).values()):
             raise TypeError(f"{name} is {getattr(manifest, name)!r:.80}")
     if not all(type(row.get("camera_index", 0)) is int for row in manifest.sensors.values()):
-        raise TypeError("a camera_index is no number")
+        raise TypeError("a camera_index is not a number")
     counts = [*manifest.missing.values(), *(count for row in manifest.losses.values() for count in row.values())]
     if not all(type(count) is int for count in counts):
         raise TypeError("missing or losses holds something else than counts")

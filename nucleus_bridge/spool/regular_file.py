@@ -19,7 +19,7 @@ def open_regular(path: Path, below: int = 1) -> BinaryIO:
     """Open a regular file for reading, through no link in the last ``below`` parts of its path.
 
     Raises:
-        OSError: It cannot be opened, or is something else; ELOOP for a link, EINVAL for what is no regular file.
+        OSError: It cannot be opened, or is something else; ELOOP for a link, EINVAL for what is not a regular file.
     """
     parts = path.parts[-below:]
     folder = open_descriptor(path.parents[below - 1], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -36,7 +36,7 @@ def open_regular(path: Path, below: int = 1) -> BinaryIO:
         os.close(folder)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "is no regular file", str(path))
+        raise OSError(errno.EINVAL, "is not a regular file", str(path))
     return os.fdopen(descriptor, "rb")
 
 

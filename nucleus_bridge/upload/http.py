@@ -155,7 +155,7 @@ class HttpChannel:
         try:
             return json.loads(answer.body)
         except (ValueError, RecursionError):
-            raise TransientError(f"{what}: the answer is no JSON", unclear=True) from None
+            raise TransientError(f"{what}: the answer is not JSON", unclear=True) from None
 
     def fetch(self, url: str) -> Any:  # noqa: ANN401 - JSON
         """Read the JSON behind a public URL, without the key.
@@ -170,7 +170,7 @@ class HttpChannel:
         try:
             return json.loads(answer.body)
         except (ValueError, RecursionError):
-            raise TransientError(f"{what}: the answer is no JSON", unclear=True) from None
+            raise TransientError(f"{what}: the answer is not JSON", unclear=True) from None
 
     def put(self, url: str, body: bytes) -> None:
         """Put a body to a signed URL: no key, no content type.

@@ -51,7 +51,7 @@ def check_readable(folder: SceneFolder, findings: Findings) -> None:
 def _check_listed(folder: SceneFolder, record: FileRecord, findings: Findings) -> None:
     place = Place(record.path)
     there = record.path in folder.files
-    text = "is no regular file" if record.path in folder.others else "is missing"
+    text = "is not a regular file" if record.path in folder.others else "is missing"
     if not findings.expect("files-present", place, holds=there, text=text):
         return
     size = folder.files[record.path]
@@ -113,7 +113,7 @@ def validate_path(path: Path, progress: Progress | None = None) -> list[SceneRep
 def _scene_folders(path: Path) -> list[Path]:
     try:
         if not path.is_dir():
-            raise InputError(f"{path}: is no folder; name a scene, a spool or a folder of scenes")
+            raise InputError(f"{path}: is not a folder; name a scene, a spool or a folder of scenes")
         if _looks_like_scene(path):
             return [path]
         if (path / SCENES).is_dir():

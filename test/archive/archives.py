@@ -16,7 +16,7 @@ SECOND = 1_000_000_000
 
 @dataclass(frozen=True)
 class Archive:
-    """Recordings in folders of a few each; of the damaged ones one is cut, one is no recording at all."""
+    """Recordings in folders of a few each; of the damaged ones one is cut, one is not a recording at all."""
 
     folder: Path
     config: Path

@@ -147,5 +147,5 @@ def test_nothing_but_a_catalogue_is_replaced_and_a_damaged_scene_is_told(
     (scene / "manifest.json").write_text("{")
     capsys.readouterr()
     assert main(["catalogue", str(spool), "-o", str(tmp_path / "c.sqlite")]) == 1
-    assert "is no manifest" in capsys.readouterr().err
+    assert "is not a manifest" in capsys.readouterr().err
     assert not list(tmp_path.glob(".c.sqlite*"))

@@ -137,7 +137,7 @@ class TestRectification:
         ids=["scaled", "mirrored", "sheared", "half filled"],
     )
     def test_what_is_no_rotation_is_named_with_the_camera(self, r):
-        with pytest.raises(CalibrationError, match=r"front_optical.*R of its calibration is no rotation") as caught:
+        with pytest.raises(CalibrationError, match=r"front_optical.*R of its calibration is not a rotation") as caught:
             rectified_from_optical(replace(INFO, r=r))
         assert caught.value.cause == "rectification"
 

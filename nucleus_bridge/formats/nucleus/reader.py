@@ -30,7 +30,7 @@ class NucleusReader(SealedFiles):
             SceneError: It is missing or damaged.
         """
         super().__init__(folder, manifest)
-        with self.reading(SCENE_NAME, "it is no scene"):
+        with self.reading(SCENE_NAME, "it is not a scene"):
             self._frames, self.metadata, self._surplus = _payload(self.read(SCENE_NAME))
         kinds = {name: item.get("type") for frame in self._frames for name, item in frame.items()}
         self.lidar = next((name for name, kind in kinds.items() if kind == "pointcloud"), self.cloud_sensor)
@@ -51,7 +51,7 @@ class NucleusReader(SealedFiles):
             document, table = read_cloud(data, most_points)
             record: Any = document.value
             if not isinstance(record, dict) or not isinstance(record.get("points"), list):
-                raise SceneError("is no JSON object with a list of points")
+                raise SceneError("is not a JSON object with a list of points")
             position, heading = read_pose(record["device_position"], record["device_heading"])
             stem = Path(path).stem
             frame = SceneFrame(
@@ -89,13 +89,13 @@ def _payload(content: bytes) -> tuple[list[Items], dict[str, Any], str]:
     try:
         payload = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise SceneError(f"is no JSON: {error}") from None
+        raise SceneError(f"is not JSON: {error}") from None
     frames = payload.get("frames") if isinstance(payload, dict) else None
     if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):
-        raise SceneError("is no scene: frames is missing, or no list of objects")
+        raise SceneError("is not a scene: frames is missing, or no list of objects")
     for item in (item for frame in frames for item in frame.values()):
         if not isinstance(item, dict) or not isinstance(item.get("metadata", {}), dict):
-            raise SceneError(f"is no scene: an item is {item!r:.80}")
+            raise SceneError(f"is not a scene: an item is {item!r:.80}")
     metadata = payload.get("metadata", {})
     known = {"reference_id": str, "frames": list, "metadata": dict}
     wrong = [key for key, value in payload.items() if not isinstance(value, known.get(key, ()))]

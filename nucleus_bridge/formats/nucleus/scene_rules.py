@@ -138,7 +138,7 @@ def _are_tracks(value: object) -> bool:
 
 
 def _frames(value: object, findings: Findings) -> list[dict[str, object]]:
-    """Return every frame; one that is no object is empty."""
+    """Return every frame; one that is not an object is empty."""
     values = value if isinstance(value, list) else []
     findings.expect("frames-present", _PLACE, holds=bool(values), text="there is no frame")
     frames: list[dict[str, object]] = []

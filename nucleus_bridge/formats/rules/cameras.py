@@ -98,7 +98,7 @@ def check_image(place: Place, folder: SceneFolder, findings: Findings) -> FileHe
         findings.fail(rule, place, str(error))
         return None
     if header is None:
-        findings.fail(rule, place, "is no image file")
+        findings.fail(rule, place, "is not an image file")
         return None
     suffix = _SUFFIX_OF_KIND.get(header.kind, "")
     text = f"is a {header.kind} file of {header.width} x {header.height} pixels"

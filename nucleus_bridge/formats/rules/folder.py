@@ -22,7 +22,7 @@ class SceneFolder:
     Attributes:
         path: The folder.
         files: Size of every regular file, by path relative to the folder.
-        others: Everything else that is no folder.
+        others: Everything else that is not a folder.
         folders: Why a folder cannot be listed, or None, by path.
     """
 

@@ -55,7 +55,7 @@ def read_json_frame(data: bytes, most: int | None = None) -> FrameFile:
     """Read a Frame object.
 
     Raises:
-        SceneError: It is no JSON.
+        SceneError: It is not JSON.
     """
     document, points = read_cloud(data, most)
     return FrameFile(document, points, 1)

@@ -95,14 +95,14 @@ def without_points(document: bytes, points: slice) -> dict[str, Any]:
     """Parse a frame or point cloud file whose points, which lie at ``points``, are taken for an empty list.
 
     Raises:
-        SceneError: The rest is no JSON object.
+        SceneError: The rest is not a JSON object.
     """
     try:
         frame = json.loads(document[: points.start] + b"[]" + document[points.stop :])
     except ValueError as error:
-        raise SceneError(f"is no JSON: {error}") from None
+        raise SceneError(f"is not JSON: {error}") from None
     if not isinstance(frame, dict):
-        raise SceneError("is no JSON object")
+        raise SceneError("is not a JSON object")
     return frame
 
 

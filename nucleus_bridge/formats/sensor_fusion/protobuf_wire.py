@@ -89,7 +89,7 @@ def fields(data: bytes | memoryview, start: int = 0, stop: int | None = None) ->
         key, content = read_varint(data, start, end)
         number, wire_type = key >> 3, key & 7
         if not 1 <= number <= _LARGEST_FIELD:
-            raise SceneError(f"is no protobuf message: there is no field {number} (byte {start})")
+            raise SceneError(f"is not a protobuf message: there is no field {number} (byte {start})")
         if wire_type == VARINT:
             _, behind = read_varint(data, content, end)
         elif wire_type == LENGTH_DELIMITED:
@@ -98,7 +98,7 @@ def fields(data: bytes | memoryview, start: int = 0, stop: int | None = None) ->
         elif wire_type in _FIXED_BYTES:
             behind = content + _FIXED_BYTES[wire_type]
         else:
-            raise SceneError(f"is no protobuf message: wire type {wire_type} of field {number} (byte {start})")
+            raise SceneError(f"is not a protobuf message: wire type {wire_type} of field {number} (byte {start})")
         if behind > end:
             raise SceneError(f"is cut off: field {number} (byte {start}) ends {behind - end} bytes behind the end")
         yield WireField(number, wire_type, start, content, behind)
@@ -119,7 +119,7 @@ def read_varint(data: bytes | memoryview, start: int, stop: int) -> tuple[int, i
         value |= (byte & _LARGEST_ONE_BYTE) << 7 * place
         if byte <= _LARGEST_ONE_BYTE:
             return value & (2**64 - 1), start + place + 1
-    raise SceneError(f"is no protobuf message: the integer at byte {start} has no end")
+    raise SceneError(f"is not a protobuf message: the integer at byte {start} has no end")
 
 
 def equal_records(data: bytes | memoryview, first: WireField) -> int:

@@ -82,7 +82,7 @@ def parse_line(line: bytes) -> dict[str, Any]:
     except ValueError as error:
         raise SceneError(f"the line {error}") from None
     if not isinstance(document, dict):
-        raise SceneError("the line is no JSON object")
+        raise SceneError("the line is not a JSON object")
     return document
 
 

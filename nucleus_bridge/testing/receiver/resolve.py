@@ -74,7 +74,7 @@ def resolvers_from_mappings(mappings: Sequence[str]) -> dict[str, Resolver]:
         if not scheme or "://" not in prefix or not folder:
             raise InputError(f"mapping {entry!r} must be written URL-PREFIX=FOLDER, such as s3://bucket=/some/folder")
         if not Path(folder).is_dir():
-            raise InputError(f"mapping {entry!r}: {folder} is no folder")
+            raise InputError(f"mapping {entry!r}: {folder} is not a folder")
         folders.setdefault(scheme, {})[prefix.rstrip("/") + "/"] = Path(folder).resolve()
     return {scheme: _folder_resolver(prefixes) for scheme, prefixes in folders.items()}
 

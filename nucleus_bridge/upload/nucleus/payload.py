@@ -44,7 +44,7 @@ def sent_scene(folder: Path, manifest: Manifest, urls: Callable[[list[str]], lis
             item["url"] = url
         encode_payload(payload)
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
-        raise SceneError(f"{folder / SCENE_NAME}: is no scene ({type(error).__name__}: {error})") from None
+        raise SceneError(f"{folder / SCENE_NAME}: is not a scene ({type(error).__name__}: {error})") from None
     return payload
 
 

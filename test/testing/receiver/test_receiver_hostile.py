@@ -70,7 +70,7 @@ CREATE = "/v1/nucleus/dataset/create"
 DETAILS = "/v1/nucleus/dataset/details"
 
 HOSTILE: dict[str, tuple[bytes, int]] = {
-    "length is no number": (post(CREATE, "Content-Length: ten"), 400),
+    "length is not a number": (post(CREATE, "Content-Length: ten"), 400),
     "length is negative": (post(CREATE, "Content-Length: -1"), 400),
     "length has a sign": (post(CREATE, "Content-Length: +2", body=b"{}"), 400),
     "length in other digits": (post(CREATE, "Content-Length: \u00b2", body=b"{}"), 400),
@@ -82,7 +82,7 @@ HOSTILE: dict[str, tuple[bytes, int]] = {
     "chunked and length": (post(CREATE, "Transfer-Encoding: chunked", "Content-Length: 2", body=b"{}"), 411),
     "no length": (post(CREATE), 400),
     "body is not UTF-8": (post(CREATE, "Content-Length: 2", body=b"\xff\xfe"), 400),
-    "body is no JSON": (post(CREATE, "Content-Length: 1", body=b"{"), 400),
+    "body is not JSON": (post(CREATE, "Content-Length: 1", body=b"{"), 400),
     "body is NaN": (post(CREATE, "Content-Length: 3", body=b"NaN"), 400),
     "body is an array": (post(CREATE, "Content-Length: 2", body=b"[]"), 400),
     "body is deep": (post(CREATE, "Content-Length: 200000", body=b"[" * 200_000), 400),

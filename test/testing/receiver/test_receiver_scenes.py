@@ -61,8 +61,8 @@ BROKEN: dict[str, tuple[Change, str]] = {
     "azure": (lambda s: first(s, "front").update(url="az://account/container/image.jpg"), "scheme 'az'"),
     "gcs": (lambda s: first(s, "front").update(url="gcs://bucket/image.jpg"), "scheme 'gcs'"),
     "embedding on a cloud": (lambda s: first(s, "lidar").update(embedding_info={"index_id": "i"}), "embedding"),
-    "item metadata is no object": (lambda s: first(s, "lidar").update(metadata=[]), "metadata must be an object"),
-    "scene metadata is no object": (lambda s: s.update(metadata="v1"), "metadata must be an object"),
+    "item metadata is not an object": (lambda s: first(s, "lidar").update(metadata=[]), "metadata must be an object"),
+    "scene metadata is not an object": (lambda s: s.update(metadata="v1"), "metadata must be an object"),
     "camera only in metadata": (lambda s: first(s, "front").pop("camera_params"), "the item itself lacks"),
     "camera only in item": (lambda s: first(s, "front")["metadata"].pop("camera_params"), "metadata lacks"),
     "camera copies differ": (lambda s: first(s, "front")["camera_params"].update(fx=1.0), "camera_params.fx differs"),
@@ -74,7 +74,7 @@ BROKEN: dict[str, tuple[Change, str]] = {
     **{f"camera without {key}": (lambda s, k=key: without_key(s, k), key) for key in ("fx", "fy", "cx", "cy")},
     **{f"camera without {key}": (lambda s, k=key: without_key(s, k), key) for key in ("position", "heading")},
     "position is an array": (lambda s: camera(s, position=[0, 0, 0]), "camera_params.position must be an object"),
-    "heading is no rotation": (
+    "heading is not a rotation": (
         lambda s: camera(s, heading={"x": 0, "y": 0, "z": 0, "w": 0}),
         "must be a unit quaternion",
     ),
@@ -150,8 +150,8 @@ def test_only_bad_scenes_are_the_users_error(driver: Driver) -> None:
     ("body", "reason"),
     [
         (b"", "holds no scene"),
-        (b"{\n", "line 1: the line is no JSON"),
-        (b"[]\n", "line 1: the line is no JSON object"),
+        (b"{\n", "line 1: the line is not JSON"),
+        (b"[]\n", "line 1: the line is not a JSON object"),
         (b"\n", "line 1"),
         (b'{"reference_id": "\xff"}\n', "not UTF-8"),
         (b'{"a":' * 5000 + b"1" + b"}" * 5000 + b"\n", "nested"),

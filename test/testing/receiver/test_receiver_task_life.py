@@ -249,7 +249,7 @@ def test_labels_of_points_can_start_from_a_finished_task(driver: Driver) -> None
         ({"annotations": [{"cuboids": [{**CUBOID, "uuid": ""}]}, {}]}, "uuid"),
         ({"annotations": [{"cuboids": [{**CUBOID, "dimensions": [1, 2, 3]}]}, {}]}, "dimensions"),
         ({"annotations": b"{}\0"}, "not a sensor-fusion scene"),
-        ({"annotations": b"<html>"}, "annotations: is no JSON"),
+        ({"annotations": b"<html>"}, "annotations: is not JSON"),
     ],
 )
 def test_a_task_does_not_answer_just_anything(driver: Driver, responses: dict[str, Any], reason: str) -> None:
