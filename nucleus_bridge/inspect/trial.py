@@ -125,7 +125,7 @@ def health(counts: Counts, findings: Sequence[Finding], trial: Trial) -> list[Pa
         _poses(counts, trial),
         _share("cameras", 15, counts.cameras),
         _completeness(counts),
-        _likelihood(findings),
+        _likelihood(findings, has_cameras=bool(counts.cameras)),
         Part("undamaged", 0 if counts.damage else 5, 5, counts.damage[0] if counts.damage else "all of it can be read"),
     ]
     if trial.frames:
@@ -154,11 +154,13 @@ def _completeness(counts: Counts) -> Part:
     return Part("completeness", points, 15, f"{counts.missing} clouds and images missing of {total}")
 
 
-def _likelihood(findings: Sequence[Finding]) -> Part:
+def _likelihood(findings: Sequence[Finding], *, has_cameras: bool) -> Part:
     cost = sum(_COSTS[finding.weight] for finding in findings)
     metres = sum(finding.weight is Weight.METRES for finding in findings)
     text = (
         f"{len(findings)} {'warning' if len(findings) == 1 else 'warnings'}" if findings else "nothing looks unlikely"
     )
     more = f", {metres} of which may mean metres" if metres else ""
+    if has_cameras:
+        more += "; whether the images fit the cloud was not looked at (preview shows it)"
     return Part("likelihood", max(0, _LIKELY - cost), _LIKELY, text + more)

@@ -285,6 +285,7 @@ def test_plain_output_has_every_topic_and_no_terminal_codes(drive: Drive, capsys
     out = capsys.readouterr().out
     assert "\x1b" not in out
     assert "Health 100 of 100" in out
+    assert "whether the images fit the cloud was not looked at" in out
     for topic in ("/lidar/top/points", "/tf", IMAGE):
         assert topic in out
 
