@@ -67,8 +67,8 @@ def run(make_node: Callable[[Stop], Any], about: str, arguments: Sequence[str] |
     """
     given = sys.argv if arguments is None else [sys.argv[0], *arguments]
     try:
-        check_arguments(given, about)
         with readable_arguments(given) as readable:
+            check_arguments(readable, about)
             rclpy.init(args=readable, signal_handler_options=SignalHandlerOptions.NO)
     except RuntimeError as error:  # ROS 2 could not read the arguments or the parameter file
         print(f"error: the arguments after --ros-args cannot be used: {str(error).strip()}", file=sys.stderr)
