@@ -19,4 +19,4 @@ if __name__ == "__main__":
     if "--hide" in sys.argv:
         sys.argv.remove("--hide")
         sys.modules["toy_msgs"] = None  # type: ignore[assignment] - as if it was not installed
-    sys.exit(run(RecorderNode))
+    sys.exit(run(RecorderNode, "A recorder for a test."))
