@@ -239,8 +239,8 @@ ROWS = [
     ),
     Row("307 without aim", [Rule(LIST, 307)], "redirects to nowhere", STAY, UploadError),
     # what is no answer
-    Row("HTML with status 200", [Rule(LIST, 200, HTML)], "no JSON", ("failed", "failed")),
-    Row("nothing with status 200", [Rule(SUBMIT, 200, b"")], "no JSON", ("failed", "failed")),
+    Row("HTML with status 200", [Rule(LIST, 200, HTML)], "is not JSON", ("failed", "failed")),
+    Row("nothing with status 200", [Rule(SUBMIT, 200, b"")], "is not JSON", ("failed", "failed")),
     Row("an empty list", [Rule(SIGN, 200, [])], "not what was asked for", ("failed", "failed")),
     Row(
         "a signed URL that is none",

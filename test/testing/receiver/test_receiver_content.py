@@ -70,7 +70,7 @@ def test_one_missing_value_among_many_points_is_found(points: list[dict[str, Any
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"", "no JSON"),
+        (b"", "is not JSON"),
         (b"[]", "array of points"),
         (b"\xff\xfe", "not UTF-8"),
         (b"[" * 100_000, "nested too deep"),
