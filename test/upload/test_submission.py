@@ -62,8 +62,11 @@ def test_a_job_that_is_lost_is_started_again_for_the_scenes_that_are_not_there(
     monkeypatch.setattr(NucleusClient, "job_status", real_status)
     assert Uploader(spool, settings(receiver, f"file://{objects}"), key=KEY).run().complete
     assert states(spool) == dict.fromkeys(names, "done")
-    assert len(started) == len(sent) == 2
-    assert sorted(sent[0].splitlines()) == sorted(sent[1].splitlines())
+    lost = sent[0].splitlines()  # on a slow machine not both scenes
+    lines = [line for body in sent for line in body.splitlines()]
+    assert lost
+    assert len(started) == len(sent)
+    assert all(lines.count(line) == (2 if line in lost else 1) for line in lines)
     assert len(held_scenes(receiver)) == 3
 
 
