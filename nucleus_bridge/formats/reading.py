@@ -38,7 +38,7 @@ def open_scene(folder: Path) -> SceneReader:
     """Open a sealed scene of any format.
 
     Raises:
-        InputError: There is no scene, or not one of a known format.
+        InputError: There is no scene, or its format is unknown.
         SceneError: It is damaged.
     """
     if not (folder / MANIFEST_NAME).is_file():

@@ -178,7 +178,7 @@ def open_recording(path: str | PathLike[str] | Place, scratch: Scratch | None = 
     """Open a rosbag2 folder, or a single .mcap, .db3, .mcap.zstd or .db3.zstd file.
 
     A folder is read from its files; its metadata.yaml may be missing or wrong. What cannot be read of a recording that
-    can be opened is listed in ``Recording.damage``. What must be unpacked, mended or fetched first goes to ``scratch``.
+    can be opened is listed in ``Recording.damage``. What is unpacked, repaired or fetched first goes to ``scratch``.
 
     Raises:
         BagError: Nothing is there, it is not a rosbag2 recording, or nothing in it can be read.
