@@ -19,7 +19,7 @@ from nucleus_bridge.pipeline.topics import WantedTopic
 from nucleus_bridge.poses.trajectory import FilePoses
 from nucleus_bridge.recordings import Damage, Merged, Place, Recording, marks_of, open_recording
 from nucleus_bridge.render import SceneRecorder
-from nucleus_bridge.render.room import SPOOL_FULL, RoomForScenes
+from nucleus_bridge.render.room import RoomForScenes
 from nucleus_bridge.render.workers import attendant_for, crew_for
 from nucleus_bridge.spool import SealedScene, Spool, conversions
 from nucleus_bridge.spool.conversions import Conversion, DamageNote, SceneSummary
@@ -162,7 +162,7 @@ def convert_bag(  # noqa: PLR0913 - what a caller may want to say
         )
         if not scenes:
             raise NoSceneError(no_scene(report, config), report.findings)
-        if not any(SPOOL_FULL in causes for causes in report.losses.values()):
+        if not any("spool_full" in causes for causes in report.losses.values()):
             conversions.note(spool, key, report.conversion)
     return report
 

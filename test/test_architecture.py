@@ -17,7 +17,8 @@ PACKAGE = Path(nucleus_bridge.__file__).parent
 ROOT = PACKAGE.parent
 
 MAY_USE = {
-    "errors": set(),
+    "causes": set(),
+    "errors": {"causes"},
     "model": set(),
     "kinds": set(),
     "strict_text": {"errors"},
@@ -26,15 +27,26 @@ MAY_USE = {
     "image_header": {"errors"},
     "config": {"errors", "kinds", "strict_text", "formats"},
     "geometry": {"errors", "model"},
-    "decode": {"errors", "model", "kinds", "image_header", "config"},
+    "decode": {"causes", "errors", "model", "kinds", "image_header", "config"},
     "warnings": set(),
-    "poses": {"errors", "model", "kinds", "config", "geometry", "decode", "warnings"},
+    "poses": {"causes", "errors", "model", "kinds", "config", "geometry", "decode", "warnings"},
     "clock_steps": set(),
     "recordings": {"errors", "model", "clock_steps", "warnings"},
-    "pipeline": {"errors", "model", "clock_steps", "config", "geometry", "decode", "poses", "warnings", "formats"},
+    "pipeline": {
+        "causes",
+        "errors",
+        "model",
+        "clock_steps",
+        "config",
+        "geometry",
+        "decode",
+        "poses",
+        "warnings",
+        "formats",
+    },
     "formats": {"errors", "model", "text", "geometry", "image_header", "spool", "strict_text"},
     "spool": {"errors", "model"},
-    "render": {"errors", "memory", "model", "config", "geometry", "decode", "pipeline", "formats", "spool"},
+    "render": {"causes", "errors", "memory", "model", "config", "geometry", "decode", "pipeline", "formats", "spool"},
     "convert": {
         "errors",
         "model",
@@ -66,6 +78,7 @@ MAY_USE = {
     "labels": {"errors", "formats", "spool", "upload"},
     "testing": {"errors", "spool", "strict_text"},
     "archive": {
+        "causes",
         "errors",
         "model",
         "config",

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from nucleus_bridge.causes import Cause
 from nucleus_bridge.decode.bitstream import Codec, Stream, Unit, is_entry
 from nucleus_bridge.decode.cdr import naming, peek_header, require_stamp
 from nucleus_bridge.decode.cdr_reader import CdrReader, load_extra
@@ -325,7 +326,7 @@ class VideoDecoder:
             del self._pending[number]
             self._is_broken = True
             # One that builds on others may be whole and miss one of them.
-            cause = "damaged" if is_key else "broken_gop"
+            cause: Cause = "damaged" if is_key else "broken_gop"
             raise ImageError(f"the {packet.codec} picture cannot be decoded: {error}", cause=cause) from error
         if number in self._pending and not self._context.has_b_frames:
             del self._pending[number]  # it holds none back, so there will be no picture
@@ -370,7 +371,7 @@ class VideoDecoder:
         self._goes_back, self._newest_out_ns = False, -1
         return lost
 
-    def _give_up_pending(self, cause: str = "broken_gop") -> list[Any]:
+    def _give_up_pending(self, cause: Cause = "broken_gop") -> list[Any]:
         texts = {"broken_gop": _AFTER_GAP, "b_frames": _B_PICTURES}
         lost = [ImageError(texts[cause], cause=cause) for _ in self._pending]
         self._pending.clear()

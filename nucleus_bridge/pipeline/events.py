@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from nucleus_bridge.causes import EndReason
 from nucleus_bridge.model import Frame, Scene
 
 
@@ -46,7 +47,7 @@ class SceneEnded:
         warnings: What contradicts itself in its own messages, as manifests have it.
     """
 
-    reason: str
+    reason: EndReason
     losses: Mapping[str, Mapping[str, int]]
     residuals: Mapping[str, Residual]
     missing: Mapping[str, int]

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from nucleus_bridge import warnings
+from nucleus_bridge.causes import Cause, EndReason
 from nucleus_bridge.clock_steps import EDGES_IN_A_ROW, MESSAGES_IN_A_ROW, Step
 from nucleus_bridge.config import Config, LidarConfig
 from nucleus_bridge.config.settings import Sensor
@@ -203,7 +204,7 @@ class Pipeline:
         self.advance()
         return self._take_events()
 
-    def finish_scene(self, reason: str = "requested") -> list[Event]:
+    def finish_scene(self, reason: EndReason = "requested") -> list[Event]:
         """End the open scene at the last frame that is decided; what is undecided goes to the next scene."""
         self._pending.extend(self._scenes.end(reason, before_ns=self.oldest_waiting_ns))
         return self._take_events()
@@ -216,7 +217,7 @@ class Pipeline:
         self._flush("end_of_data")
         return self._take_events()
 
-    def lose(self, topic: str, cause: str, stamp_ns: int) -> list[Event]:
+    def lose(self, topic: str, cause: Cause, stamp_ns: int) -> list[Event]:
         """Count a message that will not come: nothing waits for it, and decoders that build on it start anew."""
         self._count(topic, cause, stamp_ns)
         for stream, _ in self._streams.get(topic, ()):
@@ -408,7 +409,7 @@ class Pipeline:
         for streams in self._streams.values():
             yield from streams
 
-    def _count(self, topic: str, cause: str, stamp_ns: int, reason: str = "") -> None:
+    def _count(self, topic: str, cause: Cause, stamp_ns: int, reason: str = "") -> None:
         if not self._is_priming:
             self.ledger.count(topic, cause, stamp_ns, reason)
 
@@ -470,13 +471,13 @@ class Pipeline:
         for candidate in self._frames.ready(self._sync.message_time_ns, everything=everything):
             self._pending.extend(self._scenes.add(candidate))
 
-    def _flush(self, reason: str) -> None:
+    def _flush(self, reason: EndReason) -> None:
         for match in self._sync.ready(everything=True):
             self._frames.push(match)
         self._take_frames(everything=True)
         self._pending.extend(self._scenes.end(reason))
 
-    def _restart(self, reason: str, told_by: WantedTopic | None = None) -> None:
+    def _restart(self, reason: EndReason, told_by: WantedTopic | None = None) -> None:
         """Start over; the topic that told of the step is past it: what its decoder holds came after it."""
         for stream, take in self._all_streams():
             if stream.topic is not told_by:
@@ -501,7 +502,7 @@ class Pipeline:
                 events[number] = replace(event, warnings=tuple(finding.as_json() for finding in found))
         return events
 
-    def _lost_sample(self, name: str, cause: str, stamp_ns: int) -> None:
+    def _lost_sample(self, name: str, cause: Cause, stamp_ns: int) -> None:
         reason = ""
         if cause == "late":
             late_ns = self._late_ns[name] = max(self._sync.message_time_ns - stamp_ns, self._late_ns.get(name, 0))
@@ -510,7 +511,7 @@ class Pipeline:
             )
         self._lost(name, cause, stamp_ns, reason)
 
-    def _lost(self, name: str, cause: str, stamp_ns: int, reason: str) -> None:
+    def _lost(self, name: str, cause: Cause, stamp_ns: int, reason: str) -> None:
         self._count(self._topic_of[name], cause, stamp_ns, reason)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from nucleus_bridge import warnings
+from nucleus_bridge.causes import Cause
 from nucleus_bridge.decode.interface import Reset
 from nucleus_bridge.errors import TransformError
 from nucleus_bridge.geometry import TransformTree
@@ -24,7 +25,7 @@ BEHIND_NS = 60_000_000_000
 """No frame asks for a pose this far behind message time: what a file holds before it is passed over."""
 _LEVELS: Final[dict[Rank, int]] = {"description": 0, "transform": 1, "mount": 2}
 
-Lost = Callable[[str, str, int, str], None]
+Lost = Callable[[str, Cause, int, str], None]
 """Takes what named the edge (a topic or a source), the cause, the stamp and the text that explains it."""
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
+from nucleus_bridge.causes import is_expected
 from nucleus_bridge.config import Config
-from nucleus_bridge.pipeline.losses import Table, faults, is_expected
+from nucleus_bridge.pipeline.losses import Table, faults
 from nucleus_bridge.ros.session import Progress
 from nucleus_bridge.ros.subscriptions import Subscriptions, Topic
 from nucleus_bridge.spool import Spool

@@ -20,11 +20,12 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.task import Future
 from std_srvs.srv import Trigger
 
+from nucleus_bridge.causes import is_expected
 from nucleus_bridge.config import Config
 from nucleus_bridge.errors import BridgeError, ConfigError, InputError, OutputError
 from nucleus_bridge.model import Message
 from nucleus_bridge.pipeline import Pipeline
-from nucleus_bridge.pipeline.losses import Table, is_expected
+from nucleus_bridge.pipeline.losses import Table
 from nucleus_bridge.render.workers import executor_for
 from nucleus_bridge.ros.diagnostics import Reporter, Snapshot
 from nucleus_bridge.ros.first_start import check_first_start, described

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from queue import Empty
 
+from nucleus_bridge.causes import Cause
 from nucleus_bridge.config import Config
 from nucleus_bridge.decode.cdr import peek_header
 from nucleus_bridge.errors import BridgeError, DecodeError, SceneExistsError
@@ -279,7 +280,7 @@ class Session:
             text = f"{asked} is sealed: {sealed.frames} frames, {sealed.items} items"
             item.done(Answer(success=True, text=text))
 
-    def _lose(self, topic: str, cause: str, head: bytes) -> None:
+    def _lose(self, topic: str, cause: Cause, head: bytes) -> None:
         """Count a message that does not reach the pipeline; decoders learn of the gap."""
         try:
             stamp_ns = peek_header(head)[0]
