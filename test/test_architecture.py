@@ -47,14 +47,30 @@ MAY_USE = {
     "formats": {"errors", "model", "text", "geometry", "image_header", "spool", "strict_text"},
     "spool": {"errors", "model"},
     "render": {"causes", "errors", "memory", "model", "config", "geometry", "decode", "pipeline", "formats", "spool"},
-    "convert": {
+    "replay": {"errors", "model", "config", "decode", "poses", "recordings", "pipeline"},
+    "inspect": {
+        "causes",
         "errors",
+        "kinds",
         "model",
+        "text",
+        "warnings",
         "config",
+        "geometry",
         "decode",
+        "formats",
         "poses",
         "recordings",
         "pipeline",
+        "replay",
+    },
+    "convert": {
+        "errors",
+        "config",
+        "decode",
+        "recordings",
+        "pipeline",
+        "replay",
         "render",
         "spool",
         "warnings",
@@ -63,15 +79,14 @@ MAY_USE = {
     "odometry": {
         "errors",
         "model",
-        "kinds",
         "config",
         "geometry",
         "decode",
         "poses",
         "recordings",
         "pipeline",
+        "replay",
         "spool",
-        "convert",
     },
     "export": {"errors", "model", "formats", "spool"},
     "upload": {"errors", "model", "config", "formats", "spool"},
@@ -88,12 +103,13 @@ MAY_USE = {
         "formats",
         "render",
         "spool",
+        "replay",
         "convert",
         "upload",
         "warnings",
     },
 }
-"""Rooms that may use anything below them (``ros``, ``cli``, ``inspect``, ``validate``, ``preview``) are not listed."""
+"""Rooms that may use anything below them (``ros``, ``cli``, ``validate``, ``preview``) are not listed."""
 
 ONLY_IN = {
     "rclpy": {"ros"},

@@ -14,11 +14,12 @@ from nucleus_bridge.archive.executors import check_stop
 from nucleus_bridge.archive.output import Workshop, open_output
 from nucleus_bridge.archive.plain import from_json, to_json
 from nucleus_bridge.config import Config
-from nucleus_bridge.convert import Observer, all_findings, convert_bag, damage_notes, primed_pipeline
+from nucleus_bridge.convert import Observer, all_findings, convert_bag, damage_notes
 from nucleus_bridge.errors import BridgeError, InputError
 from nucleus_bridge.recordings import Place, Recording, Scratch, open_recording
 from nucleus_bridge.render import SceneRecorder
 from nucleus_bridge.render.workers import InlineExecutor
+from nucleus_bridge.replay import primed_pipeline
 from nucleus_bridge.spool import SealedScene
 from nucleus_bridge.spool.conversions import Conversion, SceneSummary, warnings_of
 from nucleus_bridge.version import __version__

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 
 from nucleus_bridge.causes import is_expected
 from nucleus_bridge.config import Config
-from nucleus_bridge.convert import primed_pipeline
 from nucleus_bridge.errors import InputError
 from nucleus_bridge.inspect.scan import Progress, sampled_messages
 from nucleus_bridge.pipeline.events import Event, FrameReady
 from nucleus_bridge.recordings import Recording
+from nucleus_bridge.replay import primed_pipeline
 from nucleus_bridge.warnings import Finding, Weight
 
 MAX_FRAMES = 300
