@@ -65,8 +65,8 @@ def cloud(points: int) -> bytes:
     message = PointCloud2(height=1, width=points, point_step=CLOUD.itemsize, row_step=CLOUD.itemsize * points)
     message.header.frame_id = "lidar"
     message.fields = [
-        PointField(name=name, offset=CLOUD.fields[name][1], datatype=kinds[CLOUD[name].str], count=1)
-        for name in CLOUD.names
+        PointField(name=name, offset=offset, datatype=kinds[kind.str], count=1)
+        for name, (kind, offset, *_) in (CLOUD.fields or {}).items()
     ]
     message.data.frombytes(rows.tobytes())
     return bytes(serialize_message(message))
