@@ -42,8 +42,12 @@ def check_same(bag: Path, config: Path, folder: Path, convert: Callable[..., Run
             DriveOptions(seconds=4.0, cameras=1, storage="sqlite3", late_static_s=1.0, **SMALL),
             ["scene.max_duration_s=0.5", "scene.frame_stride=2", "scene.min_distance_m=0.1", "point_fields=[time]"],
         ),
+        (
+            DriveOptions(seconds=4.0, cameras=1, lidars=2, radars=1, **SMALL),
+            ["scene.format=sfs", "scene.max_frames=8", "point_fields=[intensity, time]"],
+        ),
     ],
-    ids=["mcap", "sqlite3"],
+    ids=["mcap", "sqlite3", "sfs"],
 )
 def test_chunks_make_the_bytes_of_one_piece(
     tmp_path: Path, convert: Callable[..., Run], drive: DriveOptions, settings: list[str]
