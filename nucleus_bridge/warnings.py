@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Literal
 
-Subject = Literal["topic", "frame", "sensor", "recording", "parameter"]
+Subject = Literal["topic", "frame", "sensor", "recording", "scene", "parameter"]
 
 
 class Code(str, Enum):
@@ -61,6 +61,7 @@ class Code(str, Enum):
     SPLIT_MISSING = "split_missing"
     RECORDING_DAMAGED = "recording_damaged"
     ROS1_MESSAGES = "ros1_messages"
+    SCENE_LARGE = "scene_large"
 
 
 LOST_PARTS = (Code.CAMERA_UNUSED.value, Code.SENSOR_UNUSED.value)
@@ -684,6 +685,19 @@ def ros1_messages(path: str, topics: int, count: int) -> Finding:
         f"{path.rpartition('/')[2] or 'drive'}_ros2",
         Weight.LOSS,
     )
+
+
+def scene_large(reference_id: str, points: int, advised_points: int, gigabytes: float, advised_gb: float) -> Finding:
+    """A scene that is larger than those who take it advise; a figure of 0 is as advised."""
+    texts, remedies = [], []
+    if points:
+        texts.append(f"{points:,} points a frame on average where at most {advised_points:,} are advised")
+        remedies += ["sfs.voxel_m: 0.02", f"cloud.max_points: {advised_points}"]
+    if gigabytes:
+        texts.append(f"{gigabytes:.1f} GB in one file where {advised_gb:.0f} GB load badly")
+        remedies += ["sfs.images: video", "scene.max_duration_s"]
+    text = f"the annotation tool may be slow with {reference_id}: {', and '.join(texts)}"
+    return Finding(Code.SCENE_LARGE, "scene", reference_id, text, " or ".join(remedies), Weight.NOTE)
 
 
 def _off(speed: float, milliseconds: float) -> str:

@@ -148,10 +148,14 @@ class Upload:
     Attributes:
         kind: What its scenes become at the service.
         claim: Name of the manifest in the object store, one a format: a scene may be there in several.
+        advised_points: Points of a frame above which the service's tools become slow; 0: nothing is advised.
+        advised_bytes: Size of a scene above which they do; 0: nothing is advised.
     """
 
     kind: UploadKind
     claim: str
+    advised_points: int = field(default=0, kw_only=True)
+    advised_bytes: int = field(default=0, kw_only=True)
 
 
 @dataclass(frozen=True)

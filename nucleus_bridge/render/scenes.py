@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future
 from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from nucleus_bridge import warnings
 from nucleus_bridge.config import Config
 from nucleus_bridge.errors import BridgeError
 from nucleus_bridge.formats import registry
@@ -217,7 +218,7 @@ class SceneRecorder:
             missing=dict(sorted(missing[""].items())),
             losses=ordered(losses),
             end_reason=ended.reason,
-            warnings=tuple(ended.warnings),
+            warnings=(*ended.warnings, *self._advice(writing, files)),
             config_digest=self._config.digest,
             software=SOFTWARE,
             files=files,
@@ -228,6 +229,22 @@ class SceneRecorder:
         folder = self._spool.seal(writing.target, manifest, replace_existing=self._force, files_are_synced=True)
         there = folder or self._spool.scene_folder(scene.reference_id)
         return SealedScene(there, Manifest.read(there), existed=folder is None)
+
+    def _advice(self, writing: _Writing, files: Sequence[FileRecord]) -> Iterator[Mapping[str, str]]:
+        """Yield a warning where a scene is larger than those who take it advise."""
+        if (upload := self._format.upload) is None:
+            return
+        points, size = writing.points // len(writing.entries), sum(record.bytes for record in files)
+        over_points = points if 0 < upload.advised_points < points else 0
+        over_bytes = size if 0 < upload.advised_bytes < size else 0
+        if over_points or over_bytes:
+            yield warnings.scene_large(
+                writing.start.scene.reference_id,
+                over_points,
+                upload.advised_points,
+                over_bytes / 1e9,
+                upload.advised_bytes / 1e9,
+            ).as_json()
 
     def _metadata(self, scene: Scene) -> dict[str, Any]:
         """Return the scene's metadata as configured; poses that are estimated are marked."""
