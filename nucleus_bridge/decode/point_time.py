@@ -34,7 +34,7 @@ FARTHEST_FROM_STAMP_NS = 10 * NS_PER_S
 """Farthest from ``header.stamp`` that absolute times may be."""
 _TELLING = 8
 """With fewer different times the span of a cloud says nothing about their unit."""
-_SAMPLE = 2_048
+_SAMPLE = 512
 _FIRST = 256
 _CORE = (0.05, 0.95)
 _MARGIN = 2.0
