@@ -25,7 +25,7 @@ from nucleus_bridge.model import Frame, Message
 from nucleus_bridge.pipeline import FrameReady, Pipeline
 from nucleus_bridge.pipeline.synchroniser import StreamSpec, Synchroniser
 from nucleus_bridge.recordings import open_recording
-from nucleus_bridge.render.cloud import world_points
+from nucleus_bridge.render.cloud import lidar_sweeps, merged_points
 from nucleus_bridge.render.processes import keep_freed_memory
 from nucleus_bridge.spool.durable import write_file
 from nucleus_bridge.testing.demo import DriveOptions, demo_config, write_demo_drive
@@ -130,7 +130,7 @@ def whole_cloud(frame: Frame, config: Config, folder: Path) -> Iterator[Row]:
     """Yield a sweep to its points in JSON, beside numpy with json.dumps and beside Scale's own writer."""
 
     def ours() -> memoryview:
-        columns = world_points(frame, ORIGIN, config, {})
+        columns = merged_points(lidar_sweeps(frame, ORIGIN, config, {}), ("intensity",))
         return encode_points(columns.xyz, intensity=columns.intensity)
 
     value = cpu_ms(ours)
