@@ -28,6 +28,7 @@ REQUIREMENTS = [
 ]
 
 EXTRAS = {
+    "aws": ["boto3>=1.26"],  # profiles and SSO; keys and roles need "cloud" alone
     "cloud": ["obstore>=0.8"],
     "completion": ["argcomplete>=2"],
     "cluster": ["distributed>=2022.2"],
@@ -91,7 +92,20 @@ setup(
     license="Apache-2.0",
     maintainer="nucleus_bridge maintainers",
     maintainer_email="maintainers@nucleus-bridge.invalid",
-    keywords=["ROS 2", "rosbag2", "lidar", "Scale Nucleus"],
+    keywords=["ROS 2", "rosbag2", "mcap", "lidar", "point cloud", "camera", "dataset", "annotation", "Scale Nucleus"],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3 :: Only",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 15)),
+        "Topic :: Scientific/Engineering",
+        "Topic :: Scientific/Engineering :: GIS",
+        "Typing :: Typed",
+    ],
+    # No urls: the project has no page of its own that they could lead to.
     python_requires=">=3.10",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
     package_data={

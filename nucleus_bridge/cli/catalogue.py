@@ -13,7 +13,7 @@ from typing import Any
 from nucleus_bridge.archive.catalogue import update_catalogue
 from nucleus_bridge.archive.library import open_library
 from nucleus_bridge.cli.progress import progress_bar
-from nucleus_bridge.text import printable_lines
+from nucleus_bridge.text import counted, printable_lines
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse keeps its type private
@@ -44,5 +44,5 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(asdict(changes), indent=1))
     else:
         what = f"{changes.added} added, {changes.changed} changed, {changes.removed} removed"
-        print(f"{options.output}: {changes.scenes} scenes ({what})")
+        print(f"{options.output}: {counted(changes.scenes, 'scene')} ({what})")
     return 1 if changes.unreadable else 0

@@ -25,6 +25,7 @@ from nucleus_bridge.inspect.trial import Counts, Part, Trial, health, try_config
 from nucleus_bridge.kinds import Kind
 from nucleus_bridge.model import FloatArray
 from nucleus_bridge.recordings import Place, Recording, open_recording
+from nucleus_bridge.text import counted
 from nucleus_bridge.warnings import Code, Finding
 
 _CLOCK_STEP_NS = 60e9
@@ -378,4 +379,4 @@ def _verdict(topic: str, name: str, made: Suggestion, trial: Trial) -> tuple[Ver
         return Verdict.NOT_USABLE, trial.why_not(topic) or "no frame came of it in the trial run"
     if made.frames.standing:
         return Verdict.USABLE_IF_STILL, made.frames.standing
-    return Verdict.USABLE, f"{used} frames in the trial run{f'; lost: {causes}' if causes else ''}"
+    return Verdict.USABLE, f"{counted(used, 'frame')} in the trial run{f'; lost: {causes}' if causes else ''}"

@@ -13,7 +13,7 @@ from nucleus_bridge.config.sections import written
 from nucleus_bridge.inspect.pose_sources import reference_of
 from nucleus_bridge.inspect.report import BagReport, SensorReport, TopicReport
 from nucleus_bridge.inspect.suggest import Suggestion
-from nucleus_bridge.text import printable, printable_lines
+from nucleus_bridge.text import counted, printable, printable_lines
 from nucleus_bridge.warnings import Weight
 
 _SECONDS_FROM_MS = 10_000.0
@@ -61,8 +61,8 @@ def _sections(report: BagReport) -> Iterator[Section]:
         f"gaps, drops, clocks and the trial run are from the first {report.read_s:.1f} s; --full reads everything"
     )  # fmt: skip
     yield Section(
-        "Recording", text=f"{report.path}: {report.duration_s:.1f} s, {report.messages} messages on "
-        f"{len(report.topics)} topics; {scope}",
+        "Recording", text=f"{report.path}: {report.duration_s:.1f} s, {counted(report.messages, 'message')} on "
+        f"{counted(len(report.topics), 'topic')}; {scope}",
     )  # fmt: skip
     if report.damage:
         yield Section("Damage", text="\n".join(report.damage))

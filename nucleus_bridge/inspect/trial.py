@@ -14,6 +14,7 @@ from nucleus_bridge.inspect.scan import Progress, sampled_messages
 from nucleus_bridge.pipeline.events import Event, FrameReady
 from nucleus_bridge.recordings import Recording
 from nucleus_bridge.replay import primed_pipeline
+from nucleus_bridge.text import counted
 from nucleus_bridge.warnings import Finding, Weight
 
 MAX_FRAMES = 300
@@ -144,7 +145,8 @@ def _poses(counts: Counts, trial: Trial) -> Part:
         return Part("poses", 0, 25, "the lidar has no pose over time")
     total = trial.frames + counts.sweeps_lost
     share = trial.frames / total if total else 0.0
-    return Part("poses", 25 * share, 25, f"{trial.frames} frames, {counts.sweeps_lost} sweeps lost in the trial run")
+    frames, lost = counted(trial.frames, "frame"), counted(counts.sweeps_lost, "sweep")
+    return Part("poses", 25 * share, 25, f"{frames}, {lost} lost in the trial run")
 
 
 def _completeness(counts: Counts) -> Part:

@@ -30,7 +30,7 @@ def require_library(config: Config) -> None:
     if config.segments_ground and find_spec(LIBRARY) is None:
         raise ConfigError(
             f"ground.method: {config.ground.method} needs {LIBRARY}, which is not installed; "
-            "pip install 'nucleus_bridge[ground]'"
+            "pip install 'nucleus-bridge[ground]'"
         )
 
 

@@ -394,7 +394,7 @@ def test_without_rerun_its_flag_names_the_extra(
 ) -> None:
     monkeypatch.setitem(sys.modules, "rerun", None)
     assert main(["preview", str(converted.scenes[0].folder), "--rerun", str(tmp_path / "x.rrd")]) == 2
-    assert "nucleus_bridge[rerun]" in capsys.readouterr().err
+    assert "nucleus-bridge[rerun]" in capsys.readouterr().err
     assert not (tmp_path / "x.rrd").exists()
 
 
