@@ -119,7 +119,7 @@ class _Signal:
         self.count = 0
         self.newest_ns: int | None = None
         self.was_used = False
-        self._readings: dict[str, _Reading] = {}
+        self._readings: dict[str, _Reading | None] = {}
         self._stamps: list[int] = []
         self._values: list[Scalar] = []
         self._set_back: list[tuple[int, Scalar]] = []
@@ -133,8 +133,11 @@ class _Signal:
         reading = self._readings[type_name] = _Reading(found, _stamp_reader(type_name, definition))
         return reading
 
-    def reading(self, type_name: str) -> _Reading:
-        return self._readings.get(type_name) or self.define(type_name, "")
+    def reading(self, type_name: str) -> _Reading | None:
+        if type_name not in self._readings:
+            self._readings[type_name] = None  # where it has no such field
+            return self.define(type_name, "")
+        return self._readings[type_name]
 
     def add(self, stamp_ns: int, value: Scalar) -> None:
         """Take a value; one that is stamped far back waits until it is clear whether the clock was set back."""
@@ -240,13 +243,15 @@ class Signals:
         """Take a message.
 
         Raises:
-            DecodeError: It cannot be read, or its type has no such field.
+            DecodeError: It cannot be read; or its type has no such field, for the first message of the type alone.
         """
         signal = self._signals[name]
         try:
             reading = signal.reading(message.type_name)
         except InputError as error:
             raise DecodeError(str(error), cause="no_field") from error
+        if reading is None:
+            return
         value = reading.field.read(message)
         stamp_ns = reading.stamp_ns(message)
         if value is None or isinstance(value, tuple) or (isinstance(value, float) and not math.isfinite(value)):
