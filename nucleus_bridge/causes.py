@@ -49,6 +49,7 @@ DecodeCause = Literal[
     "missing_field",
     "model",
     "no_calibration",
+    "no_field",
     "no_frame",
     "no_metadata",
     "no_pose",

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 
 from nucleus_bridge.config import Config
@@ -49,6 +50,8 @@ def primed_pipeline(recording: Recording, config: Config) -> Pipeline:
     """
     pipeline = Pipeline(config)
     check_topics(recording, pipeline.wanted)
+    for info in recording.topics:
+        pipeline.define(info.name, info.type_name, info.definition)
     _check_overlap(recording, pipeline)
     pipeline.prime(messages_ahead(recording, pipeline.wanted))
     return pipeline
@@ -86,12 +89,15 @@ def check_topics(recording: Recording, wanted: Iterable[WantedTopic]) -> None:
     """
     types = {topic.name: topic.type_name for topic in recording.topics}
     for topic in wanted:
-        if topic.must_exist and types.get(topic.name) not in topic.types:
+        if topic.must_exist and not topic.takes(types.get(topic.name)):
             raise InputError(_topic_problem(recording.path, topic, types))
 
 
 def _topic_problem(path: Place, topic: WantedTopic, types: dict[str, str]) -> str:
-    fitting = sorted(name for name, type_name in types.items() if type_name in topic.types)
+    fitting = sorted(name for name, type_name in types.items() if topic.takes(type_name))
+    if topic.kind == "value":
+        nearest = difflib.get_close_matches(topic.name, fitting, n=3, cutoff=0.0)
+        return f"{topic.parameter}: {topic.name} is not in {path}; the nearest names are {', '.join(nearest)}"
     there, wanted = ", ".join(fitting) or "none", " or ".join(topic.types)
     if topic.name in types:
         has = f"{topic.parameter}: {topic.name} in {path} is {types[topic.name]}"

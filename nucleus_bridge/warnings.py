@@ -50,6 +50,7 @@ class Code(str, Enum):
     CAMERA_UNUSED = "camera_unused"
     SENSOR_UNUSED = "sensor_unused"
     SETTING_UNUSED = "setting_unused"
+    METADATA_ABSENT = "metadata_absent"
     LATE_MESSAGES = "late_messages"
     GPS_IMPLAUSIBLE = "gps_implausible"
     HEADING_INVALID = "heading_invalid"
@@ -359,6 +360,19 @@ def setting_unused(parameter: str, effect: str) -> Finding:
         parameter,
         f"{parameter} is set, but this version does not use it: {effect}",
         f"leave {parameter} out",
+        Weight.LOSS,
+    )
+
+
+def metadata_absent(topic: str, name: str, count: int) -> Finding:
+    """A signal of the vehicle of which no scene has a value."""
+    why = f"its {count} values lie behind every scene" if count else "it has no value"
+    return Finding(
+        Code.METADATA_ABSENT,
+        "topic",
+        topic,
+        f"{topic}: no scene has metadata.{name}: {why}",
+        f"compare its stamps with the lidar's (nucleus-bridge inspect), or leave metadata_from.{name} out",
         Weight.LOSS,
     )
 

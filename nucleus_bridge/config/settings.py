@@ -371,12 +371,12 @@ class Config:
     )
     metadata_from: tuple[SignalConfig, ...] = listed(
         "metadata_from_names",
-        "Signals of the vehicle that become metadata of each scene under these names (no effect yet).",
+        "Signals of the vehicle that become metadata of each scene under these names.",
         is_later=True,
     )
     metadata_builtin: bool = setting(
         False,
-        "Add what the frames themselves tell: start, duration, distance, speeds, place, heading, sun (no effect yet).",
+        "Add what the frames themselves tell: start, duration, distance, speeds, place, heading, sun.",
         is_later=True,
     )
     annotations: tuple[AnnotationConfig, ...] = listed(

@@ -77,7 +77,8 @@ class WholeScene:
         entries: What ``write_frame`` said of each frame, in their order.
         files: What was written of them, images included.
         sensors: What the manifest says of each sensor.
-        metadata: Of the scene, as configured.
+        metadata: Of the scene.
+        item_metadata: Of the items of each frame; empty where there are none. Formats without items leave them out.
     """
 
     start: SceneStart
@@ -85,6 +86,7 @@ class WholeScene:
     files: Sequence[FileRecord]
     sensors: Mapping[str, Mapping[str, Any]]
     metadata: Mapping[str, Any]
+    item_metadata: Sequence[Mapping[str, Any]] = ()
 
 
 class SceneReader(Protocol):

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nucleus_bridge.causes import EndReason
+from nucleus_bridge.config.schema import Scalar
 from nucleus_bridge.model import Frame, Scene
 
 
@@ -45,6 +46,8 @@ class SceneEnded:
         residuals: Synchronisation residuals by sensor.
         missing: Frames without an item of a sensor, by sensor.
         warnings: What contradicts itself in its own messages, as manifests have it.
+        metadata: What signals of the vehicle come to over the scene, by name.
+        item_metadata: The same for the items of each frame; empty where no signal has values for items.
     """
 
     reason: EndReason
@@ -52,6 +55,8 @@ class SceneEnded:
     residuals: Mapping[str, Residual]
     missing: Mapping[str, int]
     warnings: tuple[Mapping[str, str], ...] = ()
+    metadata: Mapping[str, Scalar] = field(default_factory=dict)
+    item_metadata: tuple[Mapping[str, Scalar], ...] = ()
 
 
 Event = SceneStarted | FrameReady | SceneEnded

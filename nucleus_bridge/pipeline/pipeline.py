@@ -30,6 +30,7 @@ from nucleus_bridge.pipeline.frame_builder import FrameBuilder, Wait
 from nucleus_bridge.pipeline.gps import GpsTrack
 from nucleus_bridge.pipeline.losses import LossLedger
 from nucleus_bridge.pipeline.scene_builder import MAX_COORDINATE_M, SceneBuilder
+from nucleus_bridge.pipeline.signals import Signals
 from nucleus_bridge.pipeline.synchroniser import StreamSpec, Synchroniser
 from nucleus_bridge.pipeline.topics import Stream, WantedTopic, annotations_of, clock_step_ns, wanted_topics
 from nucleus_bridge.poses import Edge, PoseSource, sources_of
@@ -106,8 +107,10 @@ class Pipeline:
         self._sync: Synchroniser[Payload] = Synchroniser(
             self._reference.name, specs, wait_ns, config.scene.frame_stride, self._lost_sample
         )
+        self._signals = Signals(config.metadata_from)
         self._frames = FrameBuilder(config, self.tree, self._poses, self._calibrations, self._gps, self._lost)
-        self._scenes = SceneBuilder(config, self.ledger, self._lost, record_of(sources))
+        self._frames.wait_for(self._signals.unsettled)
+        self._scenes = SceneBuilder(config, self.ledger, self._lost, record_of(sources), self._signals)
         self._pending: list[Event] = []
         self._fixes = 0
         self._watch: Watch | None = None
@@ -117,7 +120,7 @@ class Pipeline:
             name: streams[0][0].arrival_stamp_ns for name, streams in self._streams.items()
         }
         for topic in self.wanted:
-            if topic.role == "companion":
+            if topic.role in ("companion", "signal"):
                 self._arrival_stamps.setdefault(topic.name, _no_stamp)
 
     @property
@@ -130,6 +133,7 @@ class Pipeline:
             *self._late(),
             *self._frames.findings,
             *self._of_satellites(),
+            *self._signals.findings(),
         )
 
     def _of_satellites(self) -> Iterator[Finding]:
@@ -152,6 +156,21 @@ class Pipeline:
             for sensor in self.config.sensors
             if sensor.name not in self._used
         )
+
+    def define(self, topic: str, type_name: str, definition: str = "") -> None:
+        """Say of which type the messages of a topic are, before the first one comes.
+
+        Args:
+            topic: The topic.
+            type_name: Its interface type.
+            definition: The type's definition as recordings embed it; "" where the type is one that is known.
+
+        Raises:
+            InputError: A signal has a field that the type has not, or of which no single value comes.
+        """
+        for wanted, _ in self._roles.get(topic, ()):
+            if wanted.role == "signal":
+                self._signals.define(wanted.reader, type_name, definition)
 
     @property
     def topics(self) -> Collection[str]:
@@ -314,6 +333,8 @@ class Pipeline:
                 handler = partial(self._on_edges, sources[topic.reader])
             elif topic.role == "companion":
                 handler = partial(self._on_companion, *streams[topic.reader])
+            elif topic.role == "signal":
+                handler = partial(self._signals.take, topic.reader)
             else:
                 stream, take = Stream(topic), takes[topic.kind]
                 self._streams.setdefault(topic.name, []).append((stream, take))
@@ -327,8 +348,8 @@ class Pipeline:
         """Take a message in the order of arrival, which tells what is before and what after a step of the clocks."""
         rest: list[Handler] = []
         for topic, handler in self._roles.get(message.topic, ()):
-            if topic.role == "poses":
-                self._try(handler, message)  # its edges have stamps of their own
+            if topic.role in ("poses", "signal"):
+                self._try(handler, message)  # its edges have stamps of their own; signals take care of steps themselves
             else:
                 rest.append(handler)
         if not rest:
@@ -487,6 +508,7 @@ class Pipeline:
         self._frames.restart()
         self._calibrations.restart()
         self._gps.restart()
+        self._signals.restart()
         self._poses.reset("clock_step")
         self.tree.clear_dynamic()
 
@@ -520,10 +542,6 @@ def _unused_settings(config: Config) -> Iterator[Finding]:
         yield warnings.setting_unused("scene.select", "every frame is kept")
     elif config.events:
         yield warnings.setting_unused("event_names", "events are not looked for")
-    if config.metadata_from:
-        yield warnings.setting_unused("metadata_from_names", "scenes have only the metadata of metadata.*")
-    if config.metadata_builtin:
-        yield warnings.setting_unused("metadata_builtin", "scenes have only the metadata of metadata.*")
     if config.ros.heal:
         yield warnings.setting_unused("ros.heal", "a silent sensor is reported and its connection stays")
 

@@ -18,6 +18,7 @@ from nucleus_bridge.pipeline.events import Event, FrameReady, Residual, SceneEnd
 from nucleus_bridge.pipeline.frame_builder import Candidate
 from nucleus_bridge.pipeline.losses import LossLedger
 from nucleus_bridge.pipeline.posing import LossReport
+from nucleus_bridge.pipeline.signals import Signals
 
 MAX_COORDINATE_M = 1e5
 """Beyond it a 32-bit float, which the service computes with, is coarser than a centimetre."""
@@ -58,10 +59,16 @@ class SceneBuilder:
     """Cuts the sequence of frames into scenes."""
 
     def __init__(
-        self, config: Config, ledger: LossLedger, lost: LossReport, poses: Mapping[str, Any] | None = None
+        self,
+        config: Config,
+        ledger: LossLedger,
+        lost: LossReport,
+        poses: Mapping[str, Any] | None = None,
+        signals: Signals | None = None,
     ) -> None:
         self._config = config
         self._poses = poses or {}
+        self._signals = signals or Signals(())
         self._rules = config.scene
         self._ledger = ledger
         self._lost = lost
@@ -89,7 +96,9 @@ class SceneBuilder:
             return
         if self._open is None:
             self._open = _Open(scene)
+            self._signals.begin(frame.stamp_ns)
             yield SceneStarted(scene)
+        self._signals.pass_frame(frame.stamp_ns)
         yield FrameReady(self._open.frames, frame)
         self._count(self._open, candidate)
         self._kept, self._hole_ns, self._jump_m = frame, 0, 0.0
@@ -100,11 +109,14 @@ class SceneBuilder:
             return
         opened, self._open = self._open, None
         self._kept = None
+        metadata, item_metadata = self._signals.end()
         yield SceneEnded(
             reason,
             self._ledger.take_before(before_ns),
             {name: sums.residual() for name, sums in sorted(opened.sums.items())},
             dict(sorted(opened.missing.items())),
+            metadata=metadata,
+            item_metadata=item_metadata,
         )
 
     @property

@@ -15,9 +15,10 @@ from nucleus_bridge.config import Config
 from nucleus_bridge.errors import BridgeError
 from nucleus_bridge.formats import registry
 from nucleus_bridge.formats.interface import SceneFormat, SceneStart, WholeScene
-from nucleus_bridge.model import Frame, Scene
+from nucleus_bridge.model import Frame
 from nucleus_bridge.pipeline.events import Event, FrameReady, SceneEnded, SceneStarted
 from nucleus_bridge.pipeline.losses import Table, merge, ordered
+from nucleus_bridge.pipeline.told_by_frames import Passage, ToldByFrames
 from nucleus_bridge.render.frame import FrameJob, RenderedFrame, render_frame
 from nucleus_bridge.render.ground import require_library
 from nucleus_bridge.render.sensors import sensors_of
@@ -30,16 +31,27 @@ Result = TypeVar("Result")
 _WORKER_LOST = "a worker process ended unexpectedly, perhaps for lack of memory; try fewer --workers"
 
 
+@dataclass(frozen=True)
+class _Submitted:
+    """What is known of a frame before it is rendered."""
+
+    index: int
+    stamps: dict[str, int]
+    passage: Passage
+
+
 @dataclass
 class _Writing:
     """A scene on its way to the disk."""
 
     start: SceneStart
     target: OpenScene
-    jobs: deque[tuple[dict[str, int], Future[RenderedFrame]]] = field(default_factory=deque)
+    jobs: deque[tuple[_Submitted, Future[RenderedFrame]]] = field(default_factory=deque)
     entries: list[Any] = field(default_factory=list)
     files: list[FileRecord] = field(default_factory=list)
     stamps: list[dict[str, int]] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+    told: ToldByFrames = field(default_factory=ToldByFrames)
     sensors: dict[str, dict[str, Any]] = field(default_factory=dict)
     losses: Table = field(default_factory=dict)
     unusable: dict[str, int] = field(default_factory=dict)
@@ -138,7 +150,7 @@ class SceneRecorder:
             future = self._executor.submit(render_frame, job, self._config)
         except BrokenExecutor:
             raise BridgeError(_WORKER_LOST) from None
-        writing.jobs.append((_stamps_of(event.frame), future))
+        writing.jobs.append((_Submitted(event.index, _stamps_of(event.frame), Passage.of(event.frame)), future))
         self._flying += 1
 
     def _collect(self, in_flight: int) -> list[SealedScene]:
@@ -146,15 +158,20 @@ class SceneRecorder:
         while self._scenes:
             writing = self._scenes[0]
             while writing.jobs and (self._flying > in_flight or writing.jobs[0][1].done()):
-                stamps, future = writing.jobs.popleft()
+                submitted, future = writing.jobs.popleft()
                 self._flying -= 1
-                self._take(writing, stamps, _result(future))
+                self._take(writing, submitted, _result(future))
             if writing.jobs or writing.ended is None:
                 break
             self._scenes.popleft()
             if writing.entries:
                 whole = WholeScene(
-                    writing.start, writing.entries, writing.files, writing.sensors, self._metadata(writing.start.scene)
+                    writing.start,
+                    writing.entries,
+                    writing.files,
+                    writing.sensors,
+                    self._metadata(writing, writing.ended),
+                    _of_items(writing, writing.ended),
                 )
                 closed = self._attendant.submit(close_scene, self._format, whole, writing.target.folder)
                 self._ended.append((closed, writing, writing.ended))
@@ -174,7 +191,7 @@ class SceneRecorder:
                 raise
         return sealed
 
-    def _take(self, writing: _Writing, stamps: dict[str, int], rendered: RenderedFrame) -> None:
+    def _take(self, writing: _Writing, submitted: _Submitted, rendered: RenderedFrame) -> None:
         merge(writing.losses, rendered.losses)
         merge(self.render_losses, rendered.losses)
         for cause, reason in rendered.reasons.items():
@@ -190,7 +207,9 @@ class SceneRecorder:
             writing.unusable[name] = writing.unusable.get(name, 0) + 1
         writing.entries.append(rendered.entry)
         writing.files.extend(rendered.files)
-        writing.stamps.append(stamps)
+        writing.stamps.append(submitted.stamps)
+        writing.numbers.append(submitted.index)
+        writing.told.add(submitted.passage)
         writing.items += 1 + rendered.images
         writing.points += rendered.points
         for name, count in rendered.radar_points.items():
@@ -222,7 +241,7 @@ class SceneRecorder:
             config_digest=self._config.digest,
             software=SOFTWARE,
             files=files,
-            metadata={} if self._format.holds_metadata else self._metadata(scene),
+            metadata={} if self._format.holds_metadata else self._metadata(writing, ended),
             poses=scene.poses,
             stamps=tuple(writing.stamps),
         )
@@ -246,10 +265,16 @@ class SceneRecorder:
                 upload.advised_bytes / 1e9,
             ).as_json()
 
-    def _metadata(self, scene: Scene) -> dict[str, Any]:
-        """Return the scene's metadata as configured; poses that are estimated are marked."""
-        marks = {"poses": "estimated"} if scene.poses.get("estimated") else {}
-        return {**dict(self._config.metadata), **marks}
+    def _metadata(self, writing: _Writing, ended: SceneEnded) -> dict[str, Any]:
+        """Return the scene's metadata: as configured, told by frames and signals; estimated poses are marked."""
+        marks = {"poses": "estimated"} if writing.start.scene.poses.get("estimated") else {}
+        told = writing.told.metadata() if self._config.metadata_builtin else {}
+        return {**dict(self._config.metadata), **marks, **told, **ended.metadata}
+
+
+def _of_items(writing: _Writing, ended: SceneEnded) -> list[Mapping[str, Any]]:
+    """Return the metadata of the items of each frame that was kept; none where no signal has any."""
+    return [ended.item_metadata[number] for number in writing.numbers] if ended.item_metadata else []
 
 
 def _stamps_of(frame: Frame) -> dict[str, int]:

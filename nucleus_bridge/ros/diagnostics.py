@@ -247,7 +247,7 @@ def _liveness(config: Config, topic: Topic, now: float, started_s: float, gap_s:
     if topic.problem:
         return bad, topic.problem
     since = topic.last_s if topic.last_s is not None else started_s
-    comes_once = all(role.ahead != "nothing" for role in topic.roles)
+    comes_once = all(role.ahead != "nothing" or role.kind == "value" for role in topic.roles)
     if comes_once or max(now - since, gap_s) <= config.diagnostics.silent_s:
         return (OK, "") if topic.received else (WARN, "nothing has come yet")
     if topic.last_s is None:

@@ -34,6 +34,7 @@ from nucleus_bridge.ros.parameters import NodeParameters
 from nucleus_bridge.ros.running import BAD_INPUT, FAILED, Stop, run
 from nucleus_bridge.ros.session import Progress, Session
 from nucleus_bridge.ros.subscriptions import Subscriptions, Topic
+from nucleus_bridge.ros.type_definitions import field_problems
 from nucleus_bridge.spool import SealedScene, Spool
 from nucleus_bridge.spool.durable import unlock_file
 from nucleus_bridge.warnings import Finding
@@ -116,7 +117,12 @@ class RecorderNode(LifecycleNode):
     def _configure(self) -> None:
         if not self.config.spool.path:
             raise ConfigError("spool.path: set it to the folder that takes the scenes")
-        check_first_start(Pipeline(self.config).wanted, self._settings.given, self.resolve_topic_name)
+        wanted = Pipeline(self.config).wanted
+        check_first_start(wanted, self._settings.given, self.resolve_topic_name)
+        published = dict(self.get_topic_names_and_types())
+        types = {topic.name: published.get(self.resolve_topic_name(topic.name), ()) for topic in wanted}
+        if wrong := list(field_problems(wanted, types)):
+            raise ConfigError("\n".join(wrong))
         self._spool = Spool(Path(self.config.spool.path))
         self._spool.create()
         count = self.config.queue.workers

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import difflib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from nucleus_bridge.errors import ConfigError
 from nucleus_bridge.pipeline.topics import WantedTopic
 from nucleus_bridge.ros.first_start import OVERRIDES, POLICIES, described, message_type
 from nucleus_bridge.ros.intake import Intake
+from nucleus_bridge.ros.type_definitions import field_problem
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
@@ -119,8 +121,9 @@ class Topic:
 
     @property
     def allowed(self) -> tuple[str, ...]:
-        """Types that it may have in all its roles."""
-        return tuple(name for name in self.roles[0].types if all(name in role.types for role in self.roles))
+        """Types that it may have in all its roles; none where it may have any."""
+        choosy = [role for role in self.roles if role.types]
+        return tuple(name for name in choosy[0].types if all(role.takes(name) for role in choosy)) if choosy else ()
 
     def note(self, size: int, sent_ns: int) -> None:
         """Count a message that came now."""
@@ -231,13 +234,18 @@ class Subscriptions:
         by_type: dict[str, list[Any]] = {}
         for publisher in publishers:
             by_type.setdefault(publisher.topic_type, []).append(publisher)
-        fitting = [name for name in topic.allowed if name in by_type]
+        fitting = [name for name in topic.allowed or sorted(by_type) if name in by_type]
         if not fitting:
             found, wanted = ", ".join(sorted(by_type)), " or ".join(topic.allowed)
             topic.missing = f"{topic.parameter}: {topic.name} is {found}, not {wanted}; name another topic"
             self.warn(topic.name, topic.missing)
             return
-        topic.missing = ""
+        problems = [field_problem(role, fitting[0]) for role in topic.roles]
+        topic.missing = next(filter(None, problems), "")
+        if topic.missing:
+            self.warn(topic.name, topic.missing, is_error=True)
+        if all(problems):
+            return
         match = match_publishers(topic.roles, fitting[0], by_type[fitting[0]])
         if match != topic.match:
             self._subscribe(topic, match)
@@ -303,11 +311,13 @@ class Subscriptions:
             return
         if time.monotonic() - self._started_s < UNPUBLISHED_AFTER_S:
             return
-        others = sorted(name for name, types in names.items() if set(types) & set(topic.allowed))
-        there = ", ".join(name for name in others if name not in self.topics) or "none"
+        allowed = set(topic.allowed)
+        others = sorted(name for name, types in names.items() if set(types) & allowed and name not in self.topics)
+        alike = difflib.get_close_matches(topic.name, names, n=3) if not allowed else []
+        what = f"of type {' or '.join(topic.allowed)}" if allowed else "of a similar name"
         topic.missing = (
             f"{topic.parameter}: nobody publishes {topic.name}; check its name, ROS_DOMAIN_ID and the driver; "
-            f"other topics of type {' or '.join(topic.allowed)}: {there}"
+            f"other topics {what}: {', '.join(others or alike) or 'none'}"
         )
         self.warn(topic.name, topic.missing)
 
@@ -330,7 +340,8 @@ def match_publishers(roles: Sequence[WantedTopic], type_name: str, publishers: S
     profiles = [publisher.qos_profile for publisher in publishers]
     reliable = all(profile.reliability == ReliabilityPolicy.RELIABLE for profile in profiles)
     latched = all(profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for profile in profiles)
-    may_be_latched = any(role.ahead == "first" for role in roles) or any(part.is_latched for part in interfaces)
+    may_be_latched = any(role.ahead == "first" or role.kind == "value" for role in roles)
+    may_be_latched |= any(part.is_latched for part in interfaces)
     return Match(type_name, reliable, latched and may_be_latched, depth)
 
 

@@ -16,7 +16,6 @@ from nucleus_bridge.convert import convert_bag
     ("setting", "parameter"),
     [
         ("scene.select=events", "scene.select"),
-        ("metadata_builtin=true", "metadata_builtin"),
         ("ros.heal=true", "ros.heal"),
     ],
 )
