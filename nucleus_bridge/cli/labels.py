@@ -16,7 +16,6 @@ from nucleus_bridge.labels.fetch import Fetched, dataset_labels, task_labels
 from nucleus_bridge.labels.files import sorted_labels, write_json_lines, write_recording
 from nucleus_bridge.labels.label import Label
 from nucleus_bridge.spool import Spool
-from nucleus_bridge.spool.destination import DestinationKey
 from nucleus_bridge.spool.state import StateBook
 from nucleus_bridge.text import printable_lines
 from nucleus_bridge.upload.choice import destination_for, key_for
@@ -68,23 +67,30 @@ def _scenes(count: int) -> str:
 
 def _labels(settings: UploadConfig, book: StateBook, fetched: Fetched) -> Iterator[Label]:
     retry = Retry(give_up_after_s=settings.timeout_s)
-    key = key_for(settings)
     if settings.task_template:
         endpoint = destination_for(settings).endpoint(settings)
-        client = TaskClient(endpoint, key, timeout_s=settings.timeout_s, retry=retry)
+        client = TaskClient(endpoint, key_for(settings), timeout_s=settings.timeout_s, retry=retry)
         tasks = [record for name in book.references() for record in book.everywhere(name) if record.task_id]
         here = [record for record in tasks if record.endpoint in ("", client.endpoint)]
         yield from task_labels(client, here, book, fetched)
         return
-    nucleus = NucleusClient(
-        destination_for(settings).endpoint(settings), key, timeout_s=settings.timeout_s, retry=retry
-    )
+    nucleus, dataset_id = open_dataset(settings, book, retry)
+    yield from dataset_labels(nucleus, dataset_id, book, fetched)
+
+
+def open_dataset(settings: UploadConfig, book: StateBook, retry: Retry) -> tuple[NucleusClient, str]:
+    """Return a client and the id of the dataset that is named, or else the one that the spool's scenes went to.
+
+    Raises:
+        ConfigError: There is no such dataset, or none is named and there are several.
+    """
+    endpoint = destination_for(settings).endpoint(settings)
+    nucleus = NucleusClient(endpoint, key_for(settings), timeout_s=settings.timeout_s, retry=retry)
     wanted = settings.dataset_id or settings.dataset_name or _only_dataset(book, nucleus.endpoint)
     dataset_id = nucleus.find_dataset(wanted)
     if dataset_id is None:
         raise ConfigError(f"upload.dataset_name: there is no dataset {wanted!r} at {nucleus.endpoint}")
-    book.destination = DestinationKey(nucleus.endpoint, dataset_id=dataset_id)
-    yield from dataset_labels(nucleus, dataset_id, StateBook(book.spool), fetched)
+    return nucleus, dataset_id
 
 
 def _only_dataset(book: StateBook, endpoint: str) -> str:
