@@ -65,6 +65,7 @@ MAY_USE = {
     "upload": {"errors", "model", "config", "formats", "spool"},
     "labels": {
         "errors",
+        "image_header",
         "model",
         "config",
         "geometry",
