@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nucleus_bridge.errors import LabelError, RejectedError, SceneError
-from nucleus_bridge.formats.reading import cloud_sensor_of
 from nucleus_bridge.labels.label import Label, SceneStamps, label_of_cuboid
 from nucleus_bridge.spool.manifest import Manifest
 from nucleus_bridge.spool.state import StateBook, StateRecord
@@ -53,21 +52,9 @@ def dataset_labels(client: NucleusClient, dataset_id: str, book: StateBook, fetc
 
     A scene that is another one there, by its content digest, is refused.
     """
-    clouds: dict[str, tuple[str, int]] = {}
-    stamps: dict[str, SceneStamps] = {}
-    there = client.scene_references(dataset_id)
-    for reference_id, manifest in manifests_of(book):
-        if reference_id not in there:
-            continue
-        try:
-            _check_content(client.get_scene(dataset_id, reference_id), book, manifest)
-            stamps[reference_id] = SceneStamps.of(manifest)
-        except (LabelError, RejectedError) as error:
-            fetched.refused[reference_id] = str(error)
-            continue
-        sensor = cloud_sensor_of(manifest)
-        clouds |= {f"{reference_id}-{sensor}-{frame:06d}": (reference_id, frame) for frame in range(manifest.frames)}
-        fetched.scenes.add(reference_id)
+    stamps = scenes_there(client, dataset_id, book, fetched.refused)
+    fetched.scenes |= stamps.keys()
+    clouds = {one.item(frame): (name, frame) for name, one in stamps.items() for frame in range(len(one.stamps_ns))}
     for row in client.training_rows(dataset_id, PAGE_ROWS):
         place = clouds.get(str(row["item"].get("reference_id")))
         if place is None:
@@ -77,6 +64,23 @@ def dataset_labels(client: NucleusClient, dataset_id: str, book: StateBook, fetc
                 yield _nucleus_label(cuboid, stamps[place[0]], place[1])
             except LabelError as error:
                 fetched.refused[place[0]] = str(error)
+
+
+def scenes_there(
+    client: NucleusClient, dataset_id: str, book: StateBook, refused: dict[str, str]
+) -> dict[str, SceneStamps]:
+    """Return the spool's scenes that a dataset holds; one that is another one there is added to ``refused``."""
+    there = client.scene_references(dataset_id)
+    stamps = {}
+    for reference_id, manifest in manifests_of(book):
+        if reference_id not in there:
+            continue
+        try:
+            check_content(client.get_scene(dataset_id, reference_id), book, manifest)
+            stamps[reference_id] = SceneStamps.of(manifest)
+        except (LabelError, RejectedError) as error:
+            refused[reference_id] = str(error)
+    return stamps
 
 
 def _nucleus_label(cuboid: Mapping[str, Any], stamps: SceneStamps, frame: int) -> Label:
@@ -90,7 +94,7 @@ def _nucleus_label(cuboid: Mapping[str, Any], stamps: SceneStamps, frame: int) -
     return label_of_cuboid(content, stamps, frame, source="nucleus", track=str(track), label_id=own)
 
 
-def _check_content(scene: Mapping[str, Any], book: StateBook, manifest: Manifest) -> None:
+def check_content(scene: Mapping[str, Any], book: StateBook, manifest: Manifest) -> None:
     """Refuse labels of another scene: they would be put where they do not belong.
 
     Raises:

@@ -15,6 +15,7 @@ from typing import Any
 
 from nucleus_bridge.errors import OutputError
 from nucleus_bridge.labels.label import Label
+from nucleus_bridge.labels.written import Written
 
 JSON_LINES = "labels.jsonl"
 RECORDING = "labels"
@@ -69,8 +70,8 @@ def _label(row: dict[str, Any]) -> Label:
     return Label(**row, **vectors)
 
 
-def write_json_lines(scenes: Iterable[list[Label]], folder: Path) -> int:
-    """Write ``labels.jsonl``, one object a label; return how many.
+def write_json_lines(scenes: Iterable[list[Label]], folder: Path) -> Written:
+    """Write ``labels.jsonl``, one object a label.
 
     Raises:
         OutputError: It cannot be written.
@@ -88,11 +89,11 @@ def write_json_lines(scenes: Iterable[list[Label]], folder: Path) -> int:
         temporary.replace(path)
     except OSError as error:
         raise OutputError(f"{folder / JSON_LINES}: cannot be written: {error.strerror}") from None
-    return count
+    return Written(count)
 
 
-def write_recording(scenes: Iterable[list[Label]], folder: Path) -> int:
-    """Write a rosbag2 (mcap) of the labels at the stamps and in the frames of the recording; return how many.
+def write_recording(scenes: Iterable[list[Label]], folder: Path) -> Written:
+    """Write a rosbag2 (mcap) of the labels at the stamps and in the frames of the recording.
 
     Each frame is one ``vision_msgs/Detection3DArray`` and one ``visualization_msgs/MarkerArray``, which removes the
     boxes of the frame before. The log time is the stamp.
@@ -129,7 +130,7 @@ def write_recording(scenes: Iterable[list[Label]], folder: Path) -> int:
         raise OutputError(f"{folder / RECORDING}: cannot be written: {error.strerror}") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return count
+    return Written(count)
 
 
 class _Messages:

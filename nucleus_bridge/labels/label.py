@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nucleus_bridge.errors import LabelError
+from nucleus_bridge.formats.reading import cloud_sensor_of
 from nucleus_bridge.spool.manifest import Manifest
 
 Vector = tuple[float, float, float]
@@ -32,12 +33,16 @@ class SceneStamps:
         frame_id: The frame that positions were expressed in (``world_frame``).
         offset: What was subtracted from every position, metres.
         stamps_ns: ``header.stamp`` of each frame's sweep as recorded.
+        times_ns: The same with the configured clock corrections.
+        cloud: Name of the cloud's sensor, which its items are called after.
     """
 
     scene: str
     frame_id: str
     offset: Vector
     stamps_ns: tuple[int, ...]
+    times_ns: tuple[int, ...] = ()
+    cloud: str = ""
 
     @classmethod
     def of(cls, manifest: Manifest) -> SceneStamps:
@@ -52,8 +57,13 @@ class SceneStamps:
                 f"{manifest.software}; convert the recording again into another spool"
             )
         offset = (manifest.world_offset["x"], manifest.world_offset["y"], manifest.world_offset["z"])
-        stamps = tuple(int(frame["stamp_ns"]) for frame in manifest.stamps)
-        return cls(manifest.reference_id, manifest.world_frame, offset, stamps)
+        stamps, times = (tuple(int(frame[key]) for frame in manifest.stamps) for key in ("stamp_ns", "time_ns"))
+        cloud = cloud_sensor_of(manifest)
+        return cls(manifest.reference_id, manifest.world_frame, offset, stamps, times, cloud)
+
+    def item(self, frame: int) -> str:
+        """Return the reference id of a frame's cloud."""
+        return f"{self.scene}-{self.cloud}-{frame:06d}"
 
 
 @dataclass(frozen=True)
@@ -72,7 +82,8 @@ class Label:
         size: Length, width and height along the box's own x, y and z, metres (REP 103: x to the front).
         rotation: ``frame_id`` from box, x y z w.
         attributes: What the annotators said besides.
-        source: ``nucleus``, ``task:<id>`` or ``sfs``.
+        source: ``nucleus``, ``task:<id>`` or ``sfs``; of a detection its topic or ``file``.
+        score: How sure a detection is; None for what people said.
     """
 
     scene: str
@@ -87,6 +98,7 @@ class Label:
     rotation: Quaternion
     source: str
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    score: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return it as one line of ``labels.jsonl``."""
@@ -103,6 +115,7 @@ class Label:
             "rotation": dict(zip("xyzw", self.rotation, strict=True)),
             "attributes": dict(self.attributes),
             "source": self.source,
+            **({} if self.score is None else {"score": self.score}),
         }
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from drives import Drive
+from label_cases import KEY, Held
 from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
@@ -21,10 +20,9 @@ from nucleus_bridge.errors import LabelError
 from nucleus_bridge.labels.files import _DETECTIONS
 from nucleus_bridge.labels.label import SceneStamps, label_of_cuboid
 from nucleus_bridge.testing.receiver import Receiver, SceneRules, resolvers_from_mappings
-from nucleus_bridge.testing.receiver.ground_truth import TrueBox, annotate_spool, boxes_of_drive, finish_tasks
+from nucleus_bridge.testing.receiver.ground_truth import boxes_of_drive, finish_tasks
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "cuboid_conventions.json").read_text())
-KEY = "live_0123456789abcdef"
 STAMPS = SceneStamps("drive-1", "map", (100.0, -50.0, 2.0), (17, 18))
 
 
@@ -49,36 +47,6 @@ def test_a_cuboid_that_cannot_be_read_is_named(wrong: dict) -> None:
     cuboid = {"label": "car", **VECTORS[0]["scale_task_cuboid"], **wrong}
     with pytest.raises(LabelError, match="drive-1, frame 0"):
         label_of_cuboid(cuboid, STAMPS, 0, source="nucleus", track="", label_id="")
-
-
-@dataclass(frozen=True)
-class Held:
-    """A converted drive whose scenes and true boxes the receiver holds."""
-
-    spool: Path
-    boxes: list[TrueBox]
-    stamps: list[int]
-    options: list[str]
-
-
-@pytest.fixture
-def held(drive: Drive, converted: ConversionReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
-    spool = converted.scenes[0].folder.parent.parent
-    truth = drive.truth
-    store = tmp_path / "store"
-    store.mkdir()
-    resolvers = resolvers_from_mappings([f"file://{store}={store}"])
-    with Receiver(
-        tmp_path / "received", resolvers=resolvers, rules=SceneRules(extra_url_schemes=("file",))
-    ) as receiver:
-        monkeypatch.setenv("NUCLEUS_ENDPOINT", receiver.url)
-        monkeypatch.setenv("NUCLEUS_API_KEY", KEY)
-        options = ["--dataset", "town", "--store", f"file://{store}", "--set", "upload.poll_interval_s=0.05"]
-        assert main(["upload", str(spool), *options]) == 0
-        boxes = boxes_of_drive(truth)
-        annotate_spool(receiver.url, KEY, "town", spool, boxes)
-        lidar = next(iter(truth["lidars"].values()))
-        yield Held(spool, boxes, [int(sweep["stamp_ns"]) for sweep in lidar["sweeps"]], options)
 
 
 def test_true_boxes_come_home_in_the_recordings_own_frame_and_stamps(held: Held, tmp_path: Path) -> None:
