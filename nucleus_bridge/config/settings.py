@@ -328,6 +328,16 @@ class RosConfig:
         shapes_output=False,
         is_later=True,
     )
+    view_hz: float = setting(
+        2.0,
+        "Recorder only: how often `~/overlay/<camera>/compressed`, `~/cloud` and `~/trajectory` are published at most, "
+        "while somebody subscribes.",
+        minimum=0.1,
+        maximum=20.0,
+        live=True,
+        shapes_output=False,
+        is_later=True,
+    )
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from nucleus_bridge.ros.parameters import NodeParameters
 from nucleus_bridge.ros.running import BAD_INPUT, FAILED, Stop, run
 from nucleus_bridge.ros.session import Progress, Session
 from nucleus_bridge.ros.subscriptions import Subscriptions, Topic
+from nucleus_bridge.ros.view import View
 from nucleus_bridge.spool import SealedScene, Spool
 from nucleus_bridge.spool.durable import unlock_file
 from nucleus_bridge.warnings import Finding
@@ -43,6 +44,7 @@ GRAPH_PERIOD_S = 0.25
 REPORT_PERIOD_S = 1.0
 LOSSES_PERIOD_S = 60.0
 ANSWER_WITHIN_S = 0.7
+VIEW_WARNINGS_S = 30.0
 CLOCK_STEP_BACK = Duration(nanoseconds=-1)
 
 _DONE = TransitionCallbackReturn.SUCCESS
@@ -68,6 +70,7 @@ class RecorderNode(LifecycleNode):
         self._has_frames = False
         self._session: Session | None = None
         self._listening: Subscriptions | None = None
+        self._view: View | None = None
         self._paused = False
         self._last = Progress()
         self._failure = ""
@@ -140,7 +143,8 @@ class RecorderNode(LifecycleNode):
         self._paused, self._has_frames = False, False
         self._told_losses = {}
         self._told_warnings = set()
-        self._session = Session(self.config, self._spool, self._workers, self._on_sealed)
+        view = self._view = View(self, self.config, self._warn_of_view)
+        self._session = Session(self.config, self._spool, self._workers, self._on_sealed, view.take)
         self._session.start()
         given = self._settings.given
         self._listening = Subscriptions(self, self._session.wanted, self._receive, self._on_transport_loss, given)
@@ -211,6 +215,9 @@ class RecorderNode(LifecycleNode):
             self._failure = f"the open scene could not be sealed within {SEAL_WITHIN_S} s"
         self._failure = session.failure or self._failure
         self._last, self._session = session.progress, None
+        if self._view is not None:
+            self._view.close()
+            self._view = None
         return self._failure
 
     def _free(self) -> None:
@@ -292,7 +299,12 @@ class RecorderNode(LifecycleNode):
             response.message = f"was {now} already" if was == paused else now
         return response
 
+    def _warn_of_view(self, text: str) -> None:
+        self.get_logger().warning(text, throttle_duration_sec=VIEW_WARNINGS_S)
+
     def _apply(self, config: Config) -> None:
+        if self._view is not None:
+            self._view.view_hz = config.ros.view_hz
         if self._session is not None:
             self._session.apply(config)
 
@@ -304,6 +316,8 @@ class RecorderNode(LifecycleNode):
     def _on_graph(self) -> None:
         if self._listening is not None:
             self._listening.update()
+        if self._view is not None:
+            self._view.look()
 
     def _on_report(self) -> None:
         session = self._session

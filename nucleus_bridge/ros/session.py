@@ -85,7 +85,14 @@ class Session:
         failure: Why the recording cannot go on, or "".
     """
 
-    def __init__(self, config: Config, spool: Spool, executor: Executor, sealed: Callable[[SealedScene], None]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        spool: Spool,
+        executor: Executor,
+        sealed: Callable[[SealedScene], None],
+        decided: Callable[[Event], None] = lambda _: None,
+    ) -> None:
         """Set up.
 
         Args:
@@ -93,6 +100,7 @@ class Session:
             spool: Where scenes go; must have been created.
             executor: Renders the frames.
             sealed: Told of each scene when it is safe, in the recording's thread.
+            decided: Told of each event of the pipeline, in the recording's thread.
 
         Raises:
             ConfigError: A calibration file cannot be used.
@@ -103,6 +111,7 @@ class Session:
         self._thin_at = config.queue.thin_at
         self._every = 1
         self._sealed = sealed
+        self._decided = decided
         self._spool = spool
         self._quota = Quota(spool, config.spool, is_uploaded=arrived_where_configured(config.upload))
         self._pipeline = Pipeline(config)
@@ -289,6 +298,7 @@ class Session:
 
     def _handle(self, events: Iterable[Event], sealed: list[SealedScene] | None = None) -> None:
         for event in events:
+            self._decided(event)
             if isinstance(event, SceneStarted):
                 self._wait_for_room()
                 self._open, self._open_frames = event.scene.reference_id, 0

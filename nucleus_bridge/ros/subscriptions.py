@@ -20,9 +20,11 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
+from nucleus_bridge.decode.pointcloud2 import POINTCLOUD2
 from nucleus_bridge.decode.registry import interface_of
 from nucleus_bridge.errors import ConfigError
 from nucleus_bridge.pipeline.topics import WantedTopic
+from nucleus_bridge.ros.clouds import layout_text
 from nucleus_bridge.ros.first_start import OVERRIDES, POLICIES, described, message_type
 from nucleus_bridge.ros.intake import Intake
 
@@ -274,7 +276,10 @@ class Subscriptions:
     def _receiver(self, topic: Topic, type_name: str) -> Callable[[bytes, int], None]:
         def take(data: bytes, sent_ns: int) -> None:
             if not topic.received:
-                self._node.get_logger().info(f"{topic.name}: the first message has come ({type_name}; {topic.match})")
+                about = f"{type_name}; {topic.match}"
+                self._node.get_logger().info(f"{topic.name}: the first message has come ({about})")
+                if type_name == POINTCLOUD2 and (layout := layout_text(data)):
+                    self._node.get_logger().info(f"{topic.name}: its points are {layout}")
             topic.note(len(data), sent_ns)
             self._receive(topic, type_name, data)
 
