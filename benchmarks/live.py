@@ -39,7 +39,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
 from tf2_msgs.msg import TFMessage
 
-from nucleus_bridge.ros.running import leaving
+from nucleus_bridge.ros.leaving import leaving
 
 WIDTH, HEIGHT = 1920, 1080
 RATE_HZ, TF_HZ = 10, 100

@@ -317,8 +317,8 @@ class RosConfig:
 
     heal: bool = setting(
         False,
-        "Recorder only: make a new connection to the graph when a sensor stays silent although it has publishers "
-        "(no effect yet).",
+        "Recorder only: where a needed topic falls silent, a participant of its own listens for it; when that hears "
+        "it, the open scene is sealed and the recorder connects to the graph anew.",
         shapes_output=False,
         is_later=True,
     )

@@ -122,6 +122,7 @@ class Session:
         self._longest = Wait()
         self._told: Progress | None = None
         self._stopping = threading.Event()
+        self._end_reason = ""
         self._time_left_s = 0.0
         self._looked_s = 0.0
         self._ended = False
@@ -179,12 +180,13 @@ class Session:
         if self._ended:
             self._answer_rest()
 
-    def stop(self, within_s: float) -> bool:
-        """Seal the open scene and end; return whether all was over in time.
+    def stop(self, within_s: float, reason: str = "end_of_data") -> bool:
+        """Seal the open scene, which ends for a reason, and end; return whether all was over in time.
 
         What is still in the queue when half the time is over is dropped and counted as ``stopping``. A machine that
         stands still uses up no time.
         """
+        self._end_reason = reason
         self._time_left_s, self._looked_s = within_s / 2, time.monotonic()
         self._stopping.set()
         self.inbox.put(End())
@@ -210,7 +212,7 @@ class Session:
                 if isinstance(item, End):
                     break
                 self._take(item)
-            self._handle(self._pipeline.finish())
+            self._handle(self._pipeline.finish(self._end_reason))
             self._seal_rest()
             self._next_judgement = 0.0
         except BridgeError as error:
