@@ -102,6 +102,7 @@ EndReason = Literal[
     "clock_jump",
     "end_of_data",
     "gap",
+    "graph_rebuilt",
     "max_duration",
     "max_frames",
     "max_items",

@@ -228,12 +228,12 @@ class Pipeline:
         self._pending.extend(self._scenes.end(reason, before_ns=self.oldest_waiting_ns))
         return self._take_events()
 
-    def finish(self) -> list[Event]:
-        """End: nothing more will come."""
+    def finish(self, reason: EndReason = "end_of_data") -> list[Event]:
+        """End: nothing more will come; the open scene ends for ``reason``."""
         self._epochs.finish()
         for stream, take in self._all_streams():
             self._take_all(stream.topic, take, stream.flush())
-        self._flush("end_of_data")
+        self._flush(reason)
         return self._take_events()
 
     def lose(self, topic: str, cause: Cause, stamp_ns: int) -> list[Event]:
@@ -542,8 +542,6 @@ def _unused_settings(config: Config) -> Iterator[Finding]:
         yield warnings.setting_unused("scene.select", "every frame is kept")
     elif config.events:
         yield warnings.setting_unused("event_names", "events are not looked for")
-    if config.ros.heal:
-        yield warnings.setting_unused("ros.heal", "a silent sensor is reported and its connection stays")
 
 
 def _in_reach(lidar: LidarConfig) -> LidarConfig:

@@ -44,12 +44,16 @@ class Snapshot:
         progress: Of the recording.
         queued_bytes: Received and not looked at yet, the most since the previous report.
         failure: Why the recording stopped, or "".
+        connections: How often the connection to the graph was made anew.
+        deaf_s: For how long, in all, it missed what others heard.
     """
 
     state: str
     progress: Progress
     queued_bytes: int
     failure: str = ""
+    connections: int = 0
+    deaf_s: float = 0.0
 
 
 @dataclass
@@ -120,7 +124,7 @@ class Reporter:
         elapsed = max(1e-3, now - self._window.at_s)
         return {
             "rate_hz": f"{(topic.received - self._window.received.get(topic.name, 0)) / elapsed:.1f}",
-            "received": topic.received,
+            "received": topic.earlier + topic.received,
             "received_bytes": topic.received_bytes,
             "age_s": "" if topic.last_s is None else f"{now - topic.last_s:.2f}",
             "publishers": topic.publishers,
@@ -192,6 +196,8 @@ class Reporter:
             "open_frames": progress.open_frames,
             "queued_bytes": snapshot.queued_bytes,
             "lost": faults(progress.losses),
+            "graph_rebuilt": snapshot.connections,
+            "deaf_s": f"{snapshot.deaf_s:.1f}",
         }
         if subscriptions:
             values["callback_p99_ms"] = subscriptions.durations.percentile_ms(0.99)

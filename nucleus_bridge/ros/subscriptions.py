@@ -21,17 +21,15 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
+from nucleus_bridge.decode.pointcloud2 import POINTCLOUD2
 from nucleus_bridge.decode.registry import interface_of
 from nucleus_bridge.errors import ConfigError
 from nucleus_bridge.pipeline.topics import WantedTopic
+from nucleus_bridge.ros.clouds import layout_text
 from nucleus_bridge.ros.first_start import OVERRIDES, POLICIES, described, message_type
 from nucleus_bridge.ros.intake import Intake
+from nucleus_bridge.ros.middleware import SubscriptionEventCallbacks
 from nucleus_bridge.ros.type_definitions import field_problem
-
-try:
-    from rclpy.event_handler import SubscriptionEventCallbacks
-except ImportError:  # ROS 2 Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks
 
 CLOCK_TOPIC = "/clock"
 UNPUBLISHED_AFTER_S = 5.0
@@ -84,6 +82,7 @@ class Topic:
         roles: What it is read for; at least one.
         publishers: How many there are now.
         received: Messages taken.
+        earlier: Messages that an earlier connection to the graph took.
         received_bytes: Their size.
         last_s: When the last one came, on the monotonic clock.
         last_sent_ns: When the last one was sent, 0 when unknown.
@@ -97,6 +96,7 @@ class Topic:
     roles: tuple[WantedTopic, ...]
     publishers: int = 0
     received: int = 0
+    earlier: int = 0
     received_bytes: int = 0
     last_s: float | None = None
     last_sent_ns: int = 0
@@ -167,6 +167,7 @@ class Subscriptions:
         receive: Receive,
         lost: Callable[[str], None],
         given: Mapping[str, object],
+        earlier: Mapping[str, int] | None = None,
     ) -> None:
         """Subscribe to what is published already; ``update`` does the rest.
 
@@ -176,6 +177,7 @@ class Subscriptions:
             receive: Takes every message.
             lost: Told the topic of each message that the middleware lost.
             given: The node's parameters, for ``qos_overrides``.
+            earlier: Messages of each topic that an earlier connection took.
         """
         self._node = node
         self._receive = receive
@@ -190,6 +192,8 @@ class Subscriptions:
         for role in wanted:
             roles.setdefault(role.name, []).append(role)
         self.topics = {name: Topic(tuple(of_topic)) for name, of_topic in roles.items()}
+        for name, topic in self.topics.items():
+            topic.earlier = (earlier or {}).get(name, 0)
         for own in node.subscriptions:
             if own.topic_name == CLOCK_TOPIC:
                 self._intake.adopt(own)
@@ -282,7 +286,10 @@ class Subscriptions:
     def _receiver(self, topic: Topic, type_name: str) -> Callable[[bytes, int], None]:
         def take(data: bytes, sent_ns: int) -> None:
             if not topic.received:
-                self._node.get_logger().info(f"{topic.name}: the first message has come ({type_name}; {topic.match})")
+                about = f"{type_name}; {topic.match}"
+                self._node.get_logger().info(f"{topic.name}: the first message has come ({about})")
+                if type_name == POINTCLOUD2 and (layout := layout_text(data)):
+                    self._node.get_logger().info(f"{topic.name}: its points are {layout}")
             topic.note(len(data), sent_ns)
             self._receive(topic, type_name, data)
 
