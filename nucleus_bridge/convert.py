@@ -159,7 +159,7 @@ def convert_bag(  # noqa: PLR0913 - what a caller may want to say
         )
         if not scenes:
             raise NoSceneError(no_scene(report, config), report.findings)
-        if not any("spool_full" in causes for causes in report.losses.values()):
+        if not report.conversion.lacks_room:
             conversions.note(spool, key, report.conversion)
     return report
 
