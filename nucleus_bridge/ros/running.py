@@ -29,7 +29,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SHUTDOWN_S = 4.0
 ERRORS_WITHIN_S = 10.0
 MOST_ERRORS = 1000
-"""More errors within that time are no callback's: the executor itself is broken."""
+"""More errors within that time are not a callback's: the executor itself is broken."""
 LEAVE_WITHIN_S = 5.0
 
 
@@ -122,7 +122,7 @@ def check_arguments(given: Sequence[str], about: str) -> None:
 def leaving(within_s: float = LEAVE_WITHIN_S) -> Iterator[None]:
     """End the process with status 1 if leaving the graph takes longer than ``within_s``; all work must be safe.
 
-    Fast DDS may wait for ever when it closes a connection with ``LARGE_DATA`` (up to 3.2, eProsima/Fast-DDS#6066). It
+    Fast DDS may wait forever when it closes a connection with ``LARGE_DATA`` (up to 3.2, eProsima/Fast-DDS#6066). It
     does so with the interpreter's lock held, so that nothing written in Python could end it.
     """
     with Path(os.devnull).open("w") as nowhere:
