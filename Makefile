@@ -5,7 +5,7 @@
 #   make lint    the linters alone
 #   make clean   remove everything that the others made
 # The live tests, which drive in real time, have the machine to themselves; all others share it (WORKERS at a time).
-# One that fails is run once more, and told of as rerun: discovery between processes may fail on a stalled machine.
+# One that fails is run once more, and reported as rerun: discovery between processes may fail on a stalled machine.
 # Another Python: make test PYTHON=python3.12. Arguments for pytest: make test PYTEST_ARGS='-k deskew'.
 
 PYTHON ?= python3

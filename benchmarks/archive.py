@@ -69,7 +69,7 @@ def decide(bags: list[Path], config: Config, spool: Path) -> None:
 
 
 def measure(name: str, work: Callable[..., None], *arguments: object, spool: Path) -> dict[str, Any]:
-    """Return wall and processor time of a way, its processes included."""
+    """Return wall and CPU time of a way, its processes included."""
     before, start = os.times(), time.perf_counter()
     work(*arguments)
     wall = time.perf_counter() - start

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Time and memory of ``convert`` beside plain scripts and beside merely copying the bytes.
 
-Each way runs in a process of its own on the same demo drive, numpy's threads switched off; processor time and peak
+Each way runs in a process of its own on the same demo drive, numpy's threads switched off; CPU time and peak
 memory are the kernel's figures, those of worker processes included. Growth with each quantity is a list of drives:
 
     python -m benchmarks.convert --seconds 10 30 60
@@ -115,7 +115,7 @@ class Drive:
 
 
 def measure(command: Sequence[str | Path]) -> dict[str, float]:
-    """Run a command; return its wall time, processor time and peak memory, its children's included."""
+    """Run a command; return its wall time, CPU time and peak memory, its children's included."""
     reader, writer = os.pipe()
     start = time.perf_counter()
     child = os.fork()

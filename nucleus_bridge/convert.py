@@ -100,7 +100,7 @@ class Observer:
         """Told the time covered so far, in ns of log time."""
 
     def sealed(self, scene: SealedScene) -> None:
-        """Told of each scene when it is safe."""
+        """Called for each scene when it is safe on disk."""
 
 
 def convert_bag(  # noqa: PLR0913 - what a caller may want to say
@@ -125,7 +125,7 @@ def convert_bag(  # noqa: PLR0913 - what a caller may want to say
         workers: Processes that render frames, this one among them; the bytes are the same for any number.
         force: Replace scenes of the same id that have other content.
         verify_images: Decode every picture, as one that was cut may have all its markers; damaged ones are lost.
-        observer: Told of progress.
+        observer: Is called with scenes and with progress.
 
     Raises:
         InputError: The bag, the configuration or the output cannot be used, or no scene comes of them.

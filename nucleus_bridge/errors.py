@@ -16,7 +16,7 @@
     │   ├── ImageError              an Image or CompressedImage cannot be read
     │   └── CalibrationError        a CameraInfo or camera model cannot be used
     ├── TransformError              a pose cannot be had
-    │   ├── UnknownFrameError       a frame was never heard of
+    │   ├── UnknownFrameError       unknown frame ID
     │   ├── ConnectivityError       two frames are not in one tree, or the tree has a loop
     │   ├── ExtrapolationError      the stamp is outside what was recorded
     │   └── InvalidTransformError   zero, NaN or otherwise unusable values
@@ -59,7 +59,7 @@ class TextError(InputError):
 
 
 class BagError(InputError):
-    """A recording is missing, is no rosbag2, or cannot be read."""
+    """A recording is missing, is not a rosbag2, or cannot be read."""
 
 
 class MissingExtraError(InputError):
@@ -99,7 +99,7 @@ class TransformError(BridgeError):
 
 
 class UnknownFrameError(TransformError):
-    """A frame id was never heard of."""
+    """Unknown frame ID: no transform names it."""
 
 
 class ConnectivityError(TransformError):
@@ -149,7 +149,7 @@ class UploadError(BridgeError):
 
 
 class AuthError(UploadError):
-    """The API key or the object store's credentials are refused; nothing can be sent until that is mended."""
+    """The API key or the object store's credentials are refused; nothing can be sent until that is fixed."""
 
 
 class RejectedError(UploadError):

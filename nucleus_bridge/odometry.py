@@ -84,7 +84,7 @@ def estimate_trajectory(
     Args:
         recording: The recording.
         config: Its lidars, mounts and ``device_frame`` count; its sources of poses do not.
-        progress: Told of the share that is done.
+        progress: Is called with the share that is done.
 
     Raises:
         InputError: A topic is missing, a lidar is not mounted, or small_gicp is not installed.

@@ -473,7 +473,7 @@ def derived_cloud(topic: str, why: str) -> Finding:
         Code.DERIVED_CLOUD,
         "topic",
         topic,
-        f"{topic} is no lidar's own cloud: {why}",
+        f"{topic} is not a lidar's own cloud: {why}",
         "leave it out of lidar_names",
         Weight.NOTE,
     )

@@ -206,7 +206,7 @@ def test_output_agrees_up_to_ports_and_the_sizes_of_images() -> None:
     assert agree(["a", "...", "z"], ["a", "z"])
     assert agree(["http://127.0.0.1:46589/v1"], ["http://127.0.0.1:1/v1"])
     assert not agree(["a  91.0 MB"], ["a  81.0 MB"])
-    assert not agree(["1 scenes"], ["1 scene"])
+    assert not agree(["2 scene"], ["2 scenes"])
     assert not agree(["a", "b"], ["a"])
     assert not agree(["a", "...", "z"], ["a", "y"])
 

@@ -25,7 +25,7 @@ class CdrReader:
         """Begin behind the encapsulation header.
 
         Raises:
-            DecodeError: The bytes are no plain CDR.
+            DecodeError: The bytes are not plain CDR.
         """
         self.order: Literal["<", ">"] = byte_order(message.data)
         self._data = memoryview(message.data)

@@ -133,7 +133,7 @@ def _read_header(begin: bytes) -> tuple[_Header, int]:
 
 def _count(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 32:
-        raise TypeError(f"{str(value)[:40]!r} is no count")
+        raise TypeError(f"{str(value)[:40]!r} is not a count")
     return value
 
 

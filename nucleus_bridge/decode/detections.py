@@ -80,7 +80,7 @@ def decode_detections(min_score: float, message: Message) -> Detections:
         message: The message.
 
     Raises:
-        DecodeError: The bytes are no such message (``damaged``), its stamp or frame is not set (``zero_stamp``,
+        DecodeError: The bytes are not such a message (``damaged``), its stamp or frame is not set (``zero_stamp``,
             ``empty_frame_id``), or a box is not finite, turned by nothing or has no size (``bad_detection``).
     """
     _make_known(message.type_name)

@@ -57,7 +57,7 @@ def decode_image(message: Message, *, bayer: str = "", bit_depth: int = 0) -> Im
 
     Raises:
         ImageError: ``cause`` is ``zero_stamp``, ``unknown_encoding``, ``too_large`` or ``damaged``.
-        DecodeError: The bytes are no such message.
+        DecodeError: The bytes are not a message of that type.
     """
     content = deserialise(message, IMAGE, COMPRESSED_IMAGE)
     with naming(message):
@@ -142,7 +142,7 @@ def _compressed(content: Any, stamp_ns: int, frame_id: str) -> Image:
     header = read_file_header(content.data.data)
     if header is None:
         begin = content.data[:8].tobytes().hex(" ") or "nothing"
-        msg = f"format {content.format!r}, beginning with {begin}, is no JPEG, PNG, TIFF, WebP or BMP file"
+        msg = f"format {content.format!r}, beginning with {begin}, is not a JPEG, PNG, TIFF, WebP or BMP file"
         raise ImageError(msg, cause="unknown_encoding")
     check_size(header.width, header.height)
     encoding = header.kind if header.kind in ("jpeg", "png") else OTHER_FILE

@@ -78,7 +78,7 @@ class OusterDecoder:
         Raises:
             CloudError: ``cause`` is ``no_metadata``, ``damaged`` (also of another size than the metadata tells), or
                 ``late`` for a packet of a frame that is over.
-            DecodeError: The bytes are no such message, or the metadata cannot be used (``metadata``).
+            DecodeError: The bytes are not a message of that type, or the metadata cannot be used (``metadata``).
         """
         with naming(message):
             reader = CdrReader(message)

@@ -74,7 +74,7 @@ class PointTimes:
 
     Attributes:
         convention: Unit and reference.
-        low: Smallest time of a usable point that is no outlier, as in the column.
+        low: Smallest time of a usable point that is not an outlier, as in the column.
         high: Largest one.
         window: Smallest and largest number that is a time of this sweep, where others are in the column; None where
             all are.

@@ -110,7 +110,7 @@ def decode_sweep(message: Message, config: LidarConfig) -> Sweep:
         CloudError: ``cause`` is ``zero_stamp``, ``empty_frame_id``, ``empty_cloud``, ``missing_field`` (x, y, z,
             intensity or the time field), ``point_time`` (times of no known convention) or ``damaged`` (sizes that
             contradict).
-        DecodeError: The bytes are no PointCloud2.
+        DecodeError: The bytes are not a PointCloud2.
     """
     cloud = deserialise(message, POINTCLOUD2)
     with naming(message), any_value():

@@ -34,7 +34,7 @@ def decode_transforms(message: Message) -> list[TransformSample]:
     """Read the transforms of a TFMessage, in their order.
 
     Raises:
-        DecodeError: The bytes are no TFMessage.
+        DecodeError: The bytes are not a TFMessage.
     """
     samples = []
     for stamped in deserialise(message, TF_MESSAGE).transforms:

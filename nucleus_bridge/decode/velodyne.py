@@ -110,7 +110,7 @@ class VelodyneDecoder:
         Raises:
             CloudError: There are no packets or no returns (``empty_cloud``), the model is not known or contradicts the
                 configured one (``model``), or the packets are damaged.
-            DecodeError: The bytes are no such message.
+            DecodeError: The bytes are not a message of that type.
         """
         with naming(message):
             reader = CdrReader(message)

@@ -139,7 +139,7 @@ def read_packet(message: Message) -> Packet:
 
     Raises:
         ImageError: The codec is none that is read (``unknown_encoding``), or the stamp was not set (``zero_stamp``).
-        DecodeError: The bytes are no such message.
+        DecodeError: The bytes are not a message of that type.
     """
     with naming(message):
         reader = CdrReader(message)
@@ -250,7 +250,7 @@ class VideoDecoder:
         Raises:
             ImageError: ``cause`` is ``before_keyframe``, ``broken_gop``, ``b_frames``, ``damaged``, ``too_large``,
                 ``unknown_encoding`` or ``zero_stamp``.
-            DecodeError: The bytes are no such message.
+            DecodeError: The bytes are not a message of that type.
         """
         packet = read_packet(message)
         with naming(message):

@@ -167,7 +167,7 @@ class TaskUpload(Upload):
     Attributes:
         attachment_type: As the service calls the format.
         frame_path: Names a frame's file by its number.
-        image_paths: Lists the paths of the images that a frame file names. Raises SceneError: it is no frame file.
+        image_paths: Lists the paths of the images that a frame file names. Raises SceneError: it is not a frame file.
         with_image_urls: Replaces those paths by URLs and nothing else. Raises SceneError: one has no URL.
     """
 
@@ -278,7 +278,7 @@ class SceneFormat(Protocol):
 
         Raises:
             OSError: A file cannot be read.
-            SceneError: What it says is no position.
+            SceneError: What it says is not a position.
         """
         ...
 

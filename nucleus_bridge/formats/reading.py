@@ -129,7 +129,7 @@ def read_pose(position: Any, heading: Any) -> tuple[FloatArray, FloatArray]:  # 
     """Return a position, shape (3,), and a heading x y z w, shape (4,).
 
     Raises:
-        SceneError: They are no pose.
+        SceneError: They are not a pose.
         KeyError: A number is missing; TypeError, ValueError: or something else.
     """
     where = np.array([float(position[axis]) for axis in "xyz"])
@@ -201,7 +201,7 @@ def json_track(folder: Place, paths: Iterable[str]) -> Track:
 
     Raises:
         OSError: A file cannot be read.
-        SceneError: What it says is no position.
+        SceneError: What it says is not a position.
     """
     positions: list[tuple[float, float, float]] = []
     fixes: list[tuple[float, float]] = []

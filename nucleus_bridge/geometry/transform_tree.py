@@ -111,7 +111,7 @@ class TransformTree:
     def lookup(self, target: str, source: str, stamp_ns: int) -> Transform:
         """Return ``target_from_source``, the pose of ``source`` expressed in ``target``.
 
-        A frame in itself is the identity, even one never heard of, as in tf2.
+        A frame in itself is the identity, even an unknown one, as in tf2.
 
         Args:
             target: Frame to express in.

@@ -99,7 +99,7 @@ def cloud_facts(stream: Stream, companions: Mapping[str, Message]) -> CloudFacts
     clouds, problem = _decoded(stream, companions)
     if not clouds:
         return CloudFacts(problem=problem)
-    # A layout that changes on the way is no reason to fail: the first one speaks for the topic.
+    # A layout that changes on the way is not a reason to fail: the first one speaks for the topic.
     clouds = [cloud for cloud in clouds if cloud.points.dtype == clouds[0].points.dtype]
     points = np.concatenate([cloud.points for cloud in clouds[:_LOOKED_AT]])
     with any_value():

@@ -96,7 +96,7 @@ def _add_pose(frames: Frames, transforms: Transforms) -> None:
 
 
 def _moving_elsewhere(transforms: Transforms) -> list[str] | None:
-    """Return the frames above the device, it first, where transforms say how something moves that is no sensor."""
+    """Return the frames above the device, it first, where transforms say how something moves that is not a sensor."""
     best: list[str] | None = None
     for child in sorted({track.child for track in transforms.tracks if not track.static}):
         above = transforms.above(child)

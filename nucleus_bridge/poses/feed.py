@@ -41,7 +41,7 @@ class PoseFeed:
     Args:
         sources: Every source of poses.
         tree: Takes the edges.
-        lost: Told of edges that cannot be used.
+        lost: Is called with edges that cannot be used.
         frames: ``world_frame`` and ``device_frame``.
     """
 
@@ -165,7 +165,7 @@ class PoseFeed:
         try:
             difference = mount.overrules(edge)
         except TransformError:
-            return  # what is no transform cannot differ
+            return  # what is not a transform cannot differ
         if difference:
             self._overruled[edge.child] = warnings.mount_overrides(edge.child, difference, named_by)
 

@@ -115,7 +115,7 @@ def _value_problem(parameter: str, policy: str, value: object) -> str:
 
 
 def _missing_packages(topics: Iterable[WantedTopic]) -> Iterator[str]:
-    """Tell of topics that cannot be read whichever of their types they have."""
+    """Report topics that cannot be read, whichever of their types they have."""
     for topic in topics:
         if topic.is_optional or topic.kind == "value":
             continue

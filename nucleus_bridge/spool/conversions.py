@@ -21,7 +21,7 @@ FOLDER = "conversions"
 
 @dataclass(frozen=True)
 class SceneSummary:
-    """What is told of a scene in a line."""
+    """What one line says about a scene."""
 
     reference_id: str
     frames: int

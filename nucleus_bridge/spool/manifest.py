@@ -134,7 +134,7 @@ def _file_record(entry: Mapping[str, Any]) -> FileRecord:
         raise TypeError(f"files holds {entry!r:.80}")
     path = PurePosixPath(record.path)
     if not path.parts or path.is_absolute() or ".." in path.parts or not record.path.isprintable():
-        raise ValueError(f"{record.path!r:.80} is no path inside of the scene")
+        raise ValueError(f"{record.path!r:.80} is not a path inside of the scene")
     return record
 
 

@@ -105,7 +105,7 @@ class Destination(Protocol):
         Args:
             store: Where their files are.
             book: Their states.
-            changed: Told of each new state.
+            changed: Is called with each new state.
             note: Told what a person should know.
             idle: Tells whether every scene that there is was handed in.
             watch: Whether there may be others later.

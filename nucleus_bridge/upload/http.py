@@ -57,7 +57,7 @@ def check_endpoint(endpoint: str) -> str:
     """Return an endpoint in the one way to write it.
 
     Raises:
-        ConfigError: It is no URL, or one that would show the key to the network.
+        ConfigError: It is not a URL, or one that would show the key to the network.
     """
     parts = urlsplit(endpoint)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:

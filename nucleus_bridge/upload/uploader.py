@@ -170,7 +170,7 @@ class Uploader:
         self._scenes.close()
         if not self._scenes.join(JOIN_S):
             return False
-        self._files.close()  # not before: a scene that hands in a file then would wait for it for ever
+        self._files.close()  # not before: a scene that hands in a file then would wait for it forever
         return self._files.join(JOIN_S)
 
     def _feed(self, submitter: Submitter, *, watch: bool) -> None:

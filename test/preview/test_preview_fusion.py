@@ -146,5 +146,5 @@ def test_a_damaged_frame_is_named(scenes: dict[str, SceneReader], tmp_path: Path
     folder = Path(shutil.copytree(scenes["sensor_fusion_json"].folder, tmp_path / "other"))
     frame: dict[str, Any] = {"points": [], "images": []}
     (folder / "frames/000001.json").write_text(json.dumps(frame).replace(" ", ""))
-    with pytest.raises(SceneError, match=r"000001\.json: is no frame"):
+    with pytest.raises(SceneError, match=r"000001\.json: is not a frame"):
         open_scene(folder).frame(1)

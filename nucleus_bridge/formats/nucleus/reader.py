@@ -47,7 +47,7 @@ class NucleusReader(SealedFiles):
             path = str(items[self.lidar]["url"])
             images = tuple(_image(name, items[name]) for name in self.cameras if name in items)
         data = self.read(path)
-        with self.reading(path, "it is no point cloud"):
+        with self.reading(path, "it is not a point cloud"):
             document, table = read_cloud(data, most_points)
             record: Any = document.value
             if not isinstance(record, dict) or not isinstance(record.get("points"), list):

@@ -153,7 +153,7 @@ class SensorFusionFormat:
             urls: The URL of each image by its path in the scene; further entries are ignored.
 
         Raises:
-            SceneError: An image is not in ``urls``, or the file is no frame of this format.
+            SceneError: An image is not in ``urls``, or the file is not a frame of this format.
         """
 
         def url_of(path: str) -> str:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether a scene that the dataset holds is the one of the spool: equal, incomplete, differs, or a conflict.
 
-What counts is what the service returns: fields that it does not return and URLs that it rewrites are no difference.
+What counts is what the service returns: fields that it does not return and URLs that it rewrites are not a difference.
 The metadata key ``scene_content``, added at submission, tells whether clouds, images, cameras and poses are the same
 also where nothing else does; scenes without it are compared by what can be seen, and are never deleted from the spool.
 """
@@ -61,7 +61,7 @@ def compare_scenes(sent: Mapping[str, Any], held: Mapping[str, Any]) -> Comparis
     try:
         return _compare(sent, held)
     except (KeyError, TypeError, AttributeError):
-        return Comparison(Match.CONFLICT, "is no lidar scene")
+        return Comparison(Match.CONFLICT, "is not a lidar scene")
 
 
 def _compare(sent: Mapping[str, Any], held: Mapping[str, Any]) -> Comparison:

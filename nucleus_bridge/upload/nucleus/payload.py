@@ -38,7 +38,7 @@ def sent_scene(folder: Path, manifest: Manifest, urls: Callable[[list[str]], lis
         items = [item for frame in payload["frames"] for item in frame.values()]
         paths = [item["url"] for item in items]
         if unknown := [path for path in paths if path not in files]:
-            raise SceneError(f"{folder / SCENE_NAME}: {unknown[0]!r} is no file of the scene")
+            raise SceneError(f"{folder / SCENE_NAME}: {unknown[0]!r} is not a file of the scene")
         payload["metadata"] = {**payload.get("metadata", {}), CONTENT_KEY: scene_content(payload, files)}
         for item, url in zip(items, urls(paths), strict=True):
             item["url"] = url

@@ -96,7 +96,7 @@ class SceneSubmitter:
         book: The scenes' states.
         settings: The ``upload`` group of the configuration.
         dataset: Returns the dataset's id; creates the dataset when it does not exist yet.
-        changed: Told of each new state.
+        changed: Is called with each new state.
         note: Told what a person should know.
         idle: Tells whether every scene that there is was handed in.
         watch: Whether there may be others later.
