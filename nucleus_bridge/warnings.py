@@ -365,13 +365,17 @@ def setting_unused(parameter: str, effect: str) -> Finding:
 # Clouds
 
 
+def _in_field(field: str) -> str:
+    return f"in field {field!r} " if field else ""
+
+
 def point_time_span(topic: str, field: str, span: str, period_ms: float, remedy: str) -> Finding:
     """Point times of which no unit makes a sweep."""
     return Finding(
         Code.POINT_TIME_SPAN,
         "topic",
         topic,
-        f"times in field {field!r} of {topic} run from {span} within a sweep, and sweeps come every {period_ms:.0f} "
+        f"times {_in_field(field)}of {topic} run from {span} within a sweep, and sweeps come every {period_ms:.0f} "
         "ms: no unit makes one of the other, so points cannot be deskewed",
         remedy,
         Weight.LOSS,
@@ -410,7 +414,7 @@ def point_time_far(topic: str, field: str, apart_ms: float, remedy: str) -> Find
         Code.POINT_TIME_FAR,
         "topic",
         topic,
-        f"times in field {field!r} of {topic} lie {length_of_time(apart_ms)} {side} header.stamp: they "
+        f"times {_in_field(field)}of {topic} lie {length_of_time(apart_ms)} {side} header.stamp: they "
         "belong to another clock, or to another moment",
         remedy,
         Weight.METRES,
