@@ -157,7 +157,8 @@ def read_points(cloud: Any) -> NDArray[np.void]:
 
 
 def _fields(cloud: Any) -> tuple[PointField, ...]:
-    return tuple(PointField(f.name, f.offset, f.datatype, f.count) for f in cloud.fields)
+    """Return the fields; a count of 0, which some drivers leave, stands for one element."""
+    return tuple(PointField(f.name, f.offset, f.datatype, f.count or 1) for f in cloud.fields)
 
 
 def _check_sizes(cloud: Any) -> None:
