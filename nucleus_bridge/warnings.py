@@ -517,6 +517,12 @@ def image_mosaic(topic: str, text: str, remedy: str) -> Finding:
     return Finding(Code.IMAGE_MOSAIC, "topic", topic, f"{topic}: {text}", remedy)
 
 
+def unsaid_mosaic(topic: str, patterns: Sequence[str], remedy: str) -> Finding:
+    """A gray picture that may be a mosaic of two patterns, the two greens of which are alike."""
+    text = f"its gray pictures look like a Bayer mosaic ({' or '.join(patterns)}), which their encoding does not say"
+    return image_mosaic(topic, text, remedy)
+
+
 def image_orientation(topic: str, value: int) -> Finding:
     """A JPEG that tells viewers to turn it."""
     return Finding(

@@ -15,6 +15,7 @@ import pytest
 from bags import MS, OPTICAL, START_NS, TYPES, Recording, compressed, header, info, jpeg, transforms
 from small_drive import Camera, Lidar, S, SmallDrive, Tf, cloud
 
+from nucleus_bridge import convert_bag
 from nucleus_bridge.inspect.report import BagReport, study
 from nucleus_bridge.inspect.suggest import Suggestion
 from nucleus_bridge.warnings import Code, Weight
@@ -332,6 +333,28 @@ def test_what_is_wrong_with_pictures_is_found_in_a_sample(
     )
     report, _ = looked_at(PLAIN.but(cameras=(large,)), tmp_path)
     assert set(codes(report)) == {code}
+
+
+@pytest.mark.parametrize(
+    ("changed", "code", "remedy"),
+    [
+        (camera(frame="cam_link", rotation=(0.0, 0.0, 0.0, 1.0)), "camera_body_frame", "frame_convention: body"),
+        (
+            camera(image=lambda at, number: compressed(at, png(mosaic(gradient(number))), CAMERA.frame)),
+            "image_mosaic",
+            "bayer: gbrg",
+        ),
+    ],
+)
+def test_convert_names_it_too_where_the_configuration_does_not_allow_for_it(
+    tmp_path: Path, changed: SmallDrive, code: str, remedy: str
+) -> None:
+    config = study(PLAIN.write(tmp_path / "plain"))[1].config()
+    assert config is not None
+    for number, path in enumerate((changed.write(tmp_path / "changed"), PLAIN.write(tmp_path / "same"))):
+        spool = tmp_path / f"spool{number}"
+        found = {f.code.value: f.remedy for f in convert_bag(path, config, spool).findings}
+        assert found.get(code) == (None if number else f"cameras.front.{remedy}")
 
 
 def test_whole_gray_and_flat_pictures_are_not_called_damaged(tmp_path: Path) -> None:
