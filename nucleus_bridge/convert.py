@@ -169,16 +169,19 @@ def all_findings(
 ) -> tuple[Finding, ...]:
     """Return what contradicts itself or is missing in a recording that has been through a pipeline."""
     from nucleus_bridge.inspect.evidence import findings_of  # noqa: PLC0415 - its rules are wanted at the end alone
+    from nucleus_bridge.inspect.first_look import first_look  # noqa: PLC0415 - the same
 
     found = [*pipeline.findings, *findings_of(pipeline.evidence, pipeline.config, pipeline.tree), *pipeline.unused]
+    found += first_look(recording, pipeline.config, pipeline.tree)
     for lidar in pipeline.config.lidars:
         count = losses.get(lidar.topic, {}).get("time_outlier_points", 0)
         if count:
             found.append(warnings.points_left_out(lidar.topic, lidar.name, count))
     for camera in pipeline.config.cameras:
-        count = losses.get(camera.image_topic, {}).get("image_damaged", 0)
-        if count:
-            found.append(warnings.images_left_out(camera.image_topic, count, reasons.get("image_damaged", "")))
+        lost = losses.get(camera.image_topic, {})
+        if causes := [cause for cause in ("image_damaged", "damaged") if lost.get(cause)]:
+            count, why = sum(lost[cause] for cause in causes), reasons.get(causes[0], "")
+            found.append(warnings.images_left_out(camera.image_topic, count, why))
     fixes = pipeline.config.gps.topic
     if count := losses.get(fixes, {}).get("gps_implausible", 0):
         total = next((topic.count for topic in recording.topics if topic.name == fixes), count)

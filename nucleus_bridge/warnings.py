@@ -380,13 +380,17 @@ def metadata_absent(topic: str, name: str, count: int) -> Finding:
 # Clouds
 
 
+def _in_field(field: str) -> str:
+    return f"in field {field!r} " if field else ""
+
+
 def point_time_span(topic: str, field: str, span: str, period_ms: float, remedy: str) -> Finding:
     """Point times of which no unit makes a sweep."""
     return Finding(
         Code.POINT_TIME_SPAN,
         "topic",
         topic,
-        f"times in field {field!r} of {topic} run from {span} within a sweep, and sweeps come every {period_ms:.0f} "
+        f"times {_in_field(field)}of {topic} run from {span} within a sweep, and sweeps come every {period_ms:.0f} "
         "ms: no unit makes one of the other, so points cannot be deskewed",
         remedy,
         Weight.LOSS,
@@ -425,7 +429,7 @@ def point_time_far(topic: str, field: str, apart_ms: float, remedy: str) -> Find
         Code.POINT_TIME_FAR,
         "topic",
         topic,
-        f"times in field {field!r} of {topic} lie {length_of_time(apart_ms)} {side} header.stamp: they "
+        f"times {_in_field(field)}of {topic} lie {length_of_time(apart_ms)} {side} header.stamp: they "
         "belong to another clock, or to another moment",
         remedy,
         Weight.METRES,
@@ -526,6 +530,12 @@ def stereo_one_frame(topic: str, frame: str, baseline_m: float, remedy: str) -> 
 def image_mosaic(topic: str, text: str, remedy: str) -> Finding:
     """A Bayer mosaic in an image file."""
     return Finding(Code.IMAGE_MOSAIC, "topic", topic, f"{topic}: {text}", remedy)
+
+
+def unsaid_mosaic(topic: str, patterns: Sequence[str], remedy: str) -> Finding:
+    """A gray picture that may be a mosaic of two patterns, the two greens of which are alike."""
+    text = f"its gray pictures look like a Bayer mosaic ({' or '.join(patterns)}), which their encoding does not say"
+    return image_mosaic(topic, text, remedy)
 
 
 def image_orientation(topic: str, value: int) -> Finding:

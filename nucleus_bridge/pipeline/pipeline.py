@@ -453,6 +453,7 @@ class Pipeline:
         self._gps.add_heading(heading.stamp_ns, None if isinstance(heading, Missing) else heading)
 
     def _take_sweep(self, topic: WantedTopic, sweep: Sweep) -> None:
+        self.evidence.note_sweep(topic.name, sweep)
         lidar = self._usable[topic.reader]
         if not has_points(sweep, lidar):
             reason = (
