@@ -58,6 +58,22 @@ class Pipeline:
 
     The order in which topics interleave does not matter as long as nothing comes later than ``sync.wait_s``.
 
+    Each ``add`` returns what is decided by that message: a ``SceneStarted``, then a ``FrameReady`` a frame, then a
+    ``SceneEnded``. ``finish`` returns what waits for more. Not safe to use from several threads at once.
+
+    Examples:
+        >>> from nucleus_bridge import load_config
+        >>> from nucleus_bridge.pipeline import FrameReady
+        >>> from nucleus_bridge.recordings import open_recording
+        >>> pipeline = Pipeline(load_config("drive.yaml"))
+        >>> with open_recording("drive") as recording:
+        ...     events = [event for message in recording.messages(pipeline.topics) for event in pipeline.add(message)]
+        >>> events += pipeline.finish()
+        >>> type(events[0]).__name__, sum(isinstance(event, FrameReady) for event in events), type(events[-1]).__name__
+        ('SceneStarted', 40, 'SceneEnded')
+        >>> events[1].frame.sweeps[0].sweep.points.dtype.names
+        ('x', 'y', 'z', 'intensity', 'ring', 'time')
+
     Attributes:
         config: The configuration.
         ledger: What was lost.
