@@ -37,7 +37,7 @@ Table = dict[str, dict[str, int]]
 
 
 def is_expected(cause: str) -> bool:
-    """Whether a cause is no fault."""
+    """Whether a cause is expected rather than a fault."""
     return cause in EXPECTED
 
 

@@ -46,7 +46,7 @@ ANNOTATION_TOLERANCE_NS = 60_000_000
 Handler = Callable[[Message], None]
 Take = Callable[[WantedTopic, Any], None]
 Watch = Callable[[str, Payload, Message | None], None]
-"""Told of each sample that a sensor's decoder makes, and of the message that completed it, if one did."""
+"""Is called with each sample that a sensor's decoder makes, and with the message that completed it, if one did."""
 
 
 def _ns(milliseconds: float) -> int:
@@ -148,7 +148,7 @@ class Pipeline:
         )
 
     def _of_satellites(self) -> Iterator[Finding]:
-        """Tell of fixes and headings that were not taken because the transforms contradict them."""
+        """Report fixes and headings that were not taken because the transforms contradict them."""
         gps, reasons = self.config.gps, self.ledger.reasons
         count = self.ledger.totals.get(gps.topic, {}).get("gps_implausible", 0)
         if count:
@@ -190,7 +190,7 @@ class Pipeline:
         return min((stamp for stamp in stamps if stamp is not None), default=None)
 
     def thin(self, every: int) -> None:
-        """Keep only every so many-th frame from now on, for want of time; 1 keeps them all again."""
+        """Keep only every n-th frame from now on, for want of time; 1 keeps them all again."""
         self._sync.thinning = every
 
     def obstacle(self) -> str:
@@ -202,7 +202,7 @@ class Pipeline:
         return self._frames.take_longest_wait()
 
     def watch(self, watch: Watch) -> None:
-        """Tell of each sample as it is decoded."""
+        """Report each sample as it is decoded."""
         self._watch = watch
 
     def prime(self, messages: Iterable[Message]) -> None:
@@ -493,7 +493,7 @@ class Pipeline:
         self._pending.extend(self._scenes.end(reason))
 
     def _restart(self, reason: str, told_by: WantedTopic | None = None) -> None:
-        """Start over; the topic that told of the step is past it: what its decoder holds came after it."""
+        """Start over; the topic that showed the step is past it: what its decoder holds came after it."""
         for stream, take in self._all_streams():
             if stream.topic is not told_by:
                 self._take_all(stream.topic, take, stream.reset("clock_step"))
@@ -544,7 +544,7 @@ def _unused_settings(config: Config) -> Iterator[Finding]:
 
 
 def _in_reach(lidar: LidarConfig) -> LidarConfig:
-    """Points beyond what a scene's coordinates can be are no reason to keep a sweep."""
+    """Points beyond what a scene's coordinates can be are not a reason to keep a sweep."""
     return replace(lidar, max_range_m=min(lidar.max_range_m, MAX_COORDINATE_M))
 
 

@@ -92,7 +92,7 @@ class Session:
             config: The configuration.
             spool: Where scenes go; must have been created.
             executor: Renders the frames.
-            sealed: Told of each scene when it is safe, in the recording's thread.
+            sealed: Is called with each scene when it is safe, in the recording's thread.
 
         Raises:
             ConfigError: A calibration file cannot be used.
