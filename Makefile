@@ -46,11 +46,12 @@ check:
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/python tools/words.py
 
 core dev:
 	@$(SETUP) $@
 
 clean:
-	rm -rf .venv .venv-client .venv-lidar-io .venv-sfs .venv-nuscenes demo-output build *.egg-info
+	rm -rf .venv .venv-client .venv-lidar-io .venv-sfs .venv-nuscenes demo-output build dist site *.egg-info
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -32,6 +32,7 @@ EXTRAS = {
     "cloud": ["obstore>=0.8"],
     "completion": ["argcomplete>=2"],
     "cluster": ["distributed>=2022.2"],
+    "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.26", "ruff"],
     "draco": ["DracoPy>=2.0"],
     "ground": ["pypatchworkpp>=1.4.1; python_version < '3.14'"],  # which it has wheels for
     "odometry": ["small_gicp>=1.0.1"],
@@ -75,7 +76,7 @@ EXTRAS = {
     ],
     "video": ["av>=17"],
 }
-EXTRAS["all"] = [package for name in sorted(EXTRAS.keys() - {"ros", "test"}) for package in EXTRAS[name]]
+EXTRAS["all"] = [package for name in sorted(EXTRAS.keys() - {"docs", "ros", "test"}) for package in EXTRAS[name]]
 
 
 def files(folder: str, pattern: str) -> list[str]:

@@ -94,10 +94,18 @@ def damage_notes(damage: Iterable[Damage]) -> tuple[DamageNote, ...]:
 
 
 class Observer:
-    """Told how a conversion gets on; this one does nothing."""
+    """Follows a conversion; this one does nothing.
+
+    Examples:
+        >>> class Names(Observer):
+        ...     def sealed(self, scene):
+        ...         print(scene.manifest.reference_id)
+        >>> report = convert_bag("drive", "drive.yaml", "observed", observer=Names())
+        demo-20231114T221320.000000000Z
+    """
 
     def progress(self, done_ns: int, total_ns: int) -> None:
-        """Told the time covered so far, in ns of log time."""
+        """Called with the time that is covered so far and in all, in ns of log time."""
 
     def sealed(self, scene: SealedScene) -> None:
         """Called for each scene when it is safe on disk."""
@@ -127,9 +135,21 @@ def convert_bag(  # noqa: PLR0913 - what a caller may want to say
         verify_images: Decode every picture, as one that was cut may have all its markers; damaged ones are lost.
         observer: Is called with scenes and with progress.
 
+    Returns:
+        The scenes, and every loss by topic and cause. A recording that was converted before with the same
+        configuration is skipped; its scenes are returned.
+
     Raises:
         InputError: The bag, the configuration or the output cannot be used, or no scene comes of them.
         BridgeError: The work failed on the way; scenes sealed before stay.
+
+    Examples:
+        >>> from nucleus_bridge import convert_bag
+        >>> report = convert_bag("drive", "drive.yaml", "spool")
+        >>> [(scene.manifest.reference_id, scene.manifest.frames) for scene in report.scenes]
+        [('demo-20231114T221320.000000000Z', 40)]
+        >>> report.losses, report.complete
+        ({}, True)
     """
     if not isinstance(config, Config):
         config = load_config(config)

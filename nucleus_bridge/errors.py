@@ -32,6 +32,16 @@
         ├── JobCancelledError       a person cancelled a job at the service            (everything stops)
         └── StoreError              the object store cannot take or give an object
             └── StoreConflictError  other content is under the scene's key already     (that scene is set aside)
+
+A program that catches ``BridgeError`` catches everything that is wrong with its input, its disk or the service, and
+nothing that is a mistake in a program:
+
+>>> from nucleus_bridge import load_config
+>>> try:
+...     load_config("nowhere.yaml")
+... except BridgeError as error:
+...     print(type(error).__name__, 2 if isinstance(error, InputError) else 1)
+ConfigError 2
 """
 
 from __future__ import annotations

@@ -373,6 +373,8 @@ class RadarPoints:
 class Frame:
     """One timestep: everything that goes into one Nucleus frame, nothing rendered yet.
 
+    A ``Pipeline`` makes them; ``nucleus_bridge.formats.reading.open_scene`` reads what was written of them.
+
     Attributes:
         stamp_ns: Stamp of the reference lidar's sweep.
         world_from_device: Device pose at ``timestamp_ns``.

@@ -89,6 +89,16 @@ class Finding:
         remedy: A configuration line or a command.
         weight: What it means for the scenes.
         is_proven: Whether the recording itself proves it, so that ``init`` applies the remedy.
+
+    Examples:
+        >>> from nucleus_bridge.inspect.report import inspect_bag
+        >>> inspect_bag("drive").warnings
+        []
+        >>> finding = Finding(Code.IMAGE_DARK, "topic", "/front", "every picture is dark", "look at one of them")
+        >>> print(finding)
+        warning: every picture is dark [image_dark] (look at one of them)
+        >>> finding.as_json()["code"]
+        'image_dark'
     """
 
     code: Code

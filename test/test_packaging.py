@@ -17,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import yaml
 
 import nucleus_bridge
 from nucleus_bridge.config import load_config
@@ -219,3 +220,21 @@ def test_an_installed_wheel_works_outside_of_the_checkout(wheel_path: Path, tmp_
     share = prefix / "share/nucleus_bridge"
     assert (share / "launch/record.launch.py").exists()
     assert load_config(share / "config/single_lidar_and_camera.yaml").lidars
+
+
+def test_the_workflow_tests_every_python_that_the_package_is_for(wheel: zipfile.ZipFile) -> None:
+    (name,) = (name for name in wheel.namelist() if name.endswith("/METADATA"))
+    classifiers = email.message_from_bytes(wheel.read(name)).get_all("Classifier")
+    named = {found[1] for text in classifiers if (found := re.search(r"Python :: (3\.[0-9]+)$", text))}
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
+    assert set(workflow["jobs"]["test"]["strategy"]["matrix"]["python"]) == named
+
+
+@pytest.mark.parametrize(
+    "form", sorted((ROOT / ".github/ISSUE_TEMPLATE").glob("[!c]*.yml")), ids=lambda path: path.stem
+)
+def test_the_forms_ask_for_the_version_and_those_about_data_for_what_is_in_it(form: Path) -> None:
+    text = form.read_text()
+    labels = [part["attributes"]["label"] for part in yaml.safe_load(text)["body"]]
+    assert any("--version" in label for label in labels) or form.stem == "feature"
+    assert any("inspect BAG --json" in label for label in labels) == (form.stem in ("recording", "feature"))

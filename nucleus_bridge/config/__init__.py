@@ -74,8 +74,25 @@ __all__ = [
 def load_config(path: Path | str, overrides: Iterable[str] = ()) -> Config:
     """Load a ROS 2 parameter file and ``key=value`` overrides.
 
+    Args:
+        path: The file. Paths in it are relative to its folder.
+        overrides: What ``--set`` takes: full dotted names and values in YAML.
+
+    Returns:
+        The checked settings; what the file does not say has its default (docs/parameters.md).
+
     Raises:
         ConfigError: Naming the file, the parameter, the value and what is allowed.
+
+    Examples:
+        >>> from nucleus_bridge import load_config
+        >>> config = load_config("drive.yaml", ["scene.max_frames=20"])
+        >>> config.world_frame, [lidar.topic for lidar in config.lidars], config.scene.max_frames
+        ('map', ['/lidar/top/points'], 20)
+        >>> load_config("drive.yaml", ["scene.max_frame=20"])
+        Traceback (most recent call last):
+        ...
+        nucleus_bridge.errors.ConfigError: ...: no such parameter; the nearest name is 'scene.max_frames'
     """
     path = Path(path)
     raw = read_parameters(path)

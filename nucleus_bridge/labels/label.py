@@ -134,6 +134,16 @@ def label_of_cuboid(
 
     Raises:
         LabelError: Something is missing or not finite.
+
+    Examples:
+        The service's yaw 0 points along +y, and its y is the length:
+
+        >>> stamps = SceneStamps("drive-1", "map", (100.0, 0.0, 0.0), (1_700_000_000_000_000_000,))
+        >>> centre, size = {"x": 2.0, "y": 3.0, "z": 0.5}, {"x": 2.0, "y": 4.5, "z": 1.5}
+        >>> cuboid = {"label": "car", "position": centre, "dimensions": size, "yaw": 0.0}
+        >>> label = label_of_cuboid(cuboid, stamps, 0, source="nucleus", track="", label_id="a")
+        >>> label.frame_id, label.position, label.size
+        ('map', (102.0, 3.0, 0.5), (4.5, 2.0, 1.5))
     """
     try:
         center = _numbers(cuboid["position"])

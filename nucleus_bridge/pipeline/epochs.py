@@ -106,7 +106,7 @@ class Epochs:
         stages: Takes what is let through.
         wait_ns: How much later than the others a topic may show a step.
         max_bytes: The most that may wait.
-        told: Told of each step of a series when it is seen.
+        told: Is called with each step of a series when it is seen.
     """
 
     def __init__(self, stages: Stages, wait_ns: int, max_bytes: int, told: Callable[[Series, Step], None]) -> None:

@@ -48,7 +48,7 @@ ANNOTATION_TOLERANCE_NS = 60_000_000
 Handler = Callable[[Message], None]
 Take = Callable[[WantedTopic, Any], None]
 Watch = Callable[[str, Payload, Message | None], None]
-"""Told of each sample that a sensor's decoder makes, and of the message that completed it, if one did."""
+"""Is called with each sample that a sensor's decoder makes, and with the message that completed it, if one did."""
 
 
 def _ns(milliseconds: float) -> int:
@@ -59,6 +59,22 @@ class Pipeline:
     """Turns messages into scenes; no I/O, no clock, no thread.
 
     The order in which topics interleave does not matter as long as nothing comes later than ``sync.wait_s``.
+
+    Each ``add`` returns what is decided by that message: a ``SceneStarted``, then a ``FrameReady`` a frame, then a
+    ``SceneEnded``. ``finish`` returns what waits for more. Not safe to use from several threads at once.
+
+    Examples:
+        >>> from nucleus_bridge import load_config
+        >>> from nucleus_bridge.pipeline import FrameReady
+        >>> from nucleus_bridge.recordings import open_recording
+        >>> pipeline = Pipeline(load_config("drive.yaml"))
+        >>> with open_recording("drive") as recording:
+        ...     events = [event for message in recording.messages(pipeline.topics) for event in pipeline.add(message)]
+        >>> events += pipeline.finish()
+        >>> type(events[0]).__name__, sum(isinstance(event, FrameReady) for event in events), type(events[-1]).__name__
+        ('SceneStarted', 40, 'SceneEnded')
+        >>> events[1].frame.sweeps[0].sweep.points.dtype.names
+        ('x', 'y', 'z', 'intensity', 'ring', 'time')
 
     Attributes:
         config: The configuration.
@@ -137,7 +153,7 @@ class Pipeline:
         )
 
     def _of_satellites(self) -> Iterator[Finding]:
-        """Tell of fixes and headings that were not taken because the transforms contradict them."""
+        """Report fixes and headings that were not taken because the transforms contradict them."""
         gps, reasons = self.config.gps, self.ledger.reasons
         count = self.ledger.totals.get(gps.topic, {}).get("gps_implausible", 0)
         if count:
@@ -194,7 +210,7 @@ class Pipeline:
         return min((stamp for stamp in stamps if stamp is not None), default=None)
 
     def thin(self, every: int) -> None:
-        """Keep only every so many-th frame from now on, for want of time; 1 keeps them all again."""
+        """Keep only every n-th frame from now on, for want of time; 1 keeps them all again."""
         self._sync.thinning = every
 
     def obstacle(self) -> str:
@@ -206,7 +222,7 @@ class Pipeline:
         return self._frames.take_longest_wait()
 
     def watch(self, watch: Watch) -> None:
-        """Tell of each sample as it is decoded."""
+        """Report each sample as it is decoded."""
         self._watch = watch
 
     def prime(self, messages: Iterable[Message]) -> None:
@@ -500,7 +516,7 @@ class Pipeline:
         self._pending.extend(self._scenes.end(reason))
 
     def _restart(self, reason: EndReason, told_by: WantedTopic | None = None) -> None:
-        """Start over; the topic that told of the step is past it: what its decoder holds came after it."""
+        """Start over; the topic that showed the step is past it: what its decoder holds came after it."""
         for stream, take in self._all_streams():
             if stream.topic is not told_by:
                 self._take_all(stream.topic, take, stream.reset("clock_step"))
@@ -546,7 +562,7 @@ def _unused_settings(config: Config) -> Iterator[Finding]:
 
 
 def _in_reach(lidar: LidarConfig) -> LidarConfig:
-    """Points beyond what a scene's coordinates can be are no reason to keep a sweep."""
+    """Points beyond what a scene's coordinates can be are not a reason to keep a sweep."""
     return replace(lidar, max_range_m=min(lidar.max_range_m, MAX_COORDINATE_M))
 
 

@@ -132,7 +132,7 @@ class Poser:
     def _missing_transform(self, frame_id: str, first_ns: int, last_ns: int, deadline_ns: int) -> TransformError | None:
         """Return why a pose cannot be had, or None.
 
-        After a hole, transforms from after the match's deadline do not count, whether they are there yet or not.
+        After a gap, transforms from after the match's deadline do not count, whether they are there yet or not.
         """
         world = self._config.world_frame
         error = self._tree.availability(world, frame_id, first_ns, last_ns)

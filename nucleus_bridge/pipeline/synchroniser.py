@@ -52,7 +52,7 @@ class Match(Generic[Item]):
         anchor: The reference sweep.
         samples: By stream name; streams without a sample in tolerance are absent.
         residuals_ns: |stamp - wanted stamp| of each sample.
-        hole_ns: Longest hole between neighbouring sweeps since the anchor before.
+        hole_ns: Longest gap between neighbouring sweeps since the anchor before.
         deadline_ns: Message time at which nothing more is waited for.
     """
 
@@ -109,7 +109,7 @@ class Synchroniser(Generic[Item]):
     """Matches streams to the sweeps of one reference stream.
 
     Attributes:
-        thinning: Of the sweeps that the stride leaves, every so many-th is taken; 1 unless there is too much to do.
+        thinning: Of the sweeps that the stride leaves, every n-th is kept; 1 unless there is too much to do.
     """
 
     def __init__(self, reference: str, specs: list[StreamSpec], wait_ns: int, stride: int, lost: LossSink) -> None:

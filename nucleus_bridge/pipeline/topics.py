@@ -165,7 +165,7 @@ def _with_whole_paths(sensor: Sensor, config: Config) -> Sensor:
 
 
 def clock_step_ns(config: Config) -> int:
-    """Return how far back of the newest stamp a sensor's clock was set where a message is no late one."""
+    """Return how far back of the newest stamp a sensor's clock was set where a message is not just late."""
     return max(round(config.sync.wait_s * 1e9), MIN_CLOCK_STEP_NS)
 
 

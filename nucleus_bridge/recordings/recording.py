@@ -193,6 +193,16 @@ def open_recording(path: str | PathLike[str] | Place, scratch: Scratch | None = 
 
     Raises:
         BagError: Nothing is there, it is not a rosbag2 recording, or nothing in it can be read.
+
+    Examples:
+        >>> with open_recording("drive") as recording:
+        ...     clouds = list(recording.messages(["/lidar/top/points"]))
+        >>> len(clouds), clouds[0].type_name
+        (40, 'sensor_msgs/msg/PointCloud2')
+        >>> open_recording("nowhere")
+        Traceback (most recent call last):
+        ...
+        nucleus_bridge.errors.BagError: nowhere: no such file or folder; ...
     """
     found = find_files(Path(path) if isinstance(path, (str, PathLike)) else path)
     scratch = scratch or Scratch()

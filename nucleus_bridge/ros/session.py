@@ -100,8 +100,8 @@ class Session:
             config: The configuration.
             spool: Where scenes go; must have been created.
             executor: Renders the frames.
-            sealed: Told of each scene when it is safe, in the recording's thread.
-            decided: Told of each event of the pipeline, in the recording's thread.
+            sealed: Is called with each scene when it is safe, in the recording's thread.
+            decided: Is called with each event of the pipeline, in the recording's thread.
 
         Raises:
             ConfigError: A calibration file cannot be used.
