@@ -15,7 +15,8 @@ from nucleus_bridge.upload.nucleus.client import NucleusClient
 from nucleus_bridge.upload.nucleus.payload import CONTENT_KEY, local_content
 from nucleus_bridge.upload.tasks.client import TaskClient
 
-PAGE_ROWS = 10_000
+PAGE_ROWS = 500
+"""Items of a page: with 50 cuboids each it has 8 MB."""
 _COMPLETED = "completed"
 
 Note = Callable[[str], None]

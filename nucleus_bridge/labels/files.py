@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import marshal
 import os
 import shutil
 import tempfile
@@ -19,6 +20,7 @@ from nucleus_bridge.labels.written import Written
 
 JSON_LINES = "labels.jsonl"
 RECORDING = "labels"
+_IN_MEMORY = 20_000
 TOPICS = ("/labels/detections", "/labels/markers")
 
 _DETECTIONS = """std_msgs/Header header
@@ -48,26 +50,59 @@ _ALPHA = 0.35
 
 @contextmanager
 def sorted_labels(labels: Iterable[Label]) -> Iterator[Iterator[list[Label]]]:
-    """Give the labels scene by scene, by frame, track and id; no more than one scene of them is in memory."""
+    """Give the labels scene by scene, by frame, track and id; about one scene of them is in memory."""
     with tempfile.TemporaryDirectory(prefix="labels-") as folder:
         names: dict[str, Path] = {}
+        waiting: dict[str, list[Label]] = {}
+        count = 0
         for label in labels:
-            path = names.setdefault(label.scene, Path(folder) / f"{len(names):06d}")
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(label.as_json()) + "\n")
+            waiting.setdefault(label.scene, []).append(label)
+            count += 1
+            if count >= _IN_MEMORY:
+                _put_aside(waiting, names, Path(folder))
+                waiting, count = {}, 0
+        _put_aside(waiting, names, Path(folder))
+        del waiting
         yield (_read(names[scene]) for scene in sorted(names))
 
 
-def _read(path: Path) -> list[Label]:
-    rows = [_label(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
-    return sorted(
-        rows, key=lambda label: (label.frame, label.source, label.track, label.id, label.label, label.position)
+def _put_aside(waiting: dict[str, list[Label]], names: dict[str, Path], folder: Path) -> None:
+    for scene, some in waiting.items():
+        path = names.setdefault(scene, folder / f"{len(names):06d}")
+        with path.open("ab") as file:
+            content = marshal.dumps([_row(label) for label in some])
+            file.write(len(content).to_bytes(8, "little") + content)
+
+
+def _row(label: Label) -> tuple[Any, ...]:
+    return (
+        label.scene,
+        label.frame,
+        label.stamp_ns,
+        label.frame_id,
+        label.label,
+        label.track,
+        label.id,
+        label.position,
+        label.size,
+        label.rotation,
+        label.source,
+        label.attributes,
+        label.score,
     )
 
 
-def _label(row: dict[str, Any]) -> Label:
-    vectors: dict[str, Any] = {name: tuple(row.pop(name).values()) for name in ("position", "size", "rotation")}
-    return Label(**row, **vectors)
+def _read(path: Path) -> list[Label]:
+    labels: list[Label] = []
+    with path.open("rb") as file:
+        while size := int.from_bytes(file.read(8), "little"):
+            rows = marshal.loads(file.read(size))  # noqa: S302 - this process wrote it
+            labels += [Label(*row) for row in rows]
+    return sorted(labels, key=_order)
+
+
+def _order(label: Label) -> tuple[Any, ...]:
+    return label.frame, label.source, label.track, label.id, label.label, label.position
 
 
 def write_json_lines(scenes: Iterable[list[Label]], folder: Path) -> Written:
@@ -81,10 +116,10 @@ def write_json_lines(scenes: Iterable[list[Label]], folder: Path) -> Written:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / JSON_LINES
         temporary = path.with_name(f".{JSON_LINES}.{os.getpid()}.tmp")
+        encode = json.JSONEncoder(allow_nan=False).encode
         with temporary.open("w", encoding="utf-8") as file:
             for labels in scenes:
-                for label in labels:
-                    file.write(json.dumps(label.as_json(), allow_nan=False) + "\n")
+                file.writelines(f"{encode(label.as_json())}\n" for label in labels)
                 count += len(labels)
         temporary.replace(path)
     except OSError as error:
