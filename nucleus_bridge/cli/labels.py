@@ -14,7 +14,7 @@ from typing import Any
 from nucleus_bridge.cli.upload import add_settings, need_spool, upload_settings
 from nucleus_bridge.config import UploadConfig
 from nucleus_bridge.errors import ConfigError
-from nucleus_bridge.labels.fetch import Fetched, dataset_labels, task_labels
+from nucleus_bridge.labels.fetch import Fetched, dataset_labels, file_labels, task_labels
 from nucleus_bridge.labels.files import sorted_labels, write_json_lines, write_recording
 from nucleus_bridge.labels.kitti import write_kitti
 from nucleus_bridge.labels.label import Label
@@ -52,6 +52,9 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
     parser.add_argument(
         "--camera", metavar="NAME", default="", help="with --format kitti: whose images (default: the first camera's)"
     )
+    parser.add_argument(
+        "--sfs", metavar="FILE", type=Path, nargs="+", default=[], help="take annotated .sfs files instead of asking"
+    )
     add_settings(parser)
     parser.set_defaults(run=run)
     return parser
@@ -62,7 +65,8 @@ def run(options: argparse.Namespace) -> int:
     settings = upload_settings(options)
     book = StateBook(Spool(need_spool(options.spool)))
     fetched = Fetched()
-    with _seldom_collected(), sorted_labels(_labels(settings, book, fetched)) as scenes:
+    labels = file_labels(options.sfs, book, fetched) if options.sfs else _labels(settings, book, fetched)
+    with _seldom_collected(), sorted_labels(labels) as scenes:
         written = WRITERS[options.format](scenes, options)
     for scene, status in sorted(fetched.waiting.items()):
         print(printable_lines(f"{scene}: its task is {status}"), file=sys.stderr)
