@@ -15,10 +15,11 @@ from nucleus_bridge.cli.upload import add_settings, need_spool, upload_settings
 from nucleus_bridge.config import UploadConfig
 from nucleus_bridge.errors import ConfigError
 from nucleus_bridge.labels.fetch import Fetched, dataset_labels, file_labels, task_labels
-from nucleus_bridge.labels.files import sorted_labels, write_json_lines, write_recording
+from nucleus_bridge.labels.files import sorted_labels, write_json_lines, write_table
 from nucleus_bridge.labels.kitti import write_kitti
-from nucleus_bridge.labels.label import Label
+from nucleus_bridge.labels.label import Label, SceneStamps
 from nucleus_bridge.labels.nuscenes import write_nuscenes
+from nucleus_bridge.labels.recording import write_recording
 from nucleus_bridge.labels.written import Written
 from nucleus_bridge.spool import Spool
 from nucleus_bridge.spool.state import StateBook
@@ -31,7 +32,10 @@ from nucleus_bridge.upload.tasks.client import TaskClient
 Writer = Callable[[Iterable[list[Label]], argparse.Namespace], Written]
 WRITERS: dict[str, Writer] = {
     "json": lambda scenes, options: write_json_lines(scenes, options.output),
-    "mcap": lambda scenes, options: write_recording(scenes, options.output),
+    "csv": lambda scenes, options: write_table(scenes, options.output),
+    "mcap": lambda scenes, options: write_recording(
+        scenes, options.output, lambda name: SceneStamps.of(StateBook(Spool(options.spool)).manifest(name))
+    ),
     "nuscenes": lambda scenes, options: write_nuscenes(scenes, options.output, Spool(options.spool)),
     "kitti": lambda scenes, options: write_kitti(scenes, options.output, Spool(options.spool), options.camera),
 }

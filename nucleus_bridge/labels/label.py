@@ -100,6 +100,12 @@ class Label:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     score: float | None = None
 
+    @property
+    def heading(self) -> float:
+        """Of the box's front about +z, radians, 0 along +x."""
+        x, y, z, w = self.rotation
+        return math.atan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
+
     def as_json(self) -> dict[str, Any]:
         """Return it as one line of ``labels.jsonl``."""
         position, size, rotation = self.position, self.size, self.rotation
