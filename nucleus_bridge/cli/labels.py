@@ -4,19 +4,22 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from nucleus_bridge.cli.upload import add_settings, need_spool, upload_settings
 from nucleus_bridge.config import UploadConfig
 from nucleus_bridge.errors import ConfigError
-from nucleus_bridge.labels.fetch import Fetched, dataset_labels, task_labels
-from nucleus_bridge.labels.files import sorted_labels, write_json_lines, write_recording
+from nucleus_bridge.labels.fetch import Fetched, dataset_labels, file_labels, task_labels
+from nucleus_bridge.labels.files import sorted_labels, write_json_lines, write_table
 from nucleus_bridge.labels.kitti import write_kitti
-from nucleus_bridge.labels.label import Label
+from nucleus_bridge.labels.label import Label, SceneStamps
 from nucleus_bridge.labels.nuscenes import write_nuscenes
+from nucleus_bridge.labels.recording import write_recording
 from nucleus_bridge.labels.written import Written
 from nucleus_bridge.spool import Spool
 from nucleus_bridge.spool.state import StateBook
@@ -29,7 +32,10 @@ from nucleus_bridge.upload.tasks.client import TaskClient
 Writer = Callable[[Iterable[list[Label]], argparse.Namespace], Written]
 WRITERS: dict[str, Writer] = {
     "json": lambda scenes, options: write_json_lines(scenes, options.output),
-    "mcap": lambda scenes, options: write_recording(scenes, options.output),
+    "csv": lambda scenes, options: write_table(scenes, options.output),
+    "mcap": lambda scenes, options: write_recording(
+        scenes, options.output, lambda name: SceneStamps.of(StateBook(Spool(options.spool)).manifest(name))
+    ),
     "nuscenes": lambda scenes, options: write_nuscenes(scenes, options.output, Spool(options.spool)),
     "kitti": lambda scenes, options: write_kitti(scenes, options.output, Spool(options.spool), options.camera),
 }
@@ -50,6 +56,9 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
     parser.add_argument(
         "--camera", metavar="NAME", default="", help="with --format kitti: whose images (default: the first camera's)"
     )
+    parser.add_argument(
+        "--sfs", metavar="FILE", type=Path, nargs="+", default=[], help="take annotated .sfs files instead of asking"
+    )
     add_settings(parser)
     parser.set_defaults(run=run)
     return parser
@@ -60,7 +69,8 @@ def run(options: argparse.Namespace) -> int:
     settings = upload_settings(options)
     book = StateBook(Spool(need_spool(options.spool)))
     fetched = Fetched()
-    with sorted_labels(_labels(settings, book, fetched)) as scenes:
+    labels = file_labels(options.sfs, book, fetched) if options.sfs else _labels(settings, book, fetched)
+    with _seldom_collected(), sorted_labels(labels) as scenes:
         written = WRITERS[options.format](scenes, options)
     for scene, status in sorted(fetched.waiting.items()):
         print(printable_lines(f"{scene}: its task is {status}"), file=sys.stderr)
@@ -73,6 +83,17 @@ def run(options: argparse.Namespace) -> int:
     parts += [f"{_scenes(len(written.left_out))} not written"] if written.left_out else []
     print(f"{', '.join(parts)}; {options.output}")
     return 1 if fetched.refused or fetched.waiting or written.left_out else 0
+
+
+@contextmanager
+def _seldom_collected() -> Iterator[None]:
+    """Have cycles looked for less often: labels are many, make none, and a third of the time went there."""
+    before = gc.get_threshold()
+    gc.set_threshold(200_000, 20, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def _scenes(count: int) -> str:

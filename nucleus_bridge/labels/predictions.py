@@ -38,8 +38,6 @@ def prediction(label: Label, stamps: SceneStamps, annotation_id: str) -> dict[st
     and ``yaw`` is 0 along +y. The service has no pitch and roll. Track ids are unique in a scene only, and in a dataset
     with the scene's id before them.
     """
-    x, y, z, w = label.rotation
-    heading = math.atan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
     length, width, height = label.size
     center = (value - offset for value, offset in zip(label.position, stamps.offset, strict=True))
     metadata = {**label.attributes, "stamp_ns": str(label.stamp_ns), "source": label.source}
@@ -50,7 +48,7 @@ def prediction(label: Label, stamps: SceneStamps, annotation_id: str) -> dict[st
         "geometry": {
             "position": _vector(center),
             "dimensions": _vector((width, length, height)),
-            "yaw": round(math.remainder(heading - math.pi / 2, math.tau), 9),
+            "yaw": round(math.remainder(label.heading - math.pi / 2, math.tau), 9),
         },
         "reference_id": stamps.item(label.frame),
         "annotation_id": annotation_id,

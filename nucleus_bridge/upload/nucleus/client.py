@@ -222,8 +222,10 @@ class NucleusClient:
                     ),
                 )
             )
-            yield from page["data"]
-            token = page.get("nextPageToken")
+            rows, token = page["data"], page.get("nextPageToken")
+            del page  # not kept beside the next one
+            yield from rows
+            del rows
             if not token:
                 return
 
