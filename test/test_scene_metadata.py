@@ -270,9 +270,9 @@ def test_what_is_stamped_before_a_clock_step_does_not_reach_the_scene_after_it(t
     ("signal", "text"),
     [
         ("/twist field=twist.lineer.x", "nearest field of geometry_msgs/msg/TwistStamped is twist.linear.x .float64."),
-        ("/twist field=twist.linear", "is geometry_msgs/msg/Vector3, which is no single value; the nearest one is"),
+        ("/twist field=twist.linear", "is geometry_msgs/msg/Vector3, which is not a single value; the nearest one is"),
         ("/twist", "has no field 'data'"),
-        ("/word reduce=mean", "is string, of which there is no mean; choose last or first"),
+        ("/word reduce=mean", "is string, which does not have a mean; choose last or first"),
         ("/twists field=twist.linear.x", "/twists is not in .*; the nearest names are /twist"),
     ],
 )

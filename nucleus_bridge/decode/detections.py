@@ -98,7 +98,7 @@ def decode_cubes(message: Message) -> list[Detections]:
     The namespace is the class, namespace and number are the track. Markers hold no score: it counts as 1.
 
     Raises:
-        DecodeError: The bytes are no such message (``damaged``), the stamp or frame of a cube is not set
+        DecodeError: The bytes are not such a message (``damaged``), the stamp or frame of a cube is not set
             (``zero_stamp``, ``empty_frame_id``), or a cube is not finite or has no size (``bad_detection``).
     """
     found = deserialise(message, MARKERS)

@@ -22,7 +22,8 @@ _SCENE_PARTS = {
     "SceneEntityDeletion": "uint8 MATCHING_ID=0\nuint8 ALL=1\nbuiltin_interfaces/Time timestamp\nuint8 type\n"
     "string id\n",
     "SceneEntity": "builtin_interfaces/Time timestamp\nstring frame_id\nstring id\n"
-    "builtin_interfaces/Duration lifetime\nbool frame_locked\nfoxglove_msgs/KeyValuePair[] metadata\nfoxglove_msgs/ArrowPrimitive[] arrows\n"
+    "builtin_interfaces/Duration lifetime\nbool frame_locked\nfoxglove_msgs/KeyValuePair[] metadata\n"
+    "foxglove_msgs/ArrowPrimitive[] arrows\n"
     "foxglove_msgs/CubePrimitive[] cubes\nfoxglove_msgs/SpherePrimitive[] spheres\n"
     "foxglove_msgs/CylinderPrimitive[] cylinders\nfoxglove_msgs/LinePrimitive[] lines\n"
     "foxglove_msgs/TriangleListPrimitive[] triangles\nfoxglove_msgs/TextPrimitive[] texts\n"

@@ -47,7 +47,7 @@ def tree_of(content: bytes, name: str) -> Tree:
     except (SceneError, ValueError, RecursionError) as error:
         raise LabelError(f"{name}: the answer cannot be read: {error}") from None
     if not isinstance(tree, dict) or not isinstance(tree.get("annotations", []), (list, type(None))):
-        raise LabelError(f"{name}: the answer is no scene with a list of annotations")
+        raise LabelError(f"{name}: the answer is not a scene with a list of annotations")
     return tree
 
 

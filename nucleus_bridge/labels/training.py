@@ -140,7 +140,7 @@ class TrainingScene:
         content = self._reader.image(image)
         header = read_file_header(content)
         if header is None:
-            raise ImageError(f"{image.path} is no image file")
+            raise ImageError(f"{image.path} is not an image file")
         factor = image.model.scale_factor
         model = replace(image.model, width=round(header.width * factor), height=round(header.height * factor))
         pose = self._in_world(image.position, image.heading_xyzw)

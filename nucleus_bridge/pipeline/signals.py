@@ -48,13 +48,13 @@ def signal_field(signal: SignalConfig, type_name: str, definition: str = "") -> 
     if found.holds not in SINGLE:
         nearest = nearest_field(type_name, f"{signal.field}.x", definition)
         raise InputError(
-            f"{where}: {signal.field!r} of {type_name} is {found.declared}, which is no single value; "
+            f"{where}: {signal.field!r} of {type_name} is {found.declared}, which is not a single value; "
             f"the nearest one is {nearest}"
         )
     if found.holds == "text" and signal.reduce not in _OF_TEXT:
         raise InputError(
-            f"metadata_from.{signal.name}.reduce: {signal.field!r} of {type_name} is {found.declared}, of which there "
-            f"is no {signal.reduce}; choose {' or '.join(_OF_TEXT)}"
+            f"metadata_from.{signal.name}.reduce: {signal.field!r} of {type_name} is {found.declared}, which does "
+            f"not have a {signal.reduce}; choose {' or '.join(_OF_TEXT)}"
         )
     return found
 
