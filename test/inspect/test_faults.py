@@ -114,6 +114,12 @@ FAULTS: dict[str, tuple[SmallDrive, str, str, object]] = {
         "cameras.front.frame_convention",
         "body",
     ),
+    "cx and cy exchanged": (
+        camera(info=lambda at: info(at, CAMERA.frame, k=np.array([50.0, 0, 24.5, 0, 50, 31.5, 0, 0, 1]))),
+        "camera_info_implausible",
+        "",
+        NONE,
+    ),
     "calibration of a larger image": (
         camera(info=lambda at: info(at, CAMERA.frame, k=np.array([100.0, 0, 64, 0, 100, 48, 0, 0, 1]))),
         "camera_info_implausible",
