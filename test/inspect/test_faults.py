@@ -434,9 +434,10 @@ def unbent(_number: int, latitude: float, longitude: float) -> tuple[float, floa
         (lambda n, lat, lon: (lat, lon + 0.02) if n == 9 else (lat, lon), lambda yaw: yaw, 0.0, {"gps_implausible"}),
         (unbent, lambda yaw: math.pi / 2 - yaw, 0.0, {"heading_disagrees"}),
         (unbent, lambda yaw: yaw - math.pi / 2, 0.0, {"heading_disagrees"}),
+        (unbent, lambda yaw: yaw + math.radians(21), 0.0, {"heading_disagrees"}),
         (unbent, lambda _yaw: 0.0, -1.0, {"heading_invalid"}),
     ],
-    ids=["good", "zeros", "a jump", "clockwise from north", "a quarter off", "marked unknown"],
+    ids=["good", "zeros", "a jump", "clockwise from north", "a quarter off", "21 degrees off", "marked unknown"],
 )
 def test_fixes_and_headings_are_judged_by_each_other_and_by_the_transforms(
     tmp_path: Path,
@@ -454,6 +455,19 @@ def test_fixes_and_headings_are_judged_by_each_other_and_by_the_transforms(
     assert made.values["gps.topic"] == "/fix"
     is_used = made.values["gps.heading_topic"] == "/gnss/heading"
     assert is_used is not bool(wanted & {"heading_disagrees", "heading_invalid"})
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_fixes_that_wander_while_the_device_stands_say_nothing_about_its_heading(tmp_path: Path, seed: int) -> None:
+    wander = np.random.default_rng(seed).normal(0.0, 1.2e-5, (400, 2))
+
+    def add(drive: SmallDrive, made: Recording) -> None:
+        fixes(drive, made, lambda n, latitude, longitude: (latitude + wander[n, 0], longitude + wander[n, 1]))
+        headings(drive, made, lambda yaw: yaw)
+
+    report, made = looked_at(PLAIN.but(seconds=2.0, speed=1e-6, yaw_rate=1e-6, more=add), tmp_path)
+    assert "heading_disagrees" not in codes(report)
+    assert made.values["gps.heading_topic"] == "/gnss/heading"
 
 
 def test_a_robot_description_fills_in_what_no_transform_says(tmp_path: Path) -> None:
