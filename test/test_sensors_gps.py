@@ -248,5 +248,6 @@ def test_headings_a_quarter_off_are_contradicted_by_a_few_metres_of_way(tmp_path
     drive = record(tmp_path, OPTIONS, (FAST_S,), _every(1, "/gnss/heading", aside))
     report = drive.convert("aside", SHORT_WAIT)
     assert report.losses["/gnss/heading"]["heading_disagrees"] > 0
-    good = record(tmp_path, OPTIONS, (FAST_S,)).convert("good", SHORT_WAIT)
+    (tmp_path / "good").mkdir()
+    good = record(tmp_path / "good", OPTIONS, (FAST_S,)).convert("good", SHORT_WAIT)
     assert "heading_disagrees" not in good.losses.get("/gnss/heading", {})

@@ -280,6 +280,25 @@ def test_a_cloud_that_no_lidar_sent_is_left_out_with_its_reason(
     assert report.left_out[topic]
 
 
+def test_all_lidars_in_one_cloud_are_left_out_in_the_frame_of_one_of_them_too(tmp_path: Path) -> None:
+    left, right = (
+        replace(LIDAR, topic=f"/{side}/points", frame=side, mount=(0.4, y, 1.7), columns=columns)
+        for side, y, columns in (("left", 0.9, 50), ("right", -0.9, 40))
+    )
+
+    def join(drive: SmallDrive, made: Recording) -> None:
+        for start in drive.times(LIDAR.rate):
+            seen = [drive.sweep(one, start) for one in (left, right)]
+            points = np.concatenate([world for _, _, world, _ in seen])
+            ring = np.concatenate([ring for _, _, _, ring in seen])
+            message = cloud(start, "left", points, ring, LIDAR, np.zeros(len(points)))
+            made.add("/every/points", message, start + 130 * MS)
+
+    _, made = looked_at(PLAIN.but(lidars=(left, right), more=join), tmp_path)
+    assert set(made.lidar_names) == {left.topic, right.topic}
+    assert "in one" in made.left_out["/every/points"].text
+
+
 def stereo(at: int, tx: float) -> Any:
     p = np.array([50.0, 0, 32, tx, 0, 50, 24, 0, 0, 0, 1, 0])
     return info(at, CAMERA.frame, p=p)
