@@ -66,7 +66,7 @@ class ConversionReport:
     def complete(self) -> bool:
         """Whether nothing was lost by fault."""
         return not (
-            self.faults or any(damage.loses_messages for damage in self.damage) or warnings.lose_parts(self.findings)
+            self.faults or any(damage.loses_messages for damage in self.damage) or warnings.is_incomplete(self.findings)
         )
 
     @property

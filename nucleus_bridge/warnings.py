@@ -67,6 +67,8 @@ class Code(str, Enum):
 
 LOST_PARTS = (Code.CAMERA_UNUSED.value, Code.SENSOR_UNUSED.value)
 """Codes of a configured sensor that is missing whole."""
+INCOMPLETE = (*LOST_PARTS, Code.LATE_MESSAGES.value)
+"""Codes that say of a conversion that something is missing, whatever is counted as lost."""
 
 
 class Weight(Enum):
@@ -125,6 +127,11 @@ class Finding:
 def lose_parts(findings: Iterable[Finding]) -> bool:
     """Whether a configured sensor contributed nothing."""
     return any(finding.code.value in LOST_PARTS for finding in findings)
+
+
+def is_incomplete(findings: Iterable[Finding]) -> bool:
+    """Whether something that was recorded is missing in what was converted."""
+    return any(finding.code.value in INCOMPLETE for finding in findings)
 
 
 def length_of_time(milliseconds: float) -> str:

@@ -328,7 +328,10 @@ class Pipeline:
         self._of_scene.append(finding)
 
     def _late(self) -> Iterator[Finding]:
-        for name, late_ns in self._late_ns.items():
+        late = dict(self._late_ns)
+        if self._sync.overtaken_ns:
+            late[self._reference.name] = max(self._sync.overtaken_ns, late.get(self._reference.name, 0))
+        for name, late_ns in late.items():
             yield warnings.late_for_frames(self._topic_of[name], late_ns / 1e9, self.config.sync.wait_s)
 
     def _handlers_by_topic(self, sources: dict[str, PoseSource]) -> dict[str, list[tuple[WantedTopic, Handler]]]:
