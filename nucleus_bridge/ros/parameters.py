@@ -37,7 +37,7 @@ class NodeParameters:
 
         Args:
             node: The node.
-            changed: Told the new configuration after a live parameter was set.
+            changed: Is called with the new configuration after a live parameter was set.
 
         Raises:
             ConfigError: Naming the parameter, the value and what is allowed, or the file that cannot be used.
