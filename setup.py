@@ -116,7 +116,7 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
         (f"share/{NAME}/launch", files("launch", "*.launch.py")),
-        (f"share/{NAME}/config", files("config", "*.yaml")),
+        (f"share/{NAME}/config", files("config", "*.*")),
         (f"share/{NAME}/config/tasks", files("config/tasks", "*.yaml")),
     ],
     zip_safe=False,

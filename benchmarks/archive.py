@@ -25,8 +25,9 @@ from nucleus_bridge.archive.plain import to_json
 from nucleus_bridge.archive.run import convert_archive
 from nucleus_bridge.archive.work import Settings
 from nucleus_bridge.config import Config, load_config
-from nucleus_bridge.convert import convert_bag, primed_pipeline
+from nucleus_bridge.convert import convert_bag
 from nucleus_bridge.recordings import open_recording
+from nucleus_bridge.replay import primed_pipeline
 from nucleus_bridge.testing.demo import DriveOptions, demo_config, write_demo_drive
 
 SCENE_ITEMS = 45  # short scenes, so that a short drive has chunks

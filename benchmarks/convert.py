@@ -150,7 +150,7 @@ def compare(
     folder: Path, drive: Drive, rounds: int, workers: Sequence[int] = (1, 2), *, scripts: bool = True
 ) -> dict[str, Any]:
     """Make a drive and convert it in every way, taking turns; of each way the fastest run counts."""
-    tool = [sys.executable, "-m", "nucleus_bridge"]
+    tool: list[str | Path] = [sys.executable, "-m", "nucleus_bridge"]
     bag = folder / "drive"
     # Nothing is removed before the last run: for each file that is made, ext4 passes one by one over the inodes of
     # files that were removed in the last minutes, and with thousands of them that costs seconds.
@@ -161,9 +161,9 @@ def compare(
     runs: dict[str, list[dict[str, float]]] = {}
     spool, written = folder, 0
 
-    def run(name: str, command: Sequence[str | Path]) -> None:
+    def run(name: str, command: Sequence[object]) -> None:
         release_cache(folder)
-        runs.setdefault(name, []).append(measure(command))
+        runs.setdefault(name, []).append(measure([str(part) for part in command]))
 
     for turn in range(rounds):
         for count in workers if turn % 2 == 0 else reversed(workers):
@@ -173,7 +173,7 @@ def compare(
         written = sum(path.stat().st_size for path in spool.rglob("*") if path.is_file())
         run("validate", [*tool, "validate", spool])
         run("preview", [*tool, "preview", spool, "-o", next(places)])
-        copy = [sys.executable, "-c", COPY, bag]
+        copy: list[str | Path] = [sys.executable, "-c", COPY, bag]
         ways: dict[str, list[str | Path]] = {
             COPY_SYNCED: [*copy, next(places), str(written), "messages"],
             "copying files, not synced": [*copy, next(places), str(written), "files"],

@@ -3,6 +3,7 @@
 
     python benchmarks/live.py --seconds 60                       # 130,000 points, six JPEG cameras
     python benchmarks/live.py --seconds 60 --cameras 2 --image raw
+    python benchmarks/live.py --seconds 60 --cameras 2 --view 2     # and somebody watches
     python benchmarks/live.py --seconds 20 --idle                # no sensor: nothing at all, then /tf and /clock
 
 Prints frames published and recorded, every loss, the duration of callbacks, memory over time and CPU time; with
@@ -38,7 +39,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
 from tf2_msgs.msg import TFMessage
 
-from nucleus_bridge.ros.running import leaving
+from nucleus_bridge.ros.leaving import leaving
 
 WIDTH, HEIGHT = 1920, 1080
 RATE_HZ, TF_HZ = 10, 100
@@ -65,8 +66,8 @@ def cloud(points: int) -> bytes:
     message = PointCloud2(height=1, width=points, point_step=CLOUD.itemsize, row_step=CLOUD.itemsize * points)
     message.header.frame_id = "lidar"
     message.fields = [
-        PointField(name=name, offset=CLOUD.fields[name][1], datatype=kinds[CLOUD[name].str], count=1)
-        for name in CLOUD.names
+        PointField(name=name, offset=offset, datatype=kinds[kind.str], count=1)
+        for name, (kind, offset, *_) in (CLOUD.fields or {}).items()
     ]
     message.data.frombytes(rows.tobytes())
     return bytes(serialize_message(message))
@@ -218,17 +219,24 @@ def family(pid: int) -> list[int]:
 class Watch:
     """Reads diagnostics and memory while the recorder runs."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, viewed_cameras: int = 0) -> None:
         rclpy.init()
         self._pid = pid
         self._node = rclpy.create_node("watch")
         self._node.create_subscription(DiagnosticArray, "/diagnostics", self._take, 10)
+        self.shown = 0
+        for index in range(viewed_cameras):
+            topic = f"/nucleus_recorder/overlay/camera{index}/compressed"
+            self._node.create_subscription(CompressedImage, topic, self._count, 10, raw=True)
         self.values: dict[str, str] = {}
         self.waits: dict[str, str] = {}
         self.memory: list[int] = []
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)
         threading.Thread(target=self._executor.spin, daemon=True).start()
+
+    def _count(self, _: bytes) -> None:
+        self.shown += 1
 
     def _take(self, array: DiagnosticArray) -> None:
         for status in array.status:
@@ -248,6 +256,8 @@ def report(given: argparse.Namespace, spool: Path, watch: Watch, cpu_s: float, s
     third = max(1, len(memory) // 3)
     print(f"frames            {frames} of {wanted}, in {len(manifests)} scenes")
     print(f"losses            {losses or 'none'}")
+    if given.view:
+        print(f"images shown      {watch.shown}")
     print(f"callback p99      under {watch.values.get('callback_p99_ms', '?')} ms")
     first, last = sum(memory[:third]) / third, sum(memory[-third:]) / third
     print(f"memory, own MB    {first:.0f} first third, {last:.0f} last third, {max(memory):.0f} most")
@@ -268,6 +278,7 @@ def main() -> int:
     parser.add_argument("--idle", action="store_true", help="measure a recorder that has nothing to record")
     parser.add_argument("--sim-time", action="store_true", help="with --idle: take the time from /clock")
     parser.add_argument("--yardstick", action="store_true", help="run a bare subscriber beside the recorder")
+    parser.add_argument("--view", type=int, default=0, metavar="N", help="watch N cameras with points drawn on them")
     parser.add_argument("--publish-idle", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--subscribe", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--publish", action="store_true", help=argparse.SUPPRESS)
@@ -290,7 +301,7 @@ def main() -> int:
         try:
             if given.idle:
                 return measure_idle(given, recorder)
-            watch = Watch(recorder.pid)
+            watch = Watch(recorder.pid, given.view)
             subprocess.run(myself("--publish"), check=False)  # what it did not publish is missed below
             last, settled = "", time.monotonic() + SETTLE_S
             while time.monotonic() < settled and (last != watch.values.get("frames") or not last):

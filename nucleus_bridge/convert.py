@@ -9,18 +9,15 @@ from pathlib import Path
 
 from nucleus_bridge import warnings
 from nucleus_bridge.config import Config, load_config, with_format
-from nucleus_bridge.decode.registry import interface_for
 from nucleus_bridge.decode.unreadable import unreadable, word_for
 from nucleus_bridge.errors import BridgeError, InputError, SceneError
-from nucleus_bridge.model import Message
-from nucleus_bridge.pipeline import Event, Pipeline
+from nucleus_bridge.pipeline import Pipeline
 from nucleus_bridge.pipeline.losses import Table, faults, merge, ordered
-from nucleus_bridge.pipeline.topics import WantedTopic
-from nucleus_bridge.poses.trajectory import FilePoses
-from nucleus_bridge.recordings import Damage, Merged, Place, Recording, marks_of, open_recording
+from nucleus_bridge.recordings import Damage, Place, Recording, marks_of, open_recording
 from nucleus_bridge.render import SceneRecorder
-from nucleus_bridge.render.room import SPOOL_FULL, RoomForScenes
+from nucleus_bridge.render.room import RoomForScenes
 from nucleus_bridge.render.workers import attendant_for, crew_for
+from nucleus_bridge.replay import Gaps, primed_pipeline
 from nucleus_bridge.spool import SealedScene, Spool, conversions
 from nucleus_bridge.spool.conversions import Conversion, DamageNote, SceneSummary
 from nucleus_bridge.warnings import Finding, Weight
@@ -182,7 +179,7 @@ def convert_bag(  # noqa: PLR0913 - what a caller may want to say
         )
         if not scenes:
             raise NoSceneError(no_scene(report, config), report.findings)
-        if not any(SPOOL_FULL in causes for causes in report.losses.values()):
+        if not report.conversion.lacks_room:
             conversions.note(spool, key, report.conversion)
     return report
 
@@ -192,16 +189,19 @@ def all_findings(
 ) -> tuple[Finding, ...]:
     """Return what contradicts itself or is missing in a recording that has been through a pipeline."""
     from nucleus_bridge.inspect.evidence import findings_of  # noqa: PLC0415 - its rules are wanted at the end alone
+    from nucleus_bridge.inspect.first_look import first_look  # noqa: PLC0415 - the same
 
     found = [*pipeline.findings, *findings_of(pipeline.evidence, pipeline.config, pipeline.tree), *pipeline.unused]
+    found += first_look(recording, pipeline.config, pipeline.tree)
     for lidar in pipeline.config.lidars:
         count = losses.get(lidar.topic, {}).get("time_outlier_points", 0)
         if count:
             found.append(warnings.points_left_out(lidar.topic, lidar.name, count))
     for camera in pipeline.config.cameras:
-        count = losses.get(camera.image_topic, {}).get("image_damaged", 0)
-        if count:
-            found.append(warnings.images_left_out(camera.image_topic, count, reasons.get("image_damaged", "")))
+        lost = losses.get(camera.image_topic, {})
+        if causes := [cause for cause in ("image_damaged", "damaged") if lost.get(cause)]:
+            count, why = sum(lost[cause] for cause in causes), reasons.get(causes[0], "")
+            found.append(warnings.images_left_out(camera.image_topic, count, why))
     fixes = pipeline.config.gps.topic
     if count := losses.get(fixes, {}).get("gps_implausible", 0):
         total = next((topic.count for topic in recording.topics if topic.name == fixes), count)
@@ -274,91 +274,6 @@ def _run(
         finally:
             recorder.discard()
     return scenes, recorder
-
-
-class Gaps:
-    """Tells the pipeline's decoders where messages of a recording are lost: what follows does not build on them."""
-
-    def __init__(self, recording: Recording, pipeline: Pipeline) -> None:
-        self._recording = recording
-        self._pipeline = pipeline
-        self._known = 0
-        self._due_ns: list[int] = []
-
-    def before(self, message: Message) -> list[Event]:
-        """Return what is decided by a gap between the last message and this one, if there is one."""
-        if self._recording.damage_count != self._known:
-            self._look()
-        if not self._due_ns or message.log_ns <= self._due_ns[0]:
-            return []
-        self._due_ns = [log_ns for log_ns in self._due_ns if log_ns >= message.log_ns]
-        return self._pipeline.interrupt("gap")
-
-    def _look(self) -> None:
-        """Take note of damage that was met since; it is met before the messages behind it are read."""
-        damage = self._recording.damage
-        places = {part.log_ns for part in damage[self._known :] if part.loses_messages and part.log_ns is not None}
-        self._due_ns = sorted({*self._due_ns, *places})
-        self._known = self._recording.damage_count
-
-
-def primed_pipeline(recording: Recording, config: Config) -> Pipeline:
-    """Return a pipeline that is ready for the first message of a recording.
-
-    Raises:
-        InputError: The recording lacks a topic, or a file that the configuration names cannot be used.
-    """
-    pipeline = Pipeline(config)
-    check_topics(recording, pipeline.wanted)
-    _check_overlap(recording, pipeline)
-    pipeline.prime(messages_ahead(recording, pipeline.wanted))
-    return pipeline
-
-
-def _check_overlap(recording: Recording, pipeline: Pipeline) -> None:
-    """Check that the trajectory files hold poses of this recording, by the stamps of its first lidar."""
-    files = [source for source in pipeline.sources if isinstance(source, FilePoses)]
-    lidar = pipeline.config.lidars[0]
-    first = recording.first_messages([lidar.topic]).get(lidar.topic) if files else None
-    if first is None:
-        return
-    interface = interface_for(first, "cloud")
-    stamp_ns = first.log_ns
-    if lidar.stamp_source == "header" and interface.peek is not None:
-        stamp_ns = interface.peek(first.data)[0]
-    stamp_ns += round(lidar.clock_offset_ms * 1e6)
-    for source in files:
-        source.check_overlap(stamp_ns, stamp_ns + max(0, recording.end_ns - first.log_ns))
-
-
-def messages_ahead(recording: Recording, wanted: Iterable[WantedTopic]) -> list[Message]:
-    """Return the messages that hold for the whole recording wherever they were logged."""
-    wanted = list(wanted)
-    every = {topic.name for topic in wanted if topic.ahead == "all"}
-    first = [topic.name for topic in wanted if topic.ahead == "first"]
-    return [*recording.messages(every), *recording.first_messages(first).values()]
-
-
-def check_topics(recording: Recording, wanted: Iterable[WantedTopic]) -> None:
-    """Check that every configured topic is in the recording, and has a type that fits.
-
-    Raises:
-        InputError: Naming the parameter, the topic and what the recording has instead.
-    """
-    types = {topic.name: topic.type_name for topic in recording.topics}
-    for topic in wanted:
-        if topic.must_exist and types.get(topic.name) not in topic.types:
-            raise InputError(_topic_problem(recording.path, topic, types))
-
-
-def _topic_problem(path: Place, topic: WantedTopic, types: dict[str, str]) -> str:
-    fitting = sorted(name for name, type_name in types.items() if type_name in topic.types)
-    there, wanted = ", ".join(fitting) or "none", " or ".join(topic.types)
-    if topic.name in types:
-        has = f"{topic.parameter}: {topic.name} in {path} is {types[topic.name]}"
-        return f"{has}, not {wanted}; topics of that type: {there}"
-    absent = f"{topic.parameter}: {topic.name} is not in {path}; topics of type {wanted}: {there}"
-    return absent if isinstance(path, Merged) else f"{absent}; where another recording of the drive has it, add --merge"
 
 
 def no_scene(report: ConversionReport, config: Config) -> str:

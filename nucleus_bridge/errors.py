@@ -49,6 +49,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
+from nucleus_bridge.causes import Cause
+
 
 class BridgeError(Exception):
     """Base of all errors of this package; its text is meant for a person."""
@@ -85,7 +87,7 @@ class SceneExistsError(OutputError):
 class DecodeError(BridgeError):
     """One message cannot be used; ``cause`` is the short name it is counted under."""
 
-    def __init__(self, message: str, *, cause: str = "damaged") -> None:
+    def __init__(self, message: str, *, cause: Cause = "damaged") -> None:
         super().__init__(message)
         self.cause = cause
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Literal
 
-Subject = Literal["topic", "frame", "sensor", "recording", "parameter"]
+Subject = Literal["topic", "frame", "sensor", "recording", "scene", "parameter"]
 
 
 class Code(str, Enum):
@@ -50,6 +50,7 @@ class Code(str, Enum):
     CAMERA_UNUSED = "camera_unused"
     SENSOR_UNUSED = "sensor_unused"
     SETTING_UNUSED = "setting_unused"
+    METADATA_ABSENT = "metadata_absent"
     LATE_MESSAGES = "late_messages"
     GPS_IMPLAUSIBLE = "gps_implausible"
     HEADING_INVALID = "heading_invalid"
@@ -61,6 +62,7 @@ class Code(str, Enum):
     SPLIT_MISSING = "split_missing"
     RECORDING_DAMAGED = "recording_damaged"
     ROS1_MESSAGES = "ros1_messages"
+    SCENE_LARGE = "scene_large"
 
 
 LOST_PARTS = (Code.CAMERA_UNUSED.value, Code.SENSOR_UNUSED.value)
@@ -372,7 +374,24 @@ def setting_unused(parameter: str, effect: str) -> Finding:
     )
 
 
+def metadata_absent(topic: str, name: str, count: int) -> Finding:
+    """A signal of the vehicle of which no scene has a value."""
+    why = f"its {count} values lie behind every scene" if count else "it has no value"
+    return Finding(
+        Code.METADATA_ABSENT,
+        "topic",
+        topic,
+        f"{topic}: no scene has metadata.{name}: {why}",
+        f"compare its stamps with the lidar's (nucleus-bridge inspect), or leave metadata_from.{name} out",
+        Weight.LOSS,
+    )
+
+
 # Clouds
+
+
+def _in_field(field: str) -> str:
+    return f"in field {field!r} " if field else ""
 
 
 def point_time_span(topic: str, field: str, span: str, period_ms: float, remedy: str) -> Finding:
@@ -381,7 +400,7 @@ def point_time_span(topic: str, field: str, span: str, period_ms: float, remedy:
         Code.POINT_TIME_SPAN,
         "topic",
         topic,
-        f"times in field {field!r} of {topic} run from {span} within a sweep, and sweeps come every {period_ms:.0f} "
+        f"times {_in_field(field)}of {topic} run from {span} within a sweep, and sweeps come every {period_ms:.0f} "
         "ms: no unit makes one of the other, so points cannot be deskewed",
         remedy,
         Weight.LOSS,
@@ -420,7 +439,7 @@ def point_time_far(topic: str, field: str, apart_ms: float, remedy: str) -> Find
         Code.POINT_TIME_FAR,
         "topic",
         topic,
-        f"times in field {field!r} of {topic} lie {length_of_time(apart_ms)} {side} header.stamp: they "
+        f"times {_in_field(field)}of {topic} lie {length_of_time(apart_ms)} {side} header.stamp: they "
         "belong to another clock, or to another moment",
         remedy,
         Weight.METRES,
@@ -521,6 +540,12 @@ def stereo_one_frame(topic: str, frame: str, baseline_m: float, remedy: str) -> 
 def image_mosaic(topic: str, text: str, remedy: str) -> Finding:
     """A Bayer mosaic in an image file."""
     return Finding(Code.IMAGE_MOSAIC, "topic", topic, f"{topic}: {text}", remedy)
+
+
+def unsaid_mosaic(topic: str, patterns: Sequence[str], remedy: str) -> Finding:
+    """A gray picture that may be a mosaic of two patterns, the two greens of which are alike."""
+    text = f"its gray pictures look like a Bayer mosaic ({' or '.join(patterns)}), which their encoding does not say"
+    return image_mosaic(topic, text, remedy)
 
 
 def image_orientation(topic: str, value: int) -> Finding:
@@ -694,6 +719,19 @@ def ros1_messages(path: str, topics: int, count: int) -> Finding:
         f"{path.rpartition('/')[2] or 'drive'}_ros2",
         Weight.LOSS,
     )
+
+
+def scene_large(reference_id: str, points: int, advised_points: int, gigabytes: float, advised_gb: float) -> Finding:
+    """A scene that is larger than those who take it advise; a figure of 0 is as advised."""
+    texts, remedies = [], []
+    if points:
+        texts.append(f"{points:,} points a frame on average where at most {advised_points:,} are advised")
+        remedies += ["sfs.voxel_m: 0.02", f"cloud.max_points: {advised_points}"]
+    if gigabytes:
+        texts.append(f"{gigabytes:.1f} GB in one file where {advised_gb:.0f} GB load badly")
+        remedies += ["sfs.images: video", "scene.max_duration_s"]
+    text = f"the annotation tool may be slow with {reference_id}: {', and '.join(texts)}"
+    return Finding(Code.SCENE_LARGE, "scene", reference_id, text, " or ".join(remedies), Weight.NOTE)
 
 
 def _off(speed: float, milliseconds: float) -> str:

@@ -28,6 +28,7 @@ NOT_RUN = {
     r"(sudo )?apt(-get)? |pip install|rosdep ": "needs the network; test_packaging.py installs the wheel",
     r"make |\.venv/bin/python -m pytest": "is what runs the tests; .ci/run calls it",
     r"ros2 |colcon |nucleus_recorder |nucleus-bridge ros-setup": "needs ROS 2; test/ros runs nodes and launch files",
+    r"rviz2 |rqt ": "needs ROS 2 and a screen",
     r"python -m benchmarks": "takes minutes",
     r"python test/fuzz/run\.py": "takes hours; test/fuzz runs each target for a moment",
     r"nucleus-bridge convert .*--cluster": "needs a cluster; test/archive/test_cluster.py makes one",
@@ -129,7 +130,7 @@ def for_poses(shell: Shell, drive: Drive, converted: ConversionReport) -> None:
 
 
 def for_scale(shell: Shell, drive: Drive, converted: ConversionReport) -> None:
-    bag(shell, drive, "/data/drives/one")
+    bag(shell, drive, "/data/drives/one", "/data/lidar/drive_1", "/data/cameras/drive_1")
 
 
 def for_contributing(shell: Shell, drive: Drive, converted: ConversionReport) -> None:

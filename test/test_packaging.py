@@ -129,7 +129,7 @@ def test_a_wheel_has_every_file_of_the_package_and_of_ros(wheel: zipfile.ZipFile
     assert {path.relative_to(sources).as_posix() for path in package} <= names
     data = f"nucleus_bridge-{nucleus_bridge.__version__}.data/data/share"
     shared = {f"{data}/ament_index/resource_index/packages/nucleus_bridge", f"{data}/nucleus_bridge/package.xml"}
-    for pattern in ("launch/*.launch.py", "config/*.yaml", "config/tasks/*.yaml"):
+    for pattern in ("launch/*.launch.py", "config/*.*", "config/tasks/*.yaml"):
         shared |= {f"{data}/nucleus_bridge/{path.relative_to(sources)}" for path in sources.glob(pattern)}
     assert {name for name in names if name.startswith(data)} == shared
     assert not [name for name in names if name.startswith("test")]

@@ -7,8 +7,9 @@ import math
 from collections.abc import Iterator
 from datetime import datetime, timezone
 
+from nucleus_bridge.causes import is_expected
 from nucleus_bridge.formats.content import Track
-from nucleus_bridge.pipeline.losses import faults, is_expected
+from nucleus_bridge.pipeline.losses import faults
 from nucleus_bridge.spool.manifest import Manifest
 from nucleus_bridge.spool.state import content_digest
 

@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from nucleus_bridge.config import Config
-from nucleus_bridge.convert import Gaps
 from nucleus_bridge.decode.registry import interface_of
 from nucleus_bridge.errors import BridgeError, DecodeError
 from nucleus_bridge.model import (
@@ -42,6 +41,7 @@ from nucleus_bridge.pipeline.accumulator import group_of
 from nucleus_bridge.pipeline.events import Residual
 from nucleus_bridge.pipeline.topics import Stream, WantedTopic, wanted_topics
 from nucleus_bridge.recordings import Recording
+from nucleus_bridge.replay import Gaps
 
 Taken = TypeVar("Taken", Sweep, Image)
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nucleus_bridge.archive.find import find_bags, is_url, merged
+from nucleus_bridge.archive.find import find_bags, is_url, merged, merged_by
 from nucleus_bridge.cli.convert_report import failed, finish, print_scenes, result_of, scene_line
 from nucleus_bridge.cli.merge import add_merge_argument
 from nucleus_bridge.cli.progress import Bar, progress_bar
@@ -55,7 +55,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
         dest="overrides",
         help="override a parameter, such as scene.max_frames=20 (repeatable)",
     )
-    add_merge_argument(parser)
+    add_merge_argument(parser, by_pattern=True)
     parser.add_argument("--force", action="store_true", help="replace scenes that exist with other content")
     parser.add_argument(
         "--verify-images", action="store_true", help="decode every picture: damaged ones are lost and counted"
@@ -111,6 +111,8 @@ def run(options: argparse.Namespace) -> int:
     found = find_bags(options.bags)
     if options.merge:
         found = replace(found, bags=(merged(options.bags, found),))
+    elif options.merge_by is not None:
+        found = merged_by(options.merge_by, found)
     is_archive = len(found.bags) + len(found.problems) > 1 or options.cluster or options.chunk
     if (
         not is_archive

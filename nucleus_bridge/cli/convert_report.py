@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nucleus_bridge.archive.result import DONE, FAILED, SKIPPED, BagResult
+from nucleus_bridge.causes import is_expected
 from nucleus_bridge.convert import ConversionReport, NoSceneError
 from nucleus_bridge.errors import BridgeError, InputError
-from nucleus_bridge.pipeline.losses import Table, is_expected, merge, ordered
+from nucleus_bridge.pipeline.losses import Table, merge, ordered
 from nucleus_bridge.spool.conversions import Conversion, DamageNote, SceneSummary, each_once
 from nucleus_bridge.text import counted, printable_lines
 from nucleus_bridge.warnings import LOST_PARTS

@@ -38,6 +38,7 @@ COMMANDS = (
     "upload",
     "status",
     "labels",
+    "predict",
     "reconcile",
     "catalogue",
     "odometry",

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 
 from nucleus_bridge.config.settings import MERGED_CLOUD, SENSOR_GROUPS, TABLE, Config, LidarConfig
-from nucleus_bridge.config.sources import MARK, MountConfig, PoseConfig
+from nucleus_bridge.config.sources import BUILTIN_METADATA, ITEMS_OWN, MARK, MountConfig, PoseConfig
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _SMALLEST_LENGTH = 1e-3
@@ -145,6 +145,15 @@ def _metadata_problems(config: Config) -> Iterator[str]:
     for signal in config.metadata_from:
         if signal.name in fixed:
             yield f"metadata.{signal.name}: metadata_from.{signal.name} makes it too; leave one of them out"
+        if signal.name == ITEMS_OWN:
+            yield f"metadata_from.{signal.name}: items have a key of that name already; call it something else"
+    if config.metadata_builtin:
+        for name in BUILTIN_METADATA:
+            if name in fixed:
+                yield f"metadata.{name}: metadata_builtin makes it too; leave one of them out"
+        for signal in config.metadata_from:
+            if signal.name in BUILTIN_METADATA:
+                yield f"metadata_from.{signal.name}: metadata_builtin makes it too; call it something else"
     if "events" in fixed and (config.events or config.scene.select == "events"):
         yield "metadata.events: holds the names of the scene's events; call it something else"
 

@@ -317,14 +317,24 @@ class RosConfig:
 
     heal: bool = setting(
         False,
-        "Recorder only: make a new connection to the graph when a sensor stays silent although it has publishers "
-        "(no effect yet).",
+        "Recorder only: where a needed topic falls silent, a participant of its own listens for it; when that hears "
+        "it, the open scene is sealed and the recorder connects to the graph anew.",
         shapes_output=False,
         is_later=True,
     )
     hardware_id: str = setting(
         "",
         "Recorder only: `hardware_id` of the diagnostics; empty: the host's name.",
+        shapes_output=False,
+        is_later=True,
+    )
+    view_hz: float = setting(
+        2.0,
+        "Recorder only: how often `~/overlay/<camera>/compressed`, `~/cloud` and `~/trajectory` are published at most, "
+        "while somebody subscribes.",
+        minimum=0.1,
+        maximum=20.0,
+        live=True,
         shapes_output=False,
         is_later=True,
     )
@@ -371,12 +381,12 @@ class Config:
     )
     metadata_from: tuple[SignalConfig, ...] = listed(
         "metadata_from_names",
-        "Signals of the vehicle that become metadata of each scene under these names (no effect yet).",
+        "Signals of the vehicle that become metadata of each scene under these names.",
         is_later=True,
     )
     metadata_builtin: bool = setting(
         False,
-        "Add what follows from the frames: start, duration, distance, speeds, place, heading, sun (no effect yet).",
+        "Add what follows from the frames: start, duration, distance, speeds, place, heading, sun.",
         is_later=True,
     )
     annotations: tuple[AnnotationConfig, ...] = listed(

@@ -28,6 +28,16 @@ MARK = "mark"
 """The event that the recorder's service ``~/mark`` makes; it needs no topic."""
 
 
+BUILTIN_METADATA = (
+    *("start", "start_unix_s", "duration_s", "distance_m", "mean_speed_mps", "max_speed_mps"),
+    *("lat", "lon", "heading_deg", "sun_elevation_deg", "day_night"),
+)
+"""What ``metadata_builtin`` makes."""
+
+ITEMS_OWN = "camera_params"
+"""The key that metadata of items have already."""
+
+
 @dataclass(frozen=True)
 class TransformsConfig:
     """``transforms``."""
@@ -148,9 +158,15 @@ class SignalConfig:
         is_later=True,
     )
     reduce: Literal["last", "first", "mean", "min", "max"] = setting(
-        "last", "What becomes of the values within a scene.", is_later=True
+        "last",
+        "What becomes of the values from the first to the last frame of a scene; without any, the last one before.",
+        is_later=True,
     )
-    per_item: bool = setting(False, "Whether each item gets its own value as well.", is_later=True)
+    per_item: bool = setting(
+        False,
+        "Whether the items of each frame get the value as well, of the messages since the frame before.",
+        is_later=True,
+    )
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from nucleus_bridge.decode.image_checks import as_gray, upright
 from nucleus_bridge.decode.interface import Decoder, Interface, Stateless
 from nucleus_bridge.decode.raw_image import RAW_LAYOUTS, Pixels, debayer, raw_pixels, upper_byte
 from nucleus_bridge.errors import ImageError
-from nucleus_bridge.image_header import read_file_header
+from nucleus_bridge.image_header import is_gray_file, read_file_header
 from nucleus_bridge.model import Image, Message
 
 IMAGE = "sensor_msgs/msg/Image"
@@ -159,6 +159,13 @@ def _mosaic_in(text: str) -> str:
     return found[1] if found and not is_coloured else ""
 
 
+def is_gray(image: Image) -> bool:
+    """Whether an image has one channel of 8 bits, by its header alone."""
+    if image.encoding in SUFFIXES:
+        return is_gray_file(image.data.data)
+    return image.encoding in ("mono8", "8UC1")
+
+
 def _has_16_bits(image: Image) -> bool:
     return image.encoding == "png" and bytes(image.data[_PNG_DEPTH_AT : _PNG_DEPTH_AT + 1]) == b"\x10"
 
@@ -225,13 +232,14 @@ def _file_pixels(image: Image) -> Pixels:
     return np.ascontiguousarray(picture[:, :, :3]) if picture.ndim == 3 else picture
 
 
-def _decoder(camera: CameraConfig | None) -> Decoder:
+def image_decoder(camera: CameraConfig | None) -> Decoder:
+    """Return what decodes the single images of a camera."""
     if camera is None:
         return Stateless(decode_image)
     return Stateless(partial(decode_image, bayer=camera.bayer, bit_depth=camera.bit_depth))
 
 
 INTERFACES = (
-    Interface(IMAGE, "image", _decoder, is_sample=True, depth=20),
-    Interface(COMPRESSED_IMAGE, "image", _decoder, is_sample=True),
+    Interface(IMAGE, "image", image_decoder, is_sample=True, depth=20),
+    Interface(COMPRESSED_IMAGE, "image", image_decoder, is_sample=True),
 )

@@ -13,10 +13,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from nucleus_bridge.causes import Cause
+from nucleus_bridge.config.settings import CameraConfig
 from nucleus_bridge.decode.bitstream import Codec, Stream, Unit, is_entry
 from nucleus_bridge.decode.cdr import naming, peek_header, require_stamp
 from nucleus_bridge.decode.cdr_reader import CdrReader, load_extra
-from nucleus_bridge.decode.image import COMPRESSED_IMAGE, check_size, decode_image
+from nucleus_bridge.decode.image import COMPRESSED_IMAGE, check_size, image_decoder
 from nucleus_bridge.decode.interface import Interface, Reset
 from nucleus_bridge.errors import DecodeError, ImageError
 from nucleus_bridge.model import Image, Message
@@ -325,7 +327,7 @@ class VideoDecoder:
             del self._pending[number]
             self._is_broken = True
             # One that builds on others may be whole and miss one of them.
-            cause = "damaged" if is_key else "broken_gop"
+            cause: Cause = "damaged" if is_key else "broken_gop"
             raise ImageError(f"the {packet.codec} picture cannot be decoded: {error}", cause=cause) from error
         if number in self._pending and not self._context.has_b_frames:
             del self._pending[number]  # it holds none back, so there will be no picture
@@ -370,7 +372,7 @@ class VideoDecoder:
         self._goes_back, self._newest_out_ns = False, -1
         return lost
 
-    def _give_up_pending(self, cause: str = "broken_gop") -> list[Any]:
+    def _give_up_pending(self, cause: Cause = "broken_gop") -> list[Any]:
         texts = {"broken_gop": _AFTER_GAP, "b_frames": _B_PICTURES}
         lost = [ImageError(texts[cause], cause=cause) for _ in self._pending]
         self._pending.clear()
@@ -424,12 +426,13 @@ class CompressedImageDecoder:
     def __init__(self, settings: object = None) -> None:
         """Load what decodes video only when there is one."""
         self._settings = settings
+        self._files = image_decoder(settings if isinstance(settings, CameraConfig) else None)
         self._video: VideoDecoder | None = None
 
     def decode(self, message: Message) -> Iterable[Any]:
         """Return the images that this message completes; raises what ``decode_image`` and ``VideoDecoder`` raise."""
         if not is_video(message):
-            return (decode_image(message),)
+            return self._files.decode(message)
         if self._video is None:
             self._video = VideoDecoder(self._settings)
         return self._video.decode(message)

@@ -77,7 +77,8 @@ class WholeScene:
         entries: What ``write_frame`` said of each frame, in their order.
         files: What was written of them, images included.
         sensors: What the manifest says of each sensor.
-        metadata: Of the scene, as configured.
+        metadata: Of the scene.
+        item_metadata: Of the items of each frame; empty where there are none. Formats without items leave them out.
     """
 
     start: SceneStart
@@ -85,6 +86,7 @@ class WholeScene:
     files: Sequence[FileRecord]
     sensors: Mapping[str, Mapping[str, Any]]
     metadata: Mapping[str, Any]
+    item_metadata: Sequence[Mapping[str, Any]] = ()
 
 
 class SceneReader(Protocol):
@@ -148,10 +150,14 @@ class Upload:
     Attributes:
         kind: What its scenes become at the service.
         claim: Name of the manifest in the object store, one a format: a scene may be there in several.
+        advised_points: Points of a frame above which the service's tools become slow; 0: nothing is advised.
+        advised_bytes: Size of a scene above which they do; 0: nothing is advised.
     """
 
     kind: UploadKind
     claim: str
+    advised_points: int = field(default=0, kw_only=True)
+    advised_bytes: int = field(default=0, kw_only=True)
 
 
 @dataclass(frozen=True)

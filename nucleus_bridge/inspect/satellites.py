@@ -15,7 +15,8 @@ from nucleus_bridge.errors import DecodeError, TransformError
 from nucleus_bridge.inspect.clouds import decoded
 from nucleus_bridge.inspect.lidars import LeftOut, Why
 from nucleus_bridge.inspect.scan import Scan, Stream
-from nucleus_bridge.model import FloatArray, IntArray
+from nucleus_bridge.model import FloatArray, IntArray, Trajectory
+from nucleus_bridge.poses.agreement import trajectory_of
 from nucleus_bridge.warnings import Finding
 
 Positions = Callable[[IntArray], "FloatArray | None"]
@@ -83,6 +84,28 @@ def judge_satellites(scan: Scan, positions: Positions, ahead_deg: float, yaw_of:
         hint = f"Imu topics whose orientation may be in ENU: {', '.join(others)}" if others else ""
         found.reasons = (*found.reasons, "empty: the course over ground is the bearing", hint)
     return found
+
+
+def course_of(stream: Stream) -> Trajectory | None:
+    """Return where fixes lie in metres east and north, each with the course over ground as its yaw from east.
+
+    Fixes without a course, since the receiver stood, are left out; None where fewer than five are left.
+    """
+    fixes, _ = _fixes(stream)
+    if len(fixes) < _LEAST_HEADINGS:
+        return None
+    places, stamps = _local(fixes), np.array([fix.stamp_ns for fix in fixes], np.int64)
+    courses = [_course(places, stamps, int(stamp_ns)) for stamp_ns in stamps]
+    moving = [number for number, course in enumerate(courses) if course is not None]
+    if len(moving) < _LEAST_HEADINGS:
+        return None
+    half = np.radians([90.0 - (courses[number] or 0.0) for number in moving]) / 2.0
+    none = np.zeros_like(half)
+    return trajectory_of(
+        stamps[moving],
+        np.column_stack([places[moving], none]),
+        np.stack([none, none, np.sin(half), np.cos(half)], axis=1),
+    )
 
 
 def _fixes(stream: Stream) -> tuple[list[Fix], int]:

@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from nucleus_bridge.causes import is_expected
 from nucleus_bridge.config import Config
-from nucleus_bridge.convert import primed_pipeline
 from nucleus_bridge.errors import InputError
 from nucleus_bridge.inspect.scan import Progress, sampled_messages
 from nucleus_bridge.pipeline.events import Event, FrameReady
-from nucleus_bridge.pipeline.losses import is_expected
 from nucleus_bridge.recordings import Recording
+from nucleus_bridge.replay import primed_pipeline
 from nucleus_bridge.text import counted
 from nucleus_bridge.warnings import Finding, Weight
 

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from nucleus_bridge.causes import EndReason
+from nucleus_bridge.config.schema import Scalar
 from nucleus_bridge.model import Frame, Scene
 
 
@@ -39,18 +41,22 @@ class SceneEnded:
 
     Attributes:
         reason: Why it ended: ``max_items``, ``max_frames``, ``max_duration``, ``gap``, ``pose_jump``,
-            ``clock_jump``, ``requested`` or ``end_of_data``.
+            ``clock_jump``, ``requested``, ``graph_rebuilt`` or ``end_of_data``.
         losses: What was lost during it, by topic and cause.
         residuals: Synchronisation residuals by sensor.
         missing: Frames without an item of a sensor, by sensor.
         warnings: What contradicts itself in its own messages, as manifests have it.
+        metadata: What signals of the vehicle come to over the scene, by name.
+        item_metadata: The same for the items of each frame; empty where no signal has values for items.
     """
 
-    reason: str
+    reason: EndReason
     losses: Mapping[str, Mapping[str, int]]
     residuals: Mapping[str, Residual]
     missing: Mapping[str, int]
     warnings: tuple[Mapping[str, str], ...] = ()
+    metadata: Mapping[str, Scalar] = field(default_factory=dict)
+    item_metadata: tuple[Mapping[str, Scalar], ...] = ()
 
 
 Event = SceneStarted | FrameReady | SceneEnded

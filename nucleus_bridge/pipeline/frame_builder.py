@@ -9,8 +9,9 @@ that: those stamped up to the deadline count, whatever arrived first, and later 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from nucleus_bridge.config import Config
 from nucleus_bridge.errors import TransformError
@@ -75,6 +76,7 @@ class FrameBuilder:
         self._config = config
         self._tree = tree
         self._poses = poses
+        self._also_awaited: Callable[[int], object] = _nothing
         self._poser = Poser(config, tree, calibrations, gps, lost)
         self._queue: deque[Waiting] = deque()
         self._grace_ns = round(config.sync.wait_s * 1e9 * GRACE_SHARE)
@@ -85,6 +87,10 @@ class FrameBuilder:
         self._dropped = False
         self._hole_ns = 0
         self.bytes_held = 0
+
+    def wait_for(self, missing: Callable[[int], object]) -> None:
+        """Let frames wait for something else, too: ``missing`` says what there is none of yet at a stamp."""
+        self._also_awaited = missing
 
     def restart(self) -> None:
         """Forget what came before; the queue must be empty."""
@@ -172,6 +178,7 @@ class FrameBuilder:
         yield from self._poser.obstacles(waiting.match, waiting.needs, transforms_alone=transforms_alone)
         if not transforms_alone:
             yield self._unsettled
+            yield partial(self._also_awaited, waiting.match.anchor.stamp_ns)
 
     def _unsettled(self) -> str:
         return DESCRIPTION_WAITS if self._poses.is_unsettled else ""
@@ -191,6 +198,10 @@ class FrameBuilder:
         if previous_ns is None:
             return 0.0
         return self._tree.largest_jump(self._config.world_frame, self._config.device_frame, previous_ns, stamp_ns)
+
+
+def _nothing(_stamp_ns: int) -> object:
+    return None
 
 
 def _text(missing: object) -> str:

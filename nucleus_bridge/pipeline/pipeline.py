@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from nucleus_bridge import warnings
+from nucleus_bridge.causes import Cause, EndReason
 from nucleus_bridge.clock_steps import EDGES_IN_A_ROW, MESSAGES_IN_A_ROW, Step
 from nucleus_bridge.config import Config, LidarConfig
 from nucleus_bridge.config.settings import Sensor
@@ -29,6 +30,7 @@ from nucleus_bridge.pipeline.frame_builder import FrameBuilder, Wait
 from nucleus_bridge.pipeline.gps import GpsTrack
 from nucleus_bridge.pipeline.losses import LossLedger
 from nucleus_bridge.pipeline.scene_builder import MAX_COORDINATE_M, SceneBuilder
+from nucleus_bridge.pipeline.signals import Signals
 from nucleus_bridge.pipeline.synchroniser import StreamSpec, Synchroniser
 from nucleus_bridge.pipeline.topics import Stream, WantedTopic, annotations_of, clock_step_ns, wanted_topics
 from nucleus_bridge.poses import Edge, PoseSource, sources_of
@@ -121,8 +123,10 @@ class Pipeline:
         self._sync: Synchroniser[Payload] = Synchroniser(
             self._reference.name, specs, wait_ns, config.scene.frame_stride, self._lost_sample
         )
+        self._signals = Signals(config.metadata_from)
         self._frames = FrameBuilder(config, self.tree, self._poses, self._calibrations, self._gps, self._lost)
-        self._scenes = SceneBuilder(config, self.ledger, self._lost, record_of(sources))
+        self._frames.wait_for(self._signals.unsettled)
+        self._scenes = SceneBuilder(config, self.ledger, self._lost, record_of(sources), self._signals)
         self._pending: list[Event] = []
         self._fixes = 0
         self._watch: Watch | None = None
@@ -132,7 +136,7 @@ class Pipeline:
             name: streams[0][0].arrival_stamp_ns for name, streams in self._streams.items()
         }
         for topic in self.wanted:
-            if topic.role == "companion":
+            if topic.role in ("companion", "signal"):
                 self._arrival_stamps.setdefault(topic.name, _no_stamp)
 
     @property
@@ -145,6 +149,7 @@ class Pipeline:
             *self._late(),
             *self._frames.findings,
             *self._of_satellites(),
+            *self._signals.findings(),
         )
 
     def _of_satellites(self) -> Iterator[Finding]:
@@ -167,6 +172,21 @@ class Pipeline:
             for sensor in self.config.sensors
             if sensor.name not in self._used
         )
+
+    def define(self, topic: str, type_name: str, definition: str = "") -> None:
+        """Say of which type the messages of a topic are, before the first one comes.
+
+        Args:
+            topic: The topic.
+            type_name: Its interface type.
+            definition: The type's definition as recordings embed it; "" where the type is one that is known.
+
+        Raises:
+            InputError: A signal has a field that the type has not, or of which no single value comes.
+        """
+        for wanted, _ in self._roles.get(topic, ()):
+            if wanted.role == "signal":
+                self._signals.define(wanted.reader, type_name, definition)
 
     @property
     def topics(self) -> Collection[str]:
@@ -219,20 +239,20 @@ class Pipeline:
         self.advance()
         return self._take_events()
 
-    def finish_scene(self, reason: str = "requested") -> list[Event]:
+    def finish_scene(self, reason: EndReason = "requested") -> list[Event]:
         """End the open scene at the last frame that is decided; what is undecided goes to the next scene."""
         self._pending.extend(self._scenes.end(reason, before_ns=self.oldest_waiting_ns))
         return self._take_events()
 
-    def finish(self) -> list[Event]:
-        """End: nothing more will come."""
+    def finish(self, reason: EndReason = "end_of_data") -> list[Event]:
+        """End: nothing more will come; the open scene ends for ``reason``."""
         self._epochs.finish()
         for stream, take in self._all_streams():
             self._take_all(stream.topic, take, stream.flush())
-        self._flush("end_of_data")
+        self._flush(reason)
         return self._take_events()
 
-    def lose(self, topic: str, cause: str, stamp_ns: int) -> list[Event]:
+    def lose(self, topic: str, cause: Cause, stamp_ns: int) -> list[Event]:
         """Count a message that will not come: nothing waits for it, and decoders that build on it start anew."""
         self._count(topic, cause, stamp_ns)
         for stream, _ in self._streams.get(topic, ()):
@@ -329,6 +349,8 @@ class Pipeline:
                 handler = partial(self._on_edges, sources[topic.reader])
             elif topic.role == "companion":
                 handler = partial(self._on_companion, *streams[topic.reader])
+            elif topic.role == "signal":
+                handler = partial(self._signals.take, topic.reader)
             else:
                 stream, take = Stream(topic), takes[topic.kind]
                 self._streams.setdefault(topic.name, []).append((stream, take))
@@ -342,8 +364,8 @@ class Pipeline:
         """Take a message in the order of arrival, which tells what is before and what after a step of the clocks."""
         rest: list[Handler] = []
         for topic, handler in self._roles.get(message.topic, ()):
-            if topic.role == "poses":
-                self._try(handler, message)  # its edges have stamps of their own
+            if topic.role in ("poses", "signal"):
+                self._try(handler, message)  # its edges have stamps of their own; signals take care of steps themselves
             else:
                 rest.append(handler)
         if not rest:
@@ -424,7 +446,7 @@ class Pipeline:
         for streams in self._streams.values():
             yield from streams
 
-    def _count(self, topic: str, cause: str, stamp_ns: int, reason: str = "") -> None:
+    def _count(self, topic: str, cause: Cause, stamp_ns: int, reason: str = "") -> None:
         if not self._is_priming:
             self.ledger.count(topic, cause, stamp_ns, reason)
 
@@ -447,6 +469,7 @@ class Pipeline:
         self._gps.add_heading(heading.stamp_ns, None if isinstance(heading, Missing) else heading)
 
     def _take_sweep(self, topic: WantedTopic, sweep: Sweep) -> None:
+        self.evidence.note_sweep(topic.name, sweep)
         lidar = self._usable[topic.reader]
         if not has_points(sweep, lidar):
             reason = (
@@ -486,13 +509,13 @@ class Pipeline:
         for candidate in self._frames.ready(self._sync.message_time_ns, everything=everything):
             self._pending.extend(self._scenes.add(candidate))
 
-    def _flush(self, reason: str) -> None:
+    def _flush(self, reason: EndReason) -> None:
         for match in self._sync.ready(everything=True):
             self._frames.push(match)
         self._take_frames(everything=True)
         self._pending.extend(self._scenes.end(reason))
 
-    def _restart(self, reason: str, told_by: WantedTopic | None = None) -> None:
+    def _restart(self, reason: EndReason, told_by: WantedTopic | None = None) -> None:
         """Start over; the topic that showed the step is past it: what its decoder holds came after it."""
         for stream, take in self._all_streams():
             if stream.topic is not told_by:
@@ -502,6 +525,7 @@ class Pipeline:
         self._frames.restart()
         self._calibrations.restart()
         self._gps.restart()
+        self._signals.restart()
         self._poses.reset("clock_step")
         self.tree.clear_dynamic()
 
@@ -517,7 +541,7 @@ class Pipeline:
                 events[number] = replace(event, warnings=tuple(finding.as_json() for finding in found))
         return events
 
-    def _lost_sample(self, name: str, cause: str, stamp_ns: int) -> None:
+    def _lost_sample(self, name: str, cause: Cause, stamp_ns: int) -> None:
         reason = ""
         if cause == "late":
             late_ns = self._late_ns[name] = max(self._sync.message_time_ns - stamp_ns, self._late_ns.get(name, 0))
@@ -526,7 +550,7 @@ class Pipeline:
             )
         self._lost(name, cause, stamp_ns, reason)
 
-    def _lost(self, name: str, cause: str, stamp_ns: int, reason: str) -> None:
+    def _lost(self, name: str, cause: Cause, stamp_ns: int, reason: str) -> None:
         self._count(self._topic_of[name], cause, stamp_ns, reason)
 
 
@@ -535,12 +559,6 @@ def _unused_settings(config: Config) -> Iterator[Finding]:
         yield warnings.setting_unused("scene.select", "every frame is kept")
     elif config.events:
         yield warnings.setting_unused("event_names", "events are not looked for")
-    if config.metadata_from:
-        yield warnings.setting_unused("metadata_from_names", "scenes have only the metadata of metadata.*")
-    if config.metadata_builtin:
-        yield warnings.setting_unused("metadata_builtin", "scenes have only the metadata of metadata.*")
-    if config.ros.heal:
-        yield warnings.setting_unused("ros.heal", "a silent sensor is reported and its connection stays")
 
 
 def _in_reach(lidar: LidarConfig) -> LidarConfig:

@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from nucleus_bridge import warnings
+from nucleus_bridge.causes import Cause
 from nucleus_bridge.config import CameraConfig, Config, RadarConfig
 from nucleus_bridge.decode.calibration_check import implausible
 from nucleus_bridge.decode.camera_info import (
@@ -62,7 +63,7 @@ VELOCITY_NS = 50_000_000
 Obstacle = Callable[[], object]
 """Called again and again until its answer is false or None: what was missing is there."""
 
-LossReport = Callable[[str, str, int, str], None]
+LossReport = Callable[[str, Cause, int, str], None]
 """Takes sensor name, cause, stamp and the text that explains it."""
 
 Need = tuple[str, int, int]
@@ -72,7 +73,7 @@ Need = tuple[str, int, int]
 class GivenUp(Exception):  # noqa: N818 - control flow between two modules, not an error of the package
     """A frame or an image cannot be had."""
 
-    def __init__(self, cause: str, reason: str) -> None:
+    def __init__(self, cause: Cause, reason: str) -> None:
         super().__init__(reason)
         self.cause = cause
         self.reason = reason
@@ -390,7 +391,7 @@ def _resumed_late(frame_id: str, stamp_ns: int) -> ExtrapolationError:
     )
 
 
-def _cause(error: TransformError) -> str:
+def _cause(error: TransformError) -> Cause:
     if isinstance(error, UnknownFrameError):
         return "unknown_frame"
     if isinstance(error, ConnectivityError):

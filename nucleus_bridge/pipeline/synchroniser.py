@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from nucleus_bridge.causes import Cause
+
 Item = TypeVar("Item")
 
-LossSink = Callable[[str, str, int], None]
+LossSink = Callable[[str, Cause, int], None]
 """Takes stream, cause and stamp of a sample that will not be used."""
 
 FOREIGN_CLOCK_NS = 60_000_000_000
@@ -317,10 +319,10 @@ class Synchroniser(Generic[Item]):
             hopeless += 1
         self._drop(stream, hopeless, "no_frame")
 
-    def _drop(self, stream: _Stream[Item], count: int, cause: str) -> None:
+    def _drop(self, stream: _Stream[Item], count: int, cause: Cause) -> None:
         for _ in range(count):
             self._lose(stream, stream.samples.popleft(), cause)
 
-    def _lose(self, stream: _Stream[Item], sample: Sample[Item], cause: str) -> None:
+    def _lose(self, stream: _Stream[Item], sample: Sample[Item], cause: Cause) -> None:
         self.bytes_held -= sample.size
         self._lost(stream.spec.name, cause, sample.stamp_ns)

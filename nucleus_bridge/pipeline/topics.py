@@ -22,7 +22,7 @@ from nucleus_bridge.poses import PoseSource, sources_of
 
 MIN_CLOCK_STEP_NS = 1_000_000_000
 
-Role = Literal["sensor", "gps", "calibration", "companion", "poses", "annotation"]
+Role = Literal["sensor", "gps", "calibration", "companion", "poses", "annotation", "signal"]
 Ahead = Literal["nothing", "first", "all"]
 
 
@@ -35,7 +35,7 @@ class WantedTopic:
         parameter: The parameter that names it, for error messages.
         kind: What its type must hold.
         role: What it is read for: a sensor's samples, fixes and headings, calibrations of a camera, what a decoder
-            needs besides its own topic, poses, or recorded detections.
+            needs besides its own topic, poses, recorded detections, or signals of the vehicle.
         reader: The sensor or the pose source that it is read for; ``gps`` for fixes and headings.
         settings: Those of the sensor.
         needed: Whether there can be no frame without it.
@@ -59,8 +59,12 @@ class WantedTopic:
 
     @property
     def types(self) -> tuple[str, ...]:
-        """The types it may have."""
+        """The types it may have; none where it may have any."""
         return self.fixed_types or registry.types_of(self.kind)
+
+    def takes(self, type_name: str | None) -> bool:
+        """Whether it may have a type."""
+        return type_name is not None and (self.kind == "value" or type_name in self.types)
 
     @property
     def is_sample(self) -> bool:
@@ -104,6 +108,8 @@ def wanted_topics(config: Config, sources: Iterable[PoseSource] | None = None) -
     for given in annotations_of(config):
         parameter = f"annotations.{given.name}.topic"
         yield WantedTopic(given.topic, parameter, "detections", "annotation", given.name, given)
+    for signal in config.metadata_from:
+        yield WantedTopic(signal.topic, f"metadata_from.{signal.name}.topic", "value", "signal", signal.name, signal)
     for index, sensor in enumerate(_with_whole_paths(sensor, config) for sensor in config.sensors):
         yield from _topics_of(sensor, is_reference=index == 0)
 

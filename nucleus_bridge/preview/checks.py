@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from nucleus_bridge.causes import is_expected
 from nucleus_bridge.formats.content import SceneFrame
 from nucleus_bridge.formats.interface import SceneReader
 from nucleus_bridge.geometry import quaternion
 from nucleus_bridge.geometry.optical import view_of
 from nucleus_bridge.inspect.mounting import camera_warnings, forward_deg, tilt_warning
 from nucleus_bridge.model import FloatArray
-from nucleus_bridge.pipeline.losses import is_expected
 from nucleus_bridge.preview.edges import SHIFTS_MS, EdgeFit, shift_warning
 from nucleus_bridge.preview.pack import Pixels
 

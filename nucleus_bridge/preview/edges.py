@@ -132,14 +132,14 @@ def project(points: FloatArray, scene_from_camera: Transform, model: CameraModel
     """Project points in front of a camera with the parameters that will be uploaded; shape (k, 2), pixels."""
     x, y, z = transforms.apply(transforms.inverse(scene_from_camera), points).T
     seen = _is_ahead(x, y, z)
-    return np.stack(_pixels(x[seen], y[seen], z[seen], model), axis=1)
+    return np.stack(pixels_of(x[seen], y[seen], z[seen], model), axis=1)
 
 
 def _is_ahead(x: Array, y: Array, z: Array) -> NDArray[np.bool_]:
     return np.asarray((z > _NEAREST_M) & (x * x + y * y < (_WIDEST * z) ** 2))
 
 
-def _pixels(x: Array, y: Array, z: Array, model: CameraModel) -> tuple[Array, Array]:
+def pixels_of(x: Array, y: Array, z: Array, model: CameraModel) -> tuple[Array, Array]:
     """Project what is ahead of a camera, given in its frame, arrays of any shape.
 
     The models are OpenCV's (calib3d, fisheye) and the unified one (C. Mei and P. Rives, ICRA 2007).
@@ -188,7 +188,7 @@ class _Look:
         local = np.matmul(self.edges - poses.translations[:, None], turns).astype(np.float32)
         x, y, z = np.moveaxis(local, -1, 0)
         seen = _is_ahead(x, y, z)
-        u, v = _pixels(np.where(seen, x, 0), np.where(seen, y, 0), np.where(seen, z, 1), self.image.model)
+        u, v = pixels_of(np.where(seen, x, 0), np.where(seen, y, 0), np.where(seen, z, 1), self.image.model)
         height, width = self.distances.shape
         with np.errstate(invalid="ignore"):  # a lens far from any real one may send a point anywhere
             column, row = np.rint((u + 0.5) * self.scale - 0.5), np.rint((v + 0.5) * self.scale - 0.5)

@@ -100,12 +100,27 @@ def decoded(content: bytes, header: FileHeader, image: SceneImage, width: int, *
     Raises:
         SceneError: It cannot be decoded.
     """
-    flags = _GRAY if gray else _COLOUR
-    flag = next((flag for factor, flag in flags.items() if header.width >= factor * width), flags[1])
-    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flag | cv2.IMREAD_IGNORE_ORIENTATION)
+    pixels = decoded_small(np.frombuffer(content, np.uint8), header.width, width, gray=gray)
     if pixels is None:
         raise SceneError(f"{image.path}: cannot be decoded")
-    return np.asarray(pixels, np.uint8)
+    return pixels
+
+
+def decoded_small(content: Pixels, full_width: int, width: int, *, gray: bool = False) -> Pixels | None:
+    """Decode the bytes of a picture that is ``full_width`` wide no larger than need be; None where that fails."""
+    flags = _GRAY if gray else _COLOUR
+    flag = next((flag for factor, flag in flags.items() if full_width >= factor * width), flags[1])
+    pixels = cv2.imdecode(content, flag | cv2.IMREAD_IGNORE_ORIENTATION)
+    return None if pixels is None else np.asarray(pixels, np.uint8)
+
+
+def resized(pixels: Pixels, width: int) -> Pixels:
+    """Return a picture that is no wider than ``width``."""
+    rows, columns = pixels.shape[:2]
+    if columns <= width:
+        return pixels
+    small = (width, max(1, round(rows * width / columns)))
+    return np.asarray(cv2.resize(pixels, small, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def shrunk(pixels: Pixels, header: FileHeader, width: int) -> bytes:

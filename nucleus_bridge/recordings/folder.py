@@ -139,7 +139,7 @@ def _find_in_folder(folder: Place) -> Found:
     elif present:
         plain = {path.name for path in present}
         files = [path for path in present if not path.name.endswith(_PACKED) or _unpacked(path.name) not in plain]
-        damage += _gaps(files)
+        damage += [*_missing_starts(files), *_gaps(files)]
         if hints.listed:
             what = f"none of the files it lists is there ({', '.join(hints.listed)}); those in the folder were read"
             damage.append(Damage(folder / METADATA, what, loses_messages=False))
@@ -237,14 +237,39 @@ def _later_splits(files: list[Place], unlisted: list[Place]) -> list[Place]:
     ]
 
 
-def _gaps(files: list[Place]) -> list[Damage]:
-    """Name what is missing between files that are numbered as the parts of one recording."""
+def is_next_split(earlier: Place, later: Place) -> bool:
+    """Whether by their names a file was written when another one of the same recorder was full."""
+    one, other = _SPLIT.match(earlier.name), _SPLIT.match(later.name)
+    if one is None or other is None:
+        return False
+    return one["stem"] == other["stem"] and int(one["number"]) < int(other["number"])
+
+
+def _series(files: list[Place]) -> dict[tuple[str, str], dict[int, Place]]:
+    """Group the files that are numbered as the parts of one recording, by name and kind."""
     series: dict[tuple[str, str], dict[int, Place]] = {}
     for path in files:
         if match := _SPLIT.match(path.name):
             series.setdefault((match["stem"], match["kind"]), {})[int(match["number"])] = path
+    return series
+
+
+def _missing_starts(files: list[Place]) -> list[Damage]:
+    """Name what is missing before the first file: recorders number them from 0, and fixed mounts are in that one."""
     damage = []
-    for (stem, kind), parts in series.items():
+    for (stem, kind), parts in _series(files).items():
+        first = min(parts)
+        if first > 0 and (len(parts) > 1 or stem == parts[first].parent.name):
+            names = f"{stem}_0.{kind}" + (f" to {stem}_{first - 1}.{kind}" if first > 1 else "")
+            what = f"{names} {'are' if first > 1 else 'is'} missing before it, and what was in there is lost"
+            damage.append(Damage(parts[first], what, is_missing=True))
+    return damage
+
+
+def _gaps(files: list[Place]) -> list[Damage]:
+    """Name what is missing between files that are numbered as the parts of one recording."""
+    damage = []
+    for (stem, kind), parts in _series(files).items():
         numbers = sorted(parts)
         for before, after in pairwise(numbers):
             if after - before > 1:

@@ -157,15 +157,19 @@ def _scene_image(posed: PosedImage, path: str, model: CameraModel, offset: Float
     )
 
 
+def is_rectified(posed: PosedImage, scene_format: SceneFormat, config: Config) -> bool:
+    """Whether a scene gets an image without its distortion."""
+    is_always = config.cameras[posed.camera_index].rectify == "always"
+    return not scene_format.expresses(posed.model) or (is_always and any(posed.model.distortion.values()))
+
+
 def _image_content(
     posed: PosedImage, scene_format: SceneFormat, config: Config, *, verify: bool
 ) -> tuple[bytes | memoryview, str, CameraModel]:
     """The file's bytes, its suffix and the intrinsics that hold for it."""
     if verify and posed.image.encoding in SUFFIX and (damage := damage_of(posed.image.data.tobytes())):
         raise ImageError(f"the picture at stamp {posed.image.stamp_ns} is damaged: {damage}", cause="image_damaged")
-    rule = config.cameras[posed.camera_index].rectify
-    expressed = scene_format.expresses(posed.model)
-    if not expressed or (rule == "always" and any(posed.model.distortion.values())):
+    if is_rectified(posed, scene_format, config):
         flat, model = rectify(pixels(posed.image), posed.model)
         fmt = config.image.format
         return encode_pixels(flat, fmt, config.image.quality), SUFFIX[fmt], model

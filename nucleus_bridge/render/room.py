@@ -25,7 +25,6 @@ from nucleus_bridge.spool.quota import Quota, Room
 from nucleus_bridge.spool.state import StateRecord
 
 ASK_AGAIN_S = 1.0
-SPOOL_FULL = "spool_full"
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +90,7 @@ class RoomForScenes:
                 yield event
             elif isinstance(event, FrameReady):
                 for name, _ in event.frame.samples:
-                    self._ledger.count(self._topics[name], SPOOL_FULL, event.frame.stamp_ns, self._reason)
+                    self._ledger.count(self._topics[name], "spool_full", event.frame.stamp_ns, self._reason)
             elif isinstance(event, SceneEnded):
                 self._reason = ""
 

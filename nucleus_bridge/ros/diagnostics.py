@@ -12,8 +12,9 @@ from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
+from nucleus_bridge.causes import is_expected
 from nucleus_bridge.config import Config
-from nucleus_bridge.pipeline.losses import Table, faults, is_expected
+from nucleus_bridge.pipeline.losses import Table, faults
 from nucleus_bridge.ros.session import Progress
 from nucleus_bridge.ros.subscriptions import Subscriptions, Topic
 from nucleus_bridge.spool import Spool
@@ -43,12 +44,16 @@ class Snapshot:
         progress: Of the recording.
         queued_bytes: Received and not looked at yet, the most since the previous report.
         failure: Why the recording stopped, or "".
+        connections: How often the connection to the graph was made anew.
+        deaf_s: For how long, in all, it missed what others heard.
     """
 
     state: str
     progress: Progress
     queued_bytes: int
     failure: str = ""
+    connections: int = 0
+    deaf_s: float = 0.0
 
 
 @dataclass
@@ -119,7 +124,7 @@ class Reporter:
         elapsed = max(1e-3, now - self._window.at_s)
         return {
             "rate_hz": f"{(topic.received - self._window.received.get(topic.name, 0)) / elapsed:.1f}",
-            "received": topic.received,
+            "received": topic.earlier + topic.received,
             "received_bytes": topic.received_bytes,
             "age_s": "" if topic.last_s is None else f"{now - topic.last_s:.2f}",
             "publishers": topic.publishers,
@@ -191,6 +196,8 @@ class Reporter:
             "open_frames": progress.open_frames,
             "queued_bytes": snapshot.queued_bytes,
             "lost": faults(progress.losses),
+            "graph_rebuilt": snapshot.connections,
+            "deaf_s": f"{snapshot.deaf_s:.1f}",
         }
         if subscriptions:
             values["callback_p99_ms"] = subscriptions.durations.percentile_ms(0.99)
@@ -246,7 +253,7 @@ def _liveness(config: Config, topic: Topic, now: float, started_s: float, gap_s:
     if topic.problem:
         return bad, topic.problem
     since = topic.last_s if topic.last_s is not None else started_s
-    comes_once = all(role.ahead != "nothing" for role in topic.roles)
+    comes_once = all(role.ahead != "nothing" or role.kind == "value" for role in topic.roles)
     if comes_once or max(now - since, gap_s) <= config.diagnostics.silent_s:
         return (OK, "") if topic.received else (WARN, "nothing has come yet")
     if topic.last_s is None:

@@ -32,12 +32,15 @@ class NodeParameters:
         config: All of them, checked; a new object after each change.
     """
 
-    def __init__(self, node: Node, changed: Callable[[Config], None]) -> None:
+    def __init__(
+        self, node: Node, changed: Callable[[Config], None], earlier: Mapping[str, object] | None = None
+    ) -> None:
         """Check what the node was given and declare every parameter of the table.
 
         Args:
             node: The node.
             changed: Is called with the new configuration after a live parameter was set.
+            earlier: What was set while the program ran before it was started anew.
 
         Raises:
             ConfigError: Naming the parameter, the value and what is allowed, or the file that cannot be used.
@@ -45,13 +48,20 @@ class NodeParameters:
         # rclpy has no other way to see them all, and an empty list in a file ends its own automatic declaration.
         self.given = {name: parameter.value for name, parameter in node._parameter_overrides.items()}  # noqa: SLF001
         raw = {name: _given_value(name, value) for name, value in self.given.items() if not is_ros_own(name)}
+        raw |= dict(earlier or {})
         self._changed = changed
+        self._set_later: dict[str, Value] = {}
         files = parameters_and_folders(parameter_files(sys.argv), node.get_fully_qualified_name())
         self._values = _placed(check_values(raw), files)
         self.config = self._checked(self._values)
         for name, value in self._values.items():
             node.declare_parameter(name, _ros_value(value), descriptor(TABLE.row_of(name)), ignore_override=True)
         node.add_on_set_parameters_callback(self._set)
+
+    @property
+    def set_later(self) -> dict[str, object]:
+        """What was set since the start, by name, as JSON can hold it."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in self._set_later.items()}
 
     def _set(self, parameters: list[RosParameter[Any]]) -> SetParametersResult:
         values = dict(self._values)
@@ -62,6 +72,7 @@ class NodeParameters:
             config = self._checked(values)
         except ConfigError as error:
             return SetParametersResult(successful=False, reason=str(error))
+        self._set_later |= {name: value for name, value in values.items() if value != self._values[name]}
         self._values, self.config = values, config
         self._changed(config)
         return SetParametersResult(successful=True)

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +21,24 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.task import Future
 from std_srvs.srv import Trigger
 
+from nucleus_bridge.causes import EndReason, is_expected
 from nucleus_bridge.config import Config
 from nucleus_bridge.errors import BridgeError, ConfigError, InputError, OutputError
 from nucleus_bridge.model import Message
 from nucleus_bridge.pipeline import Pipeline
-from nucleus_bridge.pipeline.losses import Table, is_expected
+from nucleus_bridge.pipeline.losses import Table, merge
 from nucleus_bridge.render.workers import executor_for
 from nucleus_bridge.ros.diagnostics import Reporter, Snapshot
 from nucleus_bridge.ros.first_start import check_first_start, described
+from nucleus_bridge.ros.healing import Healer
 from nucleus_bridge.ros.inbox import Answer
 from nucleus_bridge.ros.parameters import NodeParameters
+from nucleus_bridge.ros.resuming import Resumed
 from nucleus_bridge.ros.running import BAD_INPUT, FAILED, Stop, run
 from nucleus_bridge.ros.session import Progress, Session
 from nucleus_bridge.ros.subscriptions import Subscriptions, Topic
+from nucleus_bridge.ros.type_definitions import field_problems
+from nucleus_bridge.ros.view import View
 from nucleus_bridge.spool import SealedScene, Spool
 from nucleus_bridge.spool.durable import unlock_file
 from nucleus_bridge.warnings import Finding
@@ -43,6 +49,7 @@ GRAPH_PERIOD_S = 0.25
 REPORT_PERIOD_S = 1.0
 LOSSES_PERIOD_S = 60.0
 ANSWER_WITHIN_S = 0.7
+VIEW_WARNINGS_S = 30.0
 CLOCK_STEP_BACK = Duration(nanoseconds=-1)
 
 _DONE = TransitionCallbackReturn.SUCCESS
@@ -59,7 +66,8 @@ class RecorderNode(LifecycleNode):
         """
         super().__init__(NAME, **arguments)
         self._stop = stop
-        self._settings = NodeParameters(self, self._apply)
+        self._resumed = Resumed.read()
+        self._settings = NodeParameters(self, self._apply, self._resumed.parameters)
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._workers: Executor | None = None
         self._spool: Spool | None = None
@@ -68,12 +76,14 @@ class RecorderNode(LifecycleNode):
         self._has_frames = False
         self._session: Session | None = None
         self._listening: Subscriptions | None = None
+        self._view: View | None = None
         self._paused = False
         self._last = Progress()
         self._failure = ""
         self._told_warnings: set[tuple[str, str]] = set()
         self._told_losses: dict[tuple[str, str], int] = {}
         self._tell_losses_at_s = 0.0
+        self._healer = Healer(self, self._resumed.healed)
         self._reporter = Reporter(self.get_fully_qualified_name())
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._scene_sealed = self.create_publisher(KeyValue, "~/scene_sealed", 10)
@@ -87,7 +97,7 @@ class RecorderNode(LifecycleNode):
         )
         self.create_timer(REPORT_PERIOD_S, self._on_report, clock=self._steady)
         self.create_timer(GRAPH_PERIOD_S, self._on_graph, clock=self._steady)
-        if self._settings.config.autostart:
+        if self._settings.config.autostart or self._resumed.is_there:
             self._start_timer = self.create_timer(0.0, self._on_start, clock=self._steady)
         else:
             self.get_logger().info(f"waiting to be configured, since autostart is false; {self._how_to('configure')}")
@@ -115,7 +125,12 @@ class RecorderNode(LifecycleNode):
     def _configure(self) -> None:
         if not self.config.spool.path:
             raise ConfigError("spool.path: set it to the folder that takes the scenes")
-        check_first_start(Pipeline(self.config).wanted, self._settings.given, self.resolve_topic_name)
+        wanted = Pipeline(self.config).wanted
+        check_first_start(wanted, self._settings.given, self.resolve_topic_name)
+        published = dict(self.get_topic_names_and_types())
+        types = {topic.name: published.get(self.resolve_topic_name(topic.name), ()) for topic in wanted}
+        if wrong := list(field_problems(wanted, types)):
+            raise ConfigError("\n".join(wrong))
         self._spool = Spool(Path(self.config.spool.path))
         self._spool.create()
         count = self.config.queue.workers
@@ -140,10 +155,14 @@ class RecorderNode(LifecycleNode):
         self._paused, self._has_frames = False, False
         self._told_losses = {}
         self._told_warnings = set()
-        self._session = Session(self.config, self._spool, self._workers, self._on_sealed)
+        view = self._view = View(self, self.config, self._warn_of_view)
+        self._session = Session(self.config, self._spool, self._workers, self._on_sealed, view.take)
         self._session.start()
         given = self._settings.given
-        self._listening = Subscriptions(self, self._session.wanted, self._receive, self._on_transport_loss, given)
+        earlier = self._resumed.received
+        self._listening = Subscriptions(
+            self, self._session.wanted, self._receive, self._on_transport_loss, given, earlier
+        )
         self.get_logger().info(f"recording to {self._spool.path}")
 
     def _tell_failure(self, what: str, error: Exception) -> None:
@@ -198,8 +217,9 @@ class RecorderNode(LifecycleNode):
         if self._seal():
             self._stop.request(FAILED)
         self._free()
+        self._healer.close()
 
-    def _seal(self) -> str:
+    def _seal(self, reason: EndReason = "end_of_data") -> str:
         """End the recording; return what went wrong with it."""
         session, subscriptions = self._session, self._listening
         if session is None:
@@ -207,10 +227,13 @@ class RecorderNode(LifecycleNode):
         if subscriptions is not None:
             subscriptions.close()
             self._listening = None
-        if not session.stop(SEAL_WITHIN_S):
+        if not session.stop(SEAL_WITHIN_S, reason):
             self._failure = f"the open scene could not be sealed within {SEAL_WITHIN_S} s"
         self._failure = session.failure or self._failure
         self._last, self._session = session.progress, None
+        if self._view is not None:
+            self._view.close()
+            self._view = None
         return self._failure
 
     def _free(self) -> None:
@@ -292,7 +315,12 @@ class RecorderNode(LifecycleNode):
             response.message = f"was {now} already" if was == paused else now
         return response
 
+    def _warn_of_view(self, text: str) -> None:
+        self.get_logger().warning(text, throttle_duration_sec=VIEW_WARNINGS_S)
+
     def _apply(self, config: Config) -> None:
+        if self._view is not None:
+            self._view.view_hz = config.ros.view_hz
         if self._session is not None:
             self._session.apply(config)
 
@@ -300,10 +328,45 @@ class RecorderNode(LifecycleNode):
         self.destroy_timer(self._start_timer)
         if self.trigger_configure() != _DONE or self.trigger_activate() != _DONE:
             self._stop.request(self._status)
+        self._paused = self._resumed.is_paused
 
     def _on_graph(self) -> None:
         if self._listening is not None:
             self._listening.update()
+            topics, silent_s = self._listening.topics.values(), self.config.diagnostics.silent_s
+            if deaf := self._healer.look(topics, silent_s, heals=self.config.ros.heal):
+                self._connect_anew(deaf)
+        if self._view is not None:
+            self._view.look()
+
+    def _connect_anew(self, deaf: Sequence[str]) -> None:
+        """Seal the open scene and start the program anew: no connection of it can be trusted any more."""
+        self.get_logger().warning(
+            f"{', '.join(deaf)}: others hear it and the recorder does not: the open scene is sealed, and the recorder "
+            "connects to the graph anew"
+        )
+        listening = self._listening
+        if listening is None:
+            return
+        if failure := self._seal("graph_rebuilt"):
+            self.get_logger().error(f"recording stopped: {failure}")
+            self._stop.request(FAILED)
+            return
+        received = {topic.name: topic.earlier + topic.received for topic in listening.topics.values()}
+        healed = self._healer.rebuilding(deaf)
+        resumed = Resumed(healed, self._totals(self._last), received, self._settings.set_later, self._paused)
+        self._healer.close()
+        self._stop.request_new_start(resumed.as_json())
+
+    def _totals(self, progress: Progress) -> Progress:
+        """Add what earlier connections made."""
+        earlier = self._resumed.progress
+        losses: Table = {}
+        merge(losses, self._resumed.progress.losses)
+        merge(losses, progress.losses)
+        return replace(
+            progress, frames=earlier.frames + progress.frames, scenes=earlier.scenes + progress.scenes, losses=losses
+        )
 
     def _on_report(self) -> None:
         session = self._session
@@ -311,14 +374,16 @@ class RecorderNode(LifecycleNode):
             self.trigger_deactivate()
             session = None
         state = "inactive" if session is None else "paused" if self._paused else "active"
-        progress = session.take_progress() if session else self._last
+        progress = self._totals(session.take_progress() if session else self._last)
         self._log_losses(progress.losses)
         self._log_warnings(progress.findings)
         if progress.frames and not self._has_frames:
             self._has_frames = True
             self.get_logger().info(f"the first frame is made, in the scene {progress.open_scene or 'that has ended'}")
         queued = session.inbox.take_most_queued() if session else 0
-        array = self._reporter.report(self.config, self._listening, Snapshot(state, progress, queued, self._failure))
+        healed = self._healer.healed
+        snapshot = Snapshot(state, progress, queued, self._failure, healed.times, healed.deaf_s)
+        array = self._reporter.report(self.config, self._listening, snapshot)
         array.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(array)
 

@@ -4,14 +4,11 @@
 from __future__ import annotations
 
 import argparse
-import faulthandler
-import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +20,7 @@ from rclpy.utilities import remove_ros_args
 
 from nucleus_bridge.config.parameter_files import readable_arguments
 from nucleus_bridge.errors import BridgeError, InputError
+from nucleus_bridge.ros.leaving import leaving, start_anew
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -30,19 +28,36 @@ SHUTDOWN_S = 4.0
 ERRORS_WITHIN_S = 10.0
 MOST_ERRORS = 1000
 """More errors within that time are not a callback's: the executor itself is broken."""
-LEAVE_WITHIN_S = 5.0
 
 
 class Stop:
-    """Asks the program to end; any thread may."""
+    """Asks the program to end; any thread may.
+
+    Attributes:
+        status: The exit status.
+        resume: What the program needs to go on when it is to be started anew instead; None otherwise.
+    """
 
     def __init__(self) -> None:
         self._event = threading.Event()
         self.status = DONE
+        self.resume: Mapping[str, Any] | None = None
+        self._is_final = False
 
     def request(self, status: int = DONE) -> None:
         """Ask for the end with an exit status; the worst one counts."""
         self.status = max(self.status, status)
+        self._event.set()
+
+    def request_new_start(self, resume: Mapping[str, Any]) -> None:
+        """Ask for a new start of the program in this process, with a new connection to the graph."""
+        if not self._is_final:
+            self.resume = resume
+        self._event.set()
+
+    def signalled(self) -> None:
+        """End, whatever else was asked for."""
+        self._is_final, self.resume = True, None
         self._event.set()
 
     def wait(self) -> None:
@@ -77,7 +92,7 @@ def run(make_node: Callable[[Stop], Any], about: str, arguments: Sequence[str] |
         return int(end.code or DONE)
     stop = Stop()
     for number in SIGNALS:
-        signal.signal(number, lambda _number, _frame: stop.request())
+        signal.signal(number, lambda _number, _frame: stop.signalled())
     try:
         node = make_node(stop)
     except InputError as error:
@@ -87,6 +102,8 @@ def run(make_node: Callable[[Stop], Any], about: str, arguments: Sequence[str] |
     try:
         _spin_until(stop, node)
         node.close()
+        if stop.resume is not None and stop.status == DONE:
+            start_anew(stop.resume)
     except BridgeError as error:
         node.get_logger().error(str(error))
         stop.request(FAILED)
@@ -116,21 +133,6 @@ def check_arguments(given: Sequence[str], about: str) -> None:
         "something, 1 for what may pass by itself.",
     )
     parser.parse_args(rest)
-
-
-@contextmanager
-def leaving(within_s: float = LEAVE_WITHIN_S) -> Iterator[None]:
-    """End the process with status 1 if leaving the graph takes longer than ``within_s``; all work must be safe.
-
-    Fast DDS may wait forever when it closes a connection with ``LARGE_DATA`` (up to 3.2, eProsima/Fast-DDS#6066). It
-    does so with the interpreter's lock held, so that nothing written in Python could end it.
-    """
-    with Path(os.devnull).open("w") as nowhere:
-        faulthandler.dump_traceback_later(within_s, exit=True, file=nowhere)
-        try:
-            yield
-        finally:
-            faulthandler.cancel_dump_traceback_later()
 
 
 def _spin_until(stop: Stop, node: Node) -> None:

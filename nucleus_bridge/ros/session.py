@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from queue import Empty
 
+from nucleus_bridge.causes import Cause, EndReason
 from nucleus_bridge.config import Config
 from nucleus_bridge.decode.cdr import peek_header
 from nucleus_bridge.errors import BridgeError, DecodeError, SceneExistsError
@@ -85,7 +86,14 @@ class Session:
         failure: Why the recording cannot go on, or "".
     """
 
-    def __init__(self, config: Config, spool: Spool, executor: Executor, sealed: Callable[[SealedScene], None]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        spool: Spool,
+        executor: Executor,
+        sealed: Callable[[SealedScene], None],
+        decided: Callable[[Event], None] = lambda _: None,
+    ) -> None:
         """Set up.
 
         Args:
@@ -93,6 +101,7 @@ class Session:
             spool: Where scenes go; must have been created.
             executor: Renders the frames.
             sealed: Is called with each scene when it is safe, in the recording's thread.
+            decided: Is called with each event of the pipeline, in the recording's thread.
 
         Raises:
             ConfigError: A calibration file cannot be used.
@@ -103,6 +112,7 @@ class Session:
         self._thin_at = config.queue.thin_at
         self._every = 1
         self._sealed = sealed
+        self._decided = decided
         self._spool = spool
         self._quota = Quota(spool, config.spool, is_uploaded=arrived_where_configured(config.upload))
         self._pipeline = Pipeline(config)
@@ -113,6 +123,7 @@ class Session:
         self._longest = Wait()
         self._told: Progress | None = None
         self._stopping = threading.Event()
+        self._end_reason: EndReason = "end_of_data"
         self._time_left_s = 0.0
         self._looked_s = 0.0
         self._ended = False
@@ -170,12 +181,13 @@ class Session:
         if self._ended:
             self._answer_rest()
 
-    def stop(self, within_s: float) -> bool:
-        """Seal the open scene and end; return whether all was over in time.
+    def stop(self, within_s: float, reason: EndReason = "end_of_data") -> bool:
+        """Seal the open scene, which ends for a reason, and end; return whether all was over in time.
 
         What is still in the queue when half the time is over is dropped and counted as ``stopping``. A machine that
         stands still uses up no time.
         """
+        self._end_reason = reason
         self._time_left_s, self._looked_s = within_s / 2, time.monotonic()
         self._stopping.set()
         self.inbox.put(End())
@@ -201,7 +213,7 @@ class Session:
                 if isinstance(item, End):
                     break
                 self._take(item)
-            self._handle(self._pipeline.finish())
+            self._handle(self._pipeline.finish(self._end_reason))
             self._seal_rest()
             self._next_judgement = 0.0
         except BridgeError as error:
@@ -279,7 +291,7 @@ class Session:
             text = f"{asked} is sealed: {sealed.frames} frames, {sealed.items} items"
             item.done(Answer(success=True, text=text))
 
-    def _lose(self, topic: str, cause: str, head: bytes) -> None:
+    def _lose(self, topic: str, cause: Cause, head: bytes) -> None:
         """Count a message that does not reach the pipeline; decoders learn of the gap."""
         try:
             stamp_ns = peek_header(head)[0]
@@ -289,6 +301,7 @@ class Session:
 
     def _handle(self, events: Iterable[Event], sealed: list[SealedScene] | None = None) -> None:
         for event in events:
+            self._decided(event)
             if isinstance(event, SceneStarted):
                 self._wait_for_room()
                 self._open, self._open_frames = event.scene.reference_id, 0

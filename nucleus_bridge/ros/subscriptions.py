@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import difflib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,16 +21,15 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
+from nucleus_bridge.decode.pointcloud2 import POINTCLOUD2
 from nucleus_bridge.decode.registry import interface_of
 from nucleus_bridge.errors import ConfigError
 from nucleus_bridge.pipeline.topics import WantedTopic
+from nucleus_bridge.ros.clouds import layout_text
 from nucleus_bridge.ros.first_start import OVERRIDES, POLICIES, described, message_type
 from nucleus_bridge.ros.intake import Intake
-
-try:
-    from rclpy.event_handler import SubscriptionEventCallbacks
-except ImportError:  # ROS 2 Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks
+from nucleus_bridge.ros.middleware import SubscriptionEventCallbacks
+from nucleus_bridge.ros.type_definitions import field_problem
 
 CLOCK_TOPIC = "/clock"
 UNPUBLISHED_AFTER_S = 5.0
@@ -82,6 +82,7 @@ class Topic:
         roles: What it is read for; at least one.
         publishers: How many there are now.
         received: Messages taken.
+        earlier: Messages that an earlier connection to the graph took.
         received_bytes: Their size.
         last_s: When the last one came, on the monotonic clock.
         last_sent_ns: When the last one was sent, 0 when unknown.
@@ -95,6 +96,7 @@ class Topic:
     roles: tuple[WantedTopic, ...]
     publishers: int = 0
     received: int = 0
+    earlier: int = 0
     received_bytes: int = 0
     last_s: float | None = None
     last_sent_ns: int = 0
@@ -119,8 +121,9 @@ class Topic:
 
     @property
     def allowed(self) -> tuple[str, ...]:
-        """Types that it may have in all its roles."""
-        return tuple(name for name in self.roles[0].types if all(name in role.types for role in self.roles))
+        """Types that it may have in all its roles; none where it may have any."""
+        choosy = [role for role in self.roles if role.types]
+        return tuple(name for name in choosy[0].types if all(role.takes(name) for role in choosy)) if choosy else ()
 
     def note(self, size: int, sent_ns: int) -> None:
         """Count a message that came now."""
@@ -164,6 +167,7 @@ class Subscriptions:
         receive: Receive,
         lost: Callable[[str], None],
         given: Mapping[str, object],
+        earlier: Mapping[str, int] | None = None,
     ) -> None:
         """Subscribe to what is published already; ``update`` does the rest.
 
@@ -173,6 +177,7 @@ class Subscriptions:
             receive: Takes every message.
             lost: Is called with the topic of each message that the middleware lost.
             given: The node's parameters, for ``qos_overrides``.
+            earlier: Messages of each topic that an earlier connection took.
         """
         self._node = node
         self._receive = receive
@@ -187,6 +192,8 @@ class Subscriptions:
         for role in wanted:
             roles.setdefault(role.name, []).append(role)
         self.topics = {name: Topic(tuple(of_topic)) for name, of_topic in roles.items()}
+        for name, topic in self.topics.items():
+            topic.earlier = (earlier or {}).get(name, 0)
         for own in node.subscriptions:
             if own.topic_name == CLOCK_TOPIC:
                 self._intake.adopt(own)
@@ -231,13 +238,18 @@ class Subscriptions:
         by_type: dict[str, list[Any]] = {}
         for publisher in publishers:
             by_type.setdefault(publisher.topic_type, []).append(publisher)
-        fitting = [name for name in topic.allowed if name in by_type]
+        fitting = [name for name in topic.allowed or sorted(by_type) if name in by_type]
         if not fitting:
             found, wanted = ", ".join(sorted(by_type)), " or ".join(topic.allowed)
             topic.missing = f"{topic.parameter}: {topic.name} is {found}, not {wanted}; name another topic"
             self.warn(topic.name, topic.missing)
             return
-        topic.missing = ""
+        problems = [field_problem(role, fitting[0]) for role in topic.roles]
+        topic.missing = next(filter(None, problems), "")
+        if topic.missing:
+            self.warn(topic.name, topic.missing, is_error=True)
+        if all(problems):
+            return
         match = match_publishers(topic.roles, fitting[0], by_type[fitting[0]])
         if match != topic.match:
             self._subscribe(topic, match)
@@ -274,7 +286,10 @@ class Subscriptions:
     def _receiver(self, topic: Topic, type_name: str) -> Callable[[bytes, int], None]:
         def take(data: bytes, sent_ns: int) -> None:
             if not topic.received:
-                self._node.get_logger().info(f"{topic.name}: the first message has come ({type_name}; {topic.match})")
+                about = f"{type_name}; {topic.match}"
+                self._node.get_logger().info(f"{topic.name}: the first message has come ({about})")
+                if type_name == POINTCLOUD2 and (layout := layout_text(data)):
+                    self._node.get_logger().info(f"{topic.name}: its points are {layout}")
             topic.note(len(data), sent_ns)
             self._receive(topic, type_name, data)
 
@@ -303,11 +318,13 @@ class Subscriptions:
             return
         if time.monotonic() - self._started_s < UNPUBLISHED_AFTER_S:
             return
-        others = sorted(name for name, types in names.items() if set(types) & set(topic.allowed))
-        there = ", ".join(name for name in others if name not in self.topics) or "none"
+        allowed = set(topic.allowed)
+        others = sorted(name for name, types in names.items() if set(types) & allowed and name not in self.topics)
+        alike = difflib.get_close_matches(topic.name, names, n=3) if not allowed else []
+        what = f"of type {' or '.join(topic.allowed)}" if allowed else "of a similar name"
         topic.missing = (
             f"{topic.parameter}: nobody publishes {topic.name}; check its name, ROS_DOMAIN_ID and the driver; "
-            f"other topics of type {' or '.join(topic.allowed)}: {there}"
+            f"other topics {what}: {', '.join(others or alike) or 'none'}"
         )
         self.warn(topic.name, topic.missing)
 
@@ -330,7 +347,8 @@ def match_publishers(roles: Sequence[WantedTopic], type_name: str, publishers: S
     profiles = [publisher.qos_profile for publisher in publishers]
     reliable = all(profile.reliability == ReliabilityPolicy.RELIABLE for profile in profiles)
     latched = all(profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for profile in profiles)
-    may_be_latched = any(role.ahead == "first" for role in roles) or any(part.is_latched for part in interfaces)
+    may_be_latched = any(role.ahead == "first" or role.kind == "value" for role in roles)
+    may_be_latched |= any(part.is_latched for part in interfaces)
     return Match(type_name, reliable, latched and may_be_latched, depth)
 
 

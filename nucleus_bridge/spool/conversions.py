@@ -79,6 +79,11 @@ class Conversion:
     warnings: tuple[str, ...] = ()
     findings: tuple[Mapping[str, str], ...] = ()
 
+    @property
+    def lacks_room(self) -> bool:
+        """Whether scenes found no room in the spool: the same command makes them once there is some."""
+        return any("spool_full" in causes for causes in self.losses.values())
+
     def to_json(self) -> bytes:
         """Serialise."""
         return (json.dumps(asdict(self), indent=1) + "\n").encode()

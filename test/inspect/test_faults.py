@@ -15,6 +15,7 @@ import pytest
 from bags import MS, OPTICAL, START_NS, TYPES, Recording, compressed, header, info, jpeg, transforms
 from small_drive import Camera, Lidar, S, SmallDrive, Tf, cloud
 
+from nucleus_bridge import convert_bag
 from nucleus_bridge.inspect.report import BagReport, study
 from nucleus_bridge.inspect.suggest import Suggestion
 from nucleus_bridge.warnings import Code, Weight
@@ -152,6 +153,45 @@ def test_unit_and_reference_of_point_times_follow_from_the_period_of_sweeps(
     report, made = looked_at(lidar(dtype=dtype, unit=unit, reference=reference), tmp_path)
     assert not report.warnings
     assert (made.values["lidars.os.time_unit"], made.values["lidars.os.time_reference"]) == (unit, reference)
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "unit", "reference"),
+    [("tick", "u4", "us", "stamp"), ("dt", "f4", "s", "stamp"), ("when", "f8", "s", "absolute")],
+)
+def test_a_column_by_which_the_lidar_turns_holds_times_whatever_its_name(
+    tmp_path: Path, name: str, dtype: str, unit: str, reference: str
+) -> None:
+    _, made = looked_at(lidar(time=name, dtype=dtype, unit=unit, reference=reference, rate=20), tmp_path)
+    assert made.values["lidars.os.time_field"] == name
+    assert (made.values["lidars.os.time_unit"], made.values["lidars.os.time_reference"]) == (unit, reference)
+
+
+@pytest.mark.parametrize("bend", [lambda v: v * 0.6, lambda v: np.arange(len(v)) * 65_535 // len(v)])
+def test_times_by_which_the_lidar_would_turn_too_fast_are_none(
+    tmp_path: Path, bend: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    report, made = looked_at(lidar(dtype="u2", unit="us", rate=10, bend=bend), tmp_path)
+    assert made.values["lidars.os.time_field"] == "none"
+    assert "point_time_span" in codes(report)
+
+
+def test_every_second_sweep_left_out_is_no_fault_of_its_times(tmp_path: Path) -> None:
+    seen = iter(range(1_000))
+
+    def thin(_: SmallDrive, made: Recording) -> None:
+        made.rows[:] = [row for row in made.rows if row[1] != LIDAR.topic or next(seen) % 2]
+
+    report, made = looked_at(PLAIN.but(seconds=3.0, more=thin), tmp_path)
+    assert report.warnings == []
+    assert made.values["lidars.os.time_field"] == "t"
+
+
+def test_many_stray_times_are_named_and_the_others_kept(tmp_path: Path) -> None:
+    drive = lidar(bend=lambda v: np.where(np.arange(len(v)) % 9 == 4, 2.2e9, v))
+    report, made = looked_at(drive, tmp_path)
+    assert "point_time_outliers" in codes(report)
+    assert (made.values["lidars.os.time_field"], made.values["lidars.os.time_unit"]) == ("t", "ns")
 
 
 def test_a_mount_that_changes_is_named_with_how_far(tmp_path: Path) -> None:
@@ -293,6 +333,28 @@ def test_what_is_wrong_with_pictures_is_found_in_a_sample(
     )
     report, _ = looked_at(PLAIN.but(cameras=(large,)), tmp_path)
     assert set(codes(report)) == {code}
+
+
+@pytest.mark.parametrize(
+    ("changed", "code", "remedy"),
+    [
+        (camera(frame="cam_link", rotation=(0.0, 0.0, 0.0, 1.0)), "camera_body_frame", "frame_convention: body"),
+        (
+            camera(image=lambda at, number: compressed(at, png(mosaic(gradient(number))), CAMERA.frame)),
+            "image_mosaic",
+            "bayer: gbrg",
+        ),
+    ],
+)
+def test_convert_names_it_too_where_the_configuration_does_not_allow_for_it(
+    tmp_path: Path, changed: SmallDrive, code: str, remedy: str
+) -> None:
+    config = study(PLAIN.write(tmp_path / "plain"))[1].config()
+    assert config is not None
+    for number, path in enumerate((changed.write(tmp_path / "changed"), PLAIN.write(tmp_path / "same"))):
+        spool = tmp_path / f"spool{number}"
+        found = {f.code.value: f.remedy for f in convert_bag(path, config, spool).findings}
+        assert found.get(code) == (None if number else f"cameras.front.{remedy}")
 
 
 def test_whole_gray_and_flat_pictures_are_not_called_damaged(tmp_path: Path) -> None:

@@ -16,8 +16,6 @@ from nucleus_bridge.convert import convert_bag
     ("setting", "parameter"),
     [
         ("scene.select=events", "scene.select"),
-        ("metadata_builtin=true", "metadata_builtin"),
-        ("ros.heal=true", "ros.heal"),
     ],
 )
 def test_a_parameter_without_an_effect_is_named(tmp_path: Path, setting: str, parameter: str) -> None:

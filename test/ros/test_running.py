@@ -29,7 +29,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2")
 
 LEAVE = """
 import ctypes
-from nucleus_bridge.ros.running import leaving
+from nucleus_bridge.ros.leaving import leaving
 with leaving({within_s}):
     ctypes.PyDLL(None).sleep({seconds})  # keeps the interpreter's lock
 print("left")

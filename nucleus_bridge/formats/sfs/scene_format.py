@@ -35,7 +35,14 @@ class SfsFormat:
 
     name = "sfs"
     title = ".sfs scene"
-    upload = SceneTaskUpload("scene_task", "manifest.sfs.json", "sensor_fusion", SCENE_FILE)
+    upload = SceneTaskUpload(
+        "scene_task",
+        "manifest.sfs.json",
+        "sensor_fusion",
+        SCENE_FILE,
+        advised_points=100_000,
+        advised_bytes=2_000_000_000,
+    )
     holds_radar = True
     holds_annotations = True
     holds_metadata = True

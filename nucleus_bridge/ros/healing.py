@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Topics that fall silent, and the question whether it is their driver or this process that must start anew.
+
+After a driver's restart a middleware may miss its new publishers for the rest of the drive. Nothing in this process
+shows that, so another participant listens: what it hears and this process does not is missed here.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from rclpy.node import Node
+
+from nucleus_bridge.ros.subscriptions import Topic
+
+PROBE_S = 5.0
+"""A probe that has heard nothing for so long has nothing to hear."""
+LONGEST_PAUSE_S = 60.0
+"""Between two probes, each of which costs the start of a process."""
+GRACE_S = 1.0
+"""What a probe hears, this process may hear a moment later."""
+IN_VAIN_S, LONGEST_IN_VAIN_S = 10.0, 300.0
+"""After a new connection that heard nothing either, the first time and at most."""
+ENDS_WITHIN_S = 5.0
+
+
+@dataclass
+class Silence:
+    """A topic that nothing comes of.
+
+    Attributes:
+        since_s: When its last message came, on the monotonic clock.
+        probe_heard_s: When a probe heard it; None as long as none has.
+        is_told: Whether it was logged.
+    """
+
+    since_s: float
+    probe_heard_s: float | None = None
+    is_told: bool = False
+
+
+@dataclass
+class Healed:
+    """What is known of earlier connections of this recorder; passed on from one to the next.
+
+    Attributes:
+        times: How often the connection was made anew.
+        deaf_s: For how long, in all, something was missed that a probe heard.
+        at_s: When the connection was made anew the last time, on the monotonic clock, which goes on.
+        in_vain: How often in a row nothing was heard afterwards.
+        deaf: Topics that were missed then: when the last message came, and when a probe heard one.
+    """
+
+    times: int = 0
+    deaf_s: float = 0.0
+    at_s: float = 0.0
+    in_vain: int = 0
+    deaf: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON holds it."""
+        return {**vars(self), "deaf": {name: list(times) for name, times in self.deaf.items()}}
+
+    @classmethod
+    def from_json(cls, given: Mapping[str, Any]) -> Healed:
+        """Make it of what ``as_json`` returned."""
+        return cls(**{**given, "deaf": {name: (times[0], times[1]) for name, times in given["deaf"].items()}})
+
+
+class Healer:
+    """Told about the topics now and then; says when this process is deaf.
+
+    Attributes:
+        healed: What is known of earlier connections.
+    """
+
+    def __init__(self, node: Node, healed: Healed | None = None) -> None:
+        """Set up.
+
+        Args:
+            node: The node, in whose log a person reads of it.
+            healed: Of the connection before this one.
+        """
+        self.healed = healed or Healed()
+        self._node = node
+        self._started_s = time.monotonic()
+        self._silent: dict[str, Silence] = {}
+        self._probe: Probe | None = None
+        self._ending: list[Probe] = []
+        self._probe_again_s = 0.0
+        self._pause_s = PROBE_S
+
+    def look(self, topics: Iterable[Topic], silent_s: float, *, heals: bool) -> list[str]:
+        """Look which topics are silent, at most a few times a second.
+
+        Args:
+            topics: All topics.
+            silent_s: ``diagnostics.silent_s``.
+            heals: ``ros.heal``.
+
+        Returns:
+            The topics that others hear and this process does not: it has to connect to the graph anew.
+        """
+        now = time.monotonic()
+        watched = [topic for topic in topics if is_watched(topic)]
+        for topic in watched:
+            self._judge(topic, now, silent_s, heals=heals)
+        told = [topic.name for topic in watched if topic.name in self._silent]
+        self._ending = [probe for probe in self._ending if not probe.has_ended(now)]
+        if not heals or not any(self._silent[name].is_told for name in told):
+            self._stop_probe(now)
+            self._probe_again_s, self._pause_s = 0.0, PROBE_S
+            return []
+        self._listen(watched, told, now)
+        deaf = [
+            name
+            for name in told
+            if (heard_s := self._silent[name].probe_heard_s) is not None and now - heard_s > GRACE_S
+        ]
+        wait_s = min(IN_VAIN_S * 2.0 ** (self.healed.in_vain - 1), LONGEST_IN_VAIN_S) if self.healed.in_vain else 0.0
+        return deaf if now - self.healed.at_s >= wait_s else []
+
+    def rebuilding(self, deaf: Iterable[str]) -> Healed:
+        """Return what the next connection has to know."""
+        missed = {name: self._silent[name] for name in deaf}
+        spans = {name: (gap.since_s, gap.probe_heard_s or gap.since_s) for name, gap in missed.items()}
+        before = self.healed
+        is_in_vain = bool(before.deaf)  # nothing of it came since the last time
+        return Healed(
+            before.times + 1,
+            before.deaf_s,
+            time.monotonic(),
+            before.in_vain + 1 if is_in_vain else 0,
+            {**spans, **before.deaf},
+        )
+
+    def close(self) -> None:
+        """End what listens."""
+        self._stop_probe(time.monotonic())
+        for probe in self._ending:
+            probe.kill()
+        self._ending = []
+
+    def _judge(self, topic: Topic, now: float, silent_s: float, *, heals: bool) -> None:
+        since_s = topic.last_s if topic.last_s is not None else self._started_s
+        silence = self._silent.get(topic.name)
+        if now - since_s <= silent_s:
+            if topic.last_s is not None:
+                self._end(topic, silence, now)
+            return
+        was_heard = topic.last_s is not None or topic.name in self.healed.deaf
+        if topic.problem or not (was_heard or topic.publishers):
+            return
+        if silence is None:  # told at the next look: after a standstill of the machine messages may be waiting
+            self._silent[topic.name] = Silence(since_s)
+        elif not silence.is_told:
+            silence.is_told = True
+            state = f"silent for {now - since_s:.1f} s" if was_heard else "nothing has come yet"
+            count = topic.publishers
+            there = f"{count} publisher{'s are' if count > 1 else ' is'} announced" if count else "nobody publishes it"
+            remedy = "a probe listens whether it can be heard" if heals else "restart its driver, or set ros.heal"
+            self._node.get_logger().warning(f"{topic.name}: {state}, {there}; {remedy}")
+
+    def _end(self, topic: Topic, silence: Silence | None, now: float) -> None:
+        self._silent.pop(topic.name, None)
+        deaf = self.healed.deaf.pop(topic.name, None)
+        if deaf is not None:
+            since_s, heard_s = deaf
+            self.healed.in_vain = 0
+            self.healed.deaf_s += now - heard_s
+            self._node.get_logger().warning(
+                f"{topic.name}: heard again after {now - since_s:.1f} s, "
+                f"{now - heard_s:.1f} s of which others heard it and the recorder did not"
+            )
+        elif silence is not None and silence.is_told:
+            self._node.get_logger().info(f"{topic.name}: heard again after {now - silence.since_s:.1f} s")
+
+    def _listen(self, watched: Iterable[Topic], silent: Iterable[str], now: float) -> None:
+        """Have a probe listen to all that is watched, since one topic may fall silent after another."""
+        probe = self._probe
+        if probe is None:
+            if now < self._probe_again_s:
+                return
+            types = {self._node.resolve_topic_name(topic.name): type_of(topic) for topic in watched}
+            try:
+                self._probe = Probe(types, now)
+            except OSError as error:
+                self._node.get_logger().error(f"no probe can be started: {error}")
+                self._probe_again_s = now + LONGEST_PAUSE_S
+            return
+        heard = probe.heard()
+        missed = [name for name in silent if self._node.resolve_topic_name(name) in heard]
+        for name in missed:
+            if self._silent[name].probe_heard_s is None:
+                self._silent[name].probe_heard_s = now
+        if missed or not probe.is_over(now):
+            return
+        if self._pause_s == PROBE_S:
+            text = f"{', '.join(sorted(silent))}: a probe does not hear it either: check the driver and start it again"
+            self._node.get_logger().error(text)
+        self._stop_probe(now)
+        self._probe_again_s = now + self._pause_s
+        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+
+    def _stop_probe(self, now: float) -> None:
+        if self._probe is not None:
+            self._probe.end(now)
+            self._ending.append(self._probe)
+            self._probe = None
+
+
+class Probe:
+    """A process with a participant of its own, see :mod:`nucleus_bridge.ros.probe`."""
+
+    def __init__(self, types: Mapping[str, str], now: float) -> None:
+        """Start it.
+
+        Args:
+            types: Of the topics, by their full names.
+            now: The time on the monotonic clock.
+
+        Raises:
+            OSError: It cannot be started.
+        """
+        arguments = [word for pair in types.items() for word in pair]
+        self._process = subprocess.Popen(  # noqa: S603 - a program of ours
+            [sys.executable, "-m", "nucleus_bridge.ros.probe", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        if self._process.stdout is None:
+            raise OSError("there is no pipe")
+        os.set_blocking(self._process.stdout.fileno(), False)
+        self._told = b""
+        self._started_s = now
+        self._ends_at_s = 0.0
+
+    def heard(self) -> set[str]:
+        """Return the topics that it has heard so far."""
+        if self._process.stdout is not None:
+            with suppress(ValueError):
+                self._told += self._process.stdout.read() or b""
+        lines = self._told.decode().splitlines()
+        return {line.partition(" ")[2] for line in lines if line.startswith("heard ")}
+
+    def is_over(self, now: float) -> bool:
+        """Whether it has listened for long enough, or ended."""
+        return now - self._started_s > PROBE_S or self._process.poll() is not None
+
+    def end(self, now: float) -> None:
+        """Let it end."""
+        self._ends_at_s = now + ENDS_WITHIN_S
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
+    def has_ended(self, now: float) -> bool:
+        """Whether it has ended; one that does not is killed."""
+        if self._process.poll() is None and now < self._ends_at_s:
+            return False
+        self.kill()
+        return True
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+        self._process.wait()
+        for end in (self._process.stdin, self._process.stdout):
+            if end is not None:
+                end.close()
+
+
+def is_watched(topic: Topic) -> bool:
+    """Whether a topic's silence matters: there can be no frame without it, and it is sent again and again."""
+    return topic.needed and all(role.ahead == "nothing" for role in topic.roles)
+
+
+def type_of(topic: Topic) -> str:
+    """Return the type that a topic has, or may have."""
+    return topic.match.type_name if topic.match is not None else topic.allowed[0]

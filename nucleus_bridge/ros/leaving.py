@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a process leaves the graph, or joins it anew, whatever the middleware does meanwhile."""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+from nucleus_bridge.errors import BridgeError
+
+LEAVE_WITHIN_S = 5.0
+_RESUME = "NUCLEUS_BRIDGE_RESUME"
+_OPEN_FILES = Path("/proc/self/fd")
+_STANDARD = 3
+
+
+@contextmanager
+def leaving(within_s: float = LEAVE_WITHIN_S) -> Iterator[None]:
+    """End the process with status 1 if leaving the graph takes longer than ``within_s``; all work must be safe.
+
+    Fast DDS may wait without an end when it closes a connection with ``LARGE_DATA`` (up to 3.2,
+    eProsima/Fast-DDS#6066). It does so with the interpreter's lock held, so that nothing written in Python could end
+    it.
+    """
+    with Path(os.devnull).open("w") as nowhere:
+        faulthandler.dump_traceback_later(within_s, exit=True, file=nowhere)
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+
+def start_anew(resume: Mapping[str, Any]) -> NoReturn:
+    """Replace this program by itself: same process id, arguments and parameters, and a new connection to the graph.
+
+    The old connection is not closed, which may never end (see :func:`leaving`): its threads end, and its sockets
+    and files close, in the moment when the program is replaced.
+
+    Args:
+        resume: What :func:`resumed` returns afterwards.
+
+    Raises:
+        BridgeError: The program cannot be started.
+    """
+    for number in _open_files():
+        with suppress(OSError):  # closed meanwhile
+            os.set_inheritable(number, False)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.environ[_RESUME] = json.dumps(resume)
+    try:
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - this program itself
+    except OSError as error:
+        raise BridgeError(f"{sys.executable} cannot be started anew: {error}") from error
+
+
+def resumed() -> dict[str, Any]:
+    """Return what the program had before it was started anew, once; empty when it was not."""
+    found = json.loads(os.environ.pop(_RESUME, "{}"))
+    return found if isinstance(found, dict) else {}
+
+
+def _open_files() -> list[int]:
+    """Return every open file but the standard ones."""
+    names = list(_OPEN_FILES.iterdir()) if _OPEN_FILES.is_dir() else list(Path("/dev/fd").iterdir())
+    return [number for number in (int(path.name) for path in names) if number >= _STANDARD]

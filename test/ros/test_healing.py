@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A lidar falls silent: the recorder says so at once, and finds out whose fault it is."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2")
+pytest.importorskip("tf2_msgs", reason="needs tf2_msgs: nucleus-bridge ros-setup tf2_msgs")
+from live_graph import HERE, RECORDER, Observer, Program, observing, set_parameter, values
+from rcl_interfaces.srv import GetParameters
+
+from nucleus_bridge.ros import healing
+from nucleus_bridge.ros.healing import GRACE_S, IN_VAIN_S, PROBE_S, Healed, Healer
+
+pytestmark = pytest.mark.live
+
+DRIVER = HERE.parent.parent / "benchmarks/live.py"
+CONFIG = """
+/**:
+  ros__parameters:
+    lidar_names: [top]
+    lidars:
+      top: {topic: /lidar}
+    diagnostics: {silent_s: 1.0}
+"""
+LIDAR = "sensor /lidar"
+
+
+@pytest.fixture
+def observer() -> Iterator[Observer]:
+    with observing() as made:
+        yield made
+
+
+def driver(seconds: int = 60) -> Program:
+    return Program(str(DRIVER), "--publish", "--seconds", str(seconds), "--points", "2000", "--cameras", "0")
+
+
+def recorder(folder: Path, *parameters: str) -> Program:
+    config = folder / "config.yaml"
+    config.write_text(CONFIG)
+    own = [f"spool.path:={folder / 'spool'}", "spool.min_free_bytes:=0", "autostart:=true", "queue.workers:=1"]
+    flags = [flag for parameter in [*own, *parameters] for flag in ("-p", parameter)]
+    return Program(str(HERE / "deaf_recorder.py"), "--ros-args", "--params-file", str(config), *flags)
+
+
+def handles(node: Program) -> int:
+    return sum(1 for _ in Path(f"/proc/{node.process.pid}/fd").iterdir())
+
+
+def manifests(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("spool/scenes/*/manifest.json"))]
+
+
+def test_what_others_hear_is_heard_again_by_a_new_connection(tmp_path: Path, observer: Observer) -> None:
+    with recorder(tmp_path, "ros.heal:=true") as node, driver() as publisher:
+        observer.value("scenes", "open_frames", lambda count: count.isdigit() and int(count) > 5)
+        assert not set_parameter(observer, "queue.thin_at", 0.75)
+        before = handles(node)
+        node.process.send_signal(signal.SIGUSR1)
+        node.wait_for("deaf now")
+        observer.forget()
+        silent = node.wait_for("/lidar: silent for ")
+        assert silent.endswith("1 publisher is announced; a probe listens whether it can be heard")
+        node.wait_for("/lidar: others hear it and the recorder does not: the open scene is sealed")
+        assert "of which others heard it and the recorder did not" in node.wait_for("/lidar: heard again after ")
+        observer.value("scenes", "deaf_s", lambda seconds: seconds not in ("", "0.0"))
+        observer.value("scenes", "graph_rebuilt", lambda count: count == "1")
+        observer.value("scenes", "open_frames", lambda count: count.isdigit() and int(count) > 5)
+        answer = observer.call(
+            GetParameters, f"{RECORDER}/get_parameters", GetParameters.Request(names=["queue.thin_at"])
+        )
+        assert answer.values[0].double_value == 0.75
+        assert handles(node) <= before + 3
+        publisher.process.kill()
+        publisher.wait()
+        observer.value(LIDAR, "age_s", lambda age: age != "" and float(age) > 1.0)
+        observer.forget()
+        settled = observer.status(LIDAR, lambda status: values(status)["rate_hz"] == "0.0")
+        assert node.end() == 0, node.output
+    first, *rest = manifests(tmp_path)
+    assert first["end_reason"] == "graph_rebuilt"
+    assert rest
+    received = int(values(settled)["received"])
+    frames = sum(manifest["frames"] for manifest in (first, *rest))
+    lost = sum(sum(manifest["losses"].get("/lidar", {}).values()) for manifest in (first, *rest))
+    assert frames + lost == received
+
+
+@pytest.mark.parametrize("heals", [True, False])
+def test_a_dead_driver_is_named_at_once(tmp_path: Path, observer: Observer, heals: bool) -> None:
+    with recorder(tmp_path, f"ros.heal:={str(heals).lower()}") as node, driver() as publisher:
+        observer.value("scenes", "open_frames", lambda count: count.isdigit() and int(count) > 5)
+        pid = node.process.pid
+        publisher.process.kill()
+        told = node.wait_for("/lidar: silent for ")
+        assert float(told.partition("silent for ")[2].partition(" s")[0]) < 5.0
+        if heals:
+            node.wait_for("/lidar, /tf: a probe does not hear it either: check the driver and start it again")
+        else:
+            assert told.endswith("restart its driver, or set ros.heal")
+        with driver(seconds=5):
+            node.wait_for("/lidar: heard again after ")
+        assert node.process.pid == pid
+        assert node.end() == 0, node.output
+        assert "connects to the graph anew" not in node.output
+    assert {manifest["end_reason"] for manifest in manifests(tmp_path)} <= {"gap", "end_of_data", "pose_jump"}
+
+
+class Log:
+    """A node of which only the log is wanted."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.warning = self.error = self.info = self.lines.append
+
+    def get_logger(self) -> Log:
+        return self
+
+    def resolve_topic_name(self, name: str) -> str:
+        return name
+
+
+class Ear:
+    """A probe that hears what it is told to."""
+
+    started = 0
+    hears: set[str] = set()  # noqa: RUF012 - each test sets its own
+
+    def __init__(self, types: dict[str, str], now: float) -> None:
+        assert types == {"/lidar": "sensor_msgs/msg/PointCloud2"}
+        Ear.started += 1
+        self._started_s = now
+
+    def heard(self) -> set[str]:
+        return self.hears
+
+    def is_over(self, now: float) -> bool:
+        return now - self._started_s > PROBE_S
+
+    def end(self, now: float) -> None:
+        pass
+
+    def has_ended(self, now: float) -> bool:
+        return True
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    made = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(healing.time, "monotonic", lambda: made.now)
+    monkeypatch.setattr(healing, "Probe", Ear)
+    Ear.started, Ear.hears = 0, set()
+    return made
+
+
+def lidar(last_s: float | None, publishers: int = 1, problem: str = "") -> Any:
+    role = SimpleNamespace(ahead="nothing")
+    match = SimpleNamespace(type_name="sensor_msgs/msg/PointCloud2")
+    return SimpleNamespace(
+        name="/lidar", needed=True, roles=[role], publishers=publishers, problem=problem, last_s=last_s, match=match
+    )
+
+
+def looks(healer: Healer, topic: Any, clock: SimpleNamespace, seconds: float, *, heals: bool = True) -> list[str]:
+    """Look four times a second for so long, or until the connection is to be made anew."""
+    for _ in range(round(4 * seconds)):
+        clock.now += 0.25
+        if deaf := healer.look([topic], 2.0, heals=heals):
+            return deaf
+    return []
+
+
+def test_one_line_a_silence_and_one_when_it_ends(clock: SimpleNamespace) -> None:
+    log, topic = Log(), lidar(clock.now)
+    healer = Healer(log)
+    assert not looks(healer, topic, clock, 1.75, heals=False)
+    assert not log.lines
+    assert not looks(healer, topic, clock, 30, heals=False)
+    assert log.lines == [
+        "/lidar: silent for 2.5 s, 1 publisher is announced; restart its driver, or set ros.heal",
+    ]
+    topic.last_s = clock.now
+    looks(healer, topic, clock, 0.25, heals=False)
+    assert log.lines[1:] == ["/lidar: heard again after 32.0 s"]
+    assert not Ear.started
+
+
+def test_a_standstill_of_the_machine_is_no_silence(clock: SimpleNamespace) -> None:
+    log, topic = Log(), lidar(clock.now)
+    healer = Healer(log)
+    clock.now += 60
+    healer.look([topic], 2.0, heals=True)  # messages that came meanwhile were not taken yet
+    topic.last_s = clock.now
+    looks(healer, topic, clock, 1)
+    assert not log.lines
+
+
+@pytest.mark.parametrize("topic", [lidar(None, publishers=0), lidar(None, problem="its QoS does not fit")])
+def test_what_never_came_and_has_a_reason_of_its_own_is_not_probed(clock: SimpleNamespace, topic: Any) -> None:
+    log = Log()
+    assert not looks(Healer(log), topic, clock, 60)
+    assert not log.lines
+    assert not Ear.started
+
+
+def test_what_comes_within_the_grace_needs_no_new_connection(clock: SimpleNamespace) -> None:
+    log, topic = Log(), lidar(clock.now)
+    healer = Healer(log)
+    looks(healer, topic, clock, 3)
+    Ear.hears = {"/lidar"}
+    assert not looks(healer, topic, clock, GRACE_S)
+    topic.last_s = clock.now
+    assert not looks(healer, topic, clock, 1.5)
+
+
+def test_probes_come_further_and_further_apart(clock: SimpleNamespace) -> None:
+    log, topic = Log(), lidar(clock.now)
+    Ear.hears = {"/tf"}
+    assert not looks(Healer(log), topic, clock, 600)
+    assert 8 <= Ear.started <= 14
+    assert [line for line in log.lines if "a probe does not hear it" in line] == [
+        "/lidar: a probe does not hear it either: check the driver and start it again"
+    ]
+
+
+def test_new_connections_that_hear_nothing_either_come_further_and_further_apart(clock: SimpleNamespace) -> None:
+    log, healed, begun_s = Log(), Healed(), []
+    Ear.hears = {"/lidar"}
+    topic = lidar(clock.now)
+    for _ in range(5):
+        healer = Healer(log, Healed.from_json(json.loads(json.dumps(healed.as_json()))))
+        assert looks(healer, topic, clock, 600) == ["/lidar"]
+        healed = healer.rebuilding(["/lidar"])
+        begun_s.append(clock.now)
+        topic = lidar(None)
+    waited = [later - earlier for earlier, later in pairwise(begun_s)]
+    assert waited[0] < IN_VAIN_S
+    assert waited[1:] == pytest.approx([IN_VAIN_S, 2 * IN_VAIN_S, 4 * IN_VAIN_S], abs=1.0)
+    assert (healed.times, healed.in_vain) == (5, 4)
+    healer = Healer(log, healed)
+    topic.last_s = clock.now + 0.25
+    looks(healer, topic, clock, 0.25)
+    assert healer.healed.in_vain == 0
+    assert healer.healed.deaf_s > 60
+    assert "of which others heard it and the recorder did not" in log.lines[-1]
