@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -13,11 +14,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from bags import Recording
 from documents import ROOT, Block, Shell, Step, agree, blocks, fenced, pages, renew
-from drives import Drive
+from drives import SHORT, Drive
 from pose_drives import rewritten
 
 from nucleus_bridge.convert import ConversionReport
+from nucleus_bridge.recordings import open_recording
+from nucleus_bridge.testing.receiver.ground_truth import boxes_of_drive
+
+sys.path.append(str(Path(__file__).parent / "labels"))
+
+from label_cases import detection_array
 
 pytestmark = pytest.mark.skipif(not (ROOT / "docs").exists(), reason="not a source checkout")
 
@@ -102,6 +110,27 @@ def for_labels(shell: Shell, drive: Drive, converted: ConversionReport) -> None:
     demo_labels(shell, drive)
     shell.must("python tools/label_demo.py drive.truth.json spool --dataset my_drives")
     shell.must("python tools/label_demo.py drive.truth.json fusion --tasks received")
+    bag(shell, drive)
+    watch(drive, [frame["stamp_ns"] for frame in converted.scenes[0].manifest.stamps], shell.work / "drive")
+    shutil.copy(drive.config_path, shell.work / "demo.yaml")
+    detector = "--set 'annotation_names=[detector]' --set annotations.detector.topic=/perception/objects"
+    shell.must(f"nucleus-bridge convert drive --config demo.yaml --output sfs --format sfs {detector}")
+    shell.must("cp sfs/scenes/*/scene.sfs annotated.sfs")
+    shell.must("nucleus-bridge labels spool -o found --dataset my_drives")
+    rows = [json.loads(line) for line in (shell.work / "found/labels.jsonl").read_text().splitlines()]
+    found = "".join(json.dumps({**row, "score": 0.5}) + "\n" for row in rows)
+    (shell.work / "found.jsonl").write_text(found)
+
+
+def watch(drive: Drive, stamps: list[int], output: Path) -> None:
+    """Copy the drive as if a detector had seen its surroundings."""
+    boxes, made = boxes_of_drive(drive.truth)[:3], Recording()
+    with open_recording(drive.bag) as recording:
+        for message in recording.messages([topic.name for topic in recording.topics]):
+            made.add_raw(message.topic, message.type_name, message.data, message.log_ns)
+    for stamp_ns in stamps:
+        made.add("/perception/objects", detection_array(SHORT, boxes, stamp_ns), stamp_ns + 20_000_000)
+    made.write(output)
 
 
 def for_receiver(shell: Shell, drive: Drive, converted: ConversionReport) -> None:

@@ -191,7 +191,7 @@ def nuscenes() -> None:
 
 
 def ros_wheels_exist() -> bool:
-    """Tell whether this is a platform that the ROS 2 wheels are known to be there for."""
+    """Return whether this is a platform that the ROS 2 wheels are known to be there for."""
     libc, version = platform.libc_ver()
     new_enough = libc == "glibc" and tuple(map(int, version.split(".")[:2])) >= (2, 28)
     return platform.machine() == "x86_64" and new_enough and sys.version_info[:2] <= NEWEST_ROS_PYTHON
@@ -269,7 +269,7 @@ def install(venv: Path, what: str, *requirements: str) -> None:
 
 
 def done(venv: Path, step: str) -> bool:
-    """Tell whether ``step`` was carried out for the requirements as they are now."""
+    """Return whether ``step`` was carried out for the requirements as they are now."""
     stamp = venv / f".done-{step}"
     return stamp.exists() and stamp.read_text() == requirements_key()
 

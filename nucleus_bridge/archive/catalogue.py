@@ -55,7 +55,7 @@ def update_catalogue(
         library: The spool.
         path: The catalogue; made where there is none.
         rebuild: Read every scene again.
-        progress: Told how much is done, 0 to 1.
+        progress: Is called with the share that is done, 0 to 1.
 
     Raises:
         OutputError: The file is not a catalogue, one of another version, or cannot be written.

@@ -26,7 +26,9 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
         epilog="example: nucleus-bridge catalogue /data/spool -o drives.sqlite",
     )
     parser.add_argument("spool", metavar="SPOOL", help="folder with the scenes, or URL of a store")
-    parser.add_argument("-o", "--output", metavar="FILE", type=Path, required=True, help="the catalogue")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", type=Path, required=True, help="catalogue to write or to update"
+    )
     parser.add_argument("--rebuild", action="store_true", help="read every scene again")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of lines")
     parser.set_defaults(run=run)

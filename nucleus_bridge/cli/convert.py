@@ -34,7 +34,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
         "bags",
         metavar="BAG",
         nargs="+",
-        help="rosbag2 folder, bare .mcap or .db3 file, folder of such, pattern, or URL such as s3://bucket/drives/**",
+        help="rosbag2 folder, bare .mcap, .db3 or .bag file, folder of such, pattern, or URL such as s3://bucket/drives/**",
     )
     parser.add_argument("--config", metavar="FILE", type=Path, required=True, help="ROS 2 parameter file")
     parser.add_argument("--output", metavar="SPOOL", required=True, help="folder for the scenes, or URL of a store")
@@ -42,13 +42,18 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
         "--workers",
         type=_positive,
         default=1,
-        help="processes; of several recordings each converts one at a time (default: 1)",
+        help="processes that work in parallel; of several recordings each converts one at a time (default: 1)",
     )
     parser.add_argument(
         "--format", choices=registry.names(), help=f"what is written (default: scene.format, else {registry.DEFAULT})"
     )
     parser.add_argument(
-        "--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides", help="override a parameter"
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        dest="overrides",
+        help="override a parameter, such as scene.max_frames=20 (repeatable)",
     )
     add_merge_argument(parser, by_pattern=True)
     parser.add_argument("--force", action="store_true", help="replace scenes that exist with other content")
@@ -81,7 +86,7 @@ def _add_archive_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="GB",
         type=_gigabytes,
         default=0,
-        help="most that the copies of one recording may take (default: what the disk takes)",
+        help="limit for the temporary copies of one recording (default: the free space of the disk)",
     )
 
 

@@ -25,7 +25,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
         description="Show a scene as one HTML page that needs no server and no network: its clouds in 3D and from "
         "above, the trajectory, and each image with the lidar points on it, projected with what will be uploaded. "
         "For a spool, a folder with an index and a page a scene.",
-        epilog="example: nucleus-bridge preview /data/spool/scenes/drive-20260101T120000.000000000Z -o scene.html",
+        epilog="example: nucleus-bridge preview /data/spool -o review",
     )
     parser.add_argument("scene", metavar="SCENE", type=Path, help="scene folder, or spool")
     parser.add_argument(
@@ -33,7 +33,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
         "--output",
         metavar="FILE",
         type=Path,
-        help="page; for a spool, folder (default: <id>.html, preview)",
+        help="page to write, for a spool a folder (default: <id>.html, or preview)",
     )
     parser.add_argument("--rerun", metavar="FILE.rrd", type=Path, help="write a recording for the Rerun viewer instead")
     parser.set_defaults(run=run)

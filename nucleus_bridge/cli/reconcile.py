@@ -34,7 +34,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
     )
     parser.add_argument("spool", metavar="SPOOL", type=Path, help="folder with the scenes")
     add_settings(parser)
-    parser.add_argument("--repair", action="store_true", help="set the states in the spool right")
+    parser.add_argument("--repair", action="store_true", help="correct the states in the spool")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of lines")
     parser.set_defaults(run=run)
     return parser

@@ -64,11 +64,16 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     """Add the options that say where scenes go."""
     parser.add_argument("--config", metavar="FILE", type=Path, help="ROS 2 parameter file; its upload section counts")
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--dataset", metavar="NAME_OR_ID", help="Nucleus dataset; made when there is none of the name")
+    where.add_argument("--dataset", metavar="NAME_OR_ID", help="Nucleus dataset; created when none has the name")
     where.add_argument("--task", metavar="FILE", help="annotation tasks; FILE holds their labels and other free fields")
     parser.add_argument("--store", metavar="URL", help="s3://bucket/prefix, gs://..., az://... or file:///folder")
     parser.add_argument(
-        "--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides", help="override a parameter"
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        dest="overrides",
+        help="override a parameter (repeatable)",
     )
 
 

@@ -386,7 +386,7 @@ class Config:
     )
     metadata_builtin: bool = setting(
         False,
-        "Add what the frames themselves tell: start, duration, distance, speeds, place, heading, sun.",
+        "Add what follows from the frames: start, duration, distance, speeds, place, heading, sun.",
         is_later=True,
     )
     annotations: tuple[AnnotationConfig, ...] = listed(

@@ -176,7 +176,7 @@ class EventConfig:
     name: str = field(metadata=NOT_A_PARAMETER)
     topic: str = setting(
         "",
-        "Topic of the messages, of any type; `gps` or `device` for what fixes and poses tell. Only the event `mark` "
+        "Topic of the messages, of any type; `gps` or `device` for what fixes and poses say. Only the event `mark` "
         "can do without.",
         is_topic=True,
         words=("gps", "device"),

@@ -25,7 +25,7 @@ class _Bits(NamedTuple):
 
 
 class _Return(NamedTuple):
-    """The fields of one return; None where the profile does not tell."""
+    """The fields of one return; None where the profile does not say."""
 
     range_mm: _Bits
     reflectivity: _Bits

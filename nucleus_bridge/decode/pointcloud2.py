@@ -140,7 +140,7 @@ def decode_sweep(message: Message, config: LidarConfig) -> Sweep:
 
 
 def has_points(sweep: Sweep, config: LidarConfig) -> bool:
-    """Tell whether any point passes the lidar's filters, looking no farther than needed."""
+    """Return whether any point passes the lidar's filters, looking no farther than needed."""
     blocks = (sweep.points[start : start + _BLOCK] for start in range(0, len(sweep.points), _BLOCK))
     with any_value():
         return any(bool(passes(coordinates(block), config).any()) for block in blocks)

@@ -110,7 +110,7 @@ _MOST_HELD_BACK = 64
 _NO_KEY = "it comes before the first key picture, and cannot be decoded without one"
 _AFTER_GAP = "it builds on a picture that is missing; the next key picture ends that"
 _B_PICTURES = (
-    "the stream has pictures that build on later ones (B frames), and its stamps do not tell their order; "
+    "the stream has pictures that build on later ones (B frames), and its stamps do not say their order; "
     "encode without B frames (max_b_frames 0, or tune zerolatency)"
 )
 
@@ -200,7 +200,7 @@ def _encoder_codec(encoding: str) -> Codec:
 
 
 def is_video(message: Message) -> bool:
-    """Tell whether a CompressedImage is part of a video rather than a file."""
+    """Return whether a CompressedImage is part of a video rather than a file."""
     try:
         reader = CdrReader(message)
         reader.header()
@@ -210,7 +210,7 @@ def is_video(message: Message) -> bool:
 
 
 def is_start(message: Message) -> bool:
-    """Tell whether decoding can start at a message: it has a key picture, or is not a video."""
+    """Return whether decoding can start at a message: it has a key picture, or is not a video."""
     if message.type_name == COMPRESSED_IMAGE and not is_video(message):
         return True
     try:
@@ -223,7 +223,7 @@ def is_start(message: Message) -> bool:
 class VideoDecoder:
     """The pictures of one topic, in the order of its messages.
 
-    Decoding starts at a key picture. After a missing packet, which the decoders of most codecs do not tell, nothing is
+    Decoding starts at a key picture. After a missing packet, which the decoders of most codecs do not say, nothing is
     given out until the next key picture: the packet's number (``pts``) or H.264's ``frame_num`` shows the gap, H.265's
     decoder does, and VP9 and AV1 show it by stamps that are more than 1.5 times the usual interval apart.
     With B pictures the stamps must be those of the pictures: then each picture finds its own stamp.

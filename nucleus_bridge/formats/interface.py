@@ -241,7 +241,7 @@ class SceneFormat(Protocol):
     def rules(self) -> Mapping[str, str]: ...  # noqa: D102
 
     def expresses(self, model: CameraModel) -> bool:
-        """Tell whether it can say what a camera's intrinsics are; images of others are rectified."""
+        """Return whether it can say what a camera's intrinsics are; images of others are rectified."""
         ...
 
     def image_path(self, camera: str, number: int, suffix: str) -> str:

@@ -286,7 +286,7 @@ class TransformTree:
             edge.clear()
 
     def has_leapt(self, child: str) -> bool:
-        """Tell whether a frame's clock went so far ahead that its next sample cuts off all before the step."""
+        """Return whether a frame's clock went so far ahead that its next sample cuts off all before the step."""
         edge = self._edges.get(_strip_slash(child))
         return isinstance(edge, DynamicEdge) and edge.leapt
 

@@ -148,7 +148,7 @@ class BagReport:
 
 
 def _no_progress(share: float) -> None:
-    """Tell nobody."""
+    """Do nothing."""
 
 
 def inspect_bag(
@@ -160,7 +160,7 @@ def inspect_bag(
         path: A rosbag2 folder, or a bare .mcap or .db3 file.
         full: Read everything, however large it is.
         deep: Decode every picture rather than a sample.
-        progress: Told how much is done, 0 to 1.
+        progress: Is called with the share that is done, 0 to 1.
 
     Raises:
         BagError: It cannot be read.

@@ -227,7 +227,7 @@ def _judge_heading(
     if len(headings) < total:
         found.findings.append(warnings.heading_invalid(stream.name, total - len(headings), total))
     if not headings:
-        found.left_out[stream.name] = LeftOut(Why.NO_FIX, "it tells no orientation")
+        found.left_out[stream.name] = LeftOut(Why.NO_FIX, "it has no orientation")
         return
     off = _off_course(headings, ways, ahead_deg, yaw_of(headings[0].frame_id))
     if off is None or (off[0] < _DISAGREES_DEG and not off[1]):

@@ -63,11 +63,11 @@ class Converter:
         return name
 
     def knows(self, name: str) -> bool:
-        """Tell whether messages of a type can be converted."""
+        """Return whether messages of a type can be converted."""
         return name not in self._unknown
 
     def is_standard(self, name: str) -> bool:
-        """Tell whether a type is one that ROS 2 has."""
+        """Return whether a type is one that ROS 2 has."""
         from rosbags.typesys import Stores, get_typestore  # noqa: PLC0415
 
         return name in get_typestore(Stores.ROS2_HUMBLE).types

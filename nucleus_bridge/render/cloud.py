@@ -74,7 +74,7 @@ def _in_scene(world_from_lidar: Transform | Trajectory, offset: FloatArray) -> T
 
 
 def _in_box(cloud: PointCloud, posed: PosedSweep, box: tuple[float, ...]) -> BoolArray:
-    """Tell which points are in a box of the device frame, borders included: what is fixed to the device stays there."""
+    """Find the points in a box of the device frame, borders included; what is fixed to the device stays there."""
     local = _in_device(cloud, posed)
     return np.asarray(np.all((local >= box[:3]) & (local <= box[3:]), axis=1))
 

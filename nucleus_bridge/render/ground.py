@@ -35,7 +35,7 @@ def require_library(config: Config) -> None:
 
 
 def find_ground(xyz: FloatArray, posed: PosedSweep, rules: GroundConfig) -> NDArray[np.bool_]:
-    """Tell which points of a sweep are ground.
+    """Return which points of a sweep are ground.
 
     Args:
         xyz: Shape (n, 3), in the device frame, metres; z points up.

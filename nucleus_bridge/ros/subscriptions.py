@@ -175,7 +175,7 @@ class Subscriptions:
             node: The node.
             wanted: The topics, each in all its roles.
             receive: Takes every message.
-            lost: Told the topic of each message that the middleware lost.
+            lost: Is called with the topic of each message that the middleware lost.
             given: The node's parameters, for ``qos_overrides``.
             earlier: Messages of each topic that an earlier connection took.
         """

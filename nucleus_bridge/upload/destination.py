@@ -106,8 +106,8 @@ class Destination(Protocol):
             store: Where their files are.
             book: Their states.
             changed: Is called with each new state.
-            note: Told what a person should know.
-            idle: Tells whether every scene that there is was handed in.
+            note: Is called with what a person should know.
+            idle: Returns whether every scene that there is was handed in.
             watch: Whether there may be others later.
         """
         ...

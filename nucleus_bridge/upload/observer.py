@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an upload tells while it runs; the command line and the node each show it in their own way."""
+"""What an upload reports while it runs; the command line and the node each show it in their own way."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def reconcile(
         holdings: The service's side.
         destination: Whose states are meant; None for the last ones.
         repair: Set the states right.
-        progress: Told how many scenes of how many were compared.
+        progress: Is called with how many scenes of how many were compared.
 
     Raises:
         OutputError: The spool is none, or cannot be written to although it is to be repaired.

@@ -56,7 +56,7 @@ class NucleusFormat:
         return NUCLEUS_RULES
 
     def expresses(self, model: CameraModel) -> bool:
-        """Tell whether it can say what a camera's intrinsics are."""
+        """Return whether it can say what a camera's intrinsics are."""
         return model.model in COEFFICIENTS
 
     def image_path(self, camera: str, number: int, suffix: str) -> str:

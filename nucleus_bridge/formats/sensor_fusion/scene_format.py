@@ -99,7 +99,7 @@ class SensorFusionFormat:
         return FUSION_RULES
 
     def expresses(self, model: CameraModel) -> bool:
-        """Tell whether it can say what a camera's intrinsics are."""
+        """Return whether it can say what a camera's intrinsics are."""
         return model.model in COEFFICIENTS
 
     def image_path(self, camera: str, number: int, suffix: str) -> str:

@@ -346,7 +346,7 @@ class NucleusClient:
         return JobStatus(job_id, answer["status"], _message(message), detail=detail)
 
     def job_errors(self, job_id: str) -> list[str]:
-        """Return what a job found wrong; empty when the service does not tell."""
+        """Return what a job found wrong; empty when the service does not say."""
         try:
             answer = self._get(f"job/{_quoted(job_id)}/errors", lambda a: isinstance(a, list))
         except (RejectedError, UnavailableError):

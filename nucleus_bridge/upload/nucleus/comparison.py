@@ -93,7 +93,7 @@ def _compare(sent: Mapping[str, Any], held: Mapping[str, Any]) -> Comparison:
 
 
 def points_elsewhere(wanted: str, held: str) -> bool:
-    """Whether a URL that the service returns is surely another object; one that was rewritten does not tell."""
+    """Whether a URL that the service returns is surely another object; one that was rewritten does not say."""
     ours, theirs = urlsplit(wanted), urlsplit(held)
     if not held or ours.scheme != theirs.scheme:
         return False

@@ -97,8 +97,8 @@ class SceneSubmitter:
         settings: The ``upload`` group of the configuration.
         dataset: Returns the dataset's id; creates the dataset when it does not exist yet.
         changed: Is called with each new state.
-        note: Told what a person should know.
-        idle: Tells whether every scene that there is was handed in.
+        note: Is called with what a person should know.
+        idle: Returns whether every scene that there is was handed in.
         watch: Whether there may be others later.
     """
 

@@ -87,7 +87,7 @@ class TaskClient:
         return self.retry.again(lambda: self._http.read(url, with_key=is_ours))
 
     def find(self, unique_id: str) -> dict[str, Any] | None:
-        """Return the task of a ``unique_id``, or None when there is none or the service does not tell."""
+        """Return the task of a ``unique_id``, or None when there is none or the service does not say."""
         answer = self._told(f"tasks?{urlencode({'unique_id': unique_id})}")
         if answer is None:
             return None
