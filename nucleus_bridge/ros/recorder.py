@@ -31,6 +31,7 @@ from nucleus_bridge.ros.diagnostics import Reporter, Snapshot
 from nucleus_bridge.ros.first_start import check_first_start, described
 from nucleus_bridge.ros.healing import Healer
 from nucleus_bridge.ros.inbox import Answer
+from nucleus_bridge.ros.middleware import check_executor
 from nucleus_bridge.ros.parameters import NodeParameters
 from nucleus_bridge.ros.resuming import Resumed
 from nucleus_bridge.ros.running import BAD_INPUT, FAILED, Stop, run
@@ -44,6 +45,7 @@ from nucleus_bridge.warnings import Finding
 NAME = "nucleus_recorder"
 SEAL_WITHIN_S = 4.5
 GRAPH_REBUILT = "graph_rebuilt"
+START_AFTER_S = 0.01
 GRAPH_PERIOD_S = 0.25
 REPORT_PERIOD_S = 1.0
 LOSSES_PERIOD_S = 60.0
@@ -66,14 +68,15 @@ class RecorderNode(LifecycleNode):
         super().__init__(NAME, **arguments)
         self._stop = stop
         self._resumed = Resumed.read()
-        self._settings = NodeParameters(self, self._apply, self._resumed.parameters)
+        self._session: Session | None = None
+        self._settings = NodeParameters(self, self._apply, self._resumed.parameters, self._is_recording)
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._workers: Executor | None = None
         self._spool: Spool | None = None
         self._reservation: int | None = None
         self._status = FAILED
+        self._configured: Config | None = None
         self._has_frames = False
-        self._session: Session | None = None
         self._listening: Subscriptions | None = None
         self._view: View | None = None
         self._paused = False
@@ -97,9 +100,19 @@ class RecorderNode(LifecycleNode):
         self.create_timer(REPORT_PERIOD_S, self._on_report, clock=self._steady)
         self.create_timer(GRAPH_PERIOD_S, self._on_graph, clock=self._steady)
         if self._settings.config.autostart or self._resumed.is_there:
-            self._start_timer = self.create_timer(0.0, self._on_start, clock=self._steady)
+            self._start_timer = self.create_timer(START_AFTER_S, self._on_start, clock=self._steady)
         else:
             self.get_logger().info(f"waiting to be configured, since autostart is false; {self._how_to('configure')}")
+
+    @property
+    def executor(self) -> Any:
+        """The executor that runs this node."""
+        return super().executor
+
+    @executor.setter
+    def executor(self, executor: Any) -> None:
+        check_executor(executor)
+        LifecycleNode.executor.fset(self, executor)
 
     @property
     def config(self) -> Config:
@@ -122,6 +135,7 @@ class RecorderNode(LifecycleNode):
         return _DONE
 
     def _configure(self) -> None:
+        self._configured = self.config
         if not self.config.spool.path:
             raise ConfigError("spool.path: set it to the folder that takes the scenes")
         check_first_start(Pipeline(self.config).wanted, self._settings.given, self.resolve_topic_name)
@@ -146,6 +160,9 @@ class RecorderNode(LifecycleNode):
     def _activate(self) -> None:
         if self._spool is None or self._workers is None:
             raise BridgeError("it is not configured")
+        if self._configured != self.config:  # parameters were set since
+            self._free()
+            self._configure()
         self._paused, self._has_frames = False, False
         self._told_losses = {}
         self._told_warnings = set()
@@ -311,6 +328,9 @@ class RecorderNode(LifecycleNode):
 
     def _warn_of_view(self, text: str) -> None:
         self.get_logger().warning(text, throttle_duration_sec=VIEW_WARNINGS_S)
+
+    def _is_recording(self) -> bool:
+        return self._session is not None
 
     def _apply(self, config: Config) -> None:
         if self._view is not None:
