@@ -54,7 +54,7 @@ SFS = ("scale-sensor-fusion-io==0.5.4", "scale-json-binary==0.0.7")
 SFS_LIBRARY = "libturbojpeg.so.0"
 """Without this library of the system Scale's package cannot be imported (Debian: libturbojpeg0)."""
 NEWEST_SFS_PYTHON = (3, 11)
-MESSAGE_PACKAGES = ("tf2_msgs", "radar_msgs")
+MESSAGE_PACKAGES = ("tf2_msgs", "radar_msgs", "bond")
 OLDEST_PYTHON, NEWEST_ROS_PYTHON = (3, 10), (3, 14)
 PYTHON_NAME = f"python{sys.version_info[0]}.{sys.version_info[1]}"
 

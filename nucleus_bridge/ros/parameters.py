@@ -58,11 +58,11 @@ class NodeParameters:
         raw |= dict(earlier or {})
         self._changed = changed
         self._is_busy = is_busy
-        self._set_later: dict[str, Value] = {}
         files = parameters_and_folders(parameter_files(sys.argv), node.get_fully_qualified_name())
         self._values = _placed(check_values(raw), files)
         self.config = self._checked(self._values)
         self._asked, self._asked_config = self._values, self.config
+        self._set_later = {name: self._values[name] for name in earlier or {}}
         for name, value in self._values.items():
             row = TABLE.row_of(name)
             is_fixed = not row.about.live and (is_busy is None or name in _FIXED)
@@ -105,10 +105,11 @@ class NodeParameters:
         return replace(config, spool=replace(config.spool, path=path))
 
 
-def descriptor(row: Parameter, *, is_fixed: bool) -> ParameterDescriptor:
-    """Describe a parameter to ROS 2."""
+def descriptor(row: Parameter, *, is_fixed: bool | None = None) -> ParameterDescriptor:
+    """Describe a parameter to ROS 2; by default it is fixed unless it is a live one."""
     about = row.about
-    made = ParameterDescriptor(description=about.description, read_only=is_fixed)
+    read_only = not about.live if is_fixed is None else is_fixed
+    made = ParameterDescriptor(description=about.description, read_only=read_only)
     if row.choices or about.expected:
         made.additional_constraints = f"one of: {', '.join(row.choices)}" if row.choices else about.expected
     if math.isfinite(about.minimum) or math.isfinite(about.maximum):

@@ -27,6 +27,7 @@ from nucleus_bridge.model import Message
 from nucleus_bridge.pipeline import Pipeline
 from nucleus_bridge.pipeline.losses import Table, is_expected, merge
 from nucleus_bridge.render.workers import executor_for
+from nucleus_bridge.ros.bond import Bond, status_message
 from nucleus_bridge.ros.diagnostics import Reporter, Snapshot
 from nucleus_bridge.ros.first_start import check_first_start, described
 from nucleus_bridge.ros.healing import Healer
@@ -79,6 +80,7 @@ class RecorderNode(LifecycleNode):
         self._has_frames = False
         self._listening: Subscriptions | None = None
         self._view: View | None = None
+        self._bond: Bond | None = None
         self._paused = False
         self._last = Progress()
         self._failure = ""
@@ -138,6 +140,8 @@ class RecorderNode(LifecycleNode):
         self._configured = self.config
         if not self.config.spool.path:
             raise ConfigError("spool.path: set it to the folder that takes the scenes")
+        if self.config.bond_heartbeat_period:
+            status_message()
         check_first_start(Pipeline(self.config).wanted, self._settings.given, self.resolve_topic_name)
         self._spool = Spool(Path(self.config.spool.path))
         self._spool.create()
@@ -166,6 +170,8 @@ class RecorderNode(LifecycleNode):
         self._paused, self._has_frames = False, False
         self._told_losses = {}
         self._told_warnings = set()
+        if self.config.bond_heartbeat_period:
+            self._bond = Bond(self, self.config.bond_heartbeat_period)
         view = self._view = View(self, self.config, self._warn_of_view)
         self._session = Session(self.config, self._spool, self._workers, self._on_sealed, view.take)
         self._session.start()
@@ -232,6 +238,9 @@ class RecorderNode(LifecycleNode):
 
     def _seal(self, reason: str = "end_of_data") -> str:
         """End the recording; return what went wrong with it."""
+        if self._bond is not None:
+            self._bond.close()
+            self._bond = None
         session, subscriptions = self._session, self._listening
         if session is None:
             return ""
