@@ -399,6 +399,15 @@ class Config:
     queue: QueueConfig = field(default_factory=QueueConfig)
     diagnostics: DiagnosticsConfig = field(default_factory=DiagnosticsConfig)
     ros: RosConfig = field(default_factory=RosConfig)
+    bond_heartbeat_period: float = setting(
+        0.0,
+        "Recorder only: seconds between the heartbeats by which a lifecycle manager such as nav2's (0.1 there) sees "
+        "that the active recorder is alive; 0: none. Needs the messages of the package bond.",
+        minimum=0.0,
+        maximum=10.0,
+        shapes_output=False,
+        is_later=True,
+    )
     autostart: bool = setting(
         False, "Node only: configure and activate at start, without an outside lifecycle manager.", shapes_output=False
     )

@@ -28,10 +28,12 @@ from nucleus_bridge.model import Message
 from nucleus_bridge.pipeline import Pipeline
 from nucleus_bridge.pipeline.losses import Table, merge
 from nucleus_bridge.render.workers import executor_for
+from nucleus_bridge.ros.bond import Bond, status_message
 from nucleus_bridge.ros.diagnostics import Reporter, Snapshot
 from nucleus_bridge.ros.first_start import check_first_start, described
 from nucleus_bridge.ros.healing import Healer
 from nucleus_bridge.ros.inbox import Answer
+from nucleus_bridge.ros.middleware import check_executor
 from nucleus_bridge.ros.parameters import NodeParameters
 from nucleus_bridge.ros.resuming import Resumed
 from nucleus_bridge.ros.running import BAD_INPUT, FAILED, Stop, run
@@ -45,6 +47,7 @@ from nucleus_bridge.warnings import Finding
 
 NAME = "nucleus_recorder"
 SEAL_WITHIN_S = 4.5
+START_AFTER_S = 0.01
 GRAPH_PERIOD_S = 0.25
 REPORT_PERIOD_S = 1.0
 LOSSES_PERIOD_S = 60.0
@@ -67,16 +70,18 @@ class RecorderNode(LifecycleNode):
         super().__init__(NAME, **arguments)
         self._stop = stop
         self._resumed = Resumed.read()
-        self._settings = NodeParameters(self, self._apply, self._resumed.parameters)
+        self._session: Session | None = None
+        self._settings = NodeParameters(self, self._apply, self._resumed.parameters, self._is_recording)
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._workers: Executor | None = None
         self._spool: Spool | None = None
         self._reservation: int | None = None
         self._status = FAILED
+        self._configured: Config | None = None
         self._has_frames = False
-        self._session: Session | None = None
         self._listening: Subscriptions | None = None
         self._view: View | None = None
+        self._bond: Bond | None = None
         self._paused = False
         self._last = Progress()
         self._failure = ""
@@ -98,9 +103,19 @@ class RecorderNode(LifecycleNode):
         self.create_timer(REPORT_PERIOD_S, self._on_report, clock=self._steady)
         self.create_timer(GRAPH_PERIOD_S, self._on_graph, clock=self._steady)
         if self._settings.config.autostart or self._resumed.is_there:
-            self._start_timer = self.create_timer(0.0, self._on_start, clock=self._steady)
+            self._start_timer = self.create_timer(START_AFTER_S, self._on_start, clock=self._steady)
         else:
             self.get_logger().info(f"waiting to be configured, since autostart is false; {self._how_to('configure')}")
+
+    @property
+    def executor(self) -> Any:
+        """The executor that runs this node."""
+        return super().executor
+
+    @executor.setter
+    def executor(self, executor: Any) -> None:
+        check_executor(executor)
+        LifecycleNode.executor.fset(self, executor)
 
     @property
     def config(self) -> Config:
@@ -123,8 +138,11 @@ class RecorderNode(LifecycleNode):
         return _DONE
 
     def _configure(self) -> None:
+        self._configured = self.config
         if not self.config.spool.path:
             raise ConfigError("spool.path: set it to the folder that takes the scenes")
+        if self.config.bond_heartbeat_period:
+            status_message()
         wanted = Pipeline(self.config).wanted
         check_first_start(wanted, self._settings.given, self.resolve_topic_name)
         published = dict(self.get_topic_names_and_types())
@@ -152,9 +170,14 @@ class RecorderNode(LifecycleNode):
     def _activate(self) -> None:
         if self._spool is None or self._workers is None:
             raise BridgeError("it is not configured")
+        if self._configured != self.config:  # parameters were set since
+            self._free()
+            self._configure()
         self._paused, self._has_frames = False, False
         self._told_losses = {}
         self._told_warnings = set()
+        if self.config.bond_heartbeat_period:
+            self._bond = Bond(self, self.config.bond_heartbeat_period)
         view = self._view = View(self, self.config, self._warn_of_view)
         self._session = Session(self.config, self._spool, self._workers, self._on_sealed, view.take)
         self._session.start()
@@ -221,6 +244,9 @@ class RecorderNode(LifecycleNode):
 
     def _seal(self, reason: EndReason = "end_of_data") -> str:
         """End the recording; return what went wrong with it."""
+        if self._bond is not None:
+            self._bond.close()
+            self._bond = None
         session, subscriptions = self._session, self._listening
         if session is None:
             return ""
@@ -317,6 +343,9 @@ class RecorderNode(LifecycleNode):
 
     def _warn_of_view(self, text: str) -> None:
         self.get_logger().warning(text, throttle_duration_sec=VIEW_WARNINGS_S)
+
+    def _is_recording(self) -> bool:
+        return self._session is not None
 
     def _apply(self, config: Config) -> None:
         if self._view is not None:

@@ -305,8 +305,9 @@ class Subscriptions:
 
     def _on_lost(self, topic: Topic, event: Any) -> None:
         topic.transport_lost += event.total_count_change
-        for _ in range(event.total_count_change):
-            self._lost(topic.name)
+        with self._intake.one_at_a_time:
+            for _ in range(event.total_count_change):
+                self._lost(topic.name)
         remedy = HISTORY_OVERRUN if topic.match is not None and topic.match.reliable else FRAGMENTS_LOST
         self.warn(
             f"{topic.name} lost",
