@@ -7,15 +7,16 @@ import argparse
 import gc
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from nucleus_bridge.cli.upload import add_settings, need_spool, upload_settings
 from nucleus_bridge.config import UploadConfig
 from nucleus_bridge.errors import ConfigError
+from nucleus_bridge.labels.compare import CHANGES, Difference, compared, labels_of_file
 from nucleus_bridge.labels.fetch import Fetched, dataset_labels, file_labels, task_labels
-from nucleus_bridge.labels.files import sorted_labels, write_json_lines, write_table
+from nucleus_bridge.labels.files import JSON_LINES, sorted_labels, write_json_lines, write_table
 from nucleus_bridge.labels.kitti import write_kitti
 from nucleus_bridge.labels.label import Label, SceneStamps
 from nucleus_bridge.labels.nuscenes import write_nuscenes
@@ -59,6 +60,14 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
     parser.add_argument(
         "--sfs", metavar="FILE", type=Path, nargs="+", default=[], help="take annotated .sfs files instead of asking"
     )
+    parser.add_argument(
+        "--compare",
+        metavar="FILE",
+        nargs="?",
+        type=Path,
+        const=Path(),
+        help="say how they differ from those of FILE (default: the labels.jsonl that is in DIR)",
+    )
     add_settings(parser)
     parser.set_defaults(run=run)
     return parser
@@ -70,8 +79,19 @@ def run(options: argparse.Namespace) -> int:
     book = StateBook(Spool(need_spool(options.spool)))
     fetched = Fetched()
     labels = file_labels(options.sfs, book, fetched) if options.sfs else _labels(settings, book, fetched)
-    with _seldom_collected(), sorted_labels(labels) as scenes:
+    difference = Difference()
+    with _seldom_collected(), ExitStack() as stack:
+        before: Iterable[list[Label]] | None = None
+        if options.compare is not None:
+            earlier = options.compare if options.compare.name else options.output / JSON_LINES
+            before = stack.enter_context(sorted_labels(labels_of_file(earlier)))
+        scenes: Iterable[list[Label]] = stack.enter_context(sorted_labels(labels))
+        if before is not None:
+            difference.scenes = fetched.scenes
+            scenes = compared(scenes, before, options.output, difference)
         written = WRITERS[options.format](scenes, options)
+    if options.compare is not None:
+        print(f"{difference.text}; {options.output / CHANGES}")
     for scene, status in sorted(fetched.waiting.items()):
         print(printable_lines(f"{scene}: its task is {status}"), file=sys.stderr)
     for text in (*map(fetched.refused.get, sorted(fetched.refused)), *written.left_out.values(), *written.notes):
