@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nucleus_bridge import warnings
@@ -18,7 +18,7 @@ from nucleus_bridge.pipeline import Event, Pipeline
 from nucleus_bridge.pipeline.losses import Table, faults, merge, ordered
 from nucleus_bridge.pipeline.topics import WantedTopic
 from nucleus_bridge.poses.trajectory import FilePoses
-from nucleus_bridge.recordings import Damage, Merged, Place, Recording, marks_of, open_recording
+from nucleus_bridge.recordings import Damage, Merged, Place, Recording, digest_of, marks_of, open_recording
 from nucleus_bridge.render import SceneRecorder
 from nucleus_bridge.render.room import SPOOL_FULL, RoomForScenes
 from nucleus_bridge.render.workers import attendant_for, crew_for
@@ -51,6 +51,7 @@ class ConversionReport:
         damage: Parts of the recording that could not be read.
         skipped: Whether the recording had been converted before, with the same configuration.
         findings: What is odd about its sources of poses, and what of it is missing or damaged.
+        digest: Of the recording; see ``recordings.digest_of``.
     """
 
     bag: Place
@@ -60,6 +61,7 @@ class ConversionReport:
     damage: tuple[Damage, ...] = ()
     skipped: bool = False
     findings: tuple[Finding, ...] = ()
+    digest: str = ""
 
     @property
     def faults(self) -> int:
@@ -89,6 +91,8 @@ class ConversionReport:
                     *(finding for scene in self.scenes for finding in scene.manifest.warnings),
                 )
             ),
+            self.bag.name,
+            self.digest,
         )
 
 
@@ -160,6 +164,7 @@ def convert_bag(  # noqa: PLR0913 - what a caller may want to say
             reasons,
             tuple(recording.damage),
             findings=all_findings(pipeline, recording, losses, reasons),
+            digest=digest_of(path),
         )
         if not scenes:
             raise NoSceneError(no_scene(report, config), report.findings)
@@ -208,7 +213,8 @@ def _done_before(path: Place, spool: Spool, key: str) -> ConversionReport | None
         return None
     damage = [Damage(Path(part.file), part.what, part.offset, None, part.loses_messages) for part in done.damage]
     losses = {topic: dict(causes) for topic, causes in done.losses.items()}
-    return ConversionReport(path, tuple(scenes), losses, dict(done.reasons), tuple(damage), skipped=True)
+    report = ConversionReport(path, tuple(scenes), losses, dict(done.reasons), tuple(damage), skipped=True)
+    return replace(report, digest=done.digest)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from nucleus_bridge.archive.plain import from_json, to_json
 from nucleus_bridge.config import Config
 from nucleus_bridge.convert import Observer, all_findings, convert_bag, damage_notes, primed_pipeline
 from nucleus_bridge.errors import BridgeError, InputError
-from nucleus_bridge.recordings import Place, Recording, Scratch, open_recording
+from nucleus_bridge.recordings import Place, Recording, Scratch, digest_of, open_recording
 from nucleus_bridge.render import SceneRecorder
 from nucleus_bridge.render.workers import InlineExecutor
 from nucleus_bridge.spool import SealedScene
@@ -184,7 +184,14 @@ def _plan(job: Job, recording: Recording) -> Plan | None:
     ledger = pipeline.ledger
     found = tuple(finding.as_json() for finding in all_findings(pipeline, recording, ledger.totals, ledger.reasons))
     conversion = Conversion(
-        str(job.bag), (), ledger.totals, ledger.reasons, damage_notes(recording.damage), findings=found
+        str(job.bag),
+        (),
+        ledger.totals,
+        ledger.reasons,
+        damage_notes(recording.damage),
+        findings=found,
+        recording=job.bag.name,
+        digest=digest_of(job.bag),
     )
     record = {"chunks": count, "conversion": conversion.to_json().decode()}
     output.keep_part(job.key, PLAN, json.dumps(record).encode())

@@ -6,39 +6,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-EXPECTED = frozenset(
-    {
-        "surplus",  # another image of that camera is nearer to the frame
-        "no_frame",  # no sweep within the tolerance
-        "frame_stride",
-        "min_distance",
-        "paused",
-        "before_keyframe",  # of a video whose recording begins between two key pictures
-        "nan_points",
-        "zero_points",
-        "range_points",
-        "gps_implausible",  # a fix that the transforms contradict; frames take the others
-        "heading_disagrees",
-        "time_outlier_points",  # a time that cannot be one of its sweep
-        "sweep_lacks_parts",  # kept; of lidars.<name>.accumulate_ms
-        "box_points",  # inside a lidar's crop_box
-        "voxel_points",  # another point of the same cloud.voxel_m
-        "limit_points",  # beyond cloud.max_points
-        "clipped_intensities",
-        "not_in_source",  # radar detections, where a Nucleus scene, which cannot hold them, was exported
-    }
-)
-"""Causes that follow from the configuration or from the sensors' rates; every other cause is a loss."""
+from nucleus_bridge.loss_causes import EXPECTED, faults, is_expected
+
+__all__ = ["EXPECTED", "LossLedger", "Table", "faults", "is_expected", "merge", "ordered"]
 
 MAX_PENDING = 20_000
 """So many losses keep their stamps; older ones, in a long pause for one, simply go to the next scene that ends."""
 
 Table = dict[str, dict[str, int]]
-
-
-def is_expected(cause: str) -> bool:
-    """Whether a cause is no fault."""
-    return cause in EXPECTED
 
 
 def merge(into: Table, other: Mapping[str, Mapping[str, int]]) -> None:
@@ -52,11 +27,6 @@ def merge(into: Table, other: Mapping[str, Mapping[str, int]]) -> None:
 def ordered(table: Mapping[str, Mapping[str, int]]) -> Table:
     """Return the same counts with topics and causes in alphabetical order."""
     return {topic: dict(sorted(table[topic].items())) for topic in sorted(table)}
-
-
-def faults(table: Mapping[str, Mapping[str, int]]) -> int:
-    """Count what was lost by fault."""
-    return sum(count for causes in table.values() for cause, count in causes.items() if not is_expected(cause))
 
 
 @dataclass(frozen=True)
