@@ -88,6 +88,7 @@ MAY_USE = {
         "render",
         "spool",
         "convert",
+        "inspect",
         "upload",
         "warnings",
     },

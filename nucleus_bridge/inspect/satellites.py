@@ -64,7 +64,7 @@ def judge_satellites(scan: Scan, positions: Positions, ahead_deg: float, yaw_of:
     found = Satellites()
     fixes: list[Fix] = []
     for stream in scan.of_kind("fix"):
-        fixes, total = _fixes(stream)
+        fixes, total = fixes_of(stream)
         if not fixes:
             found.left_out[stream.name] = LeftOut(Why.NO_FIX, f"no fix in {total} messages")
             continue
@@ -85,7 +85,8 @@ def judge_satellites(scan: Scan, positions: Positions, ahead_deg: float, yaw_of:
     return found
 
 
-def _fixes(stream: Stream) -> tuple[list[Fix], int]:
+def fixes_of(stream: Stream) -> tuple[list[Fix], int]:
+    """Return the fixes among the messages of a topic that were kept, by stamp, and how many messages those are."""
     fixes, total = [], 0
     for message in stream.samples.messages:
         total += 1
