@@ -31,6 +31,11 @@ def _types() -> Typestore:
     return get_typestore(Stores.ROS2_HUMBLE)
 
 
+def known_types() -> Typestore:
+    """Return every message type that is known to this process."""
+    return _types()
+
+
 def register(type_name: str, definition: str) -> None:
     """Make a message type known that is not among the standard ones.
 
