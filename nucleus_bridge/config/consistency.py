@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterator
 
+from nucleus_bridge.config.conditions import event_problems
 from nucleus_bridge.config.settings import MERGED_CLOUD, SENSOR_GROUPS, TABLE, Config, LidarConfig
 from nucleus_bridge.config.sources import MARK, MountConfig, PoseConfig
 
@@ -153,3 +154,5 @@ def _event_problems(config: Config) -> Iterator[str]:
     for event in config.events:
         for key in event.missing:
             yield f"events.{event.name}.{key}: must be set; only the event {MARK!r} needs none"
+        if event.topic:
+            yield from event_problems(event, config.gps.topic)

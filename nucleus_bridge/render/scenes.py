@@ -153,7 +153,11 @@ class SceneRecorder:
             self._scenes.popleft()
             if writing.entries:
                 whole = WholeScene(
-                    writing.start, writing.entries, writing.files, writing.sensors, self._metadata(writing.start.scene)
+                    writing.start,
+                    writing.entries,
+                    writing.files,
+                    writing.sensors,
+                    self._metadata(writing.start.scene, writing.ended),
                 )
                 closed = self._attendant.submit(close_scene, self._format, whole, writing.target.folder)
                 self._ended.append((closed, writing, writing.ended))
@@ -221,7 +225,8 @@ class SceneRecorder:
             config_digest=self._config.digest,
             software=SOFTWARE,
             files=files,
-            metadata={} if self._format.holds_metadata else self._metadata(scene),
+            metadata={} if self._format.holds_metadata else self._metadata(scene, ended),
+            events=tuple(asdict(event) for event in ended.events),
             poses=scene.poses,
             stamps=tuple(writing.stamps),
         )
@@ -229,10 +234,11 @@ class SceneRecorder:
         there = folder or self._spool.scene_folder(scene.reference_id)
         return SealedScene(there, Manifest.read(there), existed=folder is None)
 
-    def _metadata(self, scene: Scene) -> dict[str, Any]:
-        """Return the scene's metadata as configured; poses that are estimated are marked."""
+    def _metadata(self, scene: Scene, ended: SceneEnded) -> dict[str, Any]:
+        """Return the scene's metadata as configured; poses that are estimated are marked, and its events named."""
         marks = {"poses": "estimated"} if scene.poses.get("estimated") else {}
-        return {**dict(self._config.metadata), **marks}
+        names = ",".join(dict.fromkeys(event.name for event in ended.events))
+        return {**dict(self._config.metadata), **marks, **({"events": names} if names else {})}
 
 
 def _stamps_of(frame: Frame) -> dict[str, int]:

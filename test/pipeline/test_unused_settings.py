@@ -15,7 +15,6 @@ from nucleus_bridge.convert import convert_bag
 @pytest.mark.parametrize(
     ("setting", "parameter"),
     [
-        ("scene.select=events", "scene.select"),
         ("metadata_builtin=true", "metadata_builtin"),
         ("ros.heal=true", "ros.heal"),
     ],
