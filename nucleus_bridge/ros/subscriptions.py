@@ -119,8 +119,19 @@ class Topic:
 
     @property
     def allowed(self) -> tuple[str, ...]:
-        """Types that it may have in all its roles."""
-        return tuple(name for name in self.roles[0].types if all(name in role.types for role in self.roles))
+        """Types that it may have in all its roles; () where any will do."""
+        strict = [role for role in self.roles if not role.takes_any_type]
+        return tuple(name for name in strict[0].types if all(name in role.types for role in strict)) if strict else ()
+
+    @property
+    def takes_any_type(self) -> bool:
+        """Whether any type will do in all its roles."""
+        return all(role.takes_any_type for role in self.roles)
+
+    @property
+    def is_of_event(self) -> bool:
+        """Whether its messages tell of an event."""
+        return any(role.role == "event" for role in self.roles)
 
     def note(self, size: int, sent_ns: int) -> None:
         """Count a message that came now."""
@@ -149,6 +160,10 @@ Receive = Callable[[Topic, str, bytes], None]
 """Takes topic, type and the serialised message."""
 
 
+Define = Callable[[str, str], None]
+"""Takes topic and type."""
+
+
 class Subscriptions:
     """Everything the recorder listens to.
 
@@ -164,6 +179,7 @@ class Subscriptions:
         receive: Receive,
         lost: Callable[[str], None],
         given: Mapping[str, object],
+        define: Define | None = None,
     ) -> None:
         """Subscribe to what is published already; ``update`` does the rest.
 
@@ -173,7 +189,9 @@ class Subscriptions:
             receive: Takes every message.
             lost: Told the topic of each message that the middleware lost.
             given: The node's parameters, for ``qos_overrides``.
+            define: Told the type of each topic of an event before its first message; raises where it does not fit.
         """
+        self._define = define or (lambda _topic, _type: None)
         self._node = node
         self._receive = receive
         self._lost = lost
@@ -231,7 +249,7 @@ class Subscriptions:
         by_type: dict[str, list[Any]] = {}
         for publisher in publishers:
             by_type.setdefault(publisher.topic_type, []).append(publisher)
-        fitting = [name for name in topic.allowed if name in by_type]
+        fitting = [name for name in (sorted(by_type) if topic.takes_any_type else topic.allowed) if name in by_type]
         if not fitting:
             found, wanted = ", ".join(sorted(by_type)), " or ".join(topic.allowed)
             topic.missing = f"{topic.parameter}: {topic.name} is {found}, not {wanted}; name another topic"
@@ -249,6 +267,8 @@ class Subscriptions:
             self._node.get_logger().info(f"{topic.name}: subscribed again as {match}, which all publishers offer")
         topic.match, topic.refused, topic.incompatible = None, "", ""
         try:
+            if topic.is_of_event:
+                self._define(topic.name, match.type_name)
             topic.subscription = self._intake.subscribe(
                 message_type(match.type_name),
                 topic.name,
@@ -330,7 +350,9 @@ def match_publishers(roles: Sequence[WantedTopic], type_name: str, publishers: S
     profiles = [publisher.qos_profile for publisher in publishers]
     reliable = all(profile.reliability == ReliabilityPolicy.RELIABLE for profile in profiles)
     latched = all(profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for profile in profiles)
-    may_be_latched = any(role.ahead == "first" for role in roles) or any(part.is_latched for part in interfaces)
+    may_be_latched = any(role.ahead == "first" or role.role == "event" for role in roles) or any(
+        part.is_latched for part in interfaces
+    )
     return Match(type_name, reliable, latched and may_be_latched, depth)
 
 
