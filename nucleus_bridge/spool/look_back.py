@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nucleus_bridge.model import Frame
+from nucleus_bridge.spool.durable import make_folder
 
 Kind = TypeVar("Kind", bound=np.generic)
 
@@ -96,7 +97,7 @@ class _Segment:
     """One file without a name, mapped; it lives as long as something that was copied to it."""
 
     def __init__(self, folder: Path, length: int) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder, is_durable=False)
         with tempfile.TemporaryFile(dir=folder) as file:
             os.posix_fallocate(file.fileno(), 0, length)  # a full disk is met here, and not when a page is written
             self._map = mmap.mmap(file.fileno(), length)
