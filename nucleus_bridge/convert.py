@@ -9,18 +9,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nucleus_bridge import warnings
-from nucleus_bridge.config import Config, load_config, with_format
+from nucleus_bridge.around import read_around
+from nucleus_bridge.config import Config, load_config, with_format, with_given
 from nucleus_bridge.decode.registry import interface_for
 from nucleus_bridge.decode.unreadable import unreadable, word_for
 from nucleus_bridge.errors import BridgeError, InputError, SceneError
 from nucleus_bridge.model import Message
 from nucleus_bridge.pipeline import Event, Pipeline
 from nucleus_bridge.pipeline.losses import Table, faults, merge, ordered
+from nucleus_bridge.pipeline.selection import LookAheadError, Windows, widened
 from nucleus_bridge.pipeline.topics import WantedTopic
 from nucleus_bridge.poses.trajectory import FilePoses
 from nucleus_bridge.recordings import Damage, Merged, Place, Recording, digest_of, marks_of, open_recording
 from nucleus_bridge.render import SceneRecorder
-from nucleus_bridge.render.room import SPOOL_FULL, RoomForScenes
+from nucleus_bridge.render.room import SPOOL_FULL, RoomForScenes, look_back_of
 from nucleus_bridge.render.workers import attendant_for, crew_for
 from nucleus_bridge.spool import SealedScene, Spool, conversions
 from nucleus_bridge.spool.conversions import Conversion, DamageNote, SceneSummary
@@ -121,6 +123,7 @@ def convert_bag(  # noqa: PLR0913 - what a caller may want to say
     force: bool = False,
     verify_images: bool = False,
     observer: Observer | None = None,
+    around: Path | str | None = None,
 ) -> ConversionReport:
     """Convert a rosbag2 recording to sealed scenes.
 
@@ -134,6 +137,7 @@ def convert_bag(  # noqa: PLR0913 - what a caller may want to say
         force: Replace scenes of the same id that have other content.
         verify_images: Decode every picture, as one that was cut may have all its markers; damaged ones are lost.
         observer: Told of progress.
+        around: A file of times around which frames are kept, besides the events that the configuration selects by.
 
     Raises:
         InputError: The bag, the configuration or the output cannot be used, or no scene comes of them.
@@ -143,16 +147,23 @@ def convert_bag(  # noqa: PLR0913 - what a caller may want to say
         config = load_config(config)
     if format is not None:
         config = with_format(config, format)
+    if around is not None:
+        config = with_given(config, read_around(Path(around), config))
     observer = observer or Observer()
     spool = Spool(Path(output))
     path = bag.path if isinstance(bag, Recording) else Path(bag) if isinstance(bag, str) else bag
-    key = conversions.key(marks_of(path), config.digest, config.scene.format)
+    key = conversions.key(marks_of(path), config.conversion_digest, config.scene.format)
     if not (force or verify_images) and (report := _done_before(path, spool, key)) is not None:
         return report
     with bag if isinstance(bag, Recording) else open_recording(path) as recording:
-        spool.create()
         pipeline = primed_pipeline(recording, config)
-        scenes, recorder = _run(recording, pipeline, spool, _How(workers, force, verify_images), observer)
+        spool.create()
+        how = _How(workers, force, verify_images)
+        try:
+            scenes, recorder = _run(recording, pipeline, spool, how, observer)
+        except LookAheadError:
+            pipeline = primed_pipeline(recording, config, looks_ahead=False)
+            scenes, recorder = _run(recording, pipeline, spool, how, observer)
         losses: Table = {}
         merge(losses, pipeline.ledger.totals)
         merge(losses, recorder.render_losses)
@@ -166,7 +177,7 @@ def convert_bag(  # noqa: PLR0913 - what a caller may want to say
             findings=all_findings(pipeline, recording, losses, reasons),
             digest=digest_of(path),
         )
-        if not scenes:
+        if not scenes and not is_empty_by_choice(pipeline, losses):
             raise NoSceneError(no_scene(report, config), report.findings)
         if not any(SPOOL_FULL in causes for causes in report.losses.values()):
             conversions.note(spool, key, report.conversion)
@@ -236,7 +247,8 @@ def _run(
             pipeline.config, spool, crew, attendant=attendant, in_flight=in_flight, force=how.force
         )
         recorder.verify_images = how.verify_images
-
+        if pipeline.selection is not None:
+            pipeline.selection.hold = look_back_of(pipeline.config, spool)
         room = RoomForScenes(spool, pipeline.config, pipeline.ledger, force=how.force)
 
         def keep(sealed: Iterable[SealedScene]) -> None:
@@ -289,19 +301,44 @@ class Gaps:
         self._known = self._recording.damage_count
 
 
-def primed_pipeline(recording: Recording, config: Config) -> Pipeline:
+def is_empty_by_choice(pipeline: Pipeline, losses: Table) -> bool:
+    """Say whether there is no scene because no frame lies in a window of an event."""
+    return pipeline.selection is not None and any("no_event" in causes for causes in losses.values())
+
+
+def primed_pipeline(recording: Recording, config: Config, *, looks_ahead: bool = True) -> Pipeline:
     """Return a pipeline that is ready for the first message of a recording.
 
+    Where events select frames, a first pass over what tells of them says which frames need not be held.
+
     Raises:
-        InputError: The recording lacks a topic, or a file that the configuration names cannot be used.
+        InputError: The recording lacks a topic or an event's field, or a file that the configuration names cannot be
+            used.
     """
-    pipeline = Pipeline(config)
+    pipeline = _prepared(recording, Pipeline(config))
+    if looks_ahead and pipeline.selection is not None:
+        pipeline.selection.ahead = _windows_ahead(recording, pipeline)
+    return pipeline
+
+
+def _prepared(recording: Recording, pipeline: Pipeline) -> Pipeline:
     check_topics(recording, pipeline.wanted)
-    for info in recording.topics:
-        pipeline.define(info.name, info.type_name, info.definition)
+    for topic in recording.topics:
+        pipeline.define(topic.name, topic.type_name, topic.definition)
     _check_overlap(recording, pipeline)
     pipeline.prime(messages_ahead(recording, pipeline.wanted))
     return pipeline
+
+
+def _windows_ahead(recording: Recording, pipeline: Pipeline) -> Windows | None:
+    """Return the windows that may come, None where poses tell that are not in the recording."""
+    has_files = any(isinstance(source, FilePoses) for source in pipeline.sources)
+    if has_files and pipeline.selection is not None and pipeline.selection.needs_poses:
+        return None
+    scout = _prepared(recording, Pipeline(pipeline.config, is_scout=True))
+    for message in recording.messages(scout.topics):
+        scout.scout(message)
+    return widened(scout.scouted())
 
 
 def _check_overlap(recording: Recording, pipeline: Pipeline) -> None:
@@ -336,13 +373,13 @@ def check_topics(recording: Recording, wanted: Iterable[WantedTopic]) -> None:
     """
     types = {topic.name: topic.type_name for topic in recording.topics}
     for topic in wanted:
-        if topic.must_exist and not topic.takes(types.get(topic.name)):
+        if topic.must_exist and not (topic.name in types and topic.takes(types[topic.name])):
             raise InputError(_topic_problem(recording.path, topic, types))
 
 
 def _topic_problem(path: Place, topic: WantedTopic, types: dict[str, str]) -> str:
     fitting = sorted(name for name, type_name in types.items() if topic.takes(type_name))
-    if topic.kind == "value":
+    if topic.takes_any_type:
         nearest = difflib.get_close_matches(topic.name, fitting, n=3, cutoff=0.0)
         return f"{topic.parameter}: {topic.name} is not in {path}; the nearest names are {', '.join(nearest)}"
     there, wanted = ", ".join(fitting) or "none", " or ".join(topic.types)

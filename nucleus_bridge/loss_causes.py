@@ -11,6 +11,7 @@ EXPECTED = frozenset(
         "no_frame",  # no sweep within the tolerance
         "frame_stride",
         "min_distance",
+        "no_event",  # outside of the windows of events
         "paused",
         "before_keyframe",  # of a video whose recording begins between two key pictures
         "nan_points",

@@ -47,8 +47,10 @@ MAY_USE = {
     "formats": {"errors", "model", "text", "geometry", "image_header", "spool", "strict_text"},
     "spool": {"errors", "model"},
     "render": {"errors", "memory", "model", "config", "geometry", "decode", "pipeline", "formats", "spool"},
+    "around": {"errors", "config", "decode", "recordings"},
     "convert": {
         "errors",
+        "around",
         "model",
         "config",
         "decode",

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from nucleus_bridge.archive.find import find_bags, is_url, merged
+from nucleus_bridge.around import read_around
 from nucleus_bridge.cli.convert_report import failed, finish, print_scenes, result_of, scene_line
 from nucleus_bridge.cli.merge import add_merge_argument
 from nucleus_bridge.cli.progress import Bar, progress_bar
-from nucleus_bridge.config import Config, load_config, with_format
+from nucleus_bridge.config import Config, load_config, with_format, with_given
 from nucleus_bridge.convert import Observer, convert_bag
 from nucleus_bridge.errors import BridgeError, InputError
 from nucleus_bridge.formats import registry
@@ -56,6 +57,12 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
     )
     parser.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides", help="override a parameter"
+    )
+    parser.add_argument(
+        "--around",
+        metavar="FILE",
+        type=Path,
+        help="keep what lies around the times in a CSV file, such as the recorder's marks.csv, or a recording of marks",
     )
     add_merge_argument(parser)
     parser.add_argument("--force", action="store_true", help="replace scenes that exist with other content")
@@ -112,6 +119,8 @@ def run(options: argparse.Namespace) -> int:
         config = with_format(config, options.format)
     if options.where is not None:
         options.bags = _named(options)
+    if options.around:
+        config = with_given(config, read_around(options.around, config))
     found = find_bags(options.bags)
     if options.merge:
         found = replace(found, bags=(merged(options.bags, found),))

@@ -15,7 +15,6 @@ from nucleus_bridge.convert import convert_bag
 @pytest.mark.parametrize(
     ("setting", "parameter"),
     [
-        ("scene.select=events", "scene.select"),
         ("ros.heal=true", "ros.heal"),
     ],
 )
