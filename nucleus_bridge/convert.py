@@ -330,6 +330,17 @@ def _prepared(recording: Recording, pipeline: Pipeline) -> Pipeline:
     return pipeline
 
 
+def scout_of(recording: Recording, config: Config) -> Pipeline:
+    """Return a pipeline that is ready to look for the events of a recording, and makes no frames.
+
+    Raises:
+        InputError: The recording lacks a topic or an event's field, or a file that the configuration names cannot be
+            used.
+    """
+    selecting = replace(config, scene=replace(config.scene, select="events"))
+    return _prepared(recording, Pipeline(selecting, is_scout=True))
+
+
 def _windows_ahead(recording: Recording, pipeline: Pipeline) -> Windows | None:
     """Return the windows that may come, None where poses tell that are not in the recording."""
     has_files = any(isinstance(source, FilePoses) for source in pipeline.sources)

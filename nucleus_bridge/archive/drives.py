@@ -15,10 +15,15 @@ from nucleus_bridge.archive.catalogue_rows import utc
 from nucleus_bridge.archive.executors import Workplace, check_stop
 from nucleus_bridge.archive.stored_path import StoredPath
 from nucleus_bridge.archive.tasks import Task, TaskRunner
+from nucleus_bridge.config import Config
+from nucleus_bridge.convert import scout_of
 from nucleus_bridge.errors import BridgeError, InputError
 from nucleus_bridge.inspect.overview import Overview, SeenPlace, look_over
+from nucleus_bridge.model import Message
+from nucleus_bridge.pipeline import Pipeline
+from nucleus_bridge.pipeline.events import EventSpan
 from nucleus_bridge.pipeline.sun import is_day, sun_elevation_deg
-from nucleus_bridge.recordings import Place, Scratch, digest_of, marks_of, open_recording
+from nucleus_bridge.recordings import Place, Recording, Scratch, digest_of, marks_of, open_recording
 from nucleus_bridge.warnings import Weight
 
 AT_ONCE = 20
@@ -44,10 +49,26 @@ class DriveChanges:
 
 
 @dataclass(frozen=True)
+class How:
+    """How recordings are looked over.
+
+    Attributes:
+        config: Says what events to look for; None for none.
+        scratch: Folder for temporary copies; None for the system's.
+    """
+
+    config: Config | None = None
+    scratch: Path | None = None
+
+
+PLAINLY = How()
+
+
+@dataclass(frozen=True)
 class _Job:
     bag: Place
     mark: str
-    scratch: Path | None
+    how: How
 
 
 @dataclass(frozen=True)
@@ -56,6 +77,7 @@ class _Looked:
     mark: str
     digest: str = ""
     overview: Overview | None = None
+    events: tuple[EventSpan, ...] | None = None
     error: str = ""
 
 
@@ -64,7 +86,7 @@ def update_drives(
     path: Path,
     workplace: Workplace,
     *,
-    scratch: Path | None = None,
+    how: How = PLAINLY,
     rebuild: bool = False,
     progress: Callable[[float], None] = lambda _: None,
 ) -> DriveChanges:
@@ -74,7 +96,7 @@ def update_drives(
         bags: The recordings.
         path: The catalogue; made where there is none.
         workplace: Where they are read.
-        scratch: Folder for temporary copies; None for the system's.
+        how: How they are looked over.
         rebuild: Read every one again, and forget the others.
         progress: Told how much is done, 0 to 1.
 
@@ -87,7 +109,7 @@ def update_drives(
     unreadable = []
     for bag in bags:
         try:
-            marks[bag.resolve()] = _mark(bag)
+            marks[bag.resolve()] = _mark(bag, how.config)
         except InputError as error:
             unreadable.append(str(error))
     if unreadable and not marks:
@@ -97,7 +119,7 @@ def update_drives(
         gone = [(bag,) for bag in known if "://" not in bag and not Path(bag).exists()]
         database.executemany("DELETE FROM drives WHERE bag = ?", gone)
     runner = TaskRunner(workplace)
-    jobs = [_Job(bag, mark, scratch) for bag, mark in marks.items() if known.get(str(bag)) != mark]
+    jobs = [_Job(bag, mark, how) for bag, mark in marks.items() if known.get(str(bag)) != mark]
     for job in jobs:
         runner.add(Task(_look, job, None))
     waiting: list[_Looked] = []
@@ -114,19 +136,40 @@ def update_drives(
     return DriveChanges(count, len(jobs), len(gone), tuple(unreadable))
 
 
-def _mark(bag: Place) -> str:
-    return sha256(json.dumps(marks_of(bag)).encode()).hexdigest()[:32]
+def _mark(bag: Place, config: Config | None) -> str:
+    sought = config.digest if config is not None else ""
+    return sha256(json.dumps([marks_of(bag), sought]).encode()).hexdigest()[:32]
 
 
 def _look(job: _Job) -> _Looked:
     """Read a recording, in whatever process."""
     try:
         check_stop()
-        with open_recording(job.bag, Scratch(job.scratch)) as recording:
-            overview = look_over(recording, lambda _share: check_stop())
-        return _Looked(job.bag, job.mark, digest_of(job.bag), overview)
+        with open_recording(job.bag, Scratch(job.how.scratch)) as recording:
+            scout, why_not = _scout(recording, job.how.config)
+            overview = look_over(recording, lambda _share: check_stop(), _listener(scout))
+        events = scout.scouted_events() if scout is not None else None
+        return _Looked(job.bag, "" if why_not else job.mark, digest_of(job.bag), overview, events, why_not)
     except (BridgeError, OSError) as error:
         return _failed(job, error)
+
+
+def _scout(recording: Recording, config: Config | None) -> tuple[Pipeline | None, str]:
+    """Return what looks for events, or None; and why the configuration does not fit the recording."""
+    if config is None:
+        return None, ""
+    try:
+        return scout_of(recording, config), ""
+    except InputError as error:
+        return None, f"{recording.path}: no events are looked for: {error}"
+
+
+def _listener(scout: Pipeline | None) -> Callable[[Message], None]:
+    if scout is None:
+        return lambda _message: None
+    topics = frozenset(scout.topics)
+    listen = scout.scout
+    return lambda message: listen(message) if message.topic in topics else None
 
 
 def _failed(job: _Job, error: object) -> _Looked:
@@ -175,6 +218,7 @@ def _put_drive(database: sqlite3.Connection, looked: _Looked) -> None:
                 **_around(seen.places),
                 **{f"{kind}s": sum(topic.kind == kind for topic in sensors) for kind in _SENSORS},
                 "drops": sum(topic.drops for topic in sensors),
+                "events": None if looked.events is None else len(looked.events),
                 "problems": sum(finding.weight is not Weight.NOTE for finding in seen.findings),
                 "damage": "; ".join(seen.damage) or None,
             }
@@ -193,6 +237,14 @@ def _put_drive(database: sqlite3.Connection, looked: _Looked) -> None:
                 "speed_mps": place.speed_mps,
             }
             for place in seen.places
+        ),
+    )
+    insert(
+        database,
+        "drive_events",
+        (
+            {"bag": bag, "name": event.name, "begin_ns": event.begin_ns, "end_ns": event.end_ns}
+            for event in looked.events or ()
         ),
     )
     findings = {(finding.code.value, finding.name, finding.text): finding for finding in seen.findings}

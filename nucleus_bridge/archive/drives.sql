@@ -22,6 +22,7 @@ CREATE TABLE IF NOT EXISTS drives (
     cameras INTEGER,
     radars INTEGER,
     drops INTEGER,                    -- messages of these that are missing between others
+    events INTEGER,                   -- rows in drive_events; NULL where none was looked for
     problems INTEGER,                 -- rows in drive_health that are no notes
     damage TEXT,                      -- what could not be read of it, or NULL
     mark TEXT NOT NULL                -- changes when its files do

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from nucleus_bridge.archive.catalogue import update_catalogue
-from nucleus_bridge.archive.drives import update_drives
+from nucleus_bridge.archive.drives import How, update_drives
 from nucleus_bridge.archive.executors import Workplace, local_processes
 from nucleus_bridge.archive.find import find_bags
 from nucleus_bridge.archive.library import Library, find_library
 from nucleus_bridge.cli.progress import progress_bar
+from nucleus_bridge.config import load_config
 from nucleus_bridge.errors import InputError
 from nucleus_bridge.render.workers import InlineExecutor
 from nucleus_bridge.text import printable_lines
@@ -39,6 +40,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
         help="spool, recording, folder or pattern of recordings, or URL of either in a store",
     )
     parser.add_argument("-o", "--output", metavar="FILE", type=Path, required=True, help="the catalogue")
+    parser.add_argument("--config", metavar="FILE", type=Path, help="parameter file whose events are looked for")
     parser.add_argument("--rebuild", action="store_true", help="read everything again")
     parser.add_argument("--workers", type=_positive, default=1, help="processes that read recordings (default: 1)")
     parser.add_argument(
@@ -93,7 +95,12 @@ def _drives(options: argparse.Namespace, paths: Sequence[str]) -> tuple[dict[str
     place = Workplace(InlineExecutor, 1) if options.workers == 1 else local_processes(options.workers)
     with progress_bar(f"{len(found.bags)} recordings") as bar:
         changes = update_drives(
-            found.bags, options.output, place, scratch=options.scratch, rebuild=options.rebuild, progress=bar
+            found.bags,
+            options.output,
+            place,
+            how=How(load_config(options.config) if options.config else None, options.scratch),
+            rebuild=options.rebuild,
+            progress=bar,
         )
     document = {
         "drives": changes.drives,

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +15,7 @@ from nucleus_bridge.inspect.report import topic_report
 from nucleus_bridge.inspect.satellites import fixes_of
 from nucleus_bridge.inspect.scan import Progress, Scan, scan_bag
 from nucleus_bridge.inspect.suggest import Suggestion, suggest
-from nucleus_bridge.model import FloatArray, IntArray
+from nucleus_bridge.model import FloatArray, IntArray, Message
 from nucleus_bridge.recordings import Recording
 from nucleus_bridge.warnings import Finding
 
@@ -112,13 +112,15 @@ class _Way:
         return np.asarray(self.steps_m / (np.diff(self.stamps) / 1e9))
 
 
-def look_over(recording: Recording, progress: Progress = lambda _: None) -> Overview:
-    """Read a recording once.
+def look_over(
+    recording: Recording, progress: Progress = lambda _: None, also: Callable[[Message], None] = lambda _: None
+) -> Overview:
+    """Read a recording once; ``also`` is given each message.
 
     Raises:
         BagError: It cannot be read.
     """
-    scan = scan_bag(recording, full=True, progress=progress)
+    scan = scan_bag(recording, full=True, progress=progress, also=also)
     made = suggest(scan)
     places = list(_places(scan))
     poses = _poses(made)

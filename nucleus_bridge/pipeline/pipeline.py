@@ -24,7 +24,7 @@ from nucleus_bridge.geometry import TransformTree
 from nucleus_bridge.model import Message, Payload, Sweep
 from nucleus_bridge.pipeline.calibrations import Calibrations
 from nucleus_bridge.pipeline.epochs import Cut, Entry, Epochs, Series, entry_of
-from nucleus_bridge.pipeline.events import Event, FrameReady, SceneEnded
+from nucleus_bridge.pipeline.events import Event, EventSpan, FrameReady, SceneEnded
 from nucleus_bridge.pipeline.evidence import Evidence
 from nucleus_bridge.pipeline.frame_builder import Candidate, FrameBuilder, Wait
 from nucleus_bridge.pipeline.gps import GpsTrack
@@ -131,6 +131,7 @@ class Pipeline:
         self._fixes = 0
         self._watch: Watch | None = None
         self._scouted: list[tuple[int, int]] = []
+        self._scouted_events: list[EventSpan] = []
         self._scout_ns = -1
         self._is_scout = is_scout
         self._streams: dict[str, list[tuple[Stream, Take]]] = {}
@@ -277,6 +278,11 @@ class Pipeline:
         self._epochs.finish()
         self._note_scouted()
         return united(self._scouted)
+
+    def scouted_events(self) -> tuple[EventSpan, ...]:
+        """Return all events, of a pipeline that makes no frames; no message is to come."""
+        self.scouted()
+        return tuple(dict.fromkeys(self._scouted_events))
 
     def finish(self) -> list[Event]:
         """End: nothing more will come."""
@@ -624,6 +630,7 @@ class Pipeline:
         if self._is_scout and self.selection is not None:
             self.selection.settle_all(self._scout_ns)
             self._scouted.extend(self.selection.windows())
+            self._scouted_events.extend(self.selection.events_between(0, max(0, self._scout_ns)))
             self._scout_ns = -1
 
     def _restart(self, reason: str, told_by: WantedTopic | None = None) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bags import START_NS, recording, write_config
+from bags import CONFIG, MS, START_NS, TYPES, recording, write_config
 from drives import SHORT, Drive, make_drive
 from store_servers import moto
 
@@ -224,3 +224,27 @@ def test_nothing_that_fits_is_status_2(catalogue: Path, tmp_path: Path, capsys: 
     command = ["convert", str(catalogue), "--where", "distance_m > 1e6", "--config", str(config)]
     assert main([*command, "--output", str(tmp_path / "spool")]) == 2
     assert "fits none of 4 recordings" in capsys.readouterr().err
+
+
+def test_events_are_those_of_the_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = recording(frames=40)
+    for number in range(40):
+        speed = TYPES.types["std_msgs/msg/Float64"](20.0 if number in {10, 11, 12, 30} else 0.0)
+        made.add("/speed", speed, START_NS + 100 * number * MS)
+    bag, other = made.write(tmp_path / "bags" / "fast"), recording().write(tmp_path / "bags" / "without")
+    events = "    event_names: [fast]\n    events: {fast: {topic: /speed, when: '> 10', before_s: 0.2, after_s: 0.2}}\n"
+    config, path = write_config(tmp_path, f"{CONFIG}{events}"), tmp_path / "drives.sqlite"
+    assert main(["catalogue", str(bag), "-o", str(path), "--config", str(config)]) == 0
+    spans = [(START_NS + 1_000 * MS, START_NS + 1_300 * MS), (START_NS + 3_000 * MS, START_NS + 3_100 * MS)]
+    found = rows(path, "SELECT name, begin_ns, end_ns FROM drive_events ORDER BY begin_ns")
+    assert [(row["begin_ns"], row["end_ns"]) for row in found] == spans
+    assert {row["name"] for row in found} == {"fast"}
+    named = "events > 1 AND bag IN (SELECT bag FROM drive_events WHERE name = 'fast')"
+    assert choose(path, named).places == (str(bag),)
+    capsys.readouterr()
+    assert main(["catalogue", str(other), "-o", str(path), "--config", str(config)]) == 1
+    assert "no events are looked for: events.fast.topic: /speed is not in" in capsys.readouterr().err
+    assert rows(path, "SELECT name, events FROM drives ORDER BY name") == [
+        {"name": "fast", "events": 2},
+        {"name": "without", "events": None},
+    ]
