@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,9 @@ GRAPH_PERIOD_S = 0.25
 REPORT_PERIOD_S = 1.0
 LOSSES_PERIOD_S = 60.0
 ANSWER_WITHIN_S = 0.7
+DISCOVERY_S = 2.0
+"""How long a node that is configured looks for the topics of events and signals, to check their fields beforehand."""
+_LOOK_S = 0.05
 CLOCK_STEP_BACK = Duration(nanoseconds=-1)
 
 _DONE = TransitionCallbackReturn.SUCCESS
@@ -138,11 +141,21 @@ class RecorderNode(LifecycleNode):
             ConfigError: An event's topic has no such field, or its type is not installed.
             InputError: A signal's topic has no such field.
         """
-        published = dict(self.get_topic_names_and_types())
-        for topic in pipeline.wanted:
-            types = published.get(self.resolve_topic_name(topic.name), []) if topic.takes_any_type else []
+        wanted = [topic for topic in pipeline.wanted if topic.takes_any_type]
+        published = self._published({self.resolve_topic_name(topic.name) for topic in wanted})
+        for topic in wanted:
+            types = published.get(self.resolve_topic_name(topic.name), [])
             if len(types) == 1:
                 pipeline.define(topic.name, types[0], definition_of(types[0]))
+
+    def _published(self, names: Collection[str]) -> Mapping[str, list[str]]:
+        """Return the types of what is published; waits a moment for topics that a node so young may not know yet."""
+        limit_s = time.monotonic() + DISCOVERY_S
+        while True:
+            published = dict(self.get_topic_names_and_types())
+            if published.keys() >= set(names) or time.monotonic() > limit_s:
+                return published
+            time.sleep(_LOOK_S)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and record."""
