@@ -80,6 +80,24 @@ def test_windows_are_the_true_ones_to_one_frame(drive: tuple[Path, Mapping[str, 
     assert report.complete
 
 
+def test_a_frame_is_the_same_whether_it_was_selected_or_not(
+    drive: tuple[Path, Mapping[str, Any], str], tmp_path: Path
+) -> None:
+    bag, _, text = drive
+    config = tmp_path / "config.yaml"
+    config.write_text(text)
+    clouds: dict[str, dict[int, bytes]] = {}
+    for select in ("all", "events"):
+        settings = load_config(config, [f"scene.select={select}", "scene.origin=none"])
+        clouds[select] = {}
+        for scene in convert_bag(bag, settings, tmp_path / select).scenes:
+            for index, stamp in enumerate(scene.manifest.stamps):
+                clouds[select][stamp["stamp_ns"]] = (scene.folder / "top" / f"{index:06d}.json").read_bytes()
+    assert clouds["events"].items() < clouds["all"].items()
+    assert len(clouds["events"]) > 60
+    assert b"device_gps_pose" in next(iter(clouds["events"].values()))
+
+
 def hard_braking(first_ns: int, last_ns: int) -> list[tuple[int, int]]:
     """Return when the true speed falls by more than 3 m/s a second."""
     stamps = np.arange(first_ns, last_ns, 10**6, dtype=np.int64)
