@@ -17,6 +17,7 @@ from typing import Literal, get_args, get_type_hints
 from nucleus_bridge.config.schema import NOT_A_PARAMETER, Scalar, Table, free, listed, setting
 from nucleus_bridge.config.sensors import CameraConfig, GpsConfig, LidarConfig, NamedTopic, RadarConfig, Sensor
 from nucleus_bridge.config.sources import (
+    MARK,
     AnnotationConfig,
     EventConfig,
     GivenEvent,
@@ -429,6 +430,14 @@ class Config:
             return self.digest
         text = json.dumps([self.digest, *(astuple(event) for event in self.given)])
         return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def look_back_s(self) -> float:
+        """How long before an event the earliest window begins, where events select frames."""
+        marks = () if any(event.name == MARK for event in self.events) else (EventConfig(MARK),)
+        given_s = (event.before_ns / 1e9 for event in self.given)
+        longest_s: float = max([0.0, *(event.before_s for event in (*self.events, *marks)), *given_s])
+        return longest_s
 
     @cached_property
     def sensors(self) -> tuple[Sensor, ...]:

@@ -23,9 +23,11 @@ Taken = TypeVar("Taken")
 
 RATE_NS = 1_000_000_000
 """A rate is the number of messages over so long."""
+MOST_PENDING = 100_000
+"""So many values wait at most: without a sweep there is no time by which they could be worked off."""
 NO_FIX_NS = 5_000_000_000
 """Between two fixes further apart nothing is known of the place."""
-_EARTH_RADIUS_M = 6_371_008.8
+_SEMI_MAJOR_M, _ECCENTRICITY_SQUARED = 6_378_137.0, 6.694379990141e-3  # WGS 84
 _BOOLEANS = {"true": 1.0, "false": 0.0}
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">": lambda one, other: one > other,
@@ -145,6 +147,8 @@ class Pending(Generic[Taken]):
         """Take something."""
         self._number += 1
         heapq.heappush(self._heap, (stamp_ns, self._number, taken))
+        if len(self._heap) > MOST_PENDING:
+            heapq.heappop(self._heap)
 
     def until(self, stamp_ns: int) -> Iterator[tuple[int, Taken]]:
         """Give out what is not after a stamp."""
@@ -336,11 +340,14 @@ def check_fit(field: Field, condition: Condition) -> None:
 
 
 def distance_m(circle: Circle, latitude: float, longitude: float) -> float:
-    """Return how far a place is from the middle of a circle, along the sphere."""
-    one, other = math.radians(circle.latitude), math.radians(latitude)
-    across = math.radians(longitude - circle.longitude)
-    part = math.sin((other - one) / 2) ** 2 + math.cos(one) * math.cos(other) * math.sin(across / 2) ** 2
-    return 2 * _EARTH_RADIUS_M * math.asin(min(1.0, math.sqrt(part)))
+    """Return how far a place is from the middle of a circle: on the plane that touches the ellipsoid between them."""
+    sine = math.sin(math.radians((circle.latitude + latitude) / 2))
+    flat = 1.0 - _ECCENTRICITY_SQUARED * sine * sine
+    across_m = _SEMI_MAJOR_M / math.sqrt(flat)
+    along_m = across_m * (1.0 - _ECCENTRICITY_SQUARED) / flat
+    north_m = math.radians(latitude - circle.latitude) * along_m
+    east = math.radians(math.remainder(longitude - circle.longitude, 360.0))
+    return math.hypot(north_m, east * across_m * math.sqrt(1.0 - sine * sine))
 
 
 def comparison_of(event: EventConfig) -> Compared:

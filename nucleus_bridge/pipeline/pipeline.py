@@ -523,7 +523,8 @@ class Pipeline:
 
     def _ends_the_past(self, edge: Edge) -> bool:
         """Whether the poses that frames still wait for are gone once this edge is in."""
-        return self.tree.has_leapt(edge.child) and self.oldest_waiting_ns is not None
+        is_waiting = self.selection is not None and self.selection.oldest_ns is not None
+        return self.tree.has_leapt(edge.child) and (is_waiting or self.oldest_waiting_ns is not None)
 
     def _take_calibration(self, topic: WantedTopic, info: CameraInfo) -> None:
         self._calibrations.add(topic.reader, info)
@@ -601,10 +602,18 @@ class Pipeline:
             if one.candidate is None:
                 self._pending.extend(self._scenes.end(WINDOW_END, before_ns=one.stamp_ns))
             else:
-                self._pending.extend(self._scenes.add(one.candidate, begins=one.begins))
+                self._take_wanted(one.candidate, begins=one.begins)
             if self.selection is not None:
                 first_ns = self._scenes.first_stamp_ns
                 self.selection.forget(one.stamp_ns if first_ns is None else first_ns)
+
+    def _take_wanted(self, candidate: Candidate, *, begins: bool) -> None:
+        try:
+            whole = replace(candidate, frame=self._frames.complete(candidate.frame))
+        except TransformError as error:
+            self._leave_out_frame(tuple(candidate.frame.samples), "no_transform", str(error))
+            return
+        self._pending.extend(self._scenes.add(whole, begins=begins))
 
     def _leave_out_frame(self, samples: Samples, cause: str, reason: str) -> None:
         for name, stamp_ns in samples:

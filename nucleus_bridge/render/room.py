@@ -115,4 +115,7 @@ class RoomForScenes:
 
 def look_back_of(config: Config, spool: Spool) -> LookBack:
     """Return where frames wait for an event, beside the open scenes of a spool."""
-    return LookBack(spool.path / "open", config.look_back.max_bytes, config.look_back.memory_bytes)
+    limits = config.look_back
+    return LookBack(
+        spool.path / "open", limits.max_bytes, limits.memory_bytes, min_free_bytes=config.spool.min_free_bytes
+    )

@@ -204,7 +204,6 @@ class Reporter:
         held = snapshot.progress.look_back
         if held is None:
             return
-        wanted_s = max([10.0, *(event.before_s for event in config.events)])
         fill = (held.memory_bytes + held.disk_bytes) / config.look_back.max_bytes
         level, text = OK, f"armed: {', '.join(held.armed)}"
         if any(cause == "look_back_full" for _, cause in self._recent(config, now)):
@@ -214,7 +213,7 @@ class Reporter:
         values: dict[str, object] = {
             "armed": ",".join(held.armed),
             "reach_s": f"{held.reach_s:.1f}",
-            "wanted_s": f"{wanted_s:.1f}",
+            "wanted_s": f"{config.look_back_s:.1f}",
             "fill": f"{fill:.3f}",
             "memory_bytes": held.memory_bytes,
             "disk_bytes": held.disk_bytes,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import shutil
 import tempfile
 import weakref
 from dataclasses import replace
@@ -34,11 +35,21 @@ class LookBack:
         folder: Where the files are; one that is not there is made when it is needed.
         max_bytes: The most that all frames may take.
         memory_bytes: Of that, what is left in memory.
+        min_free_bytes: So much of the disk stays free.
         segment_bytes: Size of a file; a larger frame has one of its own.
     """
 
-    def __init__(self, folder: Path, max_bytes: int, memory_bytes: int, *, segment_bytes: int = SEGMENT_BYTES) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        max_bytes: int,
+        memory_bytes: int,
+        *,
+        min_free_bytes: int = 0,
+        segment_bytes: int = SEGMENT_BYTES,
+    ) -> None:
         self._folder = folder
+        self._min_free_bytes = min_free_bytes
         self.max_bytes = max_bytes
         self._memory_bytes = min(memory_bytes, max_bytes)
         self._segment_bytes = segment_bytes
@@ -67,11 +78,11 @@ class LookBack:
         if self._segment is not None and self._segment.left >= size:
             return self._segment
         self._segment = None  # what is full goes with its frames
-        length = max(self._segment_bytes, size)
-        if self.in_memory.bytes + self.on_disk.bytes + length > self.max_bytes:
-            length = size
-            if self.in_memory.bytes + self.on_disk.bytes + length > self.max_bytes:
-                return None
+        make_folder(self._folder, is_durable=False)
+        left = min(self.max_bytes - self.bytes, shutil.disk_usage(self._folder).free - self._min_free_bytes)
+        length = max(self._segment_bytes, size) if max(self._segment_bytes, size) <= left else size
+        if length > left:
+            return None
         made = _Segment(self._folder, length)
         self.on_disk.take(made, length)
         self._segment = made
@@ -97,7 +108,6 @@ class _Segment:
     """One file without a name, mapped; it lives as long as something that was copied to it."""
 
     def __init__(self, folder: Path, length: int) -> None:
-        make_folder(folder, is_durable=False)
         with tempfile.TemporaryFile(dir=folder) as file:
             os.posix_fallocate(file.fileno(), 0, length)  # a full disk is met here, and not when a page is written
             self._map = mmap.mmap(file.fileno(), length)

@@ -80,3 +80,8 @@ def test_a_full_disk_is_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     assert LookBack(tmp_path, 1_000_000, 0).put(frame(1)) is None
+
+
+def test_the_disk_keeps_what_it_has_to(tmp_path: Path) -> None:
+    assert LookBack(tmp_path, 1_000_000, 0, min_free_bytes=1 << 60).put(frame(1)) is None
+    assert LookBack(tmp_path, 1_000_000, 1_000_000, min_free_bytes=1 << 60).put(frame(1)) is not None  # in memory
