@@ -49,7 +49,6 @@ class Code(str, Enum):
     IMAGE_DARK = "image_dark"
     CAMERA_UNUSED = "camera_unused"
     SENSOR_UNUSED = "sensor_unused"
-    SETTING_UNUSED = "setting_unused"
     METADATA_ABSENT = "metadata_absent"
     LATE_MESSAGES = "late_messages"
     GPS_IMPLAUSIBLE = "gps_implausible"
@@ -365,18 +364,6 @@ def sensor_unused(topic: str, name: str, kind: str, lost: Mapping[str, int], par
         f"no frame has anything of the configured sensor {name!r} on {topic}: "
         + (f"lost by {causes}" if causes else "it has no messages"),
         remedy,
-        Weight.LOSS,
-    )
-
-
-def setting_unused(parameter: str, effect: str) -> Finding:
-    """A parameter that is accepted and does nothing in this version."""
-    return Finding(
-        Code.SETTING_UNUSED,
-        "parameter",
-        parameter,
-        f"{parameter} is set, but this version does not use it: {effect}",
-        f"leave {parameter} out",
         Weight.LOSS,
     )
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nucleus_bridge.pipeline.losses import faults
+from nucleus_bridge.causes import faults
 from nucleus_bridge.spool.conversions import Conversion
 from nucleus_bridge.warnings import INCOMPLETE
 

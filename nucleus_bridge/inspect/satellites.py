@@ -65,7 +65,7 @@ def judge_satellites(scan: Scan, positions: Positions, ahead_deg: float, yaw_of:
     found = Satellites()
     fixes: list[Fix] = []
     for stream in scan.of_kind("fix"):
-        fixes, total = _fixes(stream)
+        fixes, total = fixes_of(stream)
         if not fixes:
             found.left_out[stream.name] = LeftOut(Why.NO_FIX, f"no fix in {total} messages")
             continue
@@ -91,7 +91,7 @@ def course_of(stream: Stream) -> Trajectory | None:
 
     Fixes without a course, since the receiver stood, are left out; None where fewer than five are left.
     """
-    fixes, _ = _fixes(stream)
+    fixes, _ = fixes_of(stream)
     if len(fixes) < _LEAST_HEADINGS:
         return None
     places, stamps = _local(fixes), np.array([fix.stamp_ns for fix in fixes], np.int64)
@@ -109,7 +109,8 @@ def course_of(stream: Stream) -> Trajectory | None:
     )
 
 
-def _fixes(stream: Stream) -> tuple[list[Fix], int]:
+def fixes_of(stream: Stream) -> tuple[list[Fix], int]:
+    """Return the fixes among the messages of a topic that were kept, by stamp, and how many messages those are."""
     fixes, total = [], 0
     for message in stream.samples.messages:
         total += 1
