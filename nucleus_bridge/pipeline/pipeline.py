@@ -71,11 +71,12 @@ class Pipeline:
         selection: Lets through the frames in the windows of events; None where all are kept.
     """
 
-    def __init__(self, config: Config, *, is_scout: bool = False) -> None:
+    def __init__(self, config: Config, *, takes_marks: bool = False, is_scout: bool = False) -> None:
         """Set up the stages.
 
         Args:
             config: The configuration.
+            takes_marks: Whether ``mark`` may be called.
             is_scout: Whether it makes no frames and looks for events alone.
 
         Raises:
@@ -117,7 +118,9 @@ class Pipeline:
         self._frames = FrameBuilder(config, self.tree, self._poses, self._calibrations, self._gps, self._lost)
         self.selection: Selection | None = None
         if config.scene.select == "events":
-            self.selection = Selection(config, self.tree, self._leave_out_frame, self._late_event, is_scout=is_scout)
+            self.selection = Selection(
+                config, self.tree, self._leave_out_frame, self._late_event, takes_marks=takes_marks, is_scout=is_scout
+            )
         self._scenes = SceneBuilder(
             config,
             self.ledger,
