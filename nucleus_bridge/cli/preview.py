@@ -36,6 +36,11 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
         help="page; for a spool, folder (default: <id>.html, preview)",
     )
     parser.add_argument("--rerun", metavar="FILE.rrd", type=Path, help="write a recording for the Rerun viewer instead")
+    parser.add_argument(
+        "--full-images",
+        action="store_true",
+        help="put images into the page at their full size, to zoom in on the bench; makes large pages",
+    )
     parser.set_defaults(run=run)
     return parser
 
@@ -47,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     if spool.scenes_dir.is_dir() and not (options.scene / MANIFEST_NAME).exists():
         if options.rerun:
             raise InputError(f"{options.scene} is a spool; --rerun takes one scene, one of {spool.scenes_dir}")
-        return _spool(spool, options.output or Path("preview"))
+        return _spool(spool, options.output or Path("preview"), full_images=options.full_images)
     scene = open_scene(options.scene)
     with progress_bar(f"preview {scene.manifest.reference_id}") as bar:
         if options.rerun:
@@ -58,18 +63,18 @@ def run(options: argparse.Namespace) -> int:
             path = options.output or Path(name)
             if path.is_dir():
                 path /= name
-            write_preview(scene, path, bar)
+            write_preview(scene, path, bar, full_images=options.full_images)
             print(path)
     return 0
 
 
-def _spool(spool: Spool, folder: Path) -> int:
+def _spool(spool: Spool, folder: Path, *, full_images: bool) -> int:
     scenes = [(open_scene(path), f"{path.name}.html") for path in spool.scenes()]
     if not scenes:
         raise InputError(f"{spool.path} holds no sealed scene")
     for scene, name in scenes:
         with progress_bar(f"preview {scene.manifest.reference_id}") as bar:
-            write_preview(scene, folder / name, bar)
+            write_preview(scene, folder / name, bar, full_images=full_images)
         print(folder / name)
     write_page(folder / "index.html", index_page(scenes))
     print(folder / "index.html")

@@ -10,13 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 
 from nucleus_bridge.errors import OutputError
+from nucleus_bridge.formats.content import Points, SceneFrame
 from nucleus_bridge.formats.interface import SceneReader
 from nucleus_bridge.model import GpsPose
 from nucleus_bridge.preview.checks import SceneChecks
+from nucleus_bridge.preview.edges import MAX_FRAMES
 from nucleus_bridge.preview.pack import (
+    FULL_QUALITY,
     KEPT_BYTES,
+    QUALITY,
     Pixels,
     can_keep,
     decoded,
@@ -26,11 +31,25 @@ from nucleus_bridge.preview.pack import (
     picture_width,
     shrunk,
 )
+from nucleus_bridge.preview.silhouettes import Outlines
 
 PAGE = Path(__file__).parent / "page"
-SCRIPTS = ("projection.js", "cloud_view.js", "cameras.js", "plots.js", "main.js")
+SCRIPTS = (
+    "palette.js",
+    "poses.js",
+    "projection.js",
+    "overlay.js",
+    "cloud_view.js",
+    "plots.js",
+    "cameras.js",
+    "score.js",
+    "bench.js",
+    "main.js",
+)
 CLOUD_BYTES = 12_000_000
 MAX_POINTS = 40_000
+MAX_EDGES = 3_000
+"""So many outlines of a frame go into the page."""
 POINT_BYTES = 8 * 4 / 3
 COMPARED_WIDTH = 480
 """Pictures whose edges are compared with the cloud's are not made narrower than this."""
@@ -38,8 +57,13 @@ COMPARED_WIDTH = 480
 Progress = Callable[[float], None]
 
 
-def preview_page(scene: SceneReader, progress: Progress) -> str:
+def preview_page(scene: SceneReader, progress: Progress, *, full_images: bool = False) -> str:
     """Make the page of a scene; each of its files is read once.
+
+    Args:
+        scene: The scene.
+        progress: Is told how far it is, 0 to 1.
+        full_images: Whether pictures go into the page at their full size.
 
     Raises:
         SceneError: A file of the scene is missing or damaged.
@@ -48,14 +72,15 @@ def preview_page(scene: SceneReader, progress: Progress) -> str:
     most = int(min(MAX_POINTS, CLOUD_BYTES / POINT_BYTES / max(1, len(scene))))
     width = picture_width(len(scene) * len(scene.cameras))
     checks = SceneChecks(scene)
+    judged, outlines = _judged(len(scene)), Outlines()
     frames: list[str] = []
     keeps = False
     for index in range(len(scene)):
-        compares = checks.edges.wants_next()
-        frame = scene.frame(index, None if compares else most)
+        compares, has_edges = checks.edges.wants_next(), index in judged
+        frame = scene.frame(index, None if compares or has_edges else most)
         contents = [scene.image(image) for image in frame.images]
         if index == 0:
-            keeps = sum(map(len, contents)) * len(scene) <= KEPT_BYTES
+            keeps = full_images or sum(map(len, contents)) * len(scene) <= KEPT_BYTES
         packed: dict[str, Any] = {}
         compared: dict[str, Pixels] = {}
         widths: dict[str, int] = {}
@@ -65,14 +90,16 @@ def preview_page(scene: SceneReader, progress: Progress) -> str:
             is_kept = keeps and can_keep(content, header)
             jpeg = content
             if is_compared or not is_kept:
-                least = max(width, COMPARED_WIDTH) if is_compared else width
+                wanted = header.width if full_images else width
+                least = max(wanted, COMPARED_WIDTH) if is_compared else wanted
                 pixels = decoded(content, header, image, least, gray=is_kept)
                 if is_compared:
                     compared[image.camera], widths[image.camera] = pixels, header.width
                 if not is_kept:
-                    jpeg = shrunk(pixels, header, width)
+                    jpeg = shrunk(pixels, header, wanted, FULL_QUALITY if full_images else QUALITY)
             packed[image.camera] = pack_picture(jpeg, header, image)
         checks.add(frame, compared, widths)
+        outlines.passed(frame)
         record = {
             "stamp_ns": str(frame.timestamp_ns),
             "position": frame.position.tolist(),
@@ -81,8 +108,9 @@ def preview_page(scene: SceneReader, progress: Progress) -> str:
             "points": len(frame.points) + frame.left_out,
         }
         cloud = _with_long_text(pack_cloud(frame.points, most), "data")
+        edges = f',"edges":{_encoded(_edges(outlines, frame))}' if has_edges else ""
         images = ",".join(f"{_encoded(name)}:{_with_long_text(image, 'jpeg')}" for name, image in packed.items())
-        frames.append(f'{_encoded(record)[:-1]},"cloud":{cloud},"images":{{{images}}}}}')
+        frames.append(f'{_encoded(record)[:-1]},"cloud":{cloud}{edges},"images":{{{images}}}}}')
         progress(0.9 * (index + 1) / len(scene))
     document = {
         "manifest": json.loads(scene.manifest.to_json()),
@@ -96,6 +124,20 @@ def preview_page(scene: SceneReader, progress: Progress) -> str:
     head, *others = frames or [""]
     data = [f'{_encoded(document)[:-1]},"frames":[', head, *(part for frame in others for part in (",", frame)), "]}"]
     return _page(scene.manifest.reference_id, data)
+
+
+def _judged(count: int) -> frozenset[int]:
+    """Choose the frames whose edges the bench compares: as those of ``EdgeFit``, and the only one of a scene of one."""
+    return frozenset(range(min(1, count - 1), count, max(1, -(-count // MAX_FRAMES)))) if count else frozenset()
+
+
+def _edges(outlines: Outlines, frame: SceneFrame) -> dict[str, Any]:
+    """Pack the outlines of what stands in a frame, which the page compares with edges of the images."""
+    found = outlines.of(frame, MAX_EDGES)
+    return {
+        "points": pack_cloud(Points(found.points, found.weights.astype(np.float32)), MAX_EDGES),
+        "beyond": pack_cloud(Points(found.beyond), MAX_EDGES),
+    }
 
 
 def _encoded(value: object) -> str:
@@ -113,14 +155,14 @@ def _gps(gps: GpsPose) -> dict[str, float]:
     return {"lat": gps.latitude, "lon": gps.longitude, "bearing": gps.bearing}
 
 
-def write_preview(scene: SceneReader, path: Path, progress: Progress) -> None:
+def write_preview(scene: SceneReader, path: Path, progress: Progress, *, full_images: bool = False) -> None:
     """Write the page of a scene.
 
     Raises:
         SceneError: A file of the scene is missing or damaged.
         OutputError: The page cannot be written.
     """
-    write_page(path, preview_page(scene, progress))
+    write_page(path, preview_page(scene, progress, full_images=full_images))
 
 
 def index_page(scenes: list[tuple[SceneReader, str]]) -> str:
