@@ -11,8 +11,10 @@ from nucleus_bridge.cli.progress import progress_bar
 from nucleus_bridge.errors import InputError
 from nucleus_bridge.formats.reading import open_scene
 from nucleus_bridge.memory import keep_freed_memory
-from nucleus_bridge.preview.html_page import index_page, write_page, write_preview
+from nucleus_bridge.preview.html_page import write_preview
+from nucleus_bridge.preview.index import index_page
 from nucleus_bridge.preview.rerun import write_rerun
+from nucleus_bridge.preview.template import write_page
 from nucleus_bridge.spool import Spool
 from nucleus_bridge.spool.manifest import MANIFEST_NAME
 
@@ -72,10 +74,12 @@ def _spool(spool: Spool, folder: Path, *, full_images: bool) -> int:
     scenes = [(open_scene(path), f"{path.name}.html") for path in spool.scenes()]
     if not scenes:
         raise InputError(f"{spool.path} holds no sealed scene")
+    seen = []
     for scene, name in scenes:
         with progress_bar(f"preview {scene.manifest.reference_id}") as bar:
-            write_preview(scene, folder / name, bar, full_images=full_images)
+            seen.append(write_preview(scene, folder / name, bar, full_images=full_images))
         print(folder / name)
-    write_page(folder / "index.html", index_page(scenes))
+    index = [(scene, name, checks) for (scene, name), checks in zip(scenes, seen, strict=True)]
+    write_page(folder / "index.html", index_page(index))
     print(folder / "index.html")
     return 0

@@ -29,7 +29,7 @@ _WAYS = np.array(
 """Along what it is looked for: single numbers, and pairs that replace each other."""
 _SHARES = (0.6, 0.3, 0.3, 0.15, 0.15, 0.08, 0.08, 0.04)
 _REACH = (2.5, 1.5, 1.4, 8.0, 8.0)
-_LOOKED_AT = 12_000
+_LOOKED_AT = 4_000
 _STRAY = 0.05
 _GROUND_M = 0.4
 _FARTHEST_M = 60.0

@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from drives import Drive, make_drive
+from tabs import Tab
 
 from nucleus_bridge.cli.main import main
 from nucleus_bridge.convert import ConversionReport, convert_bag
@@ -26,11 +25,6 @@ from nucleus_bridge.preview.edges import SHIFTS_MS, shift_warning
 from nucleus_bridge.preview.html_page import COMPARED_WIDTH
 from nucleus_bridge.preview.pack import decoded, look_at, pack_cloud, picture_width
 from nucleus_bridge.testing.demo import DriveOptions
-
-FLAGS = [
-    "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
-]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -47,43 +41,6 @@ def town_page(town: tuple[Drive, ConversionReport], tmp_path_factory: pytest.Tem
     path = tmp_path_factory.mktemp("page") / "town.html"
     assert main(["preview", str(town[1].scenes[0].folder), "-o", str(path)]) == 0
     return path
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no browser here")
-    chromium = os.environ.get("NUCLEUS_BRIDGE_CHROMIUM", "/usr/bin/chromium")
-    if not Path(chromium).is_file():
-        pytest.skip(f"no chromium at {chromium}; set NUCLEUS_BRIDGE_CHROMIUM")
-    with playwright.sync_playwright() as tools:
-        opened = tools.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield opened
-        opened.close()
-
-
-class Tab:
-    """A page opened from disk, everything it complains of or asks the network for noted."""
-
-    def __init__(self, browser: Any, path: Path) -> None:
-        self.complaints: list[str] = []
-        self.requests: list[str] = []
-        self.page = browser.new_page(viewport={"width": 1280, "height": 800})
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto(path.as_uri())
-        self.page.evaluate("() => window.nucleusPreview.ready")
-        self.requests = [url for url in self.requests if not url.startswith("data:")][1:]
-
-    def run(self, script: str, argument: Any = None) -> Any:
-        return self.page.evaluate(script, argument)
-
-    def pixels(self, camera: str) -> np.ndarray:
-        return self.canvas(f"canvas[data-camera={camera}]")
-
-    def canvas(self, selector: str) -> np.ndarray:
-        shot = np.frombuffer(self.page.locator(selector).screenshot(), np.uint8)
-        return cv2.imdecode(shot, cv2.IMREAD_COLOR)
 
 
 @pytest.fixture(scope="module")

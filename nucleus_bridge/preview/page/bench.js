@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The bench: one camera, its pose moved by hand, the points moving on all frames at once, a score and lines to copy.
 
-const BLINK_MS = 700, STRIP_FRAMES = 12, STRIP_POINTS = 4000;
+const BLINK_MS = 700, STRIP_FRAMES = 12, STRIP_POINTS = 3000, CURVE_POINTS = 2500;
 
 class Bench {
   // page: setFrame(i), frame(), changed() after a correction was changed
@@ -174,7 +174,14 @@ class Bench {
     byId('benchB').textContent = isUnchanged(B) ? 'B: as in the scene' : `B: ${this.words(B)}`;
     byId('benchConfig').value = configurationOf(this.camera, B, this.scene.tracks, this.scene.manifest) || '# move a slider, and the lines that say it stand here\n';
     this.score();
-    return this.draw();
+    this.drawSoon();
+  }
+
+  // Several changes before the screen is painted are drawn once.
+  drawSoon() {
+    if (this.drawing) return;
+    this.drawing = true;
+    requestAnimationFrame(() => { this.drawing = false; this.draw(); });
   }
 
   words(change) {
@@ -182,7 +189,9 @@ class Bench {
   }
 
   score() {
-    const scorer = this.scores.get(this.camera), { A, B } = this.setting, one = scorer.at(A), other = scorer.at(B);
+    const scorer = this.scores.get(this.camera), { A, B } = this.setting, other = scorer.at(B);
+    if (this.scored?.change !== A || this.scored.looks !== scorer.looks.length) this.scored = { change: A, looks: scorer.looks.length, found: scorer.at(A) };
+    const one = this.scored.found;
     const text = (score) => (score === null ? '–' : score.toFixed(2));
     byId('benchScore').textContent = other.looks
       ? `A ${text(one.score)}   B ${text(other.score)}   (${other.points} edge points in ${other.looks} images)`
@@ -192,12 +201,14 @@ class Bench {
     this.curveTimer = setTimeout(() => this.curves(), 150);
   }
 
-  // How the score changes along each axis, drawn beside its slider.
-  curves() {
-    const scorer = this.scores.get(this.camera), { B } = this.setting;
+  // How the score changes along each axis, drawn beside its slider: one after the other, until something is changed.
+  async curves() {
+    const scorer = this.scores.get(this.camera), { B } = this.setting, points = scorer.looks.reduce((sum, look) => sum + look.directions.length, 0);
+    const stride = Math.max(1, Math.round(points / CURVE_POINTS));
     for (const { axis, curve } of this.rows) {
-      const context = curve.getContext('2d'), { width, height } = curve, count = 25;
-      const scores = Array.from({ length: count }, (_, i) => scorer.at({ ...B, [axis.key]: axis.most * (2 * i / (count - 1) - 1) }, FINE_DEG, 3).score);
+      if (this.setting.B !== B) return;
+      const context = curve.getContext('2d', { willReadFrequently: true }), { width, height } = curve, count = 21;
+      const scores = Array.from({ length: count }, (_, i) => scorer.at({ ...B, [axis.key]: axis.most * (2 * i / (count - 1) - 1) }, FINE_DEG, stride).score);
       const known = scores.filter((score) => score !== null), low = Math.min(...known), high = Math.max(...known, low + 0.1);
       context.clearRect(0, 0, width, height);
       context.strokeStyle = OKABE_ITO[5]; context.lineWidth = 1.5;
@@ -206,6 +217,7 @@ class Bench {
       context.stroke();
       context.fillStyle = OKABE_ITO[3];
       context.fillRect(2 + (B[axis.key] / axis.most + 1) / 2 * (width - 4) - 1, 0, 2, height);
+      await new Promise((done) => setTimeout(done));
     }
     this.drawnCurves = (this.drawnCurves ?? 0) + 1;
   }
@@ -262,7 +274,7 @@ class Bench {
       const box = canvas.parentElement.getBoundingClientRect(), width = Math.round(box.width * ratio), height = Math.round(box.height * ratio);
       if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; }
     }
-    const view = this.place(), size = Math.min(4, Math.max(1, Math.sqrt(view.scale)));
+    const view = this.place(), size = Math.min(4, Math.max(0.5, Math.sqrt(view.scale)));
     await Promise.all(shows.map(async ([painter, i, note]) => {
       const shown = await painter.show(i, this.camera, change, { view, size });
       if (!shown) return;
@@ -277,7 +289,7 @@ class Bench {
     return Promise.all(this.small.map(({ index, button, canvas, painter }) => {
       fitCanvas(canvas, image);
       button.classList.toggle('now', index === this.page.frame());
-      return painter.show(index, this.camera, change, { most: STRIP_POINTS, layered: false, size: 0.6 });
+      return painter.show(index, this.camera, change, { most: STRIP_POINTS, layered: false, size: 0.35 });
     }));
   }
 

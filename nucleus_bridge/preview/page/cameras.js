@@ -29,7 +29,7 @@ class CameraPainter {
   // view: null to fill the canvas. most: points at most.
   async show(index, camera, change, { view = null, most = Infinity, layered = true, size = 1 } = {}) {
     const turn = ++this.turn, { frames, pictures, tracks, options } = this.scene, image = frames[index].images[camera];
-    const context = this.canvas.getContext('2d');
+    const context = this.canvas.getContext('2d', { willReadFrequently: true });  // drawn on the CPU, as the points are
     const picture = image ? await pictures.of(index, camera) : null;
     if (turn !== this.turn) return null;
     if (!image || !picture) {
@@ -89,7 +89,7 @@ class CameraCard {
   async show(index, lag, change) {
     const image = this.scene.frames[index].images[this.name];
     if (image) fitCanvas(this.canvas, image);
-    const shown = await this.painter.show(index, this.name, change, { size: this.canvas.width / 960 > 0.75 ? 1 : 0.75 });
+    const shown = await this.painter.show(index, this.name, change, { size: Math.min(1, Math.max(0.5, this.canvas.width / 640)) });
     if (!shown) return;
     this.seen = shown.seen;
     this.figure.classList.toggle('changed', !isUnchanged(change));
@@ -97,14 +97,4 @@ class CameraCard {
     this.note.textContent = image ? `${isUnchanged(change) ? '' : 'corrected, '}${points}, ${lag} ms from the sweep, ${image.width} × ${image.height}, ${image.params.camera_model}` : 'no image in this frame';
     this.note.title = this.note.textContent;
   }
-}
-
-// What is said of a camera's calibration: a sign, a word and a colour, so that none of them stands alone.
-const VERDICTS = { agrees: ['✓', 'agrees'], suspect: ['⚠', 'suspect'], not_measured: ['–', 'not measured'] };
-function verdictMark({ state, text }) {
-  const [sign, word] = VERDICTS[state] ?? ['?', String(state)];
-  const mark = element('span', `${sign} ${word}`);
-  mark.className = `verdict ${state in VERDICTS ? state : ''}`;
-  mark.title = text ?? '';
-  return mark;
 }

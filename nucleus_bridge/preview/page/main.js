@@ -110,11 +110,6 @@ function play() {
   byId('play').textContent = playing ? '❚❚ stop' : '▶ play';
 }
 
-function toggleTheme() {
-  const root = document.documentElement, dark = root.dataset.theme ? root.dataset.theme === 'dark' : matchMedia('(prefers-color-scheme: dark)').matches;
-  root.dataset.theme = dark ? 'light' : 'dark';
-}
-
 function header() {
   const seconds = Number(BigInt(frames[frames.length - 1].stamp_ns) - BigInt(frames[0].stamp_ns)) / 1e9;
   byId('title').textContent = manifest.reference_id;
@@ -125,7 +120,7 @@ function header() {
     byId('checks').append(note);
   }
   if (!data.checks.warnings.length) {
-    const note = element('span', `✓ ${data.cameras.length ? 'nothing unlikely about the cameras was found, ' : ''}nothing was lost`);
+    const note = element('span', `✓ ${data.checks.fine ? `${data.checks.fine}, ` : ''}nothing was lost`);
     note.className = 'check good';
     byId('checks').append(note);
   }
@@ -211,6 +206,7 @@ const shifts = data.checks.edges.shifts_ms;
 linePlot(byId('plotEdges'), data.checks.edges.curves, 2, [`${shifts[0]} ms`, `${shifts[shifts.length - 1]} ms`], false)((shifts.length - 1) / 2);
 rigPlot(byId('plotRig'), data.checks.views, data.checks.forward_deg);
 losses(byId('plotLosses'), manifest);
+sharpness(byId('sharpness'), data.checks.sharpness);
 facts(byId('manifest'), manifest, data.bytes);
 window.nucleusPreview = {
   get frame() { return look.frame; },

@@ -1,19 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Plots as inline SVG and tables, built node by node so that no name is ever read as markup.
-
-function svg(name, attributes, text) {
-  const node = document.createElementNS('http://www.w3.org/2000/svg', name);
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  if (text !== undefined) node.textContent = text;
-  return node;
-}
-
-function element(name, text, ...children) {
-  const node = document.createElement(name);
-  if (text) node.textContent = text;
-  node.append(...children);
-  return node;
-}
+// Plots as inline SVG, and tables.
 
 // series: {name: [value or null for each frame]}; ends: what stands below the first and the last value.
 // Returns a function that marks a frame.
@@ -102,4 +88,17 @@ function losses(parent, manifest) {
   });
   root.style.height = 'auto';
   parent.append(root);
+}
+
+// How thick walls and poles are in the world, with and without deskewing.
+function sharpness(parent, found) {
+  const thick = (metres, count) => (metres === null ? `– (${count})` : `${(1000 * metres).toFixed(1)} mm (${count})`);
+  const rows = [['deskewed', found.deskewed], ['as measured', found.as_measured]].filter(([, one]) => one);
+  if (rows.length) {
+    const body = element('tbody', '', ...rows.map(([name, one]) => element('tr', '', element('th', name), element('td', thick(one.walls_m, one.walls)), element('td', thick(one.poles_m, one.poles)))));
+    parent.append(element('table', '', element('thead', '', element('tr', '', element('th', ''), element('th', 'walls'), element('th', 'poles'))), body));
+  }
+  const said = found.blurs ? '⚠ deskewing makes things thicker: point times or poses are wrong' : rows.length === 2 && !found.why ? 'Deskewing should make things thinner, or leave them as they are.' : '';
+  for (const text of [said, found.why]) if (text) parent.append(element('p', text));
+  parent.append(element('p', `Standard deviation across, in ${found.frames} frames together (cells).`));
 }
