@@ -13,7 +13,7 @@ from nucleus_bridge.formats.interface import SceneReader
 from nucleus_bridge.geometry.sharpness import blurs, moved_to_own_time, sharpness
 from nucleus_bridge.model import FloatArray, IntArray, Trajectory
 
-MOST_POINTS = 15_000
+MOST_POINTS = 10_000
 """Of a frame, so many are measured."""
 _FEWEST_FRAMES = 3
 _STILL_M = 0.5

@@ -72,6 +72,7 @@ class Outlines:
         self._before: SceneFrame | None = None
         self._motion = np.zeros(3)
         self._eye: tuple[float, ...] | None = None
+        self._in_order: bool | None = None
 
     def passed(self, frame: SceneFrame) -> None:
         """Take note of a frame: how the device moves is known from two."""
@@ -92,7 +93,9 @@ class Outlines:
             return _NONE
         turn = quaternion.to_matrix(frame.heading_xyzw)
         still = (np.asarray(points.xyz, np.float64) - frame.position) @ turn
-        moving = still - _shares(points, still)[:, None] * (self._motion @ turn)
+        if self._in_order is None:
+            self._in_order = points.time_ns is None and _is_in_order(still)
+        moving = still - _shares(points, in_order=self._in_order)[:, None] * (self._motion @ turn)
         if self._eye is None:
             self._eye = _find_eye(moving)
         local, axes = _seen_from(moving, self._eye)
@@ -108,16 +111,18 @@ class Outlines:
         return Silhouettes(near @ turn.T + frame.position, ends @ turn.T + frame.position, weights)
 
 
-def _shares(points: Points, local: FloatArray) -> FloatArray:
+def _is_in_order(local: FloatArray) -> bool:
+    """Whether points stand in the order in which a turning lidar measured them."""
+    turned = np.unwrap(np.arctan2(local[:, 1], local[:, 0]))
+    return abs(float(np.corrcoef(np.arange(len(local)), turned)[0, 1])) > _IN_ORDER
+
+
+def _shares(points: Points, *, in_order: bool) -> FloatArray:
     """Return when in the sweep each point was measured, 0 to 1; the middle where nothing says so."""
     if points.time_ns is not None:
         after = (points.time_ns - points.time_ns.min()).astype(np.float64)
         return np.asarray(after / max(1.0, float(after.max())), np.float64)
-    order = np.linspace(0.0, 1.0, len(local))
-    turned = np.unwrap(np.arctan2(local[:, 1], local[:, 0]))
-    if abs(float(np.corrcoef(order, turned)[0, 1])) > _IN_ORDER:
-        return order
-    return np.full(len(local), 0.5)
+    return np.linspace(0.0, 1.0, len(points), dtype=np.float64) if in_order else np.full(len(points), 0.5)
 
 
 def _seen_from(local: FloatArray, eye: Sequence[float] | FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -192,14 +197,14 @@ def _range_image(local: FloatArray, distance: FloatArray) -> _RangeImage:
     width = int(np.clip(1.1 * len(local) / max(1, count), 90, 2000))
     azimuth = np.arctan2(local[:, 1], local[:, 0])
     columns = np.floor((azimuth + np.pi) * (width / (2 * np.pi))).astype(np.int64) % width
-    order = np.argsort(-distance)  # the nearest one is written last
-    order = order[rings[order] >= 0]
+    known = np.flatnonzero(rings >= 0)
+    places, near = rings[known] * width + columns[known], distance[known]
     ranges, points = np.full(count * width, np.inf), np.full(count * width, -1, np.int64)
-    places = rings[order] * width + columns[order]
-    ranges[places], points[places] = distance[order], order
+    np.minimum.at(ranges, places, near)
+    nearest = near == ranges[places]
+    points[places[nearest]] = known[nearest]
     elevation = (cells + 0.5) * _CELL_DEG - 90.0
-    known = rings >= 0
-    sums, counts = (np.bincount(rings[known], column, count) for column in (elevation[known], np.ones(known.sum())))
+    sums, counts = (np.bincount(rings[known], column, count) for column in (elevation[known], np.ones(len(known))))
     middles = np.linspace(-np.pi, np.pi, 2 * width + 1, dtype=np.float64)[1::2]
     rows = np.radians(sums / np.maximum(1.0, counts))
     return _RangeImage(ranges.reshape(count, width), points.reshape(count, width), rows, middles)

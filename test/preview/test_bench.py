@@ -172,6 +172,30 @@ def offset_of(scene: SceneReader) -> np.ndarray:
     return np.array([scene.manifest.world_offset[axis] for axis in "xyz"])
 
 
+def test_lines_for_a_frame_with_body_axes_give_the_same_pose(
+    browser: Any, street: Drive, right: tuple[Path, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "scene"
+    shutil.copytree(right[0], folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["sensors"]["front"]["frame_convention"] = "body"
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert main(["preview", str(folder), "-o", str(tmp_path / "page.html")]) == 0
+    tab = Tab(browser, tmp_path / "page.html")
+    tab.run("() => window.nucleusPreview.bench.open('front')")
+    tab.page.locator("#bench-pitch-exact").fill("-1.5")
+    lines = lines_of(tab) + "    cameras.front.frame_convention: body\n"
+    shown = corrections_of(tab, "front")
+    tab.page.close()
+    config = pasted(street.config_path, lines, tmp_path / "c.yaml")
+    scene = open_scene(convert_bag(street.bag, load_config(config), tmp_path / "spool").scenes[0].folder)
+    assert scene.manifest.sensors["front"]["frame_convention"] == "body"
+    for image, pose in zip(images_of(scene, "front"), shown, strict=True):
+        assert pose is not None
+        assert np.abs(image.position - pose["at"]).max() < 0.01
+        assert degrees_between(rotation(pose["turn"]), rotation(image.heading_xyzw)) < 0.05
+
+
 @pytest.mark.parametrize(("camera", "wrong"), [("front", {"pitch": 3.0}), ("left", {"yaw": 2.2, "roll": -2.0})])
 def test_a_calibration_that_is_three_degrees_off_is_brought_back(
     browser: Any, bench: Tab, street: Drive, tmp_path: Path, camera: str, wrong: dict[str, float]

@@ -324,7 +324,7 @@ def test_a_spool_gets_an_index_that_links_to_a_page_for_each_scene(converted: Co
     names = [f"{scene.manifest.reference_id}.html" for scene in converted.scenes]
     index = (tmp_path / "pages" / "index.html").read_text()
     for name in names:
-        assert f'href="{name}"' in index
+        assert f'"page":"{name}"' in index
         assert (tmp_path / "pages" / name).stat().st_size > 100_000
 
 

@@ -89,7 +89,7 @@ class Bench {
     byId('benchOptions').append(byId('imageControls'));
     const last = this.scene.frames.length - 1;
     byId('benchOther').max = last;
-    this.other ??= last;
+    this.other ??= Math.round(last / 2);
     byId('benchOther').value = this.other;
     const verdict = this.scene.verdicts[camera];
     byId('benchVerdict').replaceChildren(...(verdict ? [verdictMark(verdict), element('span', ` ${verdict.text ?? ''}`)] : []));
