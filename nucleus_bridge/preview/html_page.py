@@ -32,7 +32,7 @@ SCRIPTS = ("projection.js", "cloud_view.js", "cameras.js", "plots.js", "main.js"
 CLOUD_BYTES = 12_000_000
 MAX_POINTS = 40_000
 POINT_BYTES = 8 * 4 / 3
-COMPARED_WIDTH = 480
+COMPARED_WIDTH = 640
 """Pictures whose edges are compared with the cloud's are not made narrower than this."""
 
 Progress = Callable[[float], None]
@@ -40,6 +40,15 @@ Progress = Callable[[float], None]
 
 def preview_page(scene: SceneReader, progress: Progress) -> str:
     """Make the page of a scene; each of its files is read once.
+
+    Raises:
+        SceneError: A file of the scene is missing or damaged.
+    """
+    return page_and_checks(scene, progress)[0]
+
+
+def page_and_checks(scene: SceneReader, progress: Progress) -> tuple[str, dict[str, Any]]:
+    """Make the page of a scene, and return it with what ``SceneChecks`` says of the scene.
 
     Raises:
         SceneError: A file of the scene is missing or damaged.
@@ -61,13 +70,12 @@ def preview_page(scene: SceneReader, progress: Progress) -> str:
         widths: dict[str, int] = {}
         for image, content in zip(frame.images, contents, strict=True):
             header = look_at(content, image)
-            is_compared = compares and checks.edges.wants(image.camera)
             is_kept = keeps and can_keep(content, header)
             jpeg = content
-            if is_compared or not is_kept:
-                least = max(width, COMPARED_WIDTH) if is_compared else width
+            if compares or not is_kept:
+                least = max(width, COMPARED_WIDTH) if compares else width
                 pixels = decoded(content, header, image, least, gray=is_kept)
-                if is_compared:
+                if compares:
                     compared[image.camera], widths[image.camera] = pixels, header.width
                 if not is_kept:
                     jpeg = shrunk(pixels, header, width)
@@ -95,7 +103,7 @@ def preview_page(scene: SceneReader, progress: Progress) -> str:
     progress(1.0)
     head, *others = frames or [""]
     data = [f'{_encoded(document)[:-1]},"frames":[', head, *(part for frame in others for part in (",", frame)), "]}"]
-    return _page(scene.manifest.reference_id, data)
+    return _page(scene.manifest.reference_id, data), document["checks"]
 
 
 def _encoded(value: object) -> str:
@@ -113,32 +121,42 @@ def _gps(gps: GpsPose) -> dict[str, float]:
     return {"lat": gps.latitude, "lon": gps.longitude, "bearing": gps.bearing}
 
 
-def write_preview(scene: SceneReader, path: Path, progress: Progress) -> None:
-    """Write the page of a scene.
+def write_preview(scene: SceneReader, path: Path, progress: Progress) -> dict[str, Any]:
+    """Write the page of a scene and return what ``SceneChecks`` says of it.
 
     Raises:
         SceneError: A file of the scene is missing or damaged.
         OutputError: The page cannot be written.
     """
-    write_page(path, preview_page(scene, progress))
+    page, checks = page_and_checks(scene, progress)
+    write_page(path, page)
+    return checks
 
 
-def index_page(scenes: list[tuple[SceneReader, str]]) -> str:
-    """Make a page that links to the pages of scenes, given with their file names."""
+def index_page(scenes: Sequence[tuple[SceneReader, str, Mapping[str, Any]]]) -> str:
+    """Make a page that links to the pages of scenes, given with their file names and what was seen of them."""
     rows = "".join(
         f'<tr><td><a href="{html.escape(name)}">{html.escape(scene.manifest.reference_id)}</a></td>'
         f"<td>{scene.manifest.frames}</td><td>{scene.manifest.items}</td><td>{scene.manifest.points}</td>"
         f"<td>{(scene.manifest.last_stamp_ns - scene.manifest.first_stamp_ns) / 1e9:.1f} s</td>"
-        f"<td>{html.escape(scene.manifest.end_reason)}</td></tr>"
-        for scene, name in scenes
+        f"<td>{html.escape(scene.manifest.end_reason)}</td><td>{html.escape(_states(checks))}</td></tr>"
+        for scene, name, checks in scenes
     )
     style = (PAGE / "preview.css").read_text(encoding="utf-8")
     return (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Scenes</title>'
         f"<style>{style}</style></head><body class=index><h1>{len(scenes)} scenes</h1><table><thead><tr><th>scene</th>"
-        "<th>frames</th><th>items</th><th>points</th><th>length</th><th>ended by</th></tr></thead>"
+        "<th>frames</th><th>items</th><th>points</th><th>length</th><th>ended by</th><th>calibration</th></tr></thead>"
         f"<tbody>{rows}</tbody></table></body></html>\n"
     )
+
+
+def _states(checks: Mapping[str, Any]) -> str:
+    """Name the cameras of a scene by what is known of their calibration."""
+    cameras: dict[str, list[str]] = {}
+    for camera, verdict in checks["calibration"].items():
+        cameras.setdefault(verdict["state"].replace("_", " "), []).append(camera)
+    return "; ".join(f"{state}: {', '.join(names)}" for state, names in cameras.items())
 
 
 def write_page(path: Path, text: str) -> None:

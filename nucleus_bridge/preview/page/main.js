@@ -112,7 +112,7 @@ function header() {
     byId('checks').append(note);
   }
   if (!data.checks.warnings.length) {
-    const note = element('span', `✓ ${data.cameras.length ? 'nothing unlikely about the cameras was found, ' : ''}nothing was lost`);
+    const note = element('span', `✓ ${data.checks.fine ? `${data.checks.fine}, ` : ''}nothing was lost`);
     note.className = 'check good';
     byId('checks').append(note);
   }
