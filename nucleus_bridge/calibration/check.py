@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from nucleus_bridge.calibration.fit import FINE_DEG, NUMBERS, Fit, Motion, grid
 from nucleus_bridge.calibration.looks import Look, Scan, look_at, rotation_of, scan_of, vector_of
 from nucleus_bridge.calibration.measure import MOST_RIVAL, Kind, Measurement, measure
+from nucleus_bridge.calibration.origin import find_origin
 from nucleus_bridge.formats.content import SceneFrame
 from nucleus_bridge.geometry import quaternion, transforms
 from nucleus_bridge.model import FloatArray, Trajectory, Transform
@@ -31,7 +32,6 @@ _FEWEST_EDGES, _FEWEST_A_FRAME = 200, 20
 _STILL_M, _STILL_DEG = 0.15, 1.0
 """A frame whose device is nearer than this to that of the frame looked at last shows the same once more."""
 _MOVED_M, _MOVED_DEG = 1.0, 5.0
-_EYE_HEIGHT_M = 1.5  # of a lidar over the device's origin, where a scene does not say
 _TIME_TOLD_MPS = 1.0
 
 
@@ -232,15 +232,19 @@ class CalibrationCheck:
 def _scans_of(frame: SceneFrame) -> list[Scan]:
     up = quaternion.rotate(frame.heading_xyzw, np.array([0.0, 0.0, 1.0]))
     if frame.sweeps:
-        return [scan_of(sweep.points.xyz, _start_of(sweep.scene_from_lidar), up) for sweep in frame.sweeps]
+        return [scan_of(sweep.points.xyz, _middle_of(sweep.scene_from_lidar), up) for sweep in frame.sweeps]
     xyz = np.asarray(frame.points.xyz)
-    about = Transform(frame.position + _EYE_HEIGHT_M * up, frame.heading_xyzw)
-    return [scan_of(xyz, about, up)]
+    device = Transform(frame.position, frame.heading_xyzw)
+    local = (xyz - frame.position) @ quaternion.to_matrix(frame.heading_xyzw)
+    place = find_origin(local[np.isfinite(local).all(axis=1)])
+    return [scan_of(xyz, transforms.compose(device, Transform(place, np.array([0.0, 0.0, 0.0, 1.0]))), up)]
 
 
-def _start_of(pose: Transform | Trajectory) -> Transform:
+def _middle_of(pose: Transform | Trajectory) -> Transform:
+    """Return where a lidar was in the middle of its sweep, from where the rays of all of it are about right."""
     if isinstance(pose, Trajectory):
-        return Transform(pose.translations[0], pose.rotations_xyzw[0])
+        middle = len(pose.stamps_ns) // 2
+        return Transform(pose.translations[middle], pose.rotations_xyzw[middle])
     return pose
 
 

@@ -20,12 +20,13 @@ _FARTHEST_M = 60.0
 _ABOVE_GROUND_M = 0.4
 _STRAY = 0.05  # share of points that may be below the ground: reflections
 _PATCH_M, _MOST_PATCHES = 3.0, 30
-_BIN_DEG = 0.05
+_BIN_DEG, _SECTORS = 0.05, 24
 _WIDEST_RING_DEG = 0.4
 _GAP_STEPS = 3.5
 _WIDEST_GAP = np.radians(2.0)
 _WIDEST_RINGS_APART = np.radians(2.6)
 _FOOT_M, _FARTHEST_FOOT_M = 6.0, 40.0  # how far ground is continued, and how far away
+_LEAST_FOOT_M = 0.2  # nearer to the wall it may be the wall
 _STEEPEST_GROUND, _ON_GROUND_M, _MOST_LEAN, _HIGHEST_START_M = 0.1, 0.3, 0.15, 1.5
 _TURN = 8.0  # radians, more than a turn
 _CELL_RAD = np.radians(0.5)
@@ -85,9 +86,9 @@ def _edges(local: Array, up: FloatArray) -> CloudEdges:
         x, y, z = xyz.T
     if len(xyz) < 100:
         return NO_EDGES
-    above = _above_ground(xyz, up)
+    above = above_ground(xyz, up)
     azimuth, elevation = np.arctan2(y, x), np.arcsin(np.clip(z / distance, -1, 1))
-    ring = _rings(elevation)
+    ring = _rings(azimuth, elevation)
     rows, step = _along_rings(azimuth, ring)
     order, column = _in_columns(azimuth, ring, step)
     found = [
@@ -106,7 +107,7 @@ def _edges(local: Array, up: FloatArray) -> CloudEdges:
     return CloudEdges(np.concatenate([p for p, _ in parts]), np.concatenate([a for _, a in parts]))
 
 
-def _above_ground(xyz: Array, up: FloatArray) -> Array:
+def above_ground(xyz: Array, up: FloatArray) -> Array:
     """Return how far points are above the lowest one around them."""
     height = xyz @ up.astype(np.float32)
     side = np.cross(up, [0.0, 1.0, 0.0] if abs(up[1]) < 0.9 else [1.0, 0.0, 0.0])
@@ -154,23 +155,29 @@ class _Nearest:
         return clear
 
 
-def _rings(elevation: Array) -> Array:
-    """Number the rings: runs of elevations that occur, split where a run is wider than a ring can be."""
+def _rings(azimuth: Array, elevation: Array) -> Array:
+    """Number the rings, sector by sector, in which a tilted lidar is as good as level; 0 is no ring.
+
+    A ring is a run of elevations that occur, split where it is wider than a ring can be.
+    """
+    sector = np.clip(((azimuth + np.pi) * (_SECTORS / (2 * np.pi))).astype(np.int64), 0, _SECTORS - 1)
     bins = np.floor(np.degrees(elevation) / _BIN_DEG).astype(np.int64)
     bins -= bins.min()
-    counts = np.bincount(bins)
-    there = counts > max(2.0, 0.05 * float(np.median(counts[counts > 0])))
-    number = np.zeros(len(counts), np.int64)
-    ring, begin = 0, -1
+    size = int(bins.max()) + 1
+    counts = np.bincount(sector * size + bins, minlength=_SECTORS * size).reshape(_SECTORS, size)
+    number = np.zeros((_SECTORS, size), np.int64)
     widest = round(_WIDEST_RING_DEG / _BIN_DEG)
-    for index, is_there in enumerate(there.tolist()):
-        if not is_there:
-            begin = -1
-        elif begin < 0 or index - begin >= widest:
-            ring, begin = ring + 1, index
-        number[index] = ring if is_there else 0
-    result: Array = number[bins]
-    return result
+    for row, out in zip(counts, number, strict=True):
+        there = np.flatnonzero(row)
+        if not len(there):
+            continue
+        there = there[row[there] > _STRAY * np.median(row[there])]
+        new = np.diff(there, prepend=-9) > 1
+        run = np.flatnonzero(new)
+        within = np.arange(len(there)) - run[np.cumsum(new) - 1]
+        out[there] = np.cumsum(new | (within % widest == 0))
+    result: Array = number[sector, bins]
+    return np.where(result > 0, sector * np.int64(size + 1) + result, 0)
 
 
 def _along_rings(azimuth: Array, ring: Array) -> tuple[Array, float]:
@@ -198,7 +205,7 @@ def _in_columns(azimuth: Array, ring: Array, step: float) -> tuple[Array, Array]
     """Order points by column and then upwards, one of each ring; return that, and their columns."""
     column = np.floor((azimuth + np.pi) / max(1.2 * step, np.radians(0.1))).astype(np.int64)
     good = np.flatnonzero(ring > 0)
-    _, first = np.unique(column[good] * np.int64(100_000) + ring[good], return_index=True)
+    _, first = np.unique(column[good] * np.int64(1_000_000) + ring[good], return_index=True)
     order = good[first]
     return order, column[order]
 
@@ -235,7 +242,7 @@ def _feet(xyz: Array, up: FloatArray, above: Array, order: Array, column: Array)
         & (above[order][last] < _ON_GROUND_M)
         & (height[high] > height[low] + 0.1)
         & (np.abs(lean) < _MOST_LEAN)
-        & (gap > -0.1)
+        & (gap > _LEAST_FOOT_M)
         & (gap < _FOOT_M)
         & (away[low] < _FARTHEST_FOOT_M)
         & (height[low] > foot + 0.05)

@@ -30,7 +30,7 @@ COARSE_DEG, FINE_DEG = 0.35, 0.2
 """How wide edges of images are made."""
 BANDS = 5
 """Of an image, from left to right: what is in one of them is taken to be right or wrong together."""
-MOST_EDGES = 4_000
+MOST_EDGES = 3_000
 """Of one camera."""
 _AT_ONCE = 2_000_000
 _NOWHERE = -1e6

@@ -30,7 +30,7 @@ _SERIOUS = np.array([*[math.radians(0.6)] * 3, *[0.2] * 3, 0.035])
 _UNIT = np.array([*[math.radians(1.0)] * 3, *[0.15] * 3, 0.05])
 _UNIT_COST = 0.02  # of the score, for a correction of one unit: of two that fit as well the smaller one is meant
 _MUCH_MORE = 0.12  # of the score: what makes up for three numbers more
-_NO_LOSS = 0.02  # of the score: what a number of a correction may cost and still be left out
+_NO_LOSS, _NO_LOSS_OF_GAIN = 0.02, 0.15  # of score and gain: what a number may be worth and still be left out
 
 _LEAST_CLEAR = 10.0  # the peak over its surroundings, in their spread, broad and narrow edges together
 _LEAST_EVEN = 2.8  # the peak in its own spread over blocks of the images
@@ -112,7 +112,7 @@ def measure(fit: Fit, start: FloatArray = NOTHING) -> Measurement:
         and noise >= _LEAST_NOISE
     )
     if is_off:
-        best = _plainest(fit, start, _whole(best, found["mount"]))
+        best = _plainest(fit, start, now, _whole(fit, start, best, found))
     within = _within(fit, near, _spread(elsewhere))
     return Measurement(
         fit.count, now.score, best.score, clearness, is_clear, rivals, gain, sureness, is_off, best, within
@@ -132,13 +132,15 @@ def _corrections(fit: Fit, start: FloatArray, turn: FloatArray) -> dict[Kind, Ca
     sideways = np.arange(-_RANGE_M, _RANGE_M + 1e-6, _GRID_M)
     shifts = grid({3: sideways, 4: sideways})
     times = grid({6: np.arange(-_RANGE_S, _RANGE_S + 1e-6, _GRID_S)})
-    best: dict[Kind, Candidate] = {"rotation": _climbed(fit, "rotation", start, [NOTHING, turn])}
+    rolls = np.radians(np.arange(-4.2, 4.21, 0.7))
+    about = np.radians([-0.7, -0.35, 0.0, 0.35, 0.7])
+    rolled = np.concatenate([grid({0: about + at[0], 1: about + at[1], 2: rolls}) for at in (NOTHING, turn)])
+    roll = rolled[int(fit.scores(COARSE_DEG, start, rolled).argmax())]
+    best: dict[Kind, Candidate] = {"rotation": _climbed(fit, "rotation", start, [NOTHING, turn, roll])}
     others: tuple[tuple[Kind, FloatArray], ...] = (("shift", shifts), ("time", times))
     for kind, steps in others:
         top = steps[int(fit.scores(COARSE_DEG, start, steps).argmax())]
         best[kind] = _climbed(fit, kind, start, [NOTHING, top])
-    first = max((best["rotation"], best["shift"]), key=_score)
-    best["mount"] = _climbed(fit, "mount", start, [first.at - start])
     return best
 
 
@@ -169,14 +171,17 @@ def _simplest(start: FloatArray, found: dict[Kind, Candidate]) -> Candidate:
     return max((found["rotation"], found["shift"], found["time"]), key=worth)
 
 
-def _whole(best: Candidate, mount: Candidate) -> Candidate:
+def _whole(fit: Fit, start: FloatArray, best: Candidate, found: dict[Kind, Candidate]) -> Candidate:
     """Turn and move a camera where that explains clearly more than either alone."""
+    first = max((found["rotation"], found["shift"]), key=_score)
+    mount = _climbed(fit, "mount", start, [first.at - start])
     more = mount.blocks - best.blocks
     return mount if more.sum() > _MUCH_MORE * mount.score and _in_spread(more) > 2.0 else best
 
 
-def _plainest(fit: Fit, start: FloatArray, best: Candidate) -> Candidate:
+def _plainest(fit: Fit, start: FloatArray, now: Candidate, best: Candidate) -> Candidate:
     """Leave out the numbers of a correction that explain nothing."""
+    least = best.score - max(_NO_LOSS * best.score, _NO_LOSS_OF_GAIN * (best.score - now.score))
     for number in sorted(_FREE[best.kind], key=lambda number: abs(best.at[number] - start[number]) / _UNIT[number]):
         plainer = best.at.copy()
         plainer[number] = start[number]
@@ -184,7 +189,7 @@ def _plainest(fit: Fit, start: FloatArray, best: Candidate) -> Candidate:
         if rest and plainer[number] != best.at[number]:
             plainer, _ = climb(fit, FINE_DEG, plainer, rest, first=0.25)
             other = _candidate(fit, best.kind, plainer)
-            if other.score > best.score * (1.0 - _NO_LOSS):
+            if other.score > least:
                 best = other
     return best
 
