@@ -28,6 +28,7 @@ MAY_USE = {
     "geometry": {"errors", "model"},
     "decode": {"errors", "model", "kinds", "image_header", "config"},
     "warnings": set(),
+    "calibration": {"model", "geometry", "formats"},
     "poses": {"errors", "model", "kinds", "config", "geometry", "decode", "warnings"},
     "clock_steps": set(),
     "recordings": {"errors", "model", "clock_steps", "warnings"},
@@ -84,7 +85,7 @@ MAY_USE = {
 
 ONLY_IN = {
     "rclpy": {"ros"},
-    "cv2": {"decode", "testing", "inspect", "validate", "preview"},
+    "cv2": {"calibration", "decode", "testing", "inspect", "validate", "preview"},
     "requests": {"upload", "testing"},
     "rich": {"cli"},
     "yaml": {"strict_text", "config", "decode", "recordings", "testing", "inspect"},

@@ -52,7 +52,7 @@ JUDGED_FRAMES = 12
 MAX_EDGES = 3_000
 """So many outlines of a frame go into the page."""
 POINT_BYTES = 8 * 4 / 3
-COMPARED_WIDTH = 480
+COMPARED_WIDTH = 640
 """Pictures whose edges are compared with the cloud's are not made narrower than this."""
 
 Progress = Callable[[float], None]
@@ -96,14 +96,13 @@ def page_and_checks(scene: SceneReader, progress: Progress, *, full_images: bool
         widths: dict[str, int] = {}
         for image, content in zip(frame.images, contents, strict=True):
             header = look_at(content, image)
-            is_compared = compares and checks.edges.wants(image.camera)
             is_kept = keeps and can_keep(content, header)
             jpeg = content
-            if is_compared or not is_kept:
+            if compares or not is_kept:
                 wanted = header.width if full_images else width
-                least = max(wanted, COMPARED_WIDTH) if is_compared else wanted
+                least = max(wanted, COMPARED_WIDTH) if compares else wanted
                 pixels = decoded(content, header, image, least, gray=is_kept)
-                if is_compared:
+                if compares:
                     compared[image.camera], widths[image.camera] = pixels, header.width
                 if not is_kept:
                     jpeg = shrunk(pixels, header, wanted, FULL_QUALITY if full_images else QUALITY)

@@ -124,6 +124,11 @@ def decoded(content: bytes, header: FileHeader, image: SceneImage, width: int, *
     return np.asarray(pixels, np.uint8)
 
 
+def as_gray(pixels: Pixels) -> Pixels:
+    """Return a picture without its colours."""
+    return pixels if pixels.ndim == 2 else np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY), np.uint8)
+
+
 def shrunk(pixels: Pixels, header: FileHeader, width: int, quality: int = QUALITY) -> bytes:
     """Return a picture as a JPEG file that is no wider than ``width``."""
     if pixels.shape[1] > width:

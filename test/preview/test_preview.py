@@ -15,13 +15,13 @@ import pytest
 from drives import Drive, make_drive
 from tabs import Tab
 
+from nucleus_bridge.calibration.check import SHIFTS_MS
 from nucleus_bridge.cli.main import main
 from nucleus_bridge.convert import ConversionReport, convert_bag
 from nucleus_bridge.formats.content import SceneFrame
 from nucleus_bridge.formats.interface import SceneReader
 from nucleus_bridge.formats.reading import open_scene
 from nucleus_bridge.preview.checks import SceneChecks
-from nucleus_bridge.preview.edges import SHIFTS_MS, shift_warning
 from nucleus_bridge.preview.html_page import COMPARED_WIDTH
 from nucleus_bridge.preview.pack import decoded, look_at, pack_cloud, picture_width
 from nucleus_bridge.testing.demo import DriveOptions
@@ -253,7 +253,7 @@ def checks_of(scene: SceneReader, frames: list[SceneFrame] | None = None) -> dic
     for frame in frames or [scene.frame(index) for index in range(len(scene))]:
         pictures, widths = {}, {}
         for image in frame.images:
-            if checks.edges.wants(image.camera):
+            if checks.edges.wants_next():
                 content = scene.image(image)
                 header = look_at(content, image)
                 pictures[image.camera] = decoded(content, header, image, COMPARED_WIDTH)
@@ -298,10 +298,11 @@ def test_a_camera_clock_that_is_off_by_a_tenth_of_a_second_is_seen_in_the_edges(
             copy.add_raw(message.topic, message.type_name, data, message.log_ns)
     bag = copy.write(tmp_path / "bag")
     scene = open_scene(convert_bag(bag, street.config, tmp_path / "spool").scenes[0].folder)
-    curves = checks_of(scene)["edges"]["curves"]
-    warning = shift_warning(curves["left"])
-    assert f"moved by {-shift_ms:+d} ms" in warning
-    assert shift_warning(curves["rear"]) == ""
+    verdicts = checks_of(scene)["calibration"]
+    assert verdicts["left"]["state"] == "suspect"
+    assert verdicts["left"]["correction"]["kind"] == "time"
+    assert verdicts["left"]["correction"]["time_ms"] == pytest.approx(-shift_ms, abs=10)
+    assert verdicts["rear"]["state"] != "suspect"
 
 
 def test_cameras_that_are_swapped_in_a_scene_are_named(town: tuple[Drive, ConversionReport], tmp_path: Path) -> None:
