@@ -212,6 +212,7 @@ class RecorderNode(LifecycleNode):
             self._failure = f"the open scene could not be sealed within {SEAL_WITHIN_S} s"
         self._failure = session.failure or self._failure
         self._last, self._session = session.progress, None
+        self._log_warnings(self._last.findings)  # what the whole recording shows is judged at its end
         return self._failure
 
     def _free(self) -> None:
