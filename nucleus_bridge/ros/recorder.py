@@ -291,6 +291,7 @@ class RecorderNode(LifecycleNode):
         if self._view is not None:
             self._view.close()
             self._view = None
+        self._log_warnings(self._last.findings)  # what the whole recording shows is judged at its end
         return self._failure
 
     def _free(self) -> None:
