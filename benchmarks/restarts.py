@@ -53,7 +53,7 @@ class Run:
         first_ns: Stamp of its first sweep.
         last_ns: Stamp of its last sweep, or about when it was killed.
         is_killed: Whether it was killed.
-        handles: Of the recorder and its processes, at the end.
+        handles: Of the recorder, at the end.
     """
 
     first_ns: int
@@ -135,7 +135,7 @@ def run_driver(given: argparse.Namespace, chance: random.Random, watch: Watch, n
             driver.stdin.close()
         told = driver.stdout.read().split() if not is_killed else []
         last_ns = int(told[1]) if told else time.time_ns()
-        handles = sum(entries(pid) for pid in live.family(watch.pid))
+        handles = entries(watch.pid)
     return Run(first_ns, last_ns, is_killed, handles)
 
 

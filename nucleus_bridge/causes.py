@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, get_args
 
 ExpectedCause = Literal[
@@ -10,6 +11,7 @@ ExpectedCause = Literal[
     "no_frame",  # no sweep within the tolerance
     "frame_stride",
     "min_distance",
+    "no_event",  # outside of the windows of events
     "paused",
     "before_keyframe",  # of a video whose recording begins between two key pictures
     "nan_points",
@@ -66,6 +68,7 @@ DecodeCause = Literal[
     "uncalibrated",
     "unknown_distortion_model",
     "unknown_encoding",
+    "unknown_field",
     "unknown_type",
     "wrong_type",
     "zero_stamp",
@@ -80,6 +83,7 @@ LossCause = Literal[
     "coordinate_range",
     "duplicate_stamp",
     "frame_dropped",
+    "look_back_full",
     "lost_in_transport",
     "no_clock",
     "no_transform",
@@ -108,6 +112,7 @@ EndReason = Literal[
     "max_items",
     "pose_jump",
     "requested",
+    "window_end",
 ]
 """Why a scene ends."""
 
@@ -117,3 +122,8 @@ EXPECTED: frozenset[str] = frozenset(get_args(ExpectedCause))
 def is_expected(cause: str) -> bool:
     """Whether a cause is not a fault."""
     return cause in EXPECTED
+
+
+def faults(table: Mapping[str, Mapping[str, int]]) -> int:
+    """Count what was lost by fault, in counts by topic and cause."""
+    return sum(count for causes in table.values() for cause, count in causes.items() if not is_expected(cause))

@@ -4,23 +4,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nucleus_bridge import warnings
-from nucleus_bridge.config import Config, load_config, with_format
+from nucleus_bridge.around import read_around
+from nucleus_bridge.causes import faults
+from nucleus_bridge.config import Config, load_config, with_format, with_given
 from nucleus_bridge.decode.unreadable import unreadable, word_for
 from nucleus_bridge.errors import BridgeError, InputError, SceneError
 from nucleus_bridge.pipeline import Pipeline
-from nucleus_bridge.pipeline.losses import Table, faults, merge, ordered
-from nucleus_bridge.recordings import Damage, Place, Recording, marks_of, open_recording
+from nucleus_bridge.pipeline.losses import Table, merge, ordered
+from nucleus_bridge.pipeline.selection import LookAheadError
+from nucleus_bridge.recordings import Damage, Place, Recording, digest_of, marks_of, open_recording
 from nucleus_bridge.render import SceneRecorder
-from nucleus_bridge.render.room import RoomForScenes
+from nucleus_bridge.render.room import RoomForScenes, look_back_of
 from nucleus_bridge.render.workers import attendant_for, crew_for
 from nucleus_bridge.replay import Gaps, primed_pipeline
 from nucleus_bridge.spool import SealedScene, Spool, conversions
 from nucleus_bridge.spool.conversions import Conversion, DamageNote, SceneSummary
 from nucleus_bridge.warnings import Finding, Weight
+
+MEMORY_FOR_CONVERT = 4
+"""Only frames that an event wants wait here, so that more of them may be in memory than in a vehicle."""
 
 
 class NoSceneError(InputError):
@@ -47,6 +53,7 @@ class ConversionReport:
         damage: Parts of the recording that could not be read.
         skipped: Whether the recording had been converted before, with the same configuration.
         findings: What is odd about its sources of poses, and what of it is missing or damaged.
+        digest: Of the recording; see ``recordings.digest_of``.
     """
 
     bag: Place
@@ -56,6 +63,7 @@ class ConversionReport:
     damage: tuple[Damage, ...] = ()
     skipped: bool = False
     findings: tuple[Finding, ...] = ()
+    digest: str = ""
 
     @property
     def faults(self) -> int:
@@ -66,7 +74,7 @@ class ConversionReport:
     def complete(self) -> bool:
         """Whether nothing was lost by fault."""
         return not (
-            self.faults or any(damage.loses_messages for damage in self.damage) or warnings.lose_parts(self.findings)
+            self.faults or any(damage.loses_messages for damage in self.damage) or warnings.is_incomplete(self.findings)
         )
 
     @property
@@ -85,6 +93,8 @@ class ConversionReport:
                     *(finding for scene in self.scenes for finding in scene.manifest.warnings),
                 )
             ),
+            self.bag.name,
+            self.digest,
         )
 
 
@@ -121,6 +131,7 @@ def convert_bag(  # noqa: PLR0913 - what a caller may want to say
     force: bool = False,
     verify_images: bool = False,
     observer: Observer | None = None,
+    around: Path | str | None = None,
 ) -> ConversionReport:
     """Convert a rosbag2 recording to sealed scenes.
 
@@ -134,6 +145,7 @@ def convert_bag(  # noqa: PLR0913 - what a caller may want to say
         force: Replace scenes of the same id that have other content.
         verify_images: Decode every picture, as one that was cut may have all its markers; damaged ones are lost.
         observer: Is called with scenes and with progress.
+        around: A file of times around which frames are kept, besides the events that the configuration selects by.
 
     Returns:
         The scenes, and every loss by topic and cause. A recording that was converted before with the same
@@ -155,16 +167,23 @@ def convert_bag(  # noqa: PLR0913 - what a caller may want to say
         config = load_config(config)
     if format is not None:
         config = with_format(config, format)
+    if around is not None:
+        config = with_given(config, read_around(Path(around), config))
     observer = observer or Observer()
     spool = Spool(Path(output))
     path = bag.path if isinstance(bag, Recording) else Path(bag) if isinstance(bag, str) else bag
-    key = conversions.key(marks_of(path), config.digest, config.scene.format)
+    key = conversions.key(marks_of(path), config.conversion_digest, config.scene.format)
     if not (force or verify_images) and (report := _done_before(path, spool, key)) is not None:
         return report
     with bag if isinstance(bag, Recording) else open_recording(path) as recording:
-        spool.create()
         pipeline = primed_pipeline(recording, config)
-        scenes, recorder = _run(recording, pipeline, spool, _How(workers, force, verify_images), observer)
+        spool.create()
+        how = _How(workers, force, verify_images)
+        try:
+            scenes, recorder = _run(recording, pipeline, spool, how, observer)
+        except LookAheadError:
+            pipeline = primed_pipeline(recording, config, looks_ahead=False)
+            scenes, recorder = _run(recording, pipeline, spool, how, observer)
         losses: Table = {}
         merge(losses, pipeline.ledger.totals)
         merge(losses, recorder.render_losses)
@@ -176,8 +195,9 @@ def convert_bag(  # noqa: PLR0913 - what a caller may want to say
             reasons,
             tuple(recording.damage),
             findings=all_findings(pipeline, recording, losses, reasons),
+            digest=digest_of(path),
         )
-        if not scenes:
+        if not scenes and not is_empty_by_choice(pipeline, losses):
             raise NoSceneError(no_scene(report, config), report.findings)
         if not report.conversion.lacks_room:
             conversions.note(spool, key, report.conversion)
@@ -227,7 +247,8 @@ def _done_before(path: Place, spool: Spool, key: str) -> ConversionReport | None
         return None
     damage = [Damage(Path(part.file), part.what, part.offset, None, part.loses_messages) for part in done.damage]
     losses = {topic: dict(causes) for topic, causes in done.losses.items()}
-    return ConversionReport(path, tuple(scenes), losses, dict(done.reasons), tuple(damage), skipped=True)
+    report = ConversionReport(path, tuple(scenes), losses, dict(done.reasons), tuple(damage), skipped=True)
+    return replace(report, digest=done.digest)
 
 
 @dataclass(frozen=True)
@@ -249,7 +270,8 @@ def _run(
             pipeline.config, spool, crew, attendant=attendant, in_flight=in_flight, force=how.force
         )
         recorder.verify_images = how.verify_images
-
+        if pipeline.selection is not None:
+            pipeline.selection.hold = look_back_of(pipeline.config, spool, in_memory=MEMORY_FOR_CONVERT)
         room = RoomForScenes(spool, pipeline.config, pipeline.ledger, force=how.force)
 
         def keep(sealed: Iterable[SealedScene]) -> None:
@@ -274,6 +296,11 @@ def _run(
         finally:
             recorder.discard()
     return scenes, recorder
+
+
+def is_empty_by_choice(pipeline: Pipeline, losses: Table) -> bool:
+    """Say whether there is no scene because no frame lies in a window of an event."""
+    return pipeline.selection is not None and any("no_event" in causes for causes in losses.values())
 
 
 def no_scene(report: ConversionReport, config: Config) -> str:

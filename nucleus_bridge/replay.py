@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from dataclasses import replace
 
 from nucleus_bridge.config import Config
 from nucleus_bridge.decode.registry import interface_for
 from nucleus_bridge.errors import InputError
 from nucleus_bridge.model import Message
 from nucleus_bridge.pipeline import Event, Pipeline
+from nucleus_bridge.pipeline.selection import Windows, widened
 from nucleus_bridge.pipeline.topics import WantedTopic
 from nucleus_bridge.poses.trajectory import FilePoses
 from nucleus_bridge.recordings import Merged, Place, Recording
@@ -42,19 +44,50 @@ class Gaps:
         self._known = self._recording.damage_count
 
 
-def primed_pipeline(recording: Recording, config: Config) -> Pipeline:
+def primed_pipeline(recording: Recording, config: Config, *, looks_ahead: bool = True) -> Pipeline:
     """Return a pipeline that is ready for the first message of a recording.
 
+    Where events select frames, a first pass over what tells of them says which frames need not be held.
+
     Raises:
-        InputError: The recording lacks a topic, or a file that the configuration names cannot be used.
+        InputError: The recording lacks a topic or an event's field, or a file that the configuration names cannot be
+            used.
     """
-    pipeline = Pipeline(config)
+    pipeline = _prepared(recording, Pipeline(config))
+    if looks_ahead and pipeline.selection is not None:
+        pipeline.selection.ahead = _windows_ahead(recording, pipeline)
+    return pipeline
+
+
+def _prepared(recording: Recording, pipeline: Pipeline) -> Pipeline:
     check_topics(recording, pipeline.wanted)
-    for info in recording.topics:
-        pipeline.define(info.name, info.type_name, info.definition)
+    for topic in recording.topics:
+        pipeline.define(topic.name, topic.type_name, topic.definition)
     _check_overlap(recording, pipeline)
     pipeline.prime(messages_ahead(recording, pipeline.wanted))
     return pipeline
+
+
+def scout_of(recording: Recording, config: Config) -> Pipeline:
+    """Return a pipeline that is ready to look for the events of a recording, and makes no frames.
+
+    Raises:
+        InputError: The recording lacks a topic or an event's field, or a file that the configuration names cannot be
+            used.
+    """
+    selecting = replace(config, scene=replace(config.scene, select="events"))
+    return _prepared(recording, Pipeline(selecting, is_scout=True))
+
+
+def _windows_ahead(recording: Recording, pipeline: Pipeline) -> Windows | None:
+    """Return the windows that may come, None where poses tell that are not in the recording."""
+    has_files = any(isinstance(source, FilePoses) for source in pipeline.sources)
+    if has_files and pipeline.selection is not None and pipeline.selection.needs_poses:
+        return None
+    scout = _prepared(recording, Pipeline(pipeline.config, is_scout=True))
+    for message in recording.messages(scout.topics):
+        scout.scout(message)
+    return widened(scout.scouted())
 
 
 def _check_overlap(recording: Recording, pipeline: Pipeline) -> None:
@@ -89,13 +122,13 @@ def check_topics(recording: Recording, wanted: Iterable[WantedTopic]) -> None:
     """
     types = {topic.name: topic.type_name for topic in recording.topics}
     for topic in wanted:
-        if topic.must_exist and not topic.takes(types.get(topic.name)):
+        if topic.must_exist and not (topic.name in types and topic.takes(types[topic.name])):
             raise InputError(_topic_problem(recording.path, topic, types))
 
 
 def _topic_problem(path: Place, topic: WantedTopic, types: dict[str, str]) -> str:
     fitting = sorted(name for name, type_name in types.items() if topic.takes(type_name))
-    if topic.kind == "value":
+    if topic.takes_any_type:
         nearest = difflib.get_close_matches(topic.name, fitting, n=3, cutoff=0.0)
         return f"{topic.parameter}: {topic.name} is not in {path}; the nearest names are {', '.join(nearest)}"
     there, wanted = ", ".join(fitting) or "none", " or ".join(topic.types)

@@ -49,7 +49,6 @@ class Code(str, Enum):
     IMAGE_DARK = "image_dark"
     CAMERA_UNUSED = "camera_unused"
     SENSOR_UNUSED = "sensor_unused"
-    SETTING_UNUSED = "setting_unused"
     METADATA_ABSENT = "metadata_absent"
     LATE_MESSAGES = "late_messages"
     GPS_IMPLAUSIBLE = "gps_implausible"
@@ -67,6 +66,8 @@ class Code(str, Enum):
 
 LOST_PARTS = (Code.CAMERA_UNUSED.value, Code.SENSOR_UNUSED.value)
 """Codes of a configured sensor that is missing whole."""
+INCOMPLETE = (*LOST_PARTS, Code.LATE_MESSAGES.value)
+"""Codes that say of a conversion that something is missing, whatever is counted as lost."""
 
 
 class Weight(Enum):
@@ -125,6 +126,11 @@ class Finding:
 def lose_parts(findings: Iterable[Finding]) -> bool:
     """Whether a configured sensor contributed nothing."""
     return any(finding.code.value in LOST_PARTS for finding in findings)
+
+
+def is_incomplete(findings: Iterable[Finding]) -> bool:
+    """Whether something that was recorded is missing in what was converted."""
+    return any(finding.code.value in INCOMPLETE for finding in findings)
 
 
 def length_of_time(milliseconds: float) -> str:
@@ -358,18 +364,6 @@ def sensor_unused(topic: str, name: str, kind: str, lost: Mapping[str, int], par
         f"no frame has anything of the configured sensor {name!r} on {topic}: "
         + (f"lost by {causes}" if causes else "it has no messages"),
         remedy,
-        Weight.LOSS,
-    )
-
-
-def setting_unused(parameter: str, effect: str) -> Finding:
-    """A parameter that is accepted and does nothing in this version."""
-    return Finding(
-        Code.SETTING_UNUSED,
-        "parameter",
-        parameter,
-        f"{parameter} is set, but this version does not use it: {effect}",
-        f"leave {parameter} out",
         Weight.LOSS,
     )
 

@@ -294,3 +294,28 @@ def test_a_clash_of_names_is_status_2(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "metadata_from.speed makes it too" in capsys.readouterr().err
     with pytest.raises(ConfigError, match="items have a key of that name already"):
         load_config(config, ["metadata_from_names=['camera_params']", "metadata_from.camera_params.topic=/points"])
+
+
+def test_scenes_of_events_have_the_values_of_their_own_frames(tmp_path: Path) -> None:
+    made = recording(frames=30)
+    for number in range(30):
+        made.add("/speed", NUMBER(float(number)), START_NS + 100 * number * MS)
+    names = [
+        "scene.select=events",
+        "event_names=['fast']",
+        "events.fast.topic=/speed",
+        "events.fast.when='>= 20'",
+        "events.fast.before_s=0.3",
+        "events.fast.after_s=5.0",
+        "metadata_builtin=true",
+        "metadata_from_names=['low','high']",
+        *(f"metadata_from.{name}.topic=/speed" for name in ("low", "high")),
+        "metadata_from.low.reduce=min",
+        "metadata_from.high.reduce=max",
+        "metadata_from.low.per_item=true",
+    ]
+    report = convert_bag(made.write(tmp_path / "bag"), load_config(write_config(tmp_path), names), tmp_path / "spool")
+    (scene,) = (json.loads((scene.folder / "scene.json").read_text()) for scene in report.scenes)
+    told = scene["metadata"]
+    assert (told["low"], told["high"], told["events"], told["duration_s"]) == (17.0, 29.0, "fast", 1.2)
+    assert [frame["top"]["metadata"]["low"] for frame in scene["frames"]] == [float(n) for n in range(17, 30)]

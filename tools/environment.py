@@ -58,7 +58,7 @@ SFS_LIBRARY = "libturbojpeg.so.0"
 NEWEST_SFS_PYTHON = (3, 11)
 NUSCENES = "nuscenes-devkit==1.2.0"
 NEWEST_NUSCENES_PYTHON = (3, 12)
-MESSAGE_PACKAGES = ("tf2_msgs", "radar_msgs")
+MESSAGE_PACKAGES = ("tf2_msgs", "radar_msgs", "bond")
 OLDEST_PYTHON, NEWEST_ROS_PYTHON = (3, 10), (3, 14)
 PYTHON_NAME = f"python{sys.version_info[0]}.{sys.version_info[1]}"
 

@@ -38,7 +38,7 @@ from nucleus_bridge.model import (
 )
 from nucleus_bridge.pipeline import Event, FrameReady, Pipeline, SceneEnded, SceneStarted
 from nucleus_bridge.pipeline.accumulator import group_of
-from nucleus_bridge.pipeline.events import Residual
+from nucleus_bridge.pipeline.events import EventSpan, Residual
 from nucleus_bridge.pipeline.topics import Stream, WantedTopic, wanted_topics
 from nucleus_bridge.recordings import Recording
 from nucleus_bridge.replay import Gaps
@@ -137,6 +137,7 @@ class Chunk:
 STORED = (
     CameraModel,
     Chunk,
+    EventSpan,
     GpsPose,
     PlannedFrame,
     PlannedImage,

@@ -113,6 +113,11 @@ def is_url(argument: str) -> bool:
     return "://" in argument
 
 
+def is_pattern(argument: str) -> bool:
+    """Whether an argument has wildcards; those of a URL stand in its path."""
+    return _WILD.search(argument.partition("?")[0] if is_url(argument) else argument) is not None
+
+
 def local_path(argument: str) -> Path | None:
     """Return the folder that a ``file://`` URL or a plain argument stands for; None for an object store."""
     if not is_url(argument):

@@ -50,7 +50,7 @@ def convert_archive(
     first: dict[str, Place] = {}
     for bag in bags:
         try:
-            key = conversions.key(marks_of(bag), settings.config.digest, settings.config.scene.format)
+            key = conversions.key(marks_of(bag), settings.config.conversion_digest, settings.config.scene.format)
         except InputError as error:
             yield BagResult(str(bag), FAILED, error=str(error), is_input_error=True)
             continue

@@ -4,17 +4,19 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from nucleus_bridge.archive.find import find_bags, is_url, merged, merged_by
+from nucleus_bridge.around import read_around
 from nucleus_bridge.cli.convert_report import failed, finish, print_scenes, result_of, scene_line
 from nucleus_bridge.cli.merge import add_merge_argument
 from nucleus_bridge.cli.progress import Bar, progress_bar
-from nucleus_bridge.config import Config, load_config, with_format
+from nucleus_bridge.config import Config, load_config, with_format, with_given
 from nucleus_bridge.convert import Observer, convert_bag
-from nucleus_bridge.errors import BridgeError
+from nucleus_bridge.errors import BridgeError, InputError
 from nucleus_bridge.formats import registry
 from nucleus_bridge.recordings import Merged
 from nucleus_bridge.spool import SealedScene
@@ -36,6 +38,12 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
         nargs="+",
         help="rosbag2 folder, bare .mcap, .db3 or .bag file, folder of such, pattern, or URL such as s3://bucket/drives/**",
     )
+    parser.add_argument(
+        "--where",
+        metavar="CONDITION",
+        help="BAG is a catalogue: convert its recordings that fit a condition in SQL on its table drives, such as "
+        "\"max_speed_mps > 15 AND day_night = 'night'\"",
+    )
     parser.add_argument("--config", metavar="FILE", type=Path, required=True, help="ROS 2 parameter file")
     parser.add_argument("--output", metavar="SPOOL", required=True, help="folder for the scenes, or URL of a store")
     parser.add_argument(
@@ -54,6 +62,12 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
         default=[],
         dest="overrides",
         help="override a parameter, such as scene.max_frames=20 (repeatable)",
+    )
+    parser.add_argument(
+        "--around",
+        metavar="FILE",
+        type=Path,
+        help="keep what lies around the times in a CSV file, such as the recorder's marks.csv, or a recording of marks",
     )
     add_merge_argument(parser, by_pattern=True)
     parser.add_argument("--force", action="store_true", help="replace scenes that exist with other content")
@@ -108,6 +122,10 @@ def run(options: argparse.Namespace) -> int:
     config = load_config(options.config, options.overrides)
     if options.format:
         config = with_format(config, options.format)
+    if options.where is not None:
+        options.bags = _named(options)
+    if options.around:
+        config = with_given(config, read_around(options.around, config))
     found = find_bags(options.bags)
     if options.merge:
         found = replace(found, bags=(merged(options.bags, found),))
@@ -123,6 +141,26 @@ def run(options: argparse.Namespace) -> int:
     from nucleus_bridge.cli.convert_many import convert_many  # noqa: PLC0415 - it loads what one recording has no use for
 
     return convert_many(options, config, found)
+
+
+def _named(options: argparse.Namespace) -> list[str]:
+    """Return the recordings of a catalogue that a condition names.
+
+    Raises:
+        InputError: There is no such catalogue, the condition is none, or no recording fits it.
+    """
+    from nucleus_bridge.archive.choice import choose  # noqa: PLC0415 - most conversions ask no catalogue
+
+    places: list[str] = []
+    total = 0
+    for catalogue in options.bags:
+        choice = choose(Path(catalogue), options.where)
+        places += choice.places
+        total += choice.of
+    if not places:
+        raise InputError(f"--where {options.where!r:.200}: fits none of {total} recordings")
+    print(f"{len(places)} of {total} recordings fit", file=sys.stderr)
+    return places
 
 
 def _convert_one(options: argparse.Namespace, config: Config, bag: Path | Merged) -> int:

@@ -17,7 +17,7 @@ from nucleus_bridge.errors import BridgeError, InputError
 from nucleus_bridge.pipeline.losses import Table, merge, ordered
 from nucleus_bridge.spool.conversions import Conversion, DamageNote, SceneSummary, each_once
 from nucleus_bridge.text import counted, printable_lines
-from nucleus_bridge.warnings import LOST_PARTS
+from nucleus_bridge.warnings import INCOMPLETE
 
 
 def result_of(report: ConversionReport) -> BagResult:
@@ -112,8 +112,12 @@ def _totals(results: Sequence[BagResult], made: Sequence[Conversion]) -> str:
     if left_out:
         lines.append(f"left out by choice: {left_out}")
     lost = [_by_cause(losses, expected=False)]
-    unused = [warning for conversion in made for warning in conversion.findings if warning["code"] in LOST_PARTS]
-    lost += [f"{warning.get('topic') or warning.get('recording')}: {warning['code']}" for warning in each_once(unused)]
+    missing = [warning for conversion in made for warning in conversion.findings if warning["code"] in INCOMPLETE]
+    lost += [
+        f"{warning.get('topic') or warning.get('recording')}: {warning['code']}"
+        for warning in each_once(missing)
+        if "late" not in losses.get(warning.get("topic", ""), {})
+    ]
     if any(part.loses_messages for conversion in made for part in conversion.damage):
         lost.append("what was in the damaged parts")
     lines.append(f"lost: {'; '.join(filter(None, lost)) or 'nothing'}")

@@ -48,6 +48,9 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
     )
     parser.add_argument("--format", choices=FORMATS, default=default.format, help="ros1 writes OUT_BAG as a .bag file")
     parser.add_argument("--lidars", type=int, default=default.lidars, help="1 to 3 (default: %(default)s)")
+    parser.add_argument(
+        "--events", action="store_true", help="brake hard now and then, with topics of the brake and of marks"
+    )
     parser.add_argument("--radars", type=int, default=default.radars, help="0 or 1 (default: %(default)s)")
     parser.add_argument(
         "--driver",
@@ -91,6 +94,7 @@ def run(options: argparse.Namespace) -> int:
         camera_model=options.camera_model,
         lidars=options.lidars,
         radars=options.radars,
+        events=options.events,
         course=options.course,
         seed=options.seed,
     )

@@ -7,18 +7,20 @@ import argparse
 import gc
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from nucleus_bridge.cli.upload import add_settings, need_spool, upload_settings
 from nucleus_bridge.config import UploadConfig
 from nucleus_bridge.errors import ConfigError
+from nucleus_bridge.labels.compare import CHANGES, Difference, compared, labels_of_file
 from nucleus_bridge.labels.fetch import Fetched, dataset_labels, file_labels, task_labels
-from nucleus_bridge.labels.files import sorted_labels, write_json_lines, write_table
+from nucleus_bridge.labels.files import JSON_LINES, sorted_labels, write_json_lines, write_table
 from nucleus_bridge.labels.kitti import write_kitti
 from nucleus_bridge.labels.label import Label, SceneStamps
 from nucleus_bridge.labels.nuscenes import write_nuscenes
+from nucleus_bridge.labels.other_labels import OtherLabels
 from nucleus_bridge.labels.recording import write_recording
 from nucleus_bridge.labels.written import Written
 from nucleus_bridge.spool import Spool
@@ -59,6 +61,14 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
     parser.add_argument(
         "--sfs", metavar="FILE", type=Path, nargs="+", default=[], help="take annotated .sfs files instead of asking"
     )
+    parser.add_argument(
+        "--compare",
+        metavar="FILE",
+        nargs="?",
+        type=Path,
+        const=Path(),
+        help="say how they differ from those of FILE (default: the labels.jsonl that is in DIR)",
+    )
     add_settings(parser)
     parser.set_defaults(run=run)
     return parser
@@ -69,15 +79,31 @@ def run(options: argparse.Namespace) -> int:
     settings = upload_settings(options)
     book = StateBook(Spool(need_spool(options.spool)))
     fetched = Fetched()
-    labels = file_labels(options.sfs, book, fetched) if options.sfs else _labels(settings, book, fetched)
-    with _seldom_collected(), sorted_labels(labels) as scenes:
+    other = OtherLabels(options.output if options.format == "json" else None)
+    labels = file_labels(options.sfs, book, fetched) if options.sfs else _labels(settings, book, fetched, other)
+    difference = Difference()
+    with _seldom_collected(), other, ExitStack() as stack:
+        before: Iterable[list[Label]] | None = None
+        if options.compare is not None:
+            earlier = options.compare if options.compare.name else options.output / JSON_LINES
+            before = stack.enter_context(sorted_labels(labels_of_file(earlier)))
+        scenes: Iterable[list[Label]] = stack.enter_context(sorted_labels(labels))
+        if before is not None:
+            difference.scenes = fetched.scenes
+            scenes = compared(scenes, before, options.output, difference)
         written = WRITERS[options.format](scenes, options)
+    if options.compare is not None:
+        print(f"{difference.text}; {options.output / CHANGES}")
     for scene, status in sorted(fetched.waiting.items()):
         print(printable_lines(f"{scene}: its task is {status}"), file=sys.stderr)
     for text in (*map(fetched.refused.get, sorted(fetched.refused)), *written.left_out.values(), *written.notes):
         print(printable_lines(str(text)), file=sys.stderr)
     count = written.labels
+    if other.folder is None and (other.boxes or other.clouds):
+        print(f"{options.format} has no place for boxes on images and classes of points; json has", file=sys.stderr)
     parts = [f"{count} {'label' if count == 1 else 'labels'} of {_scenes(len(fetched.scenes))}"]
+    parts += [f"{other.boxes} boxes on images"] if other.boxes else []
+    parts += [f"classes of the points of {other.clouds} clouds"] if other.clouds else []
     parts += [f"{_scenes(len(fetched.waiting))} not finished"] if fetched.waiting else []
     parts += [f"{_scenes(len(fetched.refused))} refused"] if fetched.refused else []
     parts += [f"{_scenes(len(written.left_out))} not written"] if written.left_out else []
@@ -100,17 +126,17 @@ def _scenes(count: int) -> str:
     return "1 scene" if count == 1 else f"{count} scenes"
 
 
-def _labels(settings: UploadConfig, book: StateBook, fetched: Fetched) -> Iterator[Label]:
+def _labels(settings: UploadConfig, book: StateBook, fetched: Fetched, other: OtherLabels) -> Iterator[Label]:
     retry = Retry(give_up_after_s=settings.timeout_s)
     if settings.task_template:
         endpoint = destination_for(settings).endpoint(settings)
         client = TaskClient(endpoint, key_for(settings), timeout_s=settings.timeout_s, retry=retry)
         tasks = [record for name in book.references() for record in book.everywhere(name) if record.task_id]
         here = [record for record in tasks if record.endpoint in ("", client.endpoint)]
-        yield from task_labels(client, here, book, fetched)
+        yield from task_labels(client, here, book, fetched, other)
         return
     nucleus, dataset_id = open_dataset(settings, book, retry)
-    yield from dataset_labels(nucleus, dataset_id, book, fetched)
+    yield from dataset_labels(nucleus, dataset_id, book, fetched, other)
 
 
 def open_dataset(settings: UploadConfig, book: StateBook, retry: Retry) -> tuple[NucleusClient, str]:

@@ -9,9 +9,11 @@ from typing import Any
 
 from nucleus_bridge.cli.progress import progress_bar
 from nucleus_bridge.errors import InputError
+from nucleus_bridge.formats.interface import SceneReader
 from nucleus_bridge.formats.reading import open_scene
 from nucleus_bridge.memory import keep_freed_memory
 from nucleus_bridge.preview.html_page import index_page, write_page, write_preview
+from nucleus_bridge.preview.labels import LabelFile, add_labels
 from nucleus_bridge.preview.rerun import write_rerun
 from nucleus_bridge.spool import Spool
 from nucleus_bridge.spool.manifest import MANIFEST_NAME
@@ -36,6 +38,9 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
         help="page to write, for a spool a folder (default: <id>.html, or preview)",
     )
     parser.add_argument("--rerun", metavar="FILE.rrd", type=Path, help="write a recording for the Rerun viewer instead")
+    parser.add_argument(
+        "--labels", metavar="FILE.jsonl", type=Path, help="draw these labels, as labels --format json writes them"
+    )
     parser.set_defaults(run=run)
     return parser
 
@@ -43,11 +48,12 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
 def run(options: argparse.Namespace) -> int:
     """Write the pages."""
     keep_freed_memory()
+    labels = LabelFile(options.labels) if options.labels is not None else None
     spool = Spool(options.scene)
     if spool.scenes_dir.is_dir() and not (options.scene / MANIFEST_NAME).exists():
         if options.rerun:
             raise InputError(f"{options.scene} is a spool; --rerun takes one scene, one of {spool.scenes_dir}")
-        return _spool(spool, options.output or Path("preview"))
+        return _spool(spool, options.output or Path("preview"), labels)
     scene = open_scene(options.scene)
     with progress_bar(f"preview {scene.manifest.reference_id}") as bar:
         if options.rerun:
@@ -59,17 +65,24 @@ def run(options: argparse.Namespace) -> int:
             if path.is_dir():
                 path /= name
             write_preview(scene, path, bar)
+            _draw(labels, scene, path)
             print(path)
     return 0
 
 
-def _spool(spool: Spool, folder: Path) -> int:
+def _draw(labels: LabelFile | None, scene: SceneReader, page: Path) -> None:
+    if labels is not None:
+        add_labels(page, labels.of_scene(scene.manifest.reference_id, scene.manifest.world_offset))
+
+
+def _spool(spool: Spool, folder: Path, labels: LabelFile | None) -> int:
     scenes = [(open_scene(path), f"{path.name}.html") for path in spool.scenes()]
     if not scenes:
         raise InputError(f"{spool.path} holds no sealed scene")
     for scene, name in scenes:
         with progress_bar(f"preview {scene.manifest.reference_id}") as bar:
             write_preview(scene, folder / name, bar)
+        _draw(labels, scene, folder / name)
         print(folder / name)
     write_page(folder / "index.html", index_page(scenes))
     print(folder / "index.html")

@@ -13,7 +13,7 @@ _HEAD = """# Parameters
 
 One table serves the node, the command line and this page. `*` stands for a name listed in the parameter above it (such
 as `lidar_names` for `lidars.*`), and for any key under `metadata`. On the command line `--set name=value` overrides one
-of them. *live*: a running recorder takes a new value at once; the others need it to be configured again. *file*:
+of them. *live*: a running recorder takes a new value at once; the others can be set while it is not active. *file*:
 a path relative to the configuration file; the digest takes the content of what it names.
 
 A file is a ROS 2 parameter file, and the command line reads it as ROS 2 does. Sections for `nucleus_recorder` and

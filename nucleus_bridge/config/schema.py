@@ -58,7 +58,7 @@ class About:
         maximum: Largest allowed number.
         pattern: Regular expression that a text, or each text of a list, must match as a whole.
         expected: What the pattern allows, in words.
-        live: Whether a running recorder takes a new value at once; otherwise it needs to be configured again.
+        live: Whether a running recorder takes a new value at once; otherwise it takes none while it is active.
         shapes_output: Whether scenes come out differently when it changes (part of the configuration digest).
         is_later: Whether it joined the table later: at its default it leaves the digest as it was.
         is_topic: Whether it names topics; a missing leading slash is added.

@@ -16,6 +16,7 @@ _FIELD = r"[A-Za-z_]\w*(\[\d+\])?(\.[A-Za-z_]\w*(\[\d+\])?)*"
 _FIELD_WORDS = "a path such as pose.pose.position.x or status[0].level"
 _NUMBER = r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
 _LONGEST_S = 1e6
+_LONGEST_M = 1e9
 _CONDITION = rf"changes|(>=|<=|==|!=|>|<)\s*\S.*|(abs|norm)\s*(>=|<=|==|!=|>|<)\s*{_NUMBER}"
 
 COLUMNS = (
@@ -185,7 +186,8 @@ class EventConfig:
     field: str = setting(
         "data",
         "Path of the value in the message, such as `pose.pose.position.x` or `status[0].level`; `rate` is messages a "
-        "second. Of `gps` also `inside(lat, lon, radius_m)`, of `device` `speed`, `yaw_rate` or `acceleration`.",
+        "second. Of `gps` also `inside(lat, lon, radius_m)`, of `device` `speed` (m/s), `yaw_rate` (rad/s), "
+        "`acceleration` (m/s^2, negative while braking) or `distance` (m driven).",
         pattern=rf"{_FIELD}|inside\(\s*{_NUMBER}\s*,\s*{_NUMBER}\s*,\s*{_NUMBER}\s*\)",
         expected=f"{_FIELD_WORDS}, or inside(lat, lon, radius_m)",
         is_later=True,
@@ -205,6 +207,20 @@ class EventConfig:
         10.0, "The window ends this long after the event.", minimum=0.0, maximum=_LONGEST_S, is_later=True
     )
     hold_s: float = setting(0.0, "An event lasts at least this long.", minimum=0.0, maximum=_LONGEST_S, is_later=True)
+    min_distance_m: float = setting(
+        0.0,
+        "An event begins only where the device drove this far since the last one began.",
+        minimum=0.0,
+        maximum=_LONGEST_M,
+        is_later=True,
+    )
+    min_interval_s: float = setting(
+        0.0,
+        "An event begins only this long after the last one began.",
+        minimum=0.0,
+        maximum=_LONGEST_S,
+        is_later=True,
+    )
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -213,3 +229,14 @@ class EventConfig:
             return ()
         needs_condition = not self.field.startswith("inside(")
         return (*(("topic",) if not self.topic else ()), *(("when",) if needs_condition and not self.when else ()))
+
+
+@dataclass(frozen=True)
+class GivenEvent:
+    """An event that is known from the start, such as one of a list of times; stamps and lengths in ns."""
+
+    name: str
+    begin_ns: int
+    end_ns: int
+    before_ns: int
+    after_ns: int

@@ -306,3 +306,12 @@ def _parsed(type_name: str, definition: str) -> Typesdict:
             lines = part.splitlines()[1:]
             types |= get_types_from_idl("\n".join(line for line in lines if not line.lstrip().startswith("#")))
     return types
+
+
+def has_header(type_name: str, definition: str = "") -> bool:
+    """Say whether messages of a type begin with ``std_msgs/msg/Header``; a type that is not known has none."""
+    try:
+        fields = _known(type_name, definition or _own_definition(type_name)).fielddefs[type_name][1]
+    except (FieldError, KeyError):
+        return False
+    return bool(fields) and fields[0][1] == (_NAME, _HEADER)

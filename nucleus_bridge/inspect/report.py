@@ -190,7 +190,7 @@ def study(
 
 
 def _report(bag: Recording, scan: Scan, made: Suggestion, config: Config | None, trial: Trial) -> BagReport:
-    topics = [_topic(stream) for _, stream in sorted(scan.streams.items())]
+    topics = [topic_report(stream) for _, stream in sorted(scan.streams.items())]
     findings = [
         *recording_findings(bag, scan, made),
         *made.findings,
@@ -276,7 +276,8 @@ def _mounting(made: Suggestion, config: Config | None) -> list[Finding]:
     return mount_findings(rotations, topics, config.world_frame, config.device_frame, positions, turns)
 
 
-def _topic(stream: Stream) -> TopicReport:
+def topic_report(stream: Stream) -> TopicReport:
+    """Sum up one topic."""
     steps = np.diff(stream.times).astype(np.float64)
     period = stream.period_ns
     sensor = any(kind in _SENSOR_KINDS for kind in stream.kinds)

@@ -316,10 +316,12 @@ def sampled_messages(bag: Recording, topics: list[str], *, full: bool) -> Iterat
             return
 
 
-def scan_bag(bag: Recording, *, full: bool, progress: Progress) -> Scan:
+def scan_bag(
+    bag: Recording, *, full: bool, progress: Progress, also: Callable[[Message], None] = lambda _: None
+) -> Scan:
     """Read a recording once: all of it when ``full`` or small, else its first ``MAX_BYTES`` of messages.
 
-    Static transforms are read to their end in any case: the index finds them.
+    Static transforms are read to their end in any case: the index finds them. ``also`` is given each message.
     """
     streams = {topic.name: _stream(topic) for topic in bag.topics}
     scan = Scan(streams, start_ns=bag.start_ns)
@@ -329,6 +331,7 @@ def scan_bag(bag: Recording, *, full: bool, progress: Progress) -> Scan:
     stopped = False
     for message, over in sampled_messages(bag, readable, full=full):
         _take(scan, message)
+        also(message)
         last_ns = max(last_ns, message.log_ns)
         stopped = over
         if bag.end_ns > bag.start_ns:

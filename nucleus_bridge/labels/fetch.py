@@ -12,6 +12,7 @@ from typing import Any
 from nucleus_bridge.errors import InputError, LabelError, RejectedError, SceneError
 from nucleus_bridge.formats.sfs.scene_tree import OWN
 from nucleus_bridge.labels.label import Label, SceneStamps, label_of_cuboid
+from nucleus_bridge.labels.other_labels import OtherLabels, nucleus_box, task_box
 from nucleus_bridge.labels.sfs_labels import is_container, labels_of_tree, tree_of
 from nucleus_bridge.spool.manifest import Manifest
 from nucleus_bridge.spool.state import StateBook, StateRecord
@@ -52,23 +53,32 @@ def manifests_of(book: StateBook) -> Iterator[tuple[str, Manifest]]:
         yield reference_id, book.manifest(reference_id)
 
 
-def dataset_labels(client: NucleusClient, dataset_id: str, book: StateBook, fetched: Fetched) -> Iterator[Label]:
+def dataset_labels(
+    client: NucleusClient, dataset_id: str, book: StateBook, fetched: Fetched, other: OtherLabels
+) -> Iterator[Label]:
     """Yield the cuboids of a dataset that are on clouds of the spool's scenes, page by page.
 
-    A scene that is another one there, by its content digest, is refused.
+    A scene that is another one there, by its content digest, is refused. Boxes on images go to ``other``.
     """
-    stamps = scenes_there(client, dataset_id, book, fetched.refused)
-    fetched.scenes |= stamps.keys()
-    clouds = {one.item(frame): (name, frame) for name, one in stamps.items() for frame in range(len(one.stamps_ns))}
+    scenes = scenes_there(client, dataset_id, book, fetched.refused)
+    fetched.scenes |= scenes.keys()
+    sensors = {
+        f"{name}-{sensor}": (name, sensor) for name, one in scenes.items() for sensor in (one.cloud, *one.cameras)
+    }
     for row in client.training_rows(dataset_id, PAGE_ROWS):
-        place = clouds.get(str(row["item"].get("reference_id")))
-        if place is None:
+        prefix, _, number = str(row["item"].get("reference_id")).rpartition("-")
+        scene, sensor = sensors.get(prefix, ("", ""))
+        if not scene or not number.isdecimal() or int(number) >= len(scenes[scene].stamps_ns):
             continue
-        for cuboid in row["cuboid"]:
-            try:
-                yield _nucleus_label(cuboid, stamps[place[0]], place[1])
-            except LabelError as error:
-                fetched.refused[place[0]] = str(error)
+        stamps, frame = scenes[scene], int(number)
+        try:
+            if sensor == stamps.cloud:
+                for cuboid in row["cuboid"]:
+                    yield _nucleus_label(cuboid, stamps, frame)
+            for box in row.get("box") or ():
+                other.add_box(stamps, frame, sensor, nucleus_box(box, f"{scene}, frame {frame}"))
+        except LabelError as error:
+            fetched.refused[scene] = str(error)
 
 
 def scenes_there(
@@ -120,19 +130,19 @@ def check_content(scene: Mapping[str, Any], book: StateBook, manifest: Manifest)
 
 
 def task_labels(
-    client: TaskClient, records: Iterable[StateRecord], book: StateBook, fetched: Fetched
+    client: TaskClient, records: Iterable[StateRecord], book: StateBook, fetched: Fetched, other: OtherLabels
 ) -> Iterator[Label]:
-    """Yield the cuboids of finished lidar annotation and sensor-fusion tasks."""
+    """Yield the cuboids of finished annotation tasks; boxes on images and classes of points go to ``other``."""
     for record in records:
         name = record.reference_id
         try:
-            stamps = SceneStamps.of(book.manifest(name))
+            manifest = book.manifest(name)
             task = _task(client, record)
             status = str(task.get("status"))
             if status != _COMPLETED:
                 fetched.waiting[name] = status
                 continue
-            yield from _response_labels(client, task, stamps, book.spool.scene_folder(name))
+            yield from _response_labels(client, task, manifest, book.spool.scene_folder(name), other)
         except (LabelError, RejectedError, SceneError) as error:
             fetched.refused[name] = str(error)
             continue
@@ -146,20 +156,61 @@ def _task(client: TaskClient, record: StateRecord) -> dict[str, Any]:
     return task
 
 
-def _response_labels(client: TaskClient, task: Mapping[str, Any], stamps: SceneStamps, folder: Path) -> Iterator[Label]:
+def _response_labels(
+    client: TaskClient, task: Mapping[str, Any], manifest: Manifest, folder: Path, other: OtherLabels
+) -> Iterator[Label]:
     """Yield what a finished task answers: cuboids frame by frame, or an annotated ``.sfs`` scene."""
+    stamps, source = SceneStamps.of(manifest), f"task:{task['task_id']}"
     response = task.get("response")
     given = response if isinstance(response, Mapping) else {}
-    answer = given.get("annotations", given)
-    url = answer.get("url") if isinstance(answer, Mapping) else None
-    if not isinstance(url, str):
+    points = _url(given.get("point_segmentations"))
+    url = _url(given.get("annotations")) or _url(given)
+    if not url and not points:
         raise LabelError(f"{stamps.scene}: its task is completed and says no URL of annotations")
-    content, source = client.result(url), f"task:{task['task_id']}"
+    if points:
+        other.add_points(stamps, manifest.points, _json(client.result(points), stamps), source)
+    if not url:
+        return
+    content = client.result(url)
     frames = None if is_container(content) else _json(content, stamps)
     if isinstance(frames, list):
-        yield from _cuboids(frames, stamps, source)
+        yield from _cuboids(frames, stamps, source, _Linked(manifest, other))
     else:
         yield from labels_of_tree(tree_of(content, stamps.scene), stamps, folder, source)
+
+
+def _url(answer: object) -> str:
+    url = answer.get("url") if isinstance(answer, Mapping) else None
+    return url if isinstance(url, str) else ""
+
+
+@dataclass(frozen=True)
+class _Linked:
+    """Takes the boxes on images of one task."""
+
+    manifest: Manifest
+    other: OtherLabels
+
+    def add(self, stamps: SceneStamps, frame: int, answer: object, source: str) -> None:
+        """Take those of one frame.
+
+        Raises:
+            LabelError: They cannot be read, or are of a camera that the scene has not.
+        """
+        where = f"{stamps.scene}, frame {frame}"
+        cameras = {
+            sensor.get("camera_index"): name
+            for name, sensor in self.manifest.sensors.items()
+            if sensor.get("kind") == "camera"
+        }
+        try:
+            for seen in answer:  # type: ignore[attr-defined]
+                name = cameras[seen["camera_used"]]
+                for box in seen["annotations"]:
+                    if box.get("type", "box") == "box":
+                        self.other.add_box(stamps, frame, name, task_box(box, source, where))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise LabelError(f"{where}: boxes on images cannot be read: {error!r}") from None
 
 
 def _json(content: bytes, stamps: SceneStamps) -> object:
@@ -169,7 +220,7 @@ def _json(content: bytes, stamps: SceneStamps) -> object:
         raise LabelError(f"{stamps.scene}: the answer of its task is neither JSON nor a .sfs file: {error}") from None
 
 
-def _cuboids(frames: list[Any], stamps: SceneStamps, source: str) -> Iterator[Label]:
+def _cuboids(frames: list[Any], stamps: SceneStamps, source: str, linked: _Linked) -> Iterator[Label]:
     if len(frames) != len(stamps.stamps_ns):
         raise LabelError(
             f"{stamps.scene}: its task has annotations of {len(frames)} frames, expected {len(stamps.stamps_ns)}"
@@ -178,6 +229,7 @@ def _cuboids(frames: list[Any], stamps: SceneStamps, source: str) -> Iterator[La
         cuboids = frame.get("cuboids", []) if isinstance(frame, Mapping) else None
         if not isinstance(cuboids, list):
             raise LabelError(f"{stamps.scene}, frame {number}: annotations are {frame!r:.80}")
+        linked.add(stamps, number, frame.get("camera_responses", ()), source)
         for cuboid in cuboids:
             if not isinstance(cuboid, Mapping):
                 raise LabelError(f"{stamps.scene}, frame {number}: a cuboid is {cuboid!r:.80}")

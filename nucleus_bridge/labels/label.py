@@ -35,6 +35,7 @@ class SceneStamps:
         stamps_ns: ``header.stamp`` of each frame's sweep as recorded.
         times_ns: The same with the configured clock corrections.
         cloud: Name of the cloud's sensor, which its items are called after.
+        cameras: Names of the cameras.
     """
 
     scene: str
@@ -43,6 +44,7 @@ class SceneStamps:
     stamps_ns: tuple[int, ...]
     times_ns: tuple[int, ...] = ()
     cloud: str = ""
+    cameras: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, manifest: Manifest) -> SceneStamps:
@@ -59,7 +61,8 @@ class SceneStamps:
         offset = (manifest.world_offset["x"], manifest.world_offset["y"], manifest.world_offset["z"])
         stamps, times = (tuple(int(frame[key]) for frame in manifest.stamps) for key in ("stamp_ns", "time_ns"))
         cloud = cloud_sensor_of(manifest)
-        return cls(manifest.reference_id, manifest.world_frame, offset, stamps, times, cloud)
+        cameras = tuple(name for name, sensor in manifest.sensors.items() if sensor.get("kind") == "camera")
+        return cls(manifest.reference_id, manifest.world_frame, offset, stamps, times, cloud, cameras)
 
     def item(self, frame: int) -> str:
         """Return the reference id of a frame's cloud."""
@@ -214,3 +217,9 @@ def _from_angles(roll: float, pitch: float, heading: float) -> Quaternion:
     sign = -1.0 if quaternion[3] < 0.0 else 1.0
     x, y, z, w = (sign * value + 0.0 for value in quaternion)
     return x, y, z, w
+
+
+def colour_of(text: str) -> tuple[float, float, float]:
+    """Return the colour of a class: always the same one for the same text."""
+    digest = sum((index + 1) * byte for index, byte in enumerate(text.encode()))
+    return tuple(0.25 + 0.75 * ((digest * factor) % 97) / 96 for factor in (37, 61, 89))  # type: ignore[return-value]

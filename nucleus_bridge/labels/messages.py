@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from nucleus_bridge.decode.detections import DETECTION3D, DETECTION3D_DEFINITION, MARKERS
-from nucleus_bridge.labels.label import Label
+from nucleus_bridge.labels.label import Label, colour_of
 
 SCENE_UPDATE = "foxglove_msgs/msg/SceneUpdate"
 KINDS = (DETECTION3D, MARKERS, SCENE_UPDATE)
@@ -204,9 +204,3 @@ class Messages:
 
     def _vector(self, values: tuple[float, float, float]) -> Any:  # noqa: ANN401
         return self._new("geometry_msgs/msg/Vector3", x=values[0], y=values[1], z=values[2])
-
-
-def colour_of(text: str) -> tuple[float, float, float]:
-    """Return the colour of a class: always the same one for the same text."""
-    digest = sum((index + 1) * byte for index, byte in enumerate(text.encode()))
-    return tuple(0.25 + 0.75 * ((digest * factor) % 97) / 96 for factor in (37, 61, 89))  # type: ignore[return-value]

@@ -147,6 +147,14 @@ class FrameBuilder:
         self._previous_ns, self._dropped, self._hole_ns = stamp_ns, False, 0
         return Candidate(frame, residuals, hole_ns, self._jump(previous_ns, stamp_ns))
 
+    def complete(self, frame: Frame) -> Frame:
+        """Give a frame that is wanted what it was built without, where events select frames.
+
+        Raises:
+            TransformError: A pose that was there is gone.
+        """
+        return self._poser.complete(frame)
+
     @property
     def findings(self) -> tuple[Finding, ...]:
         """What is implausible about calibrations that frames were made with."""

@@ -33,7 +33,7 @@ JUDGED_AFTER_NS = 500_000_000
 LEAST_JUDGES, MOST_JUDGES, MOST_POINTS = 2, 16, 4_096
 STEP_TOLERANCE_M, STEP_SHARE, FASTEST_M_S = 15.0, 0.3, 80.0
 """Two fixes agree with the transforms when their steps differ by less; without transforms a vehicle is no faster."""
-TELLING_WAY_M, MOST_OFF_DEG, FIX_ERROR_M = 5.0, 10.0, 4.0
+TELLING_WAY_M, MOST_OFF_DEG, FIX_ERROR_M = 2.0, 10.0, 4.0
 """Over such a way a heading does not count that is further off what fixes and transforms say than bad fixes explain."""
 FIXES, HEADINGS = "gps.topic", "gps.heading_topic"
 """Under these names losses are reported."""

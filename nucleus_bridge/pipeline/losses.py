@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from nucleus_bridge.causes import Cause, is_expected
+from nucleus_bridge.causes import Cause
 
 MAX_PENDING = 20_000
 """This many losses keep their stamps; older ones, in a long pause for one, simply go to the next scene that ends."""
@@ -25,11 +25,6 @@ def merge(into: Table, other: Mapping[str, Mapping[str, int]]) -> None:
 def ordered(table: Mapping[str, Mapping[str, int]]) -> Table:
     """Return the same counts with topics and causes in alphabetical order."""
     return {topic: dict(sorted(table[topic].items())) for topic in sorted(table)}
-
-
-def faults(table: Mapping[str, Mapping[str, int]]) -> int:
-    """Count what was lost by fault."""
-    return sum(count for causes in table.values() for cause, count in causes.items() if not is_expected(cause))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
@@ -14,7 +14,7 @@ from nucleus_bridge.causes import Cause, EndReason
 from nucleus_bridge.config import Config
 from nucleus_bridge.errors import CoordinateRangeError
 from nucleus_bridge.model import Frame, Scene
-from nucleus_bridge.pipeline.events import Event, FrameReady, Residual, SceneEnded, SceneStarted
+from nucleus_bridge.pipeline.events import Event, EventSpan, FrameReady, Residual, SceneEnded, SceneStarted
 from nucleus_bridge.pipeline.frame_builder import Candidate
 from nucleus_bridge.pipeline.losses import LossLedger
 from nucleus_bridge.pipeline.posing import LossReport
@@ -22,6 +22,11 @@ from nucleus_bridge.pipeline.signals import Signals
 
 MAX_COORDINATE_M = 1e5
 """Beyond it a 32-bit float, which the service computes with, is coarser than a centimetre."""
+
+
+"""Why a scene ends with the window of its events."""
+EventsBetween = Callable[[int, int], tuple[EventSpan, ...]]
+"""Tells the events of a scene by its first and last stamp."""
 
 
 def reference_id(prefix: str, stamp_ns: int) -> str:
@@ -64,6 +69,7 @@ class SceneBuilder:
         ledger: LossLedger,
         lost: LossReport,
         poses: Mapping[str, Any] | None = None,
+        events_between: EventsBetween | None = None,
         signals: Signals | None = None,
     ) -> None:
         self._config = config
@@ -72,20 +78,21 @@ class SceneBuilder:
         self._rules = config.scene
         self._ledger = ledger
         self._lost = lost
+        self._events_between = events_between
         self._open: _Open | None = None
         self._kept: Frame | None = None
         self._hole_ns = 0
         self._jump_m = 0.0
 
-    def add(self, candidate: Candidate) -> Iterator[Event]:
-        """Take the next frame; yield what is decided by it."""
+    def add(self, candidate: Candidate, *, begins: bool = False) -> Iterator[Event]:
+        """Take the next frame; yield what is decided by it. ``begins`` says that a window of an event does, too."""
         frame = candidate.frame
         self._hole_ns = max(self._hole_ns, candidate.hole_ns)
         self._jump_m = max(self._jump_m, candidate.jump_m)
         if self._is_too_near(frame):
             self._lose(frame, "min_distance", "")
             return
-        reason = self._end_reason(frame)
+        reason: EndReason | None = "window_end" if begins else self._end_reason(frame)
         if reason:
             yield from self.end(reason, before_ns=frame.stamp_ns)
         try:
@@ -108,6 +115,7 @@ class SceneBuilder:
         if self._open is None:
             return
         opened, self._open = self._open, None
+        last_ns = self._kept.stamp_ns if self._kept is not None else opened.scene.first_stamp_ns
         self._kept = None
         metadata, item_metadata = self._signals.end()
         yield SceneEnded(
@@ -115,14 +123,15 @@ class SceneBuilder:
             self._ledger.take_before(before_ns),
             {name: sums.residual() for name, sums in sorted(opened.sums.items())},
             dict(sorted(opened.missing.items())),
+            events=self._events_between(opened.scene.first_stamp_ns, last_ns) if self._events_between else (),
             metadata=metadata,
             item_metadata=item_metadata,
         )
 
     @property
-    def is_open(self) -> bool:
-        """Whether a scene is open."""
-        return self._open is not None
+    def first_stamp_ns(self) -> int | None:
+        """Stamp of the first frame of the open scene, or None."""
+        return self._open.scene.first_stamp_ns if self._open is not None else None
 
     def _scene(self, frame: Frame) -> Scene:
         origin = frame.world_from_device.translation if self._rules.origin == "first_frame" else np.zeros(3)
@@ -136,8 +145,8 @@ class SceneBuilder:
         )
 
     def _is_too_near(self, frame: Frame) -> bool:
-        if self._kept is None or self._rules.min_distance_m <= 0.0:
-            return False
+        if self._kept is None or self._rules.min_distance_m <= 0.0 or self._events_between is not None:
+            return False  # where frames are selected, the distance was looked at before
         step = frame.world_from_device.translation - self._kept.world_from_device.translation
         return float(np.sqrt((step * step).sum())) < self._rules.min_distance_m
 

@@ -28,7 +28,7 @@ from nucleus_bridge.preview.pack import (
 )
 
 PAGE = Path(__file__).parent / "page"
-SCRIPTS = ("projection.js", "cloud_view.js", "cameras.js", "plots.js", "main.js")
+SCRIPTS = ("projection.js", "cloud_view.js", "cameras.js", "plots.js", "labels.js", "main.js")
 CLOUD_BYTES = 12_000_000
 MAX_POINTS = 40_000
 POINT_BYTES = 8 * 4 / 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from hashlib import sha256
 from itertools import pairwise
 from pathlib import PurePosixPath
 
@@ -22,6 +23,8 @@ SUFFIXES = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd", ".bag")
 _PACKED = ".zstd"
 _SPLIT = re.compile(r"(?P<stem>.+)_(?P<number>[0-9]{1,9})\.(?P<kind>mcap|db3|bag)(\.zstd)?$")
 _LONGEST_PROBLEM = 200
+SAMPLE_BYTES = 64 << 10
+DIGEST_DIGITS = 32
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,31 @@ def marks_of(path: Place) -> list[tuple[str, int, int]]:
         return [(file.name, (status := file.stat()).st_size, status.st_mtime_ns) for file in files_of(path)]
     except OSError as error:
         raise unreadable(path, error) from error
+
+
+def digest_of(path: Place) -> str:
+    """Return a digest of a recording that a copy of it has as well, without reading it whole.
+
+    It is over the name, the size, the first and the last 64 KiB of each of its files.
+
+    Raises:
+        BagError: There is none, or it cannot be read.
+    """
+    digest = sha256()
+    try:
+        for file in sorted(files_of(path), key=_name):
+            size = file.stat().st_size
+            with file.open("rb") as content:
+                start = content.read(SAMPLE_BYTES)
+                content.seek(max(0, size - SAMPLE_BYTES))
+                digest.update(f"{file.name} {size}\n".encode() + start + content.read(SAMPLE_BYTES))
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return digest.hexdigest()[:DIGEST_DIGITS]
+
+
+def _name(place: Place) -> str:
+    return place.name
 
 
 def is_recorded(name: str) -> bool:

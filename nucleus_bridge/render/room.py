@@ -21,6 +21,7 @@ from nucleus_bridge.spool.destination import (
     normalised_endpoint,
 )
 from nucleus_bridge.spool.leases import Leases
+from nucleus_bridge.spool.look_back import LookBack
 from nucleus_bridge.spool.quota import Quota, Room
 from nucleus_bridge.spool.state import StateRecord
 
@@ -109,3 +110,20 @@ class RoomForScenes:
                 logger.warning("%s; waiting for the upload to make room", admission.reason)
                 is_told = True
             time.sleep(ASK_AGAIN_S)
+
+
+def look_back_of(config: Config, spool: Spool, *, in_memory: int = 1) -> LookBack:
+    """Return where frames wait for an event, beside the open scenes of a spool.
+
+    Args:
+        config: The configuration.
+        spool: The spool.
+        in_memory: So many times ``look_back.memory_bytes`` may be left in memory.
+    """
+    limits = config.look_back
+    return LookBack(
+        spool.path / "open",
+        limits.max_bytes,
+        in_memory * limits.memory_bytes,
+        min_free_bytes=config.spool.min_free_bytes,
+    )

@@ -242,6 +242,7 @@ class SceneRecorder:
             software=SOFTWARE,
             files=files,
             metadata={} if self._format.holds_metadata else self._metadata(writing, ended),
+            events=tuple(asdict(event) for event in ended.events),
             poses=scene.poses,
             stamps=tuple(writing.stamps),
         )
@@ -266,10 +267,20 @@ class SceneRecorder:
             ).as_json()
 
     def _metadata(self, writing: _Writing, ended: SceneEnded) -> dict[str, Any]:
-        """Return the scene's metadata: as configured, told by frames and signals; estimated poses are marked."""
+        """Return the scene's metadata: as configured, told by frames and signals; its events are named.
+
+        Poses that are estimated are marked.
+        """
         marks = {"poses": "estimated"} if writing.start.scene.poses.get("estimated") else {}
         told = writing.told.metadata() if self._config.metadata_builtin else {}
-        return {**dict(self._config.metadata), **marks, **told, **ended.metadata}
+        names = ",".join(dict.fromkeys(event.name for event in ended.events))
+        return {
+            **dict(self._config.metadata),
+            **marks,
+            **told,
+            **ended.metadata,
+            **({"events": names} if names else {}),
+        }
 
 
 def _of_items(writing: _Writing, ended: SceneEnded) -> list[Mapping[str, Any]]:

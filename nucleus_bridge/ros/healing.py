@@ -26,8 +26,11 @@ LONGEST_PAUSE_S = 60.0
 """Between two probes, each of which costs the start of a process."""
 GRACE_S = 1.0
 """What a probe hears, this process may hear a moment later."""
+NEW_GRACE_S = 2.5
+"""Likewise where this process has only begun to subscribe, which it does when it has seen a publisher."""
 IN_VAIN_S, LONGEST_IN_VAIN_S = 10.0, 300.0
-"""After a new connection that heard nothing either, the first time and at most."""
+"""After a third connection in a row that heard nothing either, and at most."""
+AT_ONCE = 2
 ENDS_WITHIN_S = 5.0
 
 
@@ -119,12 +122,9 @@ class Healer:
             self._probe_again_s, self._pause_s = 0.0, PROBE_S
             return []
         self._listen(watched, told, now)
-        deaf = [
-            name
-            for name in told
-            if (heard_s := self._silent[name].probe_heard_s) is not None and now - heard_s > GRACE_S
-        ]
-        wait_s = min(IN_VAIN_S * 2.0 ** (self.healed.in_vain - 1), LONGEST_IN_VAIN_S) if self.healed.in_vain else 0.0
+        deaf = [topic.name for topic in watched if self._is_missed(topic, now)]
+        tries = self.healed.in_vain - AT_ONCE
+        wait_s = min(IN_VAIN_S * 2.0**tries, LONGEST_IN_VAIN_S) if tries >= 0 else 0.0
         return deaf if now - self.healed.at_s >= wait_s else []
 
     def rebuilding(self, deaf: Iterable[str]) -> Healed:
@@ -148,14 +148,22 @@ class Healer:
             probe.kill()
         self._ending = []
 
+    def _is_missed(self, topic: Topic, now: float) -> bool:
+        """Whether a probe has heard a topic, and this process had the time to hear it, too."""
+        heard_s = self._silent[topic.name].probe_heard_s if topic.name in self._silent else None
+        return heard_s is not None and now - heard_s > (NEW_GRACE_S if topic.last_s is None else GRACE_S)
+
     def _judge(self, topic: Topic, now: float, silent_s: float, *, heals: bool) -> None:
         since_s = topic.last_s if topic.last_s is not None else self._started_s
         silence = self._silent.get(topic.name)
+        if topic.last_s is None and topic.name in self.healed.deaf:  # nobody has to wait to know it
+            self._silent.setdefault(topic.name, Silence(since_s, is_told=True))
+            return
         if now - since_s <= silent_s:
             if topic.last_s is not None:
                 self._end(topic, silence, now)
             return
-        was_heard = topic.last_s is not None or topic.name in self.healed.deaf
+        was_heard = topic.last_s is not None
         if topic.problem or not (was_heard or topic.publishers):
             return
         if silence is None:  # told at the next look: after a standstill of the machine messages may be waiting

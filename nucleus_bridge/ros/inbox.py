@@ -49,11 +49,19 @@ class FinishScene:
     done: Callable[[Answer], None]
 
 
+@dataclass(frozen=True)
+class Mark:
+    """Somebody made the event ``mark``."""
+
+    stamp_ns: int
+    done: Callable[[Answer], None]
+
+
 class End:
     """Nothing comes after it."""
 
 
-Item = Message | Lost | ClockStep | FinishScene | End
+Item = Message | Lost | ClockStep | FinishScene | Mark | End
 
 
 class Inbox:

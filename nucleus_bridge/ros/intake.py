@@ -5,10 +5,13 @@ An executor of rclpy takes one message of each topic in turn: after a stall a to
 10 Hz by seconds. And each of its turns costs more than a small message. So the executor only tells that there is a
 first message. Then all topics are looked at ten times a second, half as often while no sensor sends anything, and
 silence switches back to waiting.
+
+With several threads (``MultiThreadedExecutor``) one at a time takes messages.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +22,8 @@ from rclpy.callback_groups import CallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.subscription import Subscription
+
+from nucleus_bridge.ros.middleware import group_of, move_to_group, take_messages
 
 Take = Callable[[Any, int], None]
 """Takes a message and the time in ns at which the middleware sent it, 0 when unknown."""
@@ -70,11 +75,13 @@ class Intake(CallbackGroup):
 
     Attributes:
         durations: How long each message took to be taken and handed over.
+        one_at_a_time: Held while messages are handed over.
     """
 
     def __init__(self, node: Node) -> None:
         super().__init__()
         self.durations = Durations()
+        self.one_at_a_time = threading.RLock()
         self._sources: list[Source] = []
         self._adopted: list[tuple[Subscription, Any]] = []
         self._polling = False
@@ -113,33 +120,34 @@ class Intake(CallbackGroup):
         made = self._node.create_subscription(
             message_type, topic, _not_called, profile, raw=True, callback_group=self, **options
         )
-        self._sources.append(Source(made, take))
+        with self.one_at_a_time:
+            self._sources.append(Source(made, take))
         return made
 
     def adopt(self, subscription: Subscription) -> None:
         """Take over a subscription that somebody else made, such as that of the node's clock."""
-        self._adopted.append((subscription, subscription.callback_group))
-        for entity in (subscription, *subscription.event_handlers):
-            entity.callback_group = self
+        self._adopted.append((subscription, group_of(subscription)))
+        move_to_group(subscription, self)
         self._sources.append(Source(subscription, lambda message, _: subscription.callback(message)))
 
     def destroy(self, subscription: Subscription) -> None:
         """End a subscription; what it has received is taken first."""
-        self.drain()
-        self._sources = [source for source in self._sources if source.subscription is not subscription]
+        with self.one_at_a_time:
+            self.drain()
+            self._sources = [source for source in self._sources if source.subscription is not subscription]
         self._node.destroy_subscription(subscription)
 
     def close(self) -> None:
         """End all subscriptions but the adopted ones; what they have received is taken first."""
-        self.drain()
-        for subscription, group in self._adopted:
-            for entity in (subscription, *subscription.event_handlers):
-                entity.callback_group = group
-        adopted = [subscription for subscription, _ in self._adopted]
-        for source in self._sources:
-            if source.subscription not in adopted:
-                self._node.destroy_subscription(source.subscription)
-        self._sources, self._adopted = [], []
+        with self.one_at_a_time:
+            self.drain()
+            for subscription, group in self._adopted:
+                move_to_group(subscription, group)
+            adopted = [subscription for subscription, _ in self._adopted]
+            for source in self._sources:
+                if source.subscription not in adopted:
+                    self._node.destroy_subscription(source.subscription)
+            self._sources, self._adopted = [], []
         self._node.destroy_timer(self._timer)
 
     @property
@@ -149,21 +157,17 @@ class Intake(CallbackGroup):
 
     def drain(self) -> int:
         """Take everything that is there; return how much it was, in bytes, at least one a message."""
+        with self.one_at_a_time:
+            return self._drain()
+
+    def _drain(self) -> int:
         taken: list[tuple[int, int, Any, int, Take, int]] = []
         numbers = count()
         for source in self._sources:
             latest = 0  # a step back of the system's clock must not turn a topic around
-            subscription = source.subscription
-            with subscription.handle:
-                for _ in range(MOST_AT_ONCE):
-                    start_ns = time.perf_counter_ns()
-                    one = subscription.handle.take_message(subscription.msg_type, subscription.raw)
-                    if one is None:
-                        break
-                    message, info = one
-                    latest = max(latest, info["received_timestamp"])
-                    spent_ns = time.perf_counter_ns() - start_ns
-                    taken.append((latest, next(numbers), message, info["source_timestamp"], source.take, spent_ns))
+            for one in take_messages(source.subscription, MOST_AT_ONCE):
+                latest = max(latest, one.received_ns)
+                taken.append((latest, next(numbers), one.message, one.sent_ns, source.take, one.spent_ns))
         taken.sort(key=lambda entry: entry[:2])
         for _, _, message, sent_ns, take, spent_ns in taken:
             start_ns = time.perf_counter_ns()

@@ -58,7 +58,22 @@ radar_msgs/RadarReturn[] returns
     },
 )
 
-BUILT_IN = {package.name: package for package in (TF2_MSGS, RADAR_MSGS)}
+BOND = InterfacePackage(
+    name="bond",
+    messages={
+        "Status": """\
+std_msgs/Header header
+string id
+string instance_id
+bool active
+float32 heartbeat_timeout  # seconds
+float32 heartbeat_period   # seconds
+"""
+    },
+)
+"""What a lifecycle manager and its nodes tell each other; the released package has constants besides."""
+
+BUILT_IN = {package.name: package for package in (TF2_MSGS, RADAR_MSGS, BOND)}
 
 
 def read_interface_package(name: str, folder: Path) -> InterfacePackage:

@@ -7,7 +7,7 @@ import faulthandler
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,7 +16,12 @@ from nucleus_bridge.errors import BridgeError
 
 LEAVE_WITHIN_S = 5.0
 _RESUME = "NUCLEUS_BRIDGE_RESUME"
-_OPEN_FILES = Path("/proc/self/fd")
+_MEMORY = "shared_memory"
+_PROCESSES = Path("/proc")
+_OPEN_FILES = _PROCESSES / "self/fd"
+_MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108 - where Fast DDS has it
+_SEGMENTS = (f"{_MEMORY_FOLDER}/fastdds_", f"{_MEMORY_FOLDER}/fastrtps_")  # of Fast DDS 3, and 2
+_LOCK = "_el"
 _STANDARD = 3
 
 
@@ -53,7 +58,7 @@ def start_anew(resume: Mapping[str, Any]) -> NoReturn:
             os.set_inheritable(number, False)
     sys.stdout.flush()
     sys.stderr.flush()
-    os.environ[_RESUME] = json.dumps(resume)
+    os.environ[_RESUME] = json.dumps({**resume, _MEMORY: sorted(_shared_memory("self"))})
     try:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - this program itself
     except OSError as error:
@@ -62,8 +67,31 @@ def start_anew(resume: Mapping[str, Any]) -> NoReturn:
 
 def resumed() -> dict[str, Any]:
     """Return what the program had before it was started anew, once; empty when it was not."""
-    found = json.loads(os.environ.pop(_RESUME, "{}"))
-    return found if isinstance(found, dict) else {}
+    found: dict[str, Any] = json.loads(os.environ.pop(_RESUME, "{}"))
+    remove_unused(found.pop(_MEMORY, []))
+    return found
+
+
+def remove_unused(memory: Iterable[str]) -> None:
+    """Remove files of shared memory that are this user's and that no process has mapped: nobody else would."""
+    used: set[str] = set()
+    for process in _PROCESSES.glob("[0-9]*"):
+        used |= _shared_memory(process.name)
+    for name in set(memory) - used:
+        path = Path(name)
+        with suppress(OSError):
+            if path.parent == _MEMORY_FOLDER and path.stat().st_uid == os.getuid():
+                path.unlink()
+                path.with_name(f"{path.name}{_LOCK}").unlink(missing_ok=True)
+
+
+def _shared_memory(process: str) -> set[str]:
+    """Return the segments of Fast DDS that a process has mapped; its ports are shared, and are left alone."""
+    try:
+        words = (line.split()[-1] for line in (_PROCESSES / process / "maps").read_text().splitlines() if line)
+        return {word for word in words if word.startswith(_SEGMENTS) and "port" not in word}
+    except OSError:  # it has ended, or is another user's, who has no business with this one's segments
+        return set()
 
 
 def _open_files() -> list[int]:

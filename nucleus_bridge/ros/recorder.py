@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
@@ -23,33 +23,41 @@ from std_srvs.srv import Trigger
 
 from nucleus_bridge.causes import EndReason, is_expected
 from nucleus_bridge.config import Config
+from nucleus_bridge.config.sources import MARK
 from nucleus_bridge.errors import BridgeError, ConfigError, InputError, OutputError
 from nucleus_bridge.model import Message
 from nucleus_bridge.pipeline import Pipeline
 from nucleus_bridge.pipeline.losses import Table, merge
 from nucleus_bridge.render.workers import executor_for
+from nucleus_bridge.ros.bond import Bond, status_message
+from nucleus_bridge.ros.definitions import definition_of
 from nucleus_bridge.ros.diagnostics import Reporter, Snapshot
 from nucleus_bridge.ros.first_start import check_first_start, described
 from nucleus_bridge.ros.healing import Healer
 from nucleus_bridge.ros.inbox import Answer
+from nucleus_bridge.ros.middleware import check_executor
 from nucleus_bridge.ros.parameters import NodeParameters
 from nucleus_bridge.ros.resuming import Resumed
 from nucleus_bridge.ros.running import BAD_INPUT, FAILED, Stop, run
 from nucleus_bridge.ros.session import Progress, Session
 from nucleus_bridge.ros.subscriptions import Subscriptions, Topic
-from nucleus_bridge.ros.type_definitions import field_problems
 from nucleus_bridge.ros.view import View
 from nucleus_bridge.spool import SealedScene, Spool
 from nucleus_bridge.spool.durable import unlock_file
+from nucleus_bridge.spool.marks import mark_id
 from nucleus_bridge.warnings import Finding
 
 NAME = "nucleus_recorder"
 SEAL_WITHIN_S = 4.5
+START_AFTER_S = 0.01
 GRAPH_PERIOD_S = 0.25
 REPORT_PERIOD_S = 1.0
 LOSSES_PERIOD_S = 60.0
 ANSWER_WITHIN_S = 0.7
 VIEW_WARNINGS_S = 30.0
+DISCOVERY_S = 2.0
+"""How long a node that is configured looks for the topics of events and signals, to check their fields beforehand."""
+_LOOK_S = 0.05
 CLOCK_STEP_BACK = Duration(nanoseconds=-1)
 
 _DONE = TransitionCallbackReturn.SUCCESS
@@ -67,16 +75,18 @@ class RecorderNode(LifecycleNode):
         super().__init__(NAME, **arguments)
         self._stop = stop
         self._resumed = Resumed.read()
-        self._settings = NodeParameters(self, self._apply, self._resumed.parameters)
+        self._session: Session | None = None
+        self._settings = NodeParameters(self, self._apply, self._resumed.parameters, self._is_recording)
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._workers: Executor | None = None
         self._spool: Spool | None = None
         self._reservation: int | None = None
         self._status = FAILED
+        self._configured: Config | None = None
         self._has_frames = False
-        self._session: Session | None = None
         self._listening: Subscriptions | None = None
         self._view: View | None = None
+        self._bond: Bond | None = None
         self._paused = False
         self._last = Progress()
         self._failure = ""
@@ -89,6 +99,7 @@ class RecorderNode(LifecycleNode):
         self._scene_sealed = self.create_publisher(KeyValue, "~/scene_sealed", 10)
         patient = ReentrantCallbackGroup()  # each call waits for its answer, and nothing may wait for it
         self.create_service(Trigger, "~/finish_scene", self._on_finish_scene, callback_group=patient)
+        self.create_service(Trigger, "~/mark", self._on_mark, callback_group=patient)
         self.create_service(Trigger, "~/pause", self._on_pause)
         self.create_service(Trigger, "~/resume", self._on_resume)
         self._jumps = self.get_clock().create_jump_callback(
@@ -98,9 +109,19 @@ class RecorderNode(LifecycleNode):
         self.create_timer(REPORT_PERIOD_S, self._on_report, clock=self._steady)
         self.create_timer(GRAPH_PERIOD_S, self._on_graph, clock=self._steady)
         if self._settings.config.autostart or self._resumed.is_there:
-            self._start_timer = self.create_timer(0.0, self._on_start, clock=self._steady)
+            self._start_timer = self.create_timer(START_AFTER_S, self._on_start, clock=self._steady)
         else:
             self.get_logger().info(f"waiting to be configured, since autostart is false; {self._how_to('configure')}")
+
+    @property
+    def executor(self) -> Any:
+        """The executor that runs this node."""
+        return super().executor
+
+    @executor.setter
+    def executor(self, executor: Any) -> None:
+        check_executor(executor)
+        LifecycleNode.executor.fset(self, executor)
 
     @property
     def config(self) -> Config:
@@ -123,14 +144,14 @@ class RecorderNode(LifecycleNode):
         return _DONE
 
     def _configure(self) -> None:
+        self._configured = self.config
         if not self.config.spool.path:
             raise ConfigError("spool.path: set it to the folder that takes the scenes")
-        wanted = Pipeline(self.config).wanted
-        check_first_start(wanted, self._settings.given, self.resolve_topic_name)
-        published = dict(self.get_topic_names_and_types())
-        types = {topic.name: published.get(self.resolve_topic_name(topic.name), ()) for topic in wanted}
-        if wrong := list(field_problems(wanted, types)):
-            raise ConfigError("\n".join(wrong))
+        if self.config.bond_heartbeat_period:
+            status_message()
+        pipeline = Pipeline(self.config)
+        check_first_start(pipeline.wanted, self._settings.given, self.resolve_topic_name)
+        self._check_fields(pipeline)
         self._spool = Spool(Path(self.config.spool.path))
         self._spool.create()
         count = self.config.queue.workers
@@ -139,6 +160,29 @@ class RecorderNode(LifecycleNode):
             started.result()
         # Only now: workers that were forked would keep the lock of a recorder that was killed.
         self._reservation = self._spool.reserve()
+
+    def _check_fields(self, pipeline: Pipeline) -> None:
+        """Check the fields of events and signals on the topics that are published already.
+
+        Raises:
+            ConfigError: An event's topic has no such field, or its type is not installed.
+            InputError: A signal's topic has no such field.
+        """
+        wanted = [topic for topic in pipeline.wanted if topic.takes_any_type]
+        published = self._published({self.resolve_topic_name(topic.name) for topic in wanted})
+        for topic in wanted:
+            types = published.get(self.resolve_topic_name(topic.name), [])
+            if len(types) == 1:
+                pipeline.define(topic.name, types[0], definition_of(types[0]))
+
+    def _published(self, names: Collection[str]) -> Mapping[str, list[str]]:
+        """Return the types of what is published; waits a moment for topics that a node so young may not know yet."""
+        limit_s = time.monotonic() + DISCOVERY_S
+        while True:
+            published = dict(self.get_topic_names_and_types())
+            if published.keys() >= set(names) or time.monotonic() > limit_s:
+                return published
+            time.sleep(_LOOK_S)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and record."""
@@ -152,16 +196,26 @@ class RecorderNode(LifecycleNode):
     def _activate(self) -> None:
         if self._spool is None or self._workers is None:
             raise BridgeError("it is not configured")
+        if self._configured != self.config:  # parameters were set since
+            self._free()
+            self._configure()
         self._paused, self._has_frames = False, False
         self._told_losses = {}
         self._told_warnings = set()
+        if self.config.bond_heartbeat_period:
+            self._bond = Bond(self, self.config.bond_heartbeat_period)
         view = self._view = View(self, self.config, self._warn_of_view)
         self._session = Session(self.config, self._spool, self._workers, self._on_sealed, view.take)
         self._session.start()
         given = self._settings.given
-        earlier = self._resumed.received
         self._listening = Subscriptions(
-            self, self._session.wanted, self._receive, self._on_transport_loss, given, earlier
+            self,
+            self._session.wanted,
+            self._receive,
+            self._on_transport_loss,
+            given,
+            earlier=self._resumed.received,
+            define=self._define,
         )
         self.get_logger().info(f"recording to {self._spool.path}")
 
@@ -221,6 +275,9 @@ class RecorderNode(LifecycleNode):
 
     def _seal(self, reason: EndReason = "end_of_data") -> str:
         """End the recording; return what went wrong with it."""
+        if self._bond is not None:
+            self._bond.close()
+            self._bond = None
         session, subscriptions = self._session, self._listening
         if session is None:
             return ""
@@ -255,6 +312,16 @@ class RecorderNode(LifecycleNode):
         else:
             session.inbox.offer(Message(topic.name, type_name, now_ns, data), is_sample=topic.is_sample)
 
+    def _define(self, topic: str, type_name: str) -> None:
+        """Tell the recording what type the topic of an event or a signal has.
+
+        Raises:
+            ConfigError: A field of an event is not in the type, or its condition does not fit.
+            InputError: A field of a signal is not in the type, or has no single value.
+        """
+        if self._session is not None:
+            self._session.define(topic, type_name, definition_of(type_name))
+
     def _now_ns(self) -> int:
         """Return the time of the node's clock, which is 0 until simulated time is told."""
         clock = self.get_clock()
@@ -286,6 +353,24 @@ class RecorderNode(LifecycleNode):
         if session is None:
             response.message = "not active: nothing is being recorded"
             return response
+        told = await self._answer(session.finish_scene, lambda: _still_ending(session))
+        response.success, response.message = told.success, told.text
+        return response
+
+    async def _on_mark(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """Make the event ``mark`` now; answer with its id."""
+        session, now_ns = self._session, self._now_ns()
+        if session is None or not now_ns:
+            inactive = "not active: nothing is being recorded"
+            response.message = inactive if session is None else "there is no time yet: nobody publishes /clock"
+            return response
+        late = Answer(success=True, text=mark_id(MARK, now_ns))
+        told = await self._answer(lambda done: session.mark(now_ns, done), lambda: late)
+        response.success, response.message = told.success, told.text
+        return response
+
+    async def _answer(self, ask: Callable[[Callable[[Answer], None]], None], late: Callable[[], Answer]) -> Answer:
+        """Ask the recording's thread; say something else where it takes long."""
         answered: Future = Future(executor=self.executor)
         first = threading.Lock()
 
@@ -293,12 +378,11 @@ class RecorderNode(LifecycleNode):
             if first.acquire(blocking=False):
                 answered.set_result(told)
 
-        late = self.create_timer(ANSWER_WITHIN_S, lambda: answer(_still_ending(session)), clock=self._steady)
-        session.finish_scene(answer)
+        timer = self.create_timer(ANSWER_WITHIN_S, lambda: answer(late()), clock=self._steady)
+        ask(answer)
         told: Answer = await answered
-        self.destroy_timer(late)
-        response.success, response.message = told.success, told.text
-        return response
+        self.destroy_timer(timer)
+        return told
 
     def _on_pause(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         return self._set_paused(response, paused=True)
@@ -317,6 +401,9 @@ class RecorderNode(LifecycleNode):
 
     def _warn_of_view(self, text: str) -> None:
         self.get_logger().warning(text, throttle_duration_sec=VIEW_WARNINGS_S)
+
+    def _is_recording(self) -> bool:
+        return self._session is not None
 
     def _apply(self, config: Config) -> None:
         if self._view is not None:

@@ -21,6 +21,7 @@ from rclpy.utilities import remove_ros_args
 from nucleus_bridge.config.parameter_files import readable_arguments
 from nucleus_bridge.errors import BridgeError, InputError
 from nucleus_bridge.ros.leaving import leaving, start_anew
+from nucleus_bridge.ros.middleware import check_executor
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -72,13 +73,19 @@ class Closable(Protocol):
         """Bring everything to safety; the executor has ended."""
 
 
-def run(make_node: Callable[[Stop], Any], about: str, arguments: Sequence[str] | None = None) -> int:
+def run(
+    make_node: Callable[[Stop], Any],
+    about: str,
+    arguments: Sequence[str] | None = None,
+    make_executor: Callable[[], Any] = SingleThreadedExecutor,
+) -> int:
     """Run a node until a signal, its own wish or the end of its executor; return the exit status.
 
     Args:
         make_node: Makes the node.
         about: What the program does, for ``--help``.
         arguments: Those of the command line, without the program.
+        make_executor: Makes the executor; ``MultiThreadedExecutor`` serves as well.
     """
     given = sys.argv if arguments is None else [sys.argv[0], *arguments]
     try:
@@ -94,13 +101,15 @@ def run(make_node: Callable[[Stop], Any], about: str, arguments: Sequence[str] |
     for number in SIGNALS:
         signal.signal(number, lambda _number, _frame: stop.signalled())
     try:
+        executor = make_executor()
+        check_executor(executor)
         node = make_node(stop)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         rclpy.try_shutdown()
         return BAD_INPUT
     try:
-        _spin_until(stop, node)
+        _spin_until(stop, node, executor)
         node.close()
         if stop.resume is not None and stop.status == DONE:
             start_anew(stop.resume)
@@ -135,17 +144,16 @@ def check_arguments(given: Sequence[str], about: str) -> None:
     parser.parse_args(rest)
 
 
-def _spin_until(stop: Stop, node: Node) -> None:
-    executor = SingleThreadedExecutor()
+def _spin_until(stop: Stop, node: Node, executor: Any) -> None:
     executor.add_node(node)
     thread = threading.Thread(target=_spin, args=(executor, node, stop), name="executor", daemon=True)
     thread.start()
     stop.wait()
-    executor.shutdown(timeout_sec=SHUTDOWN_S)
+    executor.shutdown(SHUTDOWN_S)
     thread.join(SHUTDOWN_S)
 
 
-def _spin(executor: SingleThreadedExecutor, node: Node, stop: Stop) -> None:
+def _spin(executor: Any, node: Node, stop: Stop) -> None:
     """Spin until the end; what a callback raises is logged and ends nothing, unless it happens all the time."""
     status, errors, since = FAILED, 0, time.monotonic()
     try:

@@ -114,6 +114,12 @@ FAULTS: dict[str, tuple[SmallDrive, str, str, object]] = {
         "cameras.front.frame_convention",
         "body",
     ),
+    "cx and cy exchanged": (
+        camera(info=lambda at: info(at, CAMERA.frame, k=np.array([50.0, 0, 24.5, 0, 50, 31.5, 0, 0, 1]))),
+        "camera_info_implausible",
+        "",
+        NONE,
+    ),
     "calibration of a larger image": (
         camera(info=lambda at: info(at, CAMERA.frame, k=np.array([100.0, 0, 64, 0, 100, 48, 0, 0, 1]))),
         "camera_info_implausible",
@@ -274,6 +280,25 @@ def test_a_cloud_that_no_lidar_sent_is_left_out_with_its_reason(
     assert report.left_out[topic]
 
 
+def test_all_lidars_in_one_cloud_are_left_out_in_the_frame_of_one_of_them_too(tmp_path: Path) -> None:
+    left, right = (
+        replace(LIDAR, topic=f"/{side}/points", frame=side, mount=(0.4, y, 1.7), columns=columns)
+        for side, y, columns in (("left", 0.9, 50), ("right", -0.9, 40))
+    )
+
+    def join(drive: SmallDrive, made: Recording) -> None:
+        for start in drive.times(LIDAR.rate):
+            seen = [drive.sweep(one, start) for one in (left, right)]
+            points = np.concatenate([world for _, _, world, _ in seen])
+            ring = np.concatenate([ring for _, _, _, ring in seen])
+            message = cloud(start, "left", points, ring, LIDAR, np.zeros(len(points)))
+            made.add("/every/points", message, start + 130 * MS)
+
+    _, made = looked_at(PLAIN.but(lidars=(left, right), more=join), tmp_path)
+    assert set(made.lidar_names) == {left.topic, right.topic}
+    assert "in one" in made.left_out["/every/points"].text
+
+
 def stereo(at: int, tx: float) -> Any:
     p = np.array([50.0, 0, 32, tx, 0, 50, 24, 0, 0, 0, 1, 0])
     return info(at, CAMERA.frame, p=p)
@@ -428,9 +453,10 @@ def unbent(_number: int, latitude: float, longitude: float) -> tuple[float, floa
         (lambda n, lat, lon: (lat, lon + 0.02) if n == 9 else (lat, lon), lambda yaw: yaw, 0.0, {"gps_implausible"}),
         (unbent, lambda yaw: math.pi / 2 - yaw, 0.0, {"heading_disagrees"}),
         (unbent, lambda yaw: yaw - math.pi / 2, 0.0, {"heading_disagrees"}),
+        (unbent, lambda yaw: yaw + math.radians(21), 0.0, {"heading_disagrees"}),
         (unbent, lambda _yaw: 0.0, -1.0, {"heading_invalid"}),
     ],
-    ids=["good", "zeros", "a jump", "clockwise from north", "a quarter off", "marked unknown"],
+    ids=["good", "zeros", "a jump", "clockwise from north", "a quarter off", "21 degrees off", "marked unknown"],
 )
 def test_fixes_and_headings_are_judged_by_each_other_and_by_the_transforms(
     tmp_path: Path,
@@ -448,6 +474,19 @@ def test_fixes_and_headings_are_judged_by_each_other_and_by_the_transforms(
     assert made.values["gps.topic"] == "/fix"
     is_used = made.values["gps.heading_topic"] == "/gnss/heading"
     assert is_used is not bool(wanted & {"heading_disagrees", "heading_invalid"})
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_fixes_that_wander_while_the_device_stands_say_nothing_about_its_heading(tmp_path: Path, seed: int) -> None:
+    wander = np.random.default_rng(seed).normal(0.0, 1.2e-5, (400, 2))
+
+    def add(drive: SmallDrive, made: Recording) -> None:
+        fixes(drive, made, lambda n, latitude, longitude: (latitude + wander[n, 0], longitude + wander[n, 1]))
+        headings(drive, made, lambda yaw: yaw)
+
+    report, made = looked_at(PLAIN.but(seconds=2.0, speed=1e-6, yaw_rate=1e-6, more=add), tmp_path)
+    assert "heading_disagrees" not in codes(report)
+    assert made.values["gps.heading_topic"] == "/gnss/heading"
 
 
 def test_a_robot_description_fills_in_what_no_transform_says(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import nucleus
 import nucleus.async_job
 import numpy as np
-from nucleus import CuboidAnnotation, Point3D
+from nucleus import BoxAnnotation, CuboidAnnotation, Point3D
 from nucleus.metrics.cuboid_utils import get_batch_cuboid_corners, process_dataitem
 
 warnings.simplefilter("ignore")
@@ -62,7 +62,24 @@ def annotate(client: nucleus.NucleusClient, request: dict[str, Any]) -> Any:
     return {"status": job.status()["status"], "corners": corners.tolist()}
 
 
+def draw(client: nucleus.NucleusClient, request: dict[str, Any]) -> Any:
+    """Draw boxes on images."""
+    dataset = client.get_dataset(next(entry.id for entry in client.datasets if entry.name == request["dataset"]))
+    boxes = [
+        BoxAnnotation(
+            row["label"],
+            *row["box"],
+            row["item"],
+            annotation_id=row["id"],
+            metadata={},
+            track_reference_id=row["track"],
+        )
+        for row in request["rows"]
+    ]
+    return {"processed": dataset.annotate(boxes)["annotations_processed"]}
+
+
 if __name__ == "__main__":
     asked = json.load(sys.stdin)
     api = nucleus.NucleusClient(api_key=asked["key"], endpoint=asked["endpoint"])
-    print(json.dumps({"predictions": predictions, "annotate": annotate}[sys.argv[1]](api, asked)))  # noqa: T201
+    print(json.dumps({step.__name__: step for step in (predictions, annotate, draw)}[sys.argv[1]](api, asked)))  # noqa: T201

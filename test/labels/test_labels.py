@@ -141,7 +141,7 @@ def test_frames_without_labels_remove_the_boxes_of_the_one_before(tmp_path: Path
                 assert message.markers[0].action == message.markers[0].DELETEALL
             if connection.topic == "/labels/scene":
                 assert message.deletions[0].type == message.deletions[0].ALL
-    assert counts == {topic: [0, 1, 0] for topic in READ}
+    assert counts == {topic: [0, 1, 0] for topic in list(READ)}
 
 
 def test_a_table_has_a_row_a_label(held: Held, tmp_path: Path) -> None:

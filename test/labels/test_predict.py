@@ -241,7 +241,7 @@ def test_a_row_that_cannot_be_used_is_named_before_any_is_used(
     path = write_rows(tmp_path / "found.jsonl", [row, row])
     assert len(list(GivenDetections(path, frames, None, None, 0.0).labels())) == 2
     write_rows(path, [row, {**row, **change}])
-    with pytest.raises(InputError, match=f"found.jsonl:2: {named}"):
+    with pytest.raises(InputError, match=rf"found\.jsonl:2: {named}"):
         GivenDetections(path, frames, None, None, 0.0)
 
 

@@ -72,13 +72,17 @@ def example(package: InterfacePackage, message: str) -> Any:
         transform.transform.translation.x, transform.transform.rotation.z = 1e6 + 1 / 3, -0.6
         transform.transform.rotation.w = 0.8
         return module.TFMessage(transforms=[transform, transform])
+    if message == "Status":
+        status = module.Status(id="node", instance_id="one", active=True, heartbeat_timeout=4.0, heartbeat_period=0.25)
+        status.header.stamp.sec = 1_700_000_000
+        return status
     scan = module.RadarScan()
     scan.header.frame_id = "radar"
     scan.returns = [module.RadarReturn(range=12.5, azimuth=-0.25, doppler_velocity=-3.0, amplitude=7.0)]
     return scan
 
 
-@pytest.fixture(params=[("tf2_msgs", "TFMessage"), ("radar_msgs", "RadarScan")], ids="/".join)
+@pytest.fixture(params=[("tf2_msgs", "TFMessage"), ("radar_msgs", "RadarScan"), ("bond", "Status")], ids="/".join)
 def built(request: pytest.FixtureRequest) -> tuple[InterfacePackage, str]:
     name, message = request.param
     assert main([name]) == 0

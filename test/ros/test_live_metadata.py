@@ -65,6 +65,17 @@ def test_metadata_live_are_those_of_the_conversion(tmp_path: Path) -> None:
         assert {"speed", "slowest", "height", "distance_m", "lat", "day_night"} <= told.keys()
 
 
+def test_a_wrong_field_of_a_topic_that_is_published_is_refused_before_recording_starts(tmp_path: Path) -> None:
+    drive = drive_with_speed(tmp_path, "twist.lineer.x")
+    new_domain()
+    with replay(drive.bag, flags=("--hold", "--eager")) as player:
+        player.wait_for("ready")
+        with recorder(drive.config_path, tmp_path / "live") as node:
+            assert node.wait() == 2, node.output
+    assert "metadata_from.speed.field" in node.output
+    assert "twist.linear.x (float64)" in node.output
+
+
 def test_a_wrong_field_is_named_by_the_node_and_the_rest_is_recorded(tmp_path: Path) -> None:
     drive = drive_with_speed(tmp_path, "twist.lineer.x")
     with (

@@ -75,6 +75,31 @@ def test_the_lifecycle_seals_and_starts_anew(drive: Drive, tmp_path: Path, obser
         assert node.end() == 0
 
 
+def test_what_is_set_while_inactive_holds_from_the_next_activation_on(
+    drive: Drive, tmp_path: Path, observer: Observer
+) -> None:
+    with recorder(drive.config_path, tmp_path / "first", autostart=False) as node:
+        assert set_parameter(observer, "scene.max_frames", 15) == ""
+        assert observer.change_state(Transition.TRANSITION_CONFIGURE)
+        assert set_parameter(observer, "scene.prefix", "other") == ""
+        assert set_parameter(observer, "spool.path", str(tmp_path / "second")) == ""
+        assert set_parameter(observer, "autostart", value=True) != ""
+        assert observer.change_state(Transition.TRANSITION_ACTIVATE)
+        assert "deactivate" in set_parameter(observer, "scene.prefix", "third")
+        with replay(drive.bag, flags=("--rate", "2")) as player:
+            player.wait_for("done")
+        assert observer.change_state(Transition.TRANSITION_DEACTIVATE)
+        assert set_parameter(observer, "scene.prefix", "third") == ""
+        assert node.end() == 0, node.output
+    assert not manifests(tmp_path / "first")
+    sealed = manifests(tmp_path / "second")
+    assert [(one["frames"], one["reference_id"].partition("-")[0]) for one in sealed] == [
+        (15, "other"),
+        (15, "other"),
+        (10, "other"),
+    ]
+
+
 def test_what_cannot_be_configured_says_why(drive: Drive, tmp_path: Path, observer: Observer) -> None:
     (tmp_path / "file").write_text("")
     with recorder(drive.config_path, tmp_path / "file" / "spool", autostart=False) as node:
@@ -165,19 +190,30 @@ def test_a_pause_leaves_out_and_counts_every_kind_of_sensor(tmp_path: Path, obse
 def test_parameters_are_described_checked_and_applied(drive: Drive, tmp_path: Path, observer: Observer) -> None:
     given = ("lidars.top.intensity_max:=255", "sync.wait_s:=2")
     with recorder(drive.config_path, tmp_path / "live", *given) as node:
-        names = ["lidars.top.intensity_max", "sync.wait_s", "diagnostics.silent_s", "cameras.rear.rectify"]
+        names = [
+            "lidars.top.intensity_max",
+            "sync.wait_s",
+            "diagnostics.silent_s",
+            "cameras.rear.rectify",
+            "lidar_names",
+        ]
         request = DescribeParameters.Request(names=names)
         described = observer.call(DescribeParameters, f"{RECORDER}/describe_parameters", request).descriptors
         assert [item.name for item in described] == names
         assert all(item.description for item in described)
-        assert [item.read_only for item in described] == [True, True, False, True]
+        assert [item.read_only for item in described] == [False, False, False, False, True]
         assert described[1].floating_point_range[0].to_value == 60.0
         assert "never" in described[3].additional_constraints
         request = GetParameters.Request(names=["lidars.top.intensity_max", "lidars.top.max_range_m"])
         got = observer.call(GetParameters, f"{RECORDER}/get_parameters", request).values
         assert [item.double_value for item in got] == [255.0, float("inf")]
+        assert set_parameter(observer, "diagnostics.silent_s", 1) == ""  # an integer for a double
+        request = GetParameters.Request(names=["diagnostics.silent_s"])
+        assert observer.call(GetParameters, f"{RECORDER}/get_parameters", request).values[0].double_value == 1.0
         assert set_parameter(observer, "diagnostics.silent_s", 0.05) == ""
-        assert set_parameter(observer, "sync.wait_s", 3.0) != ""
+        refused = "sync.wait_s: it is read when recording begins; deactivate the node first"
+        assert set_parameter(observer, "sync.wait_s", 3.0) == refused
+        assert set_parameter(observer, "sync.wait_s", 2) == ""  # as it is already
         assert "must be one of" in set_parameter(observer, "spool.when_full", "explode")
         with replay(drive.bag, seen_by=observer) as player:
             # At 10 Hz each report finds a silence of more than 0.05 s, which lasts or has ended.

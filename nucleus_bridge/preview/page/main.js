@@ -35,6 +35,7 @@ const look = {
     frames.forEach((frame, i) => { if (i) line(frames[i - 1].position, frame.position, [1, 1, 1]); });
     frames.forEach((frame, i) => axes(i, i === this.frame ? 2.5 : 0.6, line, i === this.frame));
     for (const camera of data.cameras) if (frames[this.frame].images[camera]) frustum(frames[this.frame].images[camera].params, line);
+    labelLines(this.frame, line);
     return { at, tint };
   },
 };
@@ -71,7 +72,8 @@ function showImages() {
   const frame = frames[look.frame];
   return Promise.all([...cards].map(([camera, card]) => {
     const lag = lagOf(frame, camera);
-    return card.show(frame.images[camera], cloudOf(look.frame), lag === null ? '?' : lag.toFixed(1), options);
+    return card.show(frame.images[camera], cloudOf(look.frame), lag === null ? '?' : lag.toFixed(1), options)
+      .then(() => { if (frame === frames[look.frame]) paintLabels(card.canvas, frame.images[camera], look.frame); });
   }));
 }
 
@@ -146,6 +148,7 @@ function listen() {
 
 header();
 listen();
+labelLegend(byId('controls'), () => { redraw(); showImages(); });
 const frameEnds = ['frame 1', String(frames.length)];
 marks.push(linePlot(byId('plotSync'), Object.fromEntries(data.cameras.map((camera) => [camera, frames.map((frame) => lagOf(frame, camera))])), 1, frameEnds));
 marks.push(linePlot(byId('plotPoints'), { [data.lidar]: frames.map((frame) => frame.points) }, 0, frameEnds));
@@ -164,4 +167,5 @@ window.nucleusPreview = {
     return image ? projectCloud(cloudOf(look.frame), image) : [];
   },
 };
+window.nucleusPreview.labelSegments = (camera) => labelSegments(look.frame, frames[look.frame].images[camera]);
 window.nucleusPreview.ready = setFrame(0);

@@ -85,7 +85,10 @@ function facts(parent, manifest, bytes) {
   const offset = manifest.world_offset;
   rows.push(['world offset', `${offset.x.toFixed(3)}, ${offset.y.toFixed(3)}, ${offset.z.toFixed(3)} m`], ['size', `${(bytes / 1e6).toFixed(1)} MB`]);
   const sensors = Object.entries(manifest.sensors).map(([name, sensor]) => [name, Object.entries(sensor).map(([key, value]) => `${key} ${value}`).join(', ')]);
-  for (const [title, list] of [['Scene', rows], ['Sensors', sensors]]) {
+  const since = (ns) => `${((ns - manifest.first_stamp_ns) / 1e9).toFixed(2)} s`;
+  const events = (manifest.events || []).map((event) => [event.name, `${since(event.begin_ns)} to ${since(event.end_ns)}`]);
+  const tables = [['Scene', rows], ['Sensors', sensors], ...(events.length ? [['Events, from the first frame', events]] : [])];
+  for (const [title, list] of tables) {
     const figure = element('figure', '', element('figcaption', title), table(list));
     parent.append(figure);
   }
