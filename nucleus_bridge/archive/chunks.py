@@ -46,7 +46,7 @@ from nucleus_bridge.replay import Gaps
 Taken = TypeVar("Taken", Sweep, Image)
 
 REACH = 20_000
-"""So many messages of a sensor back may decoding have to start."""
+"""Decoding may have to start this many messages of a sensor earlier."""
 
 
 class NotDivisibleError(BridgeError):

@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
         if options.dry_run:
             for _ in rows:
                 pass
-            made = "" if model_id else " (does not exist; is created)"
+            made = "" if model_id else " (does not exist; will be created)"
             print(f"{counted.text} to model {options.model}{made} in dataset {dataset_id}; not done")
             return _status(found, counted, refused)
         model_id = model_id or client.create_model(options.model)

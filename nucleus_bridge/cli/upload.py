@@ -206,7 +206,7 @@ def _dry_run(path: Path, settings: UploadConfig) -> int:
             url, request = planned_request(path, records[0].reference_id, settings)
             print(f"POST {url}\n{json.dumps(request, indent=1)}")
     elif not unasked and not destination.key.dataset_id:
-        where += f" (does not exist; is created{' in privacy mode' * settings.privacy_mode})"
+        where += f" (does not exist; will be created{' in privacy mode' * settings.privacy_mode})"
     size = sum(record.bytes for record in records)
     count = "1 scene" if len(records) == 1 else f"{len(records)} scenes"
     print(f"{count}, {size / 1e6:.1f} MB to {parse_store_url(settings.store).text} and {where}; not done{unasked}")

@@ -115,7 +115,7 @@ class SceneReader(Protocol):
 
         Args:
             index: Which one.
-            most_points: Be content with so many points, the same ones each time, where that is quicker.
+            most_points: Read only this many points, the same ones each time, where that is quicker.
 
         Raises:
             SceneError: A file of it is missing or damaged.

@@ -104,7 +104,7 @@ def read_cloud(data: bytes, most: int | None = None) -> tuple[Document, PointTab
 
     Args:
         data: The file.
-        most: Be content with so many points, the same ones each time, where that is quicker; the others are counted and
+        most: Read only this many points, the same ones each time, where that is quicker; the others are counted and
             not looked at.
 
     Returns:

@@ -62,7 +62,7 @@ def _length(vectors: FloatArray) -> FloatArray:
 ALL_TIME = (-(2**63), 2**63 - 1)
 NOT_COVERED = -1
 GAP_FACTOR = 3
-"""A gap is more than so many times the interval before it."""
+"""A gap is more than this many times the interval before it."""
 
 
 class Insertion(enum.Enum):

@@ -18,7 +18,7 @@ _CENTRAL = (2.0, 98.0)
 _DENSE, _LEAST_POINTS = 0.75, 8
 _LEAST_WRAPPED = 4
 FAR_MS = 300.0
-"""So far from the stamp absolute times belong to another clock."""
+"""Absolute times farther than this from the stamp are of another clock."""
 _USUAL_PERIOD_NS = 1e8
 _RELATIVE_NS = 60e9
 

@@ -119,7 +119,7 @@ def _without_pose(scan: Scan, transforms: Transforms, start: str, above: list[st
         frames = Frames(
             start,
             start,
-            [f"NO POSE: {start!r} is in no transform, so the sensor's own frame it is."],
+            [f"NO POSE: {start!r} is in no transform, so the sensor's own frame is used."],
             ["the lidar itself"],
         )
     else:

@@ -213,7 +213,7 @@ def _report(bag: Recording, scan: Scan, made: Suggestion, config: Config | None,
     missing = list(made.missing)
     if config is not None and not trial.frames:
         first = next(iter(made.lidar_names))
-        missing.insert(0, f"no frame comes of the trial run: {trial.why_not(first) or 'no sweep was matched'}")
+        missing.insert(0, f"the trial run makes no frame: {trial.why_not(first) or 'no sweep was matched'}")
     return BagReport(
         path=str(bag.path),
         duration_s=(bag.end_ns - bag.start_ns) / 1e9,

@@ -105,7 +105,7 @@ def _count(events: Iterable[Event], used: Counter[str], check: TrialCheck) -> in
 
 @dataclass(frozen=True)
 class Part:
-    """One part of the score: so many points of at most so many, and why."""
+    """One part of the score: points out of at most some, and why."""
 
     name: str
     points: float
@@ -148,7 +148,7 @@ def health(counts: Counts, findings: Sequence[Finding], trial: Trial) -> list[Pa
     ]
     if trial.frames:
         return parts
-    return [Part(part.name, 0, part.most, "no frame comes of this recording") for part in parts]
+    return [Part(part.name, 0, part.most, "this recording gives no frame") for part in parts]
 
 
 def _share(name: str, most: int, good: Sequence[bool]) -> Part:

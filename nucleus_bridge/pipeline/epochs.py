@@ -19,7 +19,7 @@ from nucleus_bridge.clock_steps import Step, StepWatch
 from nucleus_bridge.model import Message
 
 REMEMBERED = 32
-"""So many stamps tell the period of a topic."""
+"""This many stamps tell the period of a topic."""
 
 
 class Entry(NamedTuple):

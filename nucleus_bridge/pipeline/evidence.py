@@ -10,7 +10,7 @@ from nucleus_bridge.model import Sweep
 from nucleus_bridge.poses import Edge
 
 MOST = 2_000
-"""At most so many messages of a topic, and samples of an edge, are kept: the first half, and the newest ones."""
+"""At most this many messages of a topic, and samples of an edge, are kept: the first half, and the newest ones."""
 _DROPPED = slice(MOST // 2, 3 * MOST // 4)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from nucleus_bridge.causes import Cause
 
 MAX_PENDING = 20_000
-"""So many losses keep their stamps; older ones, in a long pause for one, simply go to the next scene that ends."""
+"""This many losses keep their stamps; older ones, in a long pause for one, simply go to the next scene that ends."""
 
 Table = dict[str, dict[str, int]]
 

@@ -23,7 +23,7 @@ from nucleus_bridge.warnings import Finding
 
 MIN_CLOCK_STEP_NS = 1_000_000_000
 MOST_VALUES = 100_000
-"""So many values of a signal may lie ahead of the frames; they are of another clock where there are more."""
+"""This many values of a signal may lie ahead of the frames; they are of another clock where there are more."""
 SINGLE = frozenset({"number", "boolean", "text"})
 _OF_TEXT = ("last", "first")
 _STAMP = ("header.stamp.sec", "header.stamp.nanosec")

@@ -10,7 +10,7 @@ class UploadObserver:
     """Does nothing; override what is wanted. Calls come one at a time, from several threads."""
 
     def planned(self, scenes: int, size: int) -> None:
-        """Take note that so many more scenes, of so many bytes, are to be sent."""
+        """Take note that more scenes are to be sent, with their bytes."""
 
     def sent(self, size: int, *, skipped: bool) -> None:
         """Take note of bytes that are in the object store now; ``skipped``: they were there."""

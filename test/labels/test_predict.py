@@ -183,7 +183,7 @@ def test_boxes_of_a_file_go_up_and_twice_is_once(
     before = len(uploaded.receiver.requests)
     assert predict(uploaded, "--from", path, "--dry-run") == 0
     said = capsys.readouterr().out
-    assert "does not exist; is created" in said
+    assert "does not exist; will be created" in said
     assert not any("models/add" in call.path for call in list(uploaded.receiver.requests)[before:])
     assert predict(uploaded, "--from", path) == 0
     first = ask(client_python, "predictions", uploaded.receiver, dataset="town", model=uploaded.model)
