@@ -19,7 +19,7 @@ from nucleus_bridge.labels.fetch import scenes_there
 from nucleus_bridge.labels.frames import TOLERANCE_NS, FrameIndex
 from nucleus_bridge.labels.given import GivenDetections
 from nucleus_bridge.labels.label import Label
-from nucleus_bridge.labels.predictions import PredictionUpload, predictions
+from nucleus_bridge.labels.predictions import PredictionUpload, compare_with_held, predictions
 from nucleus_bridge.labels.recorded import RecordedDetections
 from nucleus_bridge.recordings import open_recording
 from nucleus_bridge.spool import Spool
@@ -48,7 +48,9 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
     parser.add_argument("--min-score", metavar="SCORE", type=float, default=0.0, help="leave out lower scores")
     add_settings(parser)
     parser.add_argument("--update", action="store_true", help="overwrite predictions that are there with other content")
-    parser.add_argument("--dry-run", action="store_true", help="ask the service, say what would be sent, send nothing")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="ask the service what it holds, say what is new, send nothing"
+    )
     parser.set_defaults(run=run)
     return parser
 
@@ -73,10 +75,9 @@ def run(options: argparse.Namespace) -> int:
         rows = predictions(counted.through(found.labels()), frames.scenes)
         model_id = client.find_model(options.model)
         if options.dry_run:
-            for _ in rows:
-                pass
+            held = compare_with_held(client, dataset_id, model_id, rows)
             made = "" if model_id else " (does not exist; is created)"
-            print(f"{counted.text} to model {options.model}{made} in dataset {dataset_id}; not done")
+            print(f"{counted.text}, {held.text}, to model {options.model}{made} in dataset {dataset_id}; not done")
             return _status(found, counted, refused)
         model_id = model_id or client.create_model(options.model)
         outcome = PredictionUpload(client, dataset_id, model_id, settings, _say).send(rows)

@@ -183,7 +183,7 @@ def test_boxes_of_a_file_go_up_and_twice_is_once(
     before = len(uploaded.receiver.requests)
     assert predict(uploaded, "--from", path, "--dry-run") == 0
     said = capsys.readouterr().out
-    assert "does not exist; is created" in said
+    assert f"{len(world_rows(uploaded, boxes))} new, 0 there, to model {uploaded.model} (does not exist" in said
     assert not any("models/add" in call.path for call in list(uploaded.receiver.requests)[before:])
     assert predict(uploaded, "--from", path) == 0
     first = ask(client_python, "predictions", uploaded.receiver, dataset="town", model=uploaded.model)
@@ -192,6 +192,15 @@ def test_boxes_of_a_file_go_up_and_twice_is_once(
     assert predict(uploaded, "--from", path) == 0
     assert f"{len(first)} were there" in capsys.readouterr().out
     assert ask(client_python, "predictions", uploaded.receiver, dataset="town", model=uploaded.model) == first
+    changed = world_rows(uploaded, boxes)
+    changed[0]["score"] = 0.25
+    write_rows(path, [*changed[:-1], {**changed[-1], "track": "another"}])
+    assert predict(uploaded, "--from", path, "--dry-run") == 0
+    assert f"1 new, {len(first) - 2} there, 1 there with other content" in capsys.readouterr().out
+    assert predict(uploaded, "--from", path, "--update") == 0
+    now = ask(client_python, "predictions", uploaded.receiver, dataset="town", model=uploaded.model)
+    assert sorted(row["confidence"] for row in now)[:2] == [0.25, 0.5]
+    assert len(now) == len(first) + 1
 
 
 def test_boxes_of_a_file_in_the_vehicles_frame_are_moved_by_the_recordings_poses(
