@@ -22,6 +22,7 @@ from nucleus_bridge.labels.label import Label
 from nucleus_bridge.labels.predictions import PredictionUpload, compare_with_held, predictions
 from nucleus_bridge.labels.recorded import RecordedDetections
 from nucleus_bridge.recordings import open_recording
+from nucleus_bridge.recordings.merged import Merged
 from nucleus_bridge.spool import Spool
 from nucleus_bridge.spool.state import StateBook
 from nucleus_bridge.text import printable_lines
@@ -44,7 +45,14 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
     parser.add_argument("spool", metavar="SPOOL", type=Path, help="folder with the scenes")
     parser.add_argument("--from", metavar="TOPIC|FILE", dest="source", required=True, help="where the detections are")
     parser.add_argument("--model", metavar="NAME", required=True, help="model; made when there is none of the name")
-    parser.add_argument("--recording", metavar="BAG", help="the recording, for a topic and for the poses of boxes")
+    parser.add_argument(
+        "--recording",
+        metavar="BAG",
+        type=Path,
+        action="append",
+        default=[],
+        help="the recording, for a topic and for the poses of boxes; given several times, they are one drive",
+    )
     parser.add_argument("--min-score", metavar="SCORE", type=float, default=0.0, help="leave out lower scores")
     add_settings(parser)
     parser.add_argument("--update", action="store_true", help="overwrite predictions that are there with other content")
@@ -98,8 +106,9 @@ def _detections(options: argparse.Namespace, frames: FrameIndex) -> Iterator[Giv
     path, least = Path(options.source), options.min_score
     with ExitStack() as stack:
         recording = None
-        if options.recording is not None:
-            recording = stack.enter_context(open_recording(Path(options.recording)))
+        if options.recording:
+            place = Merged.of(options.recording) if len(options.recording) > 1 else options.recording[0]
+            recording = stack.enter_context(open_recording(place))
         if path.is_file():
             yield GivenDetections(path, frames, recording, config, least)
         elif recording is not None:
@@ -145,7 +154,8 @@ def _status(found: GivenDetections | RecordedDetections, counted: _Counted, refu
         _say(f"{_number(found.unmatched, what)} of {found.messages} not within {within} of a frame of the scenes")
     for cause, count in sorted(found.lost.counts.items()):
         _say(f"{count} lost by {cause}: {found.lost.reasons[cause]}")
-    return 1 if found.lost.counts or refused or not counted.labels else 0
+    lacks_rows = isinstance(found, GivenDetections) and found.unmatched
+    return 1 if found.lost.counts or refused or lacks_rows or not counted.labels else 0
 
 
 def _say(text: str) -> None:

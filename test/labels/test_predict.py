@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
+from bags import Recording
 from drives import SHORT, Drive
 from label_cases import (
     KEY,
@@ -345,6 +346,28 @@ def test_messages_without_a_pose_are_lost_with_their_reason(
     frames = sum(manifest["frames"] for manifest in uploaded.manifests)
     assert f"{frames * len(boxes)} lost by no_pose" in said
     assert "nowhere" in said
+
+
+def test_detections_of_a_bag_of_their_own_are_moved_by_the_poses_of_another(
+    uploaded: Held, drive: Drive, client_python: Path, tmp_path: Path
+) -> None:
+    boxes = uploaded.boxes[:1]
+    made = Recording()
+    for stamp_ns in uploaded.stamps:
+        made.add(TOPIC, detection_array(SHORT, boxes, stamp_ns + LATER_NS), stamp_ns + LATER_NS)
+    bag = made.write(tmp_path / "found")
+    assert predict(uploaded, "--from", TOPIC, "--recording", bag, "--recording", drive.bag) == 0
+    rows = ask(client_python, "predictions", uploaded.receiver, dataset="town", model=uploaded.model)
+    check(rows, uploaded, boxes, lambda box: box.label)
+
+
+def test_rows_of_frames_that_the_dataset_has_not_are_counted(
+    uploaded: Held, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = world_rows(uploaded, uploaded.boxes[:1])
+    path = write_rows(tmp_path / "found.jsonl", [*rows, {**rows[0], "frame": 999}])
+    assert predict(uploaded, "--from", path) == 1
+    assert f"1 row of {len(rows) + 1} not within 60 ms of a frame" in capsys.readouterr().err
 
 
 def test_a_topic_that_holds_no_detections_is_refused(
