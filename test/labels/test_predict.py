@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
-from bags import Recording
+from bags import TYPES, Recording
 from drives import SHORT, Drive
 from label_cases import (
     KEY,
@@ -31,11 +31,13 @@ from label_cases import (
 
 from nucleus_bridge.cli.main import main
 from nucleus_bridge.config import UploadConfig
-from nucleus_bridge.errors import InputError, RejectedError
+from nucleus_bridge.decode.detections import MARKERS, decode_cubes
+from nucleus_bridge.errors import DecodeError, InputError, RejectedError
 from nucleus_bridge.labels.frames import FrameIndex
 from nucleus_bridge.labels.given import GivenDetections
 from nucleus_bridge.labels.label import SceneStamps
 from nucleus_bridge.labels.predictions import PredictionUpload
+from nucleus_bridge.model import Message
 from nucleus_bridge.testing.demo.course import true_pose
 from nucleus_bridge.testing.receiver.ground_truth import TrueBox
 from nucleus_bridge.upload.nucleus.client import JobStatus
@@ -44,11 +46,11 @@ from nucleus_bridge.upload.retry import Retry
 TOPIC = "/detections"
 LATER_NS = 33_000_000
 SEEN = 4
-Message = Callable[[Any, list[TrueBox], int], Any]
+Publish = Callable[[Any, list[TrueBox], int], Any]
 
 
 def detector_bag(
-    folder: Path, drive: Drive, held: Held, message: Message = detection_array, later_ns: Sequence[int] = (LATER_NS,)
+    folder: Path, drive: Drive, held: Held, message: Publish = detection_array, later_ns: Sequence[int] = (LATER_NS,)
 ) -> tuple[Path, list[TrueBox]]:
     """Record a detector that stamps its messages later than the clouds and publishes them later still."""
     boxes = held.boxes[:SEEN]
@@ -97,7 +99,7 @@ def check(rows: list[dict[str, Any]], held: Held, boxes: list[TrueBox], label_of
     ids=["vision_msgs", "autoware", "markers"],
 )
 def test_the_real_client_reads_back_what_the_detector_saw_where_it_is(
-    message: Message,
+    message: Publish,
     label_of: Callable[[TrueBox], str],
     score: float,
     uploaded: Held,
@@ -139,6 +141,36 @@ def test_predictions_in_the_wrong_place_are_seen(
     rows = ask(client_python, "predictions", uploaded.receiver, dataset="town", model=uploaded.model)
     with pytest.raises(AssertionError):
         check(rows, uploaded, boxes, lambda box: box.label)
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        ({"stamp": 0}, "zero_stamp"),
+        ({"frame_id": ""}, "empty_frame_id"),
+        ({"size": 0.0}, "bad_detection"),
+        ({"size": math.nan}, "bad_detection"),
+    ],
+)
+def test_cubes_that_cannot_be_used_are_refused_with_their_cause(change: dict[str, Any], cause: str) -> None:
+    box = TrueBox("t", "car", (1.0, 2.0, 3.0), (4.0, 2.0, 1.5), 0.0)
+    message = cube_markers(SHORT, [box], 10**18)
+    assert [found.boxes[0].label for found in decode_cubes(serialised(message))] == ["car"]
+    head, cube = message.markers[1].header, message.markers[1]
+    head.stamp.sec = change.get("stamp", head.stamp.sec)
+    head.frame_id = change.get("frame_id", head.frame_id)
+    cube.scale.x = change.get("size", cube.scale.x)
+    with pytest.raises(DecodeError) as error:
+        decode_cubes(serialised(message))
+    assert error.value.cause == cause
+
+
+def test_markers_without_cubes_are_no_detections() -> None:
+    assert decode_cubes(serialised(cube_markers(SHORT, [], 10**18))) == []
+
+
+def serialised(message: Any) -> Message:
+    return Message(TOPIC, MARKERS, 10**18, bytes(TYPES.serialize_cdr(message, MARKERS)))
 
 
 def test_a_frame_gets_the_nearest_detections_alone(
