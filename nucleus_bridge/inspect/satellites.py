@@ -96,7 +96,7 @@ def course_of(stream: Stream) -> Trajectory | None:
         return None
     places, stamps = _local(fixes), np.array([fix.stamp_ns for fix in fixes], np.int64)
     ways = _Ways(fixes, lambda _: None)
-    courses = [ways.course(int(stamp_ns)) for stamp_ns in stamps]
+    courses = [ways.course(int(stamp_ns), _LEAST_STEP_M) for stamp_ns in stamps]
     moving = [number for number, course in enumerate(courses) if course is not None]
     if len(moving) < _LEAST_HEADINGS:
         return None
