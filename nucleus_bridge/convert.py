@@ -28,6 +28,9 @@ from nucleus_bridge.spool import SealedScene, Spool, conversions
 from nucleus_bridge.spool.conversions import Conversion, DamageNote, SceneSummary
 from nucleus_bridge.warnings import Finding, Weight
 
+MEMORY_FOR_CONVERT = 4
+"""Only frames that an event wants wait here, so that more of them may be in memory than in a vehicle."""
+
 
 class NoSceneError(InputError):
     """No scene comes of a recording.
@@ -248,7 +251,7 @@ def _run(
         )
         recorder.verify_images = how.verify_images
         if pipeline.selection is not None:
-            pipeline.selection.hold = look_back_of(pipeline.config, spool)
+            pipeline.selection.hold = look_back_of(pipeline.config, spool, in_memory=MEMORY_FOR_CONVERT)
         room = RoomForScenes(spool, pipeline.config, pipeline.ledger, force=how.force)
 
         def keep(sealed: Iterable[SealedScene]) -> None:

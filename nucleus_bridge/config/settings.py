@@ -314,7 +314,8 @@ class LookBackConfig:
     )
     memory_bytes: int = setting(
         256_000_000,
-        "Of `look_back.max_bytes`: so much is held in memory, the rest in files beside the spool that have no name.",
+        "Of `look_back.max_bytes`: so much is held in memory (`convert`: four times as much), the rest in files "
+        "without a name beside the spool.",
         minimum=0,
         shapes_output=False,
         is_later=True,

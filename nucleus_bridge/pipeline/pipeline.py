@@ -40,6 +40,8 @@ from nucleus_bridge.poses.sources import record_of
 from nucleus_bridge.warnings import Finding
 
 TF_CACHE_NS = 120_000_000_000
+LOOK_EVERY_NS = 50_000_000
+"""Message time between two looks at frames that will wait for events anyway."""
 EDGE_BYTES = 500
 """Memory of an edge that waits."""
 STEP_REASON = "a clock was set back, and the stamp lies in the time that ran twice"
@@ -70,11 +72,12 @@ class Pipeline:
         selection: Lets through the frames in the windows of events; None where all are kept.
     """
 
-    def __init__(self, config: Config, *, is_scout: bool = False) -> None:
+    def __init__(self, config: Config, *, takes_marks: bool = False, is_scout: bool = False) -> None:
         """Set up the stages.
 
         Args:
             config: The configuration.
+            takes_marks: Whether ``mark`` may be called.
             is_scout: Whether it makes no frames and looks for events alone.
 
         Raises:
@@ -118,7 +121,9 @@ class Pipeline:
         self._frames.wait_for(self._signals.unsettled)
         self.selection: Selection | None = None
         if config.scene.select == "events":
-            self.selection = Selection(config, self.tree, self._leave_out_frame, self._late_event, is_scout=is_scout)
+            self.selection = Selection(
+                config, self.tree, self._leave_out_frame, self._late_event, takes_marks=takes_marks, is_scout=is_scout
+            )
         self._scenes = SceneBuilder(
             config,
             self.ledger,
@@ -130,20 +135,26 @@ class Pipeline:
         self._pending: list[Event] = []
         self._fixes = 0
         self._watch: Watch | None = None
+        self._due_ns = -1
         self._scouted: list[tuple[int, int]] = []
         self._scouted_events: list[EventSpan] = []
         self._scout_ns = -1
         self._is_scout = is_scout
         self._streams: dict[str, list[tuple[Stream, Take]]] = {}
         self._roles = self._handlers_by_topic({source.name: source for source in sources})
-        self._arrival_stamps: dict[str, Callable[[Message], int]] = {
+        self._arrival_stamps = self._arrival_stamps_by_topic()
+
+    def _arrival_stamps_by_topic(self) -> dict[str, Callable[[Message], int]]:
+        """Return what reads the stamp that a topic's order of arrival is judged by."""
+        stamps: dict[str, Callable[[Message], int]] = {
             name: streams[0][0].arrival_stamp_ns for name, streams in self._streams.items()
         }
         for topic in self.wanted:
             if topic.role in ("companion", "signal"):
-                self._arrival_stamps.setdefault(topic.name, _no_stamp)
+                stamps.setdefault(topic.name, _no_stamp)
             elif topic.role == "event" and self.selection is not None:
-                self._arrival_stamps.setdefault(topic.name, self.selection.stamp_of)
+                stamps.setdefault(topic.name, self.selection.stamp_of)
+        return stamps
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -250,7 +261,8 @@ class Pipeline:
     def add(self, message: Message) -> list[Event]:
         """Take one message; return what is decided by it, in order."""
         self._arrive(message)
-        self.advance()
+        if self._is_due():
+            self.advance()
         return self._take_events()
 
     def finish_scene(self, reason: str = "requested") -> list[Event]:
@@ -585,6 +597,14 @@ class Pipeline:
         if self.selection is not None and self._sync.message_time_ns >= 0:
             self._take_decided(self.selection.advance(self._sync.message_time_ns))
 
+    def _is_due(self) -> bool:
+        """Whether it is time to look at what can be decided: where frames wait for events, only now and then."""
+        now_ns = self._sync.message_time_ns
+        if self.selection is None or now_ns >= self._due_ns or self.bytes_held > self.config.sync.max_bytes:
+            self._due_ns = now_ns + LOOK_EVERY_NS
+            return True
+        return False
+
     def _take_frames(self, *, everything: bool = False) -> None:
         for candidate in self._frames.ready(self._sync.message_time_ns, everything=everything):
             self._take_frame(candidate)
@@ -649,6 +669,7 @@ class Pipeline:
                 self._take_all(stream.topic, take, stream.reset("clock_step"))
         self._flush(reason)
         self._sync.restart()
+        self._due_ns = -1
         self._frames.restart()
         self._calibrations.restart()
         self._gps.restart()

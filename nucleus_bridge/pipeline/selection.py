@@ -106,6 +106,7 @@ class Selection:
         tree: The transforms, for what is asked of the device.
         lost: Takes what is left out.
         late: Takes topic and stamp of what comes too late to count.
+        takes_marks: Whether somebody may make the event ``mark`` on the way, which needs no entry.
         is_scout: Whether no event is to be missed, rather than none told too many.
 
     Attributes:
@@ -120,6 +121,7 @@ class Selection:
         lost: LossOf,
         late: Callable[[str, int], None],
         *,
+        takes_marks: bool = False,
         is_scout: bool = False,
     ) -> None:
         self.hold: Hold = Everything()
@@ -127,7 +129,7 @@ class Selection:
         self._lost, self._late = lost, late
         self._wait_ns = round(config.sync.wait_s * 1e9)
         self._min_distance_m = config.scene.min_distance_m
-        self._events = {event.name: event for event in (*config.events, *_mark_of(config))}
+        self._events = {event.name: event for event in (*config.events, *(_mark_of(config) if takes_marks else ()))}
         self._fields: dict[str, Field] = {}
         self._headers: dict[tuple[str, str], bool] = {}
         self._types: dict[str, tuple[str, str]] = {}
@@ -141,7 +143,7 @@ class Selection:
             spans = Spans(rules, self._motion.driven_m)
             if event.topic:
                 self._tracks[event.name] = _track_of(event, spans)
-            if event.name == MARK:
+            if event.name == MARK and takes_marks:
                 self._marks = MarkTrack(spans)
         self._needs_motion = any(event.topic == DEVICE or event.min_distance_m > 0.0 for event in self._events.values())
         befores = [track.spans.rules.before_ns for track in self._all_tracks()]

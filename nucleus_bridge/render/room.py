@@ -113,9 +113,18 @@ class RoomForScenes:
             time.sleep(ASK_AGAIN_S)
 
 
-def look_back_of(config: Config, spool: Spool) -> LookBack:
-    """Return where frames wait for an event, beside the open scenes of a spool."""
+def look_back_of(config: Config, spool: Spool, *, in_memory: int = 1) -> LookBack:
+    """Return where frames wait for an event, beside the open scenes of a spool.
+
+    Args:
+        config: The configuration.
+        spool: The spool.
+        in_memory: So many times ``look_back.memory_bytes`` may be left in memory.
+    """
     limits = config.look_back
     return LookBack(
-        spool.path / "open", limits.max_bytes, limits.memory_bytes, min_free_bytes=config.spool.min_free_bytes
+        spool.path / "open",
+        limits.max_bytes,
+        in_memory * limits.memory_bytes,
+        min_free_bytes=config.spool.min_free_bytes,
     )

@@ -126,7 +126,7 @@ class Session:
         self._sealed = sealed
         self._spool = spool
         self._quota = Quota(spool, config.spool, is_uploaded=arrived_where_configured(config.upload))
-        self._pipeline = Pipeline(config)
+        self._pipeline = Pipeline(config, takes_marks=True)
         self._look_back = look_back_of(config, spool)
         if self._pipeline.selection is not None:
             self._pipeline.selection.hold = self._look_back

@@ -126,7 +126,7 @@ def test_topics_may_interleave_as_they_like(in_order: tuple[list[Message], Outco
 
 @pytest.mark.parametrize("before_s", [1.0, 4.0])
 def test_what_waits_is_as_long_as_the_look_back(before_s: float) -> None:
-    pipeline = Pipeline(config(("hit", "mark"), **{"events.mark.before_s": before_s}))
+    pipeline = Pipeline(config(("hit", "mark"), **{"events.mark.before_s": before_s}), takes_marks=True)
     assert pipeline.selection is not None
     most_ns = 0
     for message in drive():
@@ -150,7 +150,8 @@ def test_a_message_that_comes_too_late_is_counted() -> None:
 
 
 def test_a_mark_is_an_event() -> None:
-    pipeline, outcome = Pipeline(config(("mark",), **{"events.mark.after_s": 0.5})), Outcome()
+    marks = config(("mark",), **{"events.mark.after_s": 0.5})
+    pipeline, outcome = Pipeline(marks, takes_marks=True), Outcome()
     messages = drive()
     place = next(n for n, message in enumerate(messages) if message.log_ns >= at(6.04))
     for message in messages[:place]:
