@@ -114,9 +114,10 @@ function header() {
   const seconds = Number(BigInt(frames[frames.length - 1].stamp_ns) - BigInt(frames[0].stamp_ns)) / 1e9;
   byId('title').textContent = manifest.reference_id;
   byId('summary').textContent = `${manifest.frames} frames in ${seconds.toFixed(1)} s, ${data.cameras.length} cameras, ${manifest.points.toLocaleString('en')} points (the page shows ${frames.reduce((sum, frame) => sum + frame.cloud.count, 0).toLocaleString('en')}), ${manifest.device_frame} in ${manifest.world_frame}`;
-  for (const { about, text } of data.checks.warnings) {
+  for (const { about, text, remedy } of data.checks.warnings) {
     const note = element('span', `⚠ ${about}: ${text}`);
     note.className = 'check';
+    if (remedy) note.title = remedy;
     byId('checks').append(note);
   }
   if (!data.checks.warnings.length) {
