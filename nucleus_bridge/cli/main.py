@@ -29,6 +29,7 @@ COMMANDS = (
     "upload",
     "status",
     "labels",
+    "predict",
     "reconcile",
     "catalogue",
     "odometry",

@@ -16,6 +16,7 @@ from nucleus_bridge.formats.reading import open_scene
 from nucleus_bridge.memory import keep_freed_memory
 from nucleus_bridge.preview.html_page import write_preview
 from nucleus_bridge.preview.index import index_page
+from nucleus_bridge.preview.labels import LabelFile, add_labels
 from nucleus_bridge.preview.rerun import write_rerun
 from nucleus_bridge.preview.template import write_page
 from nucleus_bridge.spool import Spool
@@ -49,6 +50,9 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
         action="store_true",
         help="put images into the page at their full size, to zoom in on the bench; makes large pages",
     )
+    parser.add_argument(
+        "--labels", metavar="FILE.jsonl", type=Path, help="draw these labels, as labels --format json writes them"
+    )
     parser.set_defaults(run=run)
     return parser
 
@@ -56,11 +60,14 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
 def run(options: argparse.Namespace) -> int:
     """Write the pages."""
     keep_freed_memory()
+    labels = LabelFile(options.labels) if options.labels is not None else None
     spool = Spool(options.scene)
     if spool.scenes_dir.is_dir() and not (options.scene / MANIFEST_NAME).exists():
         if options.rerun:
             raise InputError(f"{options.scene} is a spool; --rerun takes one scene, one of {spool.scenes_dir}")
-        return _spool(spool, options.output or Path("preview"), as_json=options.json, full_images=options.full_images)
+        return _spool(
+            spool, options.output or Path("preview"), labels, as_json=options.json, full_images=options.full_images
+        )
     scene = open_scene(options.scene)
     with progress_bar(f"preview {scene.manifest.reference_id}") as bar:
         if options.rerun:
@@ -73,6 +80,7 @@ def run(options: argparse.Namespace) -> int:
             if path.is_dir():
                 path /= name
             checks = write_preview(scene, path, bar, full_images=options.full_images)
+            _draw(labels, scene, path)
             print(_document([_seen(scene, path, checks)]) if options.json else path)
     return 0
 
@@ -94,7 +102,12 @@ def _seen(scene: SceneReader, path: Path, checks: Mapping[str, Any]) -> dict[str
     }
 
 
-def _spool(spool: Spool, folder: Path, *, as_json: bool, full_images: bool) -> int:
+def _draw(labels: LabelFile | None, scene: SceneReader, page: Path) -> None:
+    if labels is not None:
+        add_labels(page, labels.of_scene(scene.manifest.reference_id, scene.manifest.world_offset))
+
+
+def _spool(spool: Spool, folder: Path, labels: LabelFile | None, *, as_json: bool, full_images: bool) -> int:
     scenes = [(open_scene(path), f"{path.name}.html") for path in spool.scenes()]
     if not scenes:
         raise InputError(f"{spool.path} holds no sealed scene")
@@ -102,6 +115,7 @@ def _spool(spool: Spool, folder: Path, *, as_json: bool, full_images: bool) -> i
     for scene, name in scenes:
         with progress_bar(f"preview {scene.manifest.reference_id}") as bar:
             seen.append(write_preview(scene, folder / name, bar, full_images=full_images))
+        _draw(labels, scene, folder / name)
         if not as_json:
             print(folder / name)
     index = [(scene, name, checks) for (scene, name), checks in zip(scenes, seen, strict=True)]

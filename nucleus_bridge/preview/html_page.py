@@ -44,6 +44,7 @@ SCRIPTS = (
     "cameras.js",
     "score.js",
     "bench.js",
+    "labels.js",
     "main.js",
 )
 CLOUD_BYTES = 12_000_000

@@ -130,9 +130,9 @@ function header() {
 function layerControls() {
   for (const layer of layers) {
     const box = element('input');
-    box.type = 'checkbox'; box.checked = layer.shown; box.id = `layer-${layer.name}`;
+    box.type = 'checkbox'; box.checked = layer.shown; box.id = layer.id ?? `layer-${layer.name}`;
     box.addEventListener('change', () => { layer.shown = box.checked; redraw(); showImages(); });
-    byId('imageControls').append(element('label', '', box, ` ${layer.title}`));
+    byId('imageControls').append(element('label', '', box, ` ${layer.title}`, ...(layer.legend ?? [])));
   }
 }
 
@@ -221,6 +221,7 @@ window.nucleusPreview = {
     const seen = pose && projectCloud(cloudOf(look.frame), image, pose);
     return seen ? Array.from({ length: seen.count }, (_, i) => [seen.u[i], seen.v[i], seen.depth[i]]) : [];
   },
+  labelSegments(camera) { const image = frames[look.frame].images[camera]; return labelSegments(look.frame, image.params, tracks.corrected(camera, image, bench.shown(camera))); },
   corrected(camera) { return tracks.corrected(camera, frames[look.frame].images[camera], bench.shown(camera)); },
   hidden(camera) {
     const image = frames[look.frame].images[camera], seen = projectCloud(cloudOf(look.frame), image, tracks.corrected(camera, image, bench.shown(camera)));
