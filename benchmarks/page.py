@@ -3,8 +3,8 @@
 
     python -m benchmarks.page --seconds 10 --cameras 6
 
-The scene has ten frames a second. Turning is measured in a view of 1280 x 720 with every frame in the world: with the
-points that the page itself chooses to stay fluent, and with all of them.
+The scene has ten frames a second, and is an SFS one: others end at 300 clouds and images. Turning is measured in a view
+of 1280 x 720 with every frame in the world: with the points that the page chooses to stay fluent, and with all of them.
 """
 
 from __future__ import annotations
@@ -81,8 +81,7 @@ def main() -> None:
         cpu_s(
             "demo-drive", drive, "--seconds", options.seconds, "--points", options.points, "--cameras", options.cameras
         )
-        config.write_text(config.read_text().replace("{prefix: demo}", "{prefix: demo, max_items: 2000}"))
-        converting = cpu_s("convert", drive, "--config", config, "--output", folder / "spool")
+        converting = cpu_s("convert", drive, "--config", config, "--output", folder / "spool", "--format", "sfs")
         scene = next((folder / "spool" / "scenes").iterdir())
         making = cpu_s("preview", scene, "-o", folder / "page.html")
         found = {"convert_cpu_s": converting, "preview_cpu_s": making, "bytes": (folder / "page.html").stat().st_size}

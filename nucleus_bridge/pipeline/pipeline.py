@@ -89,9 +89,7 @@ class Pipeline:
         selection: Lets through the frames in the windows of events; None where all are kept.
     """
 
-    def __init__(  # noqa: PLR0915 - the stages, one after the other
-        self, config: Config, *, takes_marks: bool = False, is_scout: bool = False
-    ) -> None:
+    def __init__(self, config: Config, *, takes_marks: bool = False, is_scout: bool = False) -> None:
         """Set up the stages.
 
         Args:
