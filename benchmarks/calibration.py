@@ -263,7 +263,7 @@ def main() -> None:
         for name, seen in blind(frames, config).items():
             for verdict in verdicts(seen, config):
                 rows[name].add(verdict, RIGHT)
-        show(rows, f"after seed {seed}, {time.process_time() - spent:.0f} s of processor time")
+        show(rows, f"after seed {seed}, {time.process_time() - spent:.0f} s of CPU time")
 
 
 def show(rows: dict[str, Row], title: str) -> None:

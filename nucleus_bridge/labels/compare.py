@@ -20,7 +20,7 @@ from nucleus_bridge.labels.label import Label
 
 CHANGES = "changes.jsonl"
 NEAR_M = 2.0
-"""Two boxes of one class whose centres are no further apart are the same object, where no id says so."""
+"""Two boxes of one class whose centres are at most that far apart are the same object, where no id says so."""
 SAME_M = 1e-3
 SAME_DEG = 0.01
 
@@ -75,7 +75,7 @@ def labels_of_file(path: Path) -> Iterator[Label]:
     """Yield the labels of a file that ``labels --format json`` wrote.
 
     Raises:
-        InputError: It cannot be read, or a row is no label.
+        InputError: It cannot be read, or a row is not a label.
     """
     try:
         with path.open(encoding="utf-8") as file:
