@@ -89,7 +89,7 @@ def _check(path: Path, *, rebuild: bool) -> None:
 
 
 def _look_into(path: Path) -> tuple[int, set[str]]:
-    """Return the version and the tables of a file; neither where it is no database."""
+    """Return the version and the tables of a file; neither where it is not a database."""
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
             (version,) = database.execute("PRAGMA user_version").fetchone()

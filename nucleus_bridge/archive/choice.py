@@ -46,10 +46,10 @@ def choose(catalogue: Path, where: str) -> Choice:
         where: A condition in SQL on a row of ``drives``.
 
     Raises:
-        InputError: The file is no catalogue of recordings, or the condition is none.
+        InputError: The file is not a catalogue of recordings, or the condition is none.
     """
     if not catalogue.is_file() or not is_catalogue(catalogue):
-        raise InputError(f"{catalogue}: is no catalogue; make one with nucleus-bridge catalogue PATH -o FILE")
+        raise InputError(f"{catalogue}: is not a catalogue; make one with nucleus-bridge catalogue PATH -o FILE")
     with closing(sqlite3.connect(f"{catalogue.absolute().as_uri()}?mode=ro", uri=True)) as database:
         columns = {table: [row[1] for row in database.execute(f"PRAGMA table_info({table})")] for table in OF_DRIVES}
         if not columns["drives"]:
@@ -67,7 +67,7 @@ def choose(catalogue: Path, where: str) -> Choice:
 
 
 def _confine(database: sqlite3.Connection) -> None:
-    """Let a connection read and nothing else, and not for ever."""
+    """Let a connection read and nothing else, and not forever."""
     left = MOST_STEPS
 
     def count() -> bool:

@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS drives (
     radars INTEGER,
     drops INTEGER,                    -- messages of these that are missing between others
     events INTEGER,                   -- rows in drive_events; NULL where none was looked for
-    problems INTEGER,                 -- rows in drive_health that are no notes
+    problems INTEGER,                 -- rows in drive_health that are not notes
     damage TEXT,                      -- what could not be read of it, or NULL
     mark TEXT NOT NULL                -- changes when its files do
 ) WITHOUT ROWID;

@@ -45,7 +45,7 @@ class Library(Protocol):
 
 
 def find_library(target: str) -> Library | None:
-    """Open a spool by its folder or URL; None where that is no spool.
+    """Open a spool by its folder or URL; None where that is not a spool.
 
     Raises:
         ConfigError: A URL cannot be used.

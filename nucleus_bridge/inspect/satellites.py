@@ -207,7 +207,7 @@ class _Ways:
         return None
 
     def _is_real(self, low: int, high: int) -> bool:
-        """Whether transforms tell of a step of about the same length, or are not known."""
+        """Whether transforms show a step of about the same length, or are not known."""
         if self._track is None:
             return True
         moved = float(np.linalg.norm(self._track[high, :2] - self._track[low, :2]))

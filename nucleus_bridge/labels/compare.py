@@ -75,7 +75,7 @@ def labels_of_file(path: Path) -> Iterator[Label]:
     """Yield the labels of a file that ``labels --format json`` wrote.
 
     Raises:
-        InputError: It cannot be read, or a row is no label.
+        InputError: It cannot be read, or a row is not a label.
     """
     try:
         with path.open(encoding="utf-8") as file:

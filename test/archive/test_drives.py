@@ -41,7 +41,7 @@ def digest(path: Path) -> str:
 
 @pytest.fixture(scope="module")
 def drives(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a demo drive, one at 1 m/s, one that stands, and a file that is no recording."""
+    """A folder with a demo drive, one at 1 m/s, one that stands, and a file that is not a recording."""
     top = tmp_path_factory.mktemp("drives")
     recording(frames=20, speed=1.0).write(top / "slow")
     recording(frames=20, speed=0.0, start_ns=START_NS + 100 * SECOND).write(top / "standing", "sqlite3")
@@ -215,7 +215,7 @@ def test_a_condition_cannot_name_what_is_not_in_the_catalogue(catalogue: Path, t
     everything = choose(catalogue, "1")
     assert len(everything.places) == everything.of == 4
     for wrong in (tmp_path / "absent.sqlite", write_config(tmp_path)):
-        with pytest.raises(InputError, match="is no catalogue"):
+        with pytest.raises(InputError, match="is not a catalogue"):
             choose(wrong, "1")
 
 

@@ -88,7 +88,7 @@ def _compare(sent: Mapping[str, Any], held: Mapping[str, Any], but: tuple[str, .
     ignored = but if theirs else (*but, CONTENT_KEY)
     fields = [] if not metadata else _different(sent["metadata"], metadata, but=ignored)
     if items or fields:
-        # What is not shown of an item may be missing there, too; on its own it is no difference.
+        # What is not shown of an item may be missing there, too; on its own it is not a difference.
         items |= {_name(wanted[place]) for place in common if _different(_plain(wanted[place]), _plain(there[place]))}
         what = [f"metadata ({', '.join(sorted(fields))})"] if fields else []
         kinds = {wanted[place].get("type") for place in common if _name(wanted[place]) in items}

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a scene's metadata get at submission: where the scene comes from, and what is known to be missing or odd.
 
-It is no part of ``scene.json``, whose bytes depend on the drive and the configuration alone. A key that the
+It is not part of ``scene.json``, whose bytes depend on the drive and the configuration alone. A key that the
 configuration sets itself stays as it is set.
 """
 
