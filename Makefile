@@ -2,6 +2,7 @@
 # On a fresh Debian or Ubuntu with Python >= 3.10 and g++:
 #   make demo    set up .venv, make a drive with known ground truth, convert, check, show and upload it, all in demo-output/
 #   make test    set up a ROS 2 from wheels as well, and run the linters and the whole test suite
+#   make test ROS=jazzy   the live tests alone, on the wheels of another distribution, in .venv-jazzy
 #   make lint    the linters alone
 #   make clean   remove everything that the others made
 # The live tests, which drive in real time, have the machine to themselves; all others share it (WORKERS at a time).
@@ -11,7 +12,9 @@
 PYTHON ?= python3
 PYTEST_ARGS ?=
 WORKERS ?= $(shell nproc)
-BIN := .venv/bin
+ROS ?= kilted
+VENV := .venv$(if $(filter-out kilted,$(ROS)),-$(ROS))
+BIN := $(VENV)/bin
 SETUP := $(PYTHON) tools/environment.py
 
 # A sourced ROS 2 must not mix with the one from wheels.
@@ -19,13 +22,20 @@ unexport PYTHONPATH PYTHONHOME AMENT_PREFIX_PATH COLCON_PREFIX_PATH ROS_DISTRO _
 ifdef ROS_DISTRO
 unexport LD_LIBRARY_PATH
 endif
-export ROS_LOG_DIR := $(CURDIR)/.venv/ros-log
+export ROS_LOG_DIR := $(CURDIR)/$(VENV)/ros-log
+export ROS
 
 .PHONY: demo test lint clean core dev
 
 demo: core
 	@tools/demo.sh $(BIN) demo-output
 
+ifneq ($(VENV),.venv)
+test: dev
+	@$(SETUP) ros
+	AMENT_PREFIX_PATH="$(CURDIR)/$(VENV)" $(BIN)/python -m pytest -m "live and not slow" --reruns 1 $(PYTEST_ARGS)
+	@cat $(VENV)/not-run.txt 2>/dev/null || true
+else
 test: dev
 	@$(SETUP) ros client lidar_io sfs nuscenes
 	$(MAKE) --no-print-directory check
@@ -39,6 +49,7 @@ test: dev
 	$(BIN)/python -m pytest -m "live and not slow" --reruns 1 $(PYTEST_ARGS) || [ $$? = 5 ] || failed=1; \
 	exit $$failed
 	@cat .venv/not-run.txt 2>/dev/null || true
+endif
 
 lint: dev check
 
@@ -52,6 +63,6 @@ core dev:
 	@$(SETUP) $@
 
 clean:
-	rm -rf .venv .venv-client .venv-lidar-io .venv-sfs .venv-nuscenes demo-output build dist site *.egg-info
+	rm -rf .venv .venv-jazzy .venv-client .venv-lidar-io .venv-sfs .venv-nuscenes demo-output build dist site *.egg-info
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

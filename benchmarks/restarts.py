@@ -229,6 +229,7 @@ def run(given: argparse.Namespace, scratch: Path) -> int:
             runs.append(run_driver(given, chance, watch, number))
             print(f"{number + 1}: {(runs[-1].last_ns - runs[-1].first_ns) / 1e9:.1f} s", flush=True)
             time.sleep(chance.uniform(*PAUSE_S))
+        time.sleep(3.0)  # the last report of what was received
         watch.deactivate()
         recorder.send_signal(signal.SIGTERM)
         recorder.wait(30)

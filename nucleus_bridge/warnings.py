@@ -519,6 +519,29 @@ def camera_mount(topic: str, why: str) -> Finding:
     )
 
 
+def calibration_suspect(subject: Subject, name: str, about: str, why: str, remedy: str) -> Finding:
+    """A camera whose images would fit the clouds better with another calibration."""
+    return Finding(
+        Code.CALIBRATION_SUSPECT,
+        subject,
+        name,
+        f"the calibration of {about} is suspect: {why}",
+        remedy or "look at a scene: nucleus-bridge preview SCENE",
+    )
+
+
+def calibration_not_measured(subject: Subject, name: str, about: str, why: str) -> Finding:
+    """A camera of which nobody knows whether it fits the clouds."""
+    return Finding(
+        Code.CALIBRATION_NOT_MEASURED,
+        subject,
+        name,
+        f"the calibration of {about} was not measured: {why}",
+        "look at a scene: nucleus-bridge preview SCENE; or measure it on a recording that drives past poles and walls",
+        Weight.NOTE,
+    )
+
+
 def stereo_one_frame(topic: str, frame: str, baseline_m: float, remedy: str) -> Finding:
     """Two cameras of a stereo pair in one frame."""
     return Finding(

@@ -31,6 +31,7 @@ MAY_USE = {
     "decode": {"causes", "errors", "model", "kinds", "image_header", "config"},
     "warnings": set(),
     "poses": {"causes", "errors", "model", "kinds", "config", "geometry", "decode", "warnings"},
+    "calibration": {"model", "geometry", "formats"},
     "clock_steps": set(),
     "recordings": {"errors", "model", "clock_steps", "warnings"},
     "pipeline": {
@@ -143,7 +144,7 @@ MAY_USE = {
 
 ONLY_IN = {
     "rclpy": {"ros"},
-    "cv2": {"decode", "testing", "inspect", "validate", "preview"},
+    "cv2": {"calibration", "decode", "testing", "inspect", "validate", "preview"},
     "requests": {"upload", "testing"},
     "rich": {"cli"},
     "yaml": {"strict_text", "config", "decode", "recordings", "testing", "inspect"},

@@ -93,6 +93,16 @@ def test_what_pip_installs_ros_installs_as_well() -> None:
     assert wanted == {name for name in declared if name and name.startswith("python3-")}
 
 
+def test_the_package_says_where_it_is_at_home_and_how_good_it_is() -> None:
+    root = package_xml()
+    assert {url.get("type") for url in root.findall("url")} == {"website", "repository", "bugtracker"}
+    assert root.findtext("author")
+    assert (ROOT / (root.findtext("export/rosdoc2") or "nowhere")).is_file()
+    declared = (ROOT / "QUALITY_DECLARATION.md").read_text()
+    ros = {name.text for name in root.findall("exec_depend") if not (name.text or "").startswith("python3-")}
+    assert not [name for name in ros if f"`{name}`" not in declared and not (name or "").startswith("rosbag2_storage")]
+
+
 ROS_ENDINGS = ("_msgs", "_srvs", "_interfaces")
 
 

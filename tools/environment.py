@@ -6,7 +6,7 @@ The steps:
 
 ``core``    .venv with the package and its requirements
 ``dev``     the extras, the test tools and the linters besides
-``ros``     a ROS 2 from Python wheels, and the message packages that those lack
+``ros``     a ROS 2 from Python wheels (the newest, or what the variable ``ROS`` names), and the messages that they lack
 ``client``  .venv-client with the real Nucleus client, kept apart from the project's own requirements, and pytest
 ``lidar_io``  .venv-lidar-io with Scale's own writer of annotation frames, which needs old libraries
 ``sfs``     .venv-sfs with Scale's own reader and validator of .sfs scenes, for Python 3.10 and 3.11
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import platform
 import shutil
 import subprocess
@@ -25,8 +26,21 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
+NEWEST_ROS = "kilted"
+ROS_WHEELS = {
+    NEWEST_ROS: (),
+    "jazzy": (
+        "ros-rclpy<8",
+        "ros-lifecycle-msgs<2.1",
+        *(f"ros-{name}<5.4" for name in ("diagnostic-msgs", "geometry-msgs", "nav-msgs", "sensor-msgs")),
+        *(f"ros-{name}<5.4" for name in ("std-msgs", "std-srvs")),
+    ),
+}
+"""What keeps pip from taking the wheels of a newer distribution."""
 ROOT = Path(__file__).resolve().parent.parent
-VENV = ROOT / ".venv"
+ROS = os.environ.get("ROS", "")
+"""The distribution whose wheels are installed; each but the newest has an environment of its own."""
+VENV = ROOT / (".venv" if ROS in ("", NEWEST_ROS) else f".venv-{ROS}")
 CLIENT_VENV = ROOT / ".venv-client"
 LIDAR_IO_VENV = ROOT / ".venv-lidar-io"
 SFS_VENV = ROOT / ".venv-sfs"
@@ -80,6 +94,9 @@ def main(steps: list[str]) -> int:
             file=sys.stderr,
         )
         return 1
+    if ROS and ROS not in ROS_WHEELS:
+        print(f"ROS={ROS} is not known here but {', '.join(ROS_WHEELS)}", file=sys.stderr)
+        return 2
     try:
         for step in steps:
             known[step]()
@@ -112,7 +129,7 @@ def ros() -> None:
     if done(VENV, "ros"):
         return
     try:
-        install(VENV, "ROS 2 (rclpy)", "-e", ".[ros]")
+        install(VENV, f"ROS 2 {ROS or NEWEST_ROS} (rclpy)", "-e", ".[ros]", *ROS_WHEELS[ROS or NEWEST_ROS])
     except SetupError as error:
         if ros_wheels_exist():
             raise

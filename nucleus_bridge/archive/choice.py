@@ -50,19 +50,26 @@ def choose(catalogue: Path, where: str) -> Choice:
     """
     if not catalogue.is_file() or not is_catalogue(catalogue):
         raise InputError(f"{catalogue}: is not a catalogue; make one with nucleus-bridge catalogue PATH -o FILE")
-    with closing(sqlite3.connect(f"{catalogue.absolute().as_uri()}?mode=ro", uri=True)) as database:
-        columns = {table: [row[1] for row in database.execute(f"PRAGMA table_info({table})")] for table in OF_DRIVES}
-        if not columns["drives"]:
-            raise InputError(f"{catalogue}: lists scenes alone; add recordings with nucleus-bridge catalogue BAG...")
-        database.execute("PRAGMA query_only = ON")
-        database.execute("PRAGMA temp_store = MEMORY")
-        known = dict(database.execute("SELECT bag, place FROM drives ORDER BY start_ns, bag"))
-        _confine(database)
-        try:
-            # The line break ends a comment in the condition, and SQLite itself refuses a second statement.
-            fitting = {row[0] for row in database.execute(f"SELECT bag FROM drives WHERE (\n{where}\n)")}  # noqa: S608
-        except (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError, MemoryError) as error:
-            raise InputError(f"--where {where!r:.200}: {_explained(error, columns)}") from None
+    try:
+        with closing(sqlite3.connect(f"{catalogue.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            return _choose(database, catalogue, where)
+    except sqlite3.Error as error:
+        raise InputError(f"{catalogue}: cannot be read: {error}; make it again with --rebuild") from None
+
+
+def _choose(database: sqlite3.Connection, catalogue: Path, where: str) -> Choice:
+    columns = {table: [row[1] for row in database.execute(f"PRAGMA table_info({table})")] for table in OF_DRIVES}
+    if not columns["drives"]:
+        raise InputError(f"{catalogue}: lists scenes alone; add recordings with nucleus-bridge catalogue BAG...")
+    database.execute("PRAGMA query_only = ON")
+    database.execute("PRAGMA temp_store = MEMORY")
+    known = dict(database.execute("SELECT bag, place FROM drives ORDER BY start_ns, bag"))
+    _confine(database)
+    try:
+        # The line break ends a comment in the condition, and SQLite itself refuses a second statement.
+        fitting = {row[0] for row in database.execute(f"SELECT bag FROM drives WHERE (\n{where}\n)")}  # noqa: S608
+    except (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError, MemoryError) as error:
+        raise InputError(f"--where {where!r:.200}: {_explained(error, columns)}") from None
     return Choice(tuple(place for bag, place in known.items() if bag in fitting), len(known))
 
 

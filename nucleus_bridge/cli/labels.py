@@ -59,7 +59,12 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
         "--camera", metavar="NAME", default="", help="with --format kitti: whose images (default: the first camera's)"
     )
     parser.add_argument(
-        "--sfs", metavar="FILE", type=Path, nargs="+", default=[], help="take annotated .sfs files instead of asking"
+        "--sfs",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="take an annotated .sfs file instead of asking; may be given several times",
     )
     parser.add_argument(
         "--compare",

@@ -19,9 +19,10 @@ from nucleus_bridge.labels.fetch import scenes_there
 from nucleus_bridge.labels.frames import TOLERANCE_NS, FrameIndex
 from nucleus_bridge.labels.given import GivenDetections
 from nucleus_bridge.labels.label import Label
-from nucleus_bridge.labels.predictions import PredictionUpload, predictions
+from nucleus_bridge.labels.predictions import PredictionUpload, compare_with_held, predictions
 from nucleus_bridge.labels.recorded import RecordedDetections
 from nucleus_bridge.recordings import open_recording
+from nucleus_bridge.recordings.merged import Merged
 from nucleus_bridge.spool import Spool
 from nucleus_bridge.spool.state import StateBook
 from nucleus_bridge.text import printable_lines
@@ -44,11 +45,20 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
     parser.add_argument("spool", metavar="SPOOL", type=Path, help="folder with the scenes")
     parser.add_argument("--from", metavar="TOPIC|FILE", dest="source", required=True, help="where the detections are")
     parser.add_argument("--model", metavar="NAME", required=True, help="model; made when there is none of the name")
-    parser.add_argument("--recording", metavar="BAG", help="the recording, for a topic and for the poses of boxes")
+    parser.add_argument(
+        "--recording",
+        metavar="BAG",
+        type=Path,
+        action="append",
+        default=[],
+        help="the recording, for a topic and for the poses of boxes; given several times, they are one drive",
+    )
     parser.add_argument("--min-score", metavar="SCORE", type=float, default=0.0, help="leave out lower scores")
     add_settings(parser)
     parser.add_argument("--update", action="store_true", help="overwrite predictions that are there with other content")
-    parser.add_argument("--dry-run", action="store_true", help="ask the service, say what would be sent, send nothing")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="ask the service what it holds, say what is new, send nothing"
+    )
     parser.set_defaults(run=run)
     return parser
 
@@ -73,10 +83,9 @@ def run(options: argparse.Namespace) -> int:
         rows = predictions(counted.through(found.labels()), frames.scenes)
         model_id = client.find_model(options.model)
         if options.dry_run:
-            for _ in rows:
-                pass
+            held = compare_with_held(client, dataset_id, model_id, rows)
             made = "" if model_id else " (does not exist; will be created)"
-            print(f"{counted.text} to model {options.model}{made} in dataset {dataset_id}; not done")
+            print(f"{counted.text}, {held.text}, to model {options.model}{made} in dataset {dataset_id}; not done")
             return _status(found, counted, refused)
         model_id = model_id or client.create_model(options.model)
         outcome = PredictionUpload(client, dataset_id, model_id, settings, _say).send(rows)
@@ -97,8 +106,9 @@ def _detections(options: argparse.Namespace, frames: FrameIndex) -> Iterator[Giv
     path, least = Path(options.source), options.min_score
     with ExitStack() as stack:
         recording = None
-        if options.recording is not None:
-            recording = stack.enter_context(open_recording(Path(options.recording)))
+        if options.recording:
+            place = Merged.of(options.recording) if len(options.recording) > 1 else options.recording[0]
+            recording = stack.enter_context(open_recording(place))
         if path.is_file():
             yield GivenDetections(path, frames, recording, config, least)
         elif recording is not None:
@@ -144,7 +154,8 @@ def _status(found: GivenDetections | RecordedDetections, counted: _Counted, refu
         _say(f"{_number(found.unmatched, what)} of {found.messages} not within {within} of a frame of the scenes")
     for cause, count in sorted(found.lost.counts.items()):
         _say(f"{count} lost by {cause}: {found.lost.reasons[cause]}")
-    return 1 if found.lost.counts or refused or not counted.labels else 0
+    lacks_rows = isinstance(found, GivenDetections) and found.unmatched
+    return 1 if found.lost.counts or refused or lacks_rows or not counted.labels else 0
 
 
 def _say(text: str) -> None:

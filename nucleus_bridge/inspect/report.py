@@ -14,6 +14,7 @@ import numpy as np
 from nucleus_bridge import warnings
 from nucleus_bridge.config import Config
 from nucleus_bridge.errors import TransformError
+from nucleus_bridge.inspect.calibration import calibration_findings
 from nucleus_bridge.inspect.lidars import DERIVED, Why
 from nucleus_bridge.inspect.mounting import mount_findings
 from nucleus_bridge.inspect.pose_sources import PoseSourceReport, pose_sources
@@ -144,6 +145,8 @@ class BagReport:
             made["verdict"] = sensor.verdict.value
             made["reason"] = sensor.reason.value if sensor.reason else None
             made["warnings"] = [finding.as_json() for finding in sensor.warnings]
+        document["trial"].pop("calibrations")
+        document["calibrations"] = [found.as_json() for found in self.trial.calibrations]
         return {**document, "score": self.score, "usable": self.usable}
 
 
@@ -185,7 +188,7 @@ def study(
         config = suggestion.config()
         trial = Trial()
         if config is not None:
-            trial = try_config(bag, config, full=full, progress=lambda share: progress(0.5 + share / 2))
+            trial = try_config(bag, config, full=full, deep=deep, progress=lambda share: progress(0.5 + share / 2))
         return _report(bag, scan, suggestion, config, trial), suggestion
 
 
@@ -196,6 +199,7 @@ def _report(bag: Recording, scan: Scan, made: Suggestion, config: Config | None,
         *made.findings,
         *_mounting(made, config),
         *_unused(made, trial),
+        *_calibrations(made, config, trial),
     ]
     findings += [
         Finding(Code.BAD_TRANSFORM, "topic", text.partition(":")[0], f"{text} ({count} times)", "fix its publisher")
@@ -256,6 +260,15 @@ def _unused(made: Suggestion, trial: Trial) -> list[Finding]:
             why = trial.why_not(topic) or "none is near a sweep"
             found.append(warnings.camera_unused(topic, why, f"cameras.{name}.clock_offset_ms or offset_ms"))
     return found
+
+
+def _calibrations(made: Suggestion, config: Config | None, trial: Trial) -> list[Finding]:
+    """Name cameras that do not fit the clouds, or of which that could not be measured."""
+    if config is None:
+        return []
+    topics = {name: topic for topic, name in made.camera_names.items()}
+    frames = {name: made.cameras[topic].frame for name, topic in topics.items()}
+    return calibration_findings(trial.calibrations, topics, frames, config, made.transforms.tree)
 
 
 def _mounting(made: Suggestion, config: Config | None) -> list[Finding]:
@@ -358,6 +371,9 @@ def _camera(topic: str, made: Suggestion, trial: Trial, findings: list[Finding])
         return SensorReport(topic, "", "camera", verdict, why, measured, notes, about, reason)
     offset = made.values.get(f"cameras.{name}.offset_ms")
     measured["stamp - sweep stamp"] = "not measured" if offset is None else f"{offset} ms"
+    for found in trial.calibrations:
+        if found.camera == name:
+            measured["fits the cloud"] = f"{found.state.replace('_', ' ')}: {found.text}"
     verdict, why = _verdict(topic, name, made, trial)
     return SensorReport(topic, name, "camera", verdict, why, measured, notes, about)
 

@@ -27,8 +27,8 @@ _NOWHERE_DEG = 1e-6
 _IMPLAUSIBLE_M = 25.0
 _IMPLAUSIBLE_SPEED = 150.0
 _COMPARED = 200
-_LEAST_STEP_M, _SAME_STEP = 2.0, 0.5
-_COURSE_S = 3.0
+_LONG_STEP_M, _LEAST_STEP_M, _SAME_STEP = 8.0, 2.0, 0.5
+_COURSE_S, _NEAR_MIDDLE = 3.0, 0.2
 _DISAGREES_DEG, _STEADILY_DEG = 30.0, 15.0
 _AGREES_DEG = 12.0
 _LEAST_HEADINGS, _LEAST_FIXES = 5, 3
@@ -96,7 +96,7 @@ def course_of(stream: Stream) -> Trajectory | None:
         return None
     places, stamps = _local(fixes), np.array([fix.stamp_ns for fix in fixes], np.int64)
     ways = _Ways(fixes, lambda _: None)
-    courses = [ways.course(int(stamp_ns)) for stamp_ns in stamps]
+    courses = [ways.course(int(stamp_ns), _LEAST_STEP_M) for stamp_ns in stamps]
     moving = [number for number, course in enumerate(courses) if course is not None]
     if len(moving) < _LEAST_HEADINGS:
         return None
@@ -191,8 +191,8 @@ class _Ways:
         self._stamps = np.array([fix.stamp_ns for fix in fixes], np.int64)
         self._track = positions(self._stamps) if len(fixes) else None
 
-    def course(self, stamp_ns: int) -> float | None:
-        """Return the bearing of the way around a stamp, degrees; None where the device hardly moves."""
+    def course(self, stamp_ns: int, least_m: float) -> float | None:
+        """Return the bearing of the way around a stamp, degrees; None where it is shorter."""
         near = np.flatnonzero(np.abs(self._stamps - stamp_ns) <= _COURSE_S * 0.5e9)
         after = np.searchsorted(self._stamps, stamp_ns)
         if len(self._stamps) < _LEAST_FIXES or len(near) < 2 or not near[0] < after <= near[-1]:
@@ -200,7 +200,10 @@ class _Ways:
         for reach in range(len(self._stamps)):
             low, high = max(after - 1 - reach, near[0]), min(after + reach, near[-1])
             step = self._places[high] - self._places[low]
-            if np.linalg.norm(step) >= _LEAST_STEP_M:
+            if np.linalg.norm(step) >= least_m:
+                middle, span = (self._stamps[low] + self._stamps[high]) / 2, self._stamps[high] - self._stamps[low]
+                if least_m > _LEAST_STEP_M and abs(stamp_ns - middle) > _NEAR_MIDDLE * span:
+                    return None  # on a bend the course there is another one
                 return math.degrees(math.atan2(step[0], step[1])) % 360.0 if self._is_real(low, high) else None
             if low == near[0] and high == near[-1]:
                 return None
@@ -243,24 +246,30 @@ def _judge_heading(
 
 
 def _off_course(headings: list[Heading], ways: _Ways, ahead_deg: float, yaw_deg: float) -> tuple[float, str] | None:
-    """Return by how much headings differ from the course over ground, and what explains it; None without a course."""
-    wanted, had = [], []
-    for heading in headings:
-        course = ways.course(heading.stamp_ns)
-        if course is not None:
-            wanted.append((course + ahead_deg - yaw_deg) % 360.0)
-            had.append(heading.bearing_deg)
-    if len(had) < _LEAST_HEADINGS:
-        return None
-    one, other = np.array(had), np.array(wanted)
-    off = _between(one, other)
+    """Return by how much headings differ from the course over ground, and what explains it; None without a course.
+
+    Over long ways fixes tell the course to a few degrees, so that less is a contradiction.
+    """
+    turn = ahead_deg - yaw_deg
+    for least_m, most_deg in ((_LONG_STEP_M, _STEADILY_DEG), (_LEAST_STEP_M, _DISAGREES_DEG)):
+        courses = [(heading.bearing_deg, ways.course(heading.stamp_ns, least_m)) for heading in headings]
+        known = [(bearing, (course + turn) % 360.0) for bearing, course in courses if course is not None]
+        if len(known) >= _LEAST_HEADINGS:
+            had, wanted = np.array(known).T
+            return _explained(had, wanted, most_deg)
+    return None
+
+
+def _explained(had: FloatArray, wanted: FloatArray, most_deg: float) -> tuple[float, str]:
+    """Return by how much bearings differ from those wanted, and what explains it; degrees."""
+    off = _between(had, wanted)
     typical = float(np.percentile(np.abs(off), 75))
-    mirrored = float(np.median(np.abs(_between(90.0 - one, other))))
+    mirrored = float(np.median(np.abs(_between(90.0 - had, wanted))))
     if mirrored < _AGREES_DEG and typical > _AGREES_DEG + 2 * mirrored:
         return typical, ": it is counted from north, clockwise, and ROS counts from east, counter-clockwise (REP 103)"
     middle = math.degrees(math.atan2(float(np.sin(np.radians(off)).mean()), float(np.cos(np.radians(off)).mean())))
     steady = float(np.median(np.abs(_between(off, np.full_like(off, middle))))) < _AGREES_DEG
-    if steady and typical > _STEADILY_DEG:
+    if steady and typical > most_deg:
         return typical, f", by {middle:+.0f} degrees all the time"
     return typical, ""
 

@@ -13,6 +13,8 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from nucleus_bridge.config import UploadConfig
@@ -81,6 +83,50 @@ def predictions(labels: Iterable[Label], scenes: Mapping[str, SceneStamps]) -> I
         repeats = repeats + 1 if name == last else 0
         last = name
         yield prediction(label, stamps, f"{name}#{repeats + 1}" if repeats else name)
+
+
+@dataclass
+class Held:
+    """How predictions compare with those that the service holds.
+
+    Attributes:
+        equal: It holds them.
+        different: It holds others under their ids; only an update changes those.
+        missing: It does not hold them.
+    """
+
+    equal: int = 0
+    different: int = 0
+    missing: int = 0
+
+    @property
+    def text(self) -> str:
+        """Describe it."""
+        parts = [f"{self.missing} new", f"{self.equal} there"]
+        return ", ".join([*parts, f"{self.different} there with other content"] if self.different else parts)
+
+
+def compare_with_held(
+    client: NucleusClient, dataset_id: str, model_id: str | None, rows: Iterable[Mapping[str, Any]]
+) -> Held:
+    """Ask the service for the predictions that it holds of each item, one request an item, and compare.
+
+    Raises:
+        UploadError: The service gives no answer.
+    """
+    held = Held()
+    for item, group in groupby(rows, key=itemgetter("reference_id")):
+        found = client.cuboid_predictions(dataset_id, model_id, str(item)) if model_id else []
+        known = {entry.get("annotation_id"): entry for entry in found}
+        for row in group:
+            other = known.get(row["annotation_id"])
+            if other is None:
+                held.missing += 1
+            elif all(other.get(key) == row.get(key) for key in ("label", "geometry", "confidence")):
+                held.equal += 1
+            else:
+                held.different += 1
+    return held
 
 
 @dataclass

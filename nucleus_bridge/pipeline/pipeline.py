@@ -159,14 +159,19 @@ class Pipeline:
         self._is_scout = is_scout
         self._streams: dict[str, list[tuple[Stream, Take]]] = {}
         self._roles = self._handlers_by_topic({source.name: source for source in sources})
-        self._arrival_stamps: dict[str, Callable[[Message], int]] = {
+        self._arrival_stamps = self._arrival_stamps_by_topic()
+
+    def _arrival_stamps_by_topic(self) -> dict[str, Callable[[Message], int]]:
+        """Return what reads the stamp that a topic's order of arrival is judged by."""
+        stamps: dict[str, Callable[[Message], int]] = {
             name: streams[0][0].arrival_stamp_ns for name, streams in self._streams.items()
         }
         for topic in self.wanted:
             if topic.role in ("companion", "signal"):
-                self._arrival_stamps.setdefault(topic.name, _no_stamp)
+                stamps.setdefault(topic.name, _no_stamp)
             elif topic.role == "event" and self.selection is not None:
-                self._arrival_stamps.setdefault(topic.name, self.selection.stamp_of)
+                stamps.setdefault(topic.name, self.selection.stamp_of)
+        return stamps
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -287,6 +292,12 @@ class Pipeline:
         """Take note of the event ``mark`` that somebody made at a stamp."""
         if self.selection is not None:
             self.selection.mark(stamp_ns)
+
+    def look_ahead(self, windows: Windows) -> None:
+        """Hold only frames that may lie in a window of an event."""
+        if self.selection is not None:
+            self.selection.ahead = windows
+            self._frames.is_patient = True
 
     def scout(self, message: Message) -> None:
         """Look for events in a message, of a pipeline that makes no frames."""

@@ -24,6 +24,8 @@ from nucleus_bridge.warnings import Finding
 MIN_CLOCK_STEP_NS = 1_000_000_000
 MOST_VALUES = 100_000
 """This many values of a signal may lie ahead of the frames; they are of another clock where there are more."""
+LONGEST_TEXT = 1_000
+"""Characters of a text that are kept: what is longer is not a category."""
 SINGLE = frozenset({"number", "boolean", "text"})
 _OF_TEXT = ("last", "first")
 _STAMP = ("header.stamp.sec", "header.stamp.nanosec")
@@ -256,6 +258,8 @@ class Signals:
         stamp_ns = reading.stamp_ns(message)
         if value is None or isinstance(value, tuple) or (isinstance(value, float) and not math.isfinite(value)):
             return  # a list without the element, or a number that says that there is none
+        if isinstance(value, str):
+            value = value[:LONGEST_TEXT]
         signal.add(stamp_ns if stamp_ns > 0 else message.log_ns, value)
 
     def unsettled(self, stamp_ns: int) -> str:

@@ -156,6 +156,8 @@ class Healer:
     def _judge(self, topic: Topic, now: float, silent_s: float, *, heals: bool) -> None:
         since_s = topic.last_s if topic.last_s is not None else self._started_s
         silence = self._silent.get(topic.name)
+        if topic.problem:
+            return
         if topic.last_s is None and topic.name in self.healed.deaf:  # nobody has to wait to know it
             self._silent.setdefault(topic.name, Silence(since_s, is_told=True))
             return
@@ -164,7 +166,7 @@ class Healer:
                 self._end(topic, silence, now)
             return
         was_heard = topic.last_s is not None
-        if topic.problem or not (was_heard or topic.publishers):
+        if not (was_heard or topic.publishers):
             return
         if silence is None:  # told at the next look: after a standstill of the machine messages may be waiting
             self._silent[topic.name] = Silence(since_s)

@@ -208,6 +208,7 @@ class RecorderNode(LifecycleNode):
         self._session = Session(self.config, self._spool, self._workers, self._on_sealed, view.take)
         self._session.start()
         given = self._settings.given
+        self._healer = Healer(self, self._healer.healed)
         self._listening = Subscriptions(
             self,
             self._session.wanted,
@@ -284,13 +285,16 @@ class RecorderNode(LifecycleNode):
         if subscriptions is not None:
             subscriptions.close()
             self._listening = None
+            self._healer.close()
         if not session.stop(SEAL_WITHIN_S, reason):
             self._failure = f"the open scene could not be sealed within {SEAL_WITHIN_S} s"
         self._failure = session.failure or self._failure
-        self._last, self._session = session.progress, None
+        self._last, self._session = self._totals(session.progress), None
+        self._resumed = Resumed(is_there=False)  # the next activation counts from nothing, as the first one did
         if self._view is not None:
             self._view.close()
             self._view = None
+        self._log_warnings(self._last.findings)  # what the whole recording shows is judged at its end
         return self._failure
 
     def _free(self) -> None:
@@ -441,8 +445,7 @@ class RecorderNode(LifecycleNode):
             return
         received = {topic.name: topic.earlier + topic.received for topic in listening.topics.values()}
         healed = self._healer.rebuilding(deaf)
-        resumed = Resumed(healed, self._totals(self._last), received, self._settings.set_later, self._paused)
-        self._healer.close()
+        resumed = Resumed(healed, self._last, received, self._settings.set_later, self._paused)
         self._stop.request_new_start(resumed.as_json())
 
     def _totals(self, progress: Progress) -> Progress:
@@ -461,7 +464,7 @@ class RecorderNode(LifecycleNode):
             self.trigger_deactivate()
             session = None
         state = "inactive" if session is None else "paused" if self._paused else "active"
-        progress = self._totals(session.take_progress() if session else self._last)
+        progress = self._totals(session.take_progress()) if session else self._last
         self._log_losses(progress.losses)
         self._log_warnings(progress.findings)
         if progress.frames and not self._has_frames:

@@ -219,6 +219,17 @@ def test_a_condition_cannot_name_what_is_not_in_the_catalogue(catalogue: Path, t
             choose(wrong, "1")
 
 
+def test_a_damaged_catalogue_is_reported(catalogue: Path, tmp_path: Path) -> None:
+    content = catalogue.read_bytes()
+    for number in range(0, len(content), 4096):
+        damaged = tmp_path / f"{number}.sqlite"
+        damaged.write_bytes(content[:number] + b"\xff" * 4096 + content[number + 4096 :])
+        try:
+            assert choose(damaged, "max_speed_mps > 0").of <= 4
+        except InputError as error:
+            assert str(damaged) in str(error) or "--where" in str(error)  # noqa: PT017 - some pages do not matter
+
+
 def test_nothing_that_fits_is_status_2(catalogue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = write_config(tmp_path)
     command = ["convert", str(catalogue), "--where", "distance_m > 1e6", "--config", str(config)]

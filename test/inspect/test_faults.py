@@ -107,6 +107,12 @@ FAULTS: dict[str, tuple[SmallDrive, str, str, object]] = {
         False,
     ),
     "corrected by evidence": (lidar(deskewed=True, columns=90), "already_deskewed", "lidars.os.deskew", False),
+    "corrected by evidence, not turning": (
+        lidar(deskewed=True, turns=False, columns=300),
+        "already_deskewed",
+        "lidars.os.deskew",
+        False,
+    ),
     "four parts": (lidar(parts=4), "sweep_in_parts", "lidars.os.accumulate_ms", 100.0),
     "body frame": (
         camera(frame="cam_mount", rotation=(0.0, 0.0, 0.0, 1.0)),
@@ -180,6 +186,13 @@ def test_times_by_which_the_lidar_would_turn_too_fast_are_none(
     report, made = looked_at(lidar(dtype="u2", unit="us", rate=10, bend=bend), tmp_path)
     assert made.values["lidars.os.time_field"] == "none"
     assert "point_time_span" in codes(report)
+
+
+@pytest.mark.parametrize("yaw_rate", [0.3, -0.7])
+def test_a_lidar_that_does_not_turn_is_taken_as_it_is(tmp_path: Path, yaw_rate: float) -> None:
+    report, made = looked_at(lidar(turns=False, columns=300).but(yaw_rate=yaw_rate), tmp_path)
+    assert report.warnings == []
+    assert made.values.get("lidars.os.deskew", True) is True
 
 
 def test_every_second_sweep_left_out_is_no_fault_of_its_times(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
+from bags import TYPES, Recording
 from drives import SHORT, Drive
 from label_cases import (
     KEY,
@@ -30,11 +31,13 @@ from label_cases import (
 
 from nucleus_bridge.cli.main import main
 from nucleus_bridge.config import UploadConfig
-from nucleus_bridge.errors import InputError, RejectedError
+from nucleus_bridge.decode.detections import MARKERS, decode_cubes
+from nucleus_bridge.errors import DecodeError, InputError, RejectedError
 from nucleus_bridge.labels.frames import FrameIndex
 from nucleus_bridge.labels.given import GivenDetections
 from nucleus_bridge.labels.label import SceneStamps
 from nucleus_bridge.labels.predictions import PredictionUpload
+from nucleus_bridge.model import Message
 from nucleus_bridge.testing.demo.course import true_pose
 from nucleus_bridge.testing.receiver.ground_truth import TrueBox
 from nucleus_bridge.upload.nucleus.client import JobStatus
@@ -43,11 +46,11 @@ from nucleus_bridge.upload.retry import Retry
 TOPIC = "/detections"
 LATER_NS = 33_000_000
 SEEN = 4
-Message = Callable[[Any, list[TrueBox], int], Any]
+Publish = Callable[[Any, list[TrueBox], int], Any]
 
 
 def detector_bag(
-    folder: Path, drive: Drive, held: Held, message: Message = detection_array, later_ns: Sequence[int] = (LATER_NS,)
+    folder: Path, drive: Drive, held: Held, message: Publish = detection_array, later_ns: Sequence[int] = (LATER_NS,)
 ) -> tuple[Path, list[TrueBox]]:
     """Record a detector that stamps its messages later than the clouds and publishes them later still."""
     boxes = held.boxes[:SEEN]
@@ -96,7 +99,7 @@ def check(rows: list[dict[str, Any]], held: Held, boxes: list[TrueBox], label_of
     ids=["vision_msgs", "autoware", "markers"],
 )
 def test_the_real_client_reads_back_what_the_detector_saw_where_it_is(
-    message: Message,
+    message: Publish,
     label_of: Callable[[TrueBox], str],
     score: float,
     uploaded: Held,
@@ -138,6 +141,36 @@ def test_predictions_in_the_wrong_place_are_seen(
     rows = ask(client_python, "predictions", uploaded.receiver, dataset="town", model=uploaded.model)
     with pytest.raises(AssertionError):
         check(rows, uploaded, boxes, lambda box: box.label)
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        ({"stamp": 0}, "zero_stamp"),
+        ({"frame_id": ""}, "empty_frame_id"),
+        ({"size": 0.0}, "bad_detection"),
+        ({"size": math.nan}, "bad_detection"),
+    ],
+)
+def test_cubes_that_cannot_be_used_are_refused_with_their_cause(change: dict[str, Any], cause: str) -> None:
+    box = TrueBox("t", "car", (1.0, 2.0, 3.0), (4.0, 2.0, 1.5), 0.0)
+    message = cube_markers(SHORT, [box], 10**18)
+    assert [found.boxes[0].label for found in decode_cubes(serialised(message))] == ["car"]
+    head, cube = message.markers[1].header, message.markers[1]
+    head.stamp.sec = change.get("stamp", head.stamp.sec)
+    head.frame_id = change.get("frame_id", head.frame_id)
+    cube.scale.x = change.get("size", cube.scale.x)
+    with pytest.raises(DecodeError) as error:
+        decode_cubes(serialised(message))
+    assert error.value.cause == cause
+
+
+def test_markers_without_cubes_are_no_detections() -> None:
+    assert decode_cubes(serialised(cube_markers(SHORT, [], 10**18))) == []
+
+
+def serialised(message: Any) -> Message:
+    return Message(TOPIC, MARKERS, 10**18, bytes(TYPES.serialize_cdr(message, MARKERS)))
 
 
 def test_a_frame_gets_the_nearest_detections_alone(
@@ -183,7 +216,7 @@ def test_boxes_of_a_file_go_up_and_twice_is_once(
     before = len(uploaded.receiver.requests)
     assert predict(uploaded, "--from", path, "--dry-run") == 0
     said = capsys.readouterr().out
-    assert "does not exist; will be created" in said
+    assert f"{len(world_rows(uploaded, boxes))} new, 0 there, to model {uploaded.model} (does not exist" in said
     assert not any("models/add" in call.path for call in list(uploaded.receiver.requests)[before:])
     assert predict(uploaded, "--from", path) == 0
     first = ask(client_python, "predictions", uploaded.receiver, dataset="town", model=uploaded.model)
@@ -192,6 +225,15 @@ def test_boxes_of_a_file_go_up_and_twice_is_once(
     assert predict(uploaded, "--from", path) == 0
     assert f"{len(first)} were there" in capsys.readouterr().out
     assert ask(client_python, "predictions", uploaded.receiver, dataset="town", model=uploaded.model) == first
+    changed = world_rows(uploaded, boxes)
+    changed[0]["score"] = 0.25
+    write_rows(path, [*changed[:-1], {**changed[-1], "track": "another"}])
+    assert predict(uploaded, "--from", path, "--dry-run") == 0
+    assert f"1 new, {len(first) - 2} there, 1 there with other content" in capsys.readouterr().out
+    assert predict(uploaded, "--from", path, "--update") == 0
+    now = ask(client_python, "predictions", uploaded.receiver, dataset="town", model=uploaded.model)
+    assert sorted(row["confidence"] for row in now)[:2] == [0.25, 0.5]
+    assert len(now) == len(first) + 1
 
 
 def test_boxes_of_a_file_in_the_vehicles_frame_are_moved_by_the_recordings_poses(
@@ -336,6 +378,28 @@ def test_messages_without_a_pose_are_lost_with_their_reason(
     frames = sum(manifest["frames"] for manifest in uploaded.manifests)
     assert f"{frames * len(boxes)} lost by no_pose" in said
     assert "nowhere" in said
+
+
+def test_detections_of_a_bag_of_their_own_are_moved_by_the_poses_of_another(
+    uploaded: Held, drive: Drive, client_python: Path, tmp_path: Path
+) -> None:
+    boxes = uploaded.boxes[:1]
+    made = Recording()
+    for stamp_ns in uploaded.stamps:
+        made.add(TOPIC, detection_array(SHORT, boxes, stamp_ns + LATER_NS), stamp_ns + LATER_NS)
+    bag = made.write(tmp_path / "found")
+    assert predict(uploaded, "--from", TOPIC, "--recording", bag, "--recording", drive.bag) == 0
+    rows = ask(client_python, "predictions", uploaded.receiver, dataset="town", model=uploaded.model)
+    check(rows, uploaded, boxes, lambda box: box.label)
+
+
+def test_rows_of_frames_that_the_dataset_has_not_are_counted(
+    uploaded: Held, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = world_rows(uploaded, uploaded.boxes[:1])
+    path = write_rows(tmp_path / "found.jsonl", [*rows, {**rows[0], "frame": 999}])
+    assert predict(uploaded, "--from", path) == 1
+    assert f"1 row of {len(rows) + 1} not within 60 ms of a frame" in capsys.readouterr().err
 
 
 def test_a_topic_that_holds_no_detections_is_refused(

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from drives import Drive, make_drive
 
+from nucleus_bridge.calibration.lens import project
 from nucleus_bridge.cli.main import main
 from nucleus_bridge.convert import convert_bag
 from nucleus_bridge.errors import SceneError
@@ -19,7 +20,6 @@ from nucleus_bridge.formats.content import SceneImage
 from nucleus_bridge.formats.interface import SceneReader
 from nucleus_bridge.formats.reading import open_scene
 from nucleus_bridge.model import Transform
-from nucleus_bridge.preview.edges import project
 from nucleus_bridge.testing.demo import DriveOptions
 from nucleus_bridge.testing.demo.cameras import cameras_of
 

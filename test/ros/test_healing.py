@@ -216,6 +216,13 @@ def test_a_standstill_of_the_machine_is_no_silence(clock: SimpleNamespace) -> No
     assert not log.lines
 
 
+def test_what_has_a_problem_of_its_own_is_not_probed_after_a_new_connection_either(clock: SimpleNamespace) -> None:
+    Ear.hears = {"/lidar"}
+    healed = Healed(times=1, deaf={"/lidar": (clock.now - 5, clock.now - 3)})
+    assert not looks(Healer(Log(), healed), lidar(None, problem="its QoS does not fit"), clock, 60)
+    assert not Ear.started
+
+
 @pytest.mark.parametrize("topic", [lidar(None, publishers=0), lidar(None, problem="its QoS does not fit")])
 def test_what_never_came_and_has_a_reason_of_its_own_is_not_probed(clock: SimpleNamespace, topic: Any) -> None:
     log = Log()

@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -31,13 +32,14 @@ from launch import LaunchContext
 
 LAUNCH = HERE.parent.parent / "launch"
 RECORD = ["config", "spool", "use_sim_time", "autostart", "upload", "log_level", "namespace"]
+RESPAWN = ["respawn", "respawn_delay", "respawn_max_retries"]
 
 
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("record", RECORD),
-        ("replay", [*RECORD, "bag", "rate"]),
+        ("record", [*RECORD, *RESPAWN]),
+        ("replay", [*RECORD, *RESPAWN, "bag", "rate"]),
         ("upload", ["config", "spool", "log_level", "namespace"]),
     ],
 )
@@ -151,6 +153,26 @@ def test_an_uploader_that_is_killed_is_started_again(
             report = convert_bag(drive.bag, drive.config, spool)
             launch.wait_for(f"{report.scenes[0].manifest.reference_id}: done")
             assert launch.end(signal.SIGINT) == 0, launch.output
+
+
+@pytest.mark.live
+@pytest.mark.usefixtures("prefix")
+def test_a_recorder_that_is_killed_is_started_again_as_often_as_is_asked_for(drive: Drive, tmp_path: Path) -> None:
+    new_domain()
+    given = {"respawn": "true", "respawn_delay": "0.1", "respawn_max_retries": "1"}
+    with launched("record", config=drive.config_path, spool=tmp_path / "spool", **given) as launch:
+
+        def started() -> list[str]:
+            return re.findall(r"nucleus_recorder-\d+\]: process started with pid \[(\d+)\]", launch.output)
+
+        def is_recording(number: int) -> bool:
+            return launch.output.count("recording to") == number
+
+        for number in (1, 2):
+            wait_until(partial(is_recording, number), "the recorder", lambda: launch.output)
+            os.kill(int(started()[-1]), signal.SIGKILL)
+        assert launch.wait() == 0, launch.output  # nothing is left to run
+        assert len(started()) == 2
 
 
 @pytest.mark.live

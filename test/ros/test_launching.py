@@ -9,7 +9,7 @@ import pytest
 from bags import write_config
 
 from nucleus_bridge.errors import ConfigError, InputError
-from nucleus_bridge.ros.launching import check_launch
+from nucleus_bridge.ros.launching import check_launch, respawn_arguments
 
 
 @pytest.fixture(autouse=True)
@@ -44,3 +44,17 @@ def test_a_file_for_several_robots_counts_for_the_namespace_that_is_launched(
 def test_a_parameter_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"config:=.*nowhere\.yaml: there is no such file"):
         check_launch(str(tmp_path / "nowhere.yaml"), "", uploads=False)
+
+
+@pytest.mark.parametrize(("delay", "most"), [("soon", "1"), ("-1", "1"), ("nan", "1"), ("1.0", "2.5"), ("1.0", "-2")])
+def test_limits_that_are_none_are_refused(delay: str, most: str) -> None:
+    with pytest.raises(InputError, match=f"respawn_delay:={delay} respawn_max_retries:={most}: must be"):
+        respawn_arguments(delay, most, can_limit=True)
+
+
+def test_the_limit_is_passed_on_where_launch_has_one() -> None:
+    always = {"respawn": True, "respawn_delay": 2.0}
+    assert respawn_arguments("2.0", "3", can_limit=True) == {**always, "respawn_max_retries": 3}
+    assert respawn_arguments("2.0", "-1", can_limit=False) == always
+    with pytest.raises(InputError, match="this ROS 2 cannot limit it"):
+        respawn_arguments("2.0", "3", can_limit=False)

@@ -322,6 +322,18 @@ class NucleusClient:
 
         return self.retry.call(create, lambda error: self.find_model(name) if error.unclear else None)
 
+    def cuboid_predictions(self, dataset_id: str, model_id: str, item: str) -> list[dict[str, Any]]:
+        """Return the cuboids that a model predicted on one item; none where it predicted nothing in the dataset."""
+        route = f"dataset/{_quoted(dataset_id)}/model/{_quoted(model_id)}/referenceId/{_quoted(item)}"
+        try:
+            answer = self._get(route, lambda a: isinstance(a.get("annotations", a).get("cuboid", []), list))
+        except RejectedError as error:
+            if error.status == 404:
+                return []
+            raise
+        found: list[dict[str, Any]] = answer.get("annotations", answer).get("cuboid", [])
+        return found
+
     def start_predictions(self, dataset_id: str, model_id: str, request_id: str, *, update: bool) -> str:
         """Start the job on predictions that were put and return its id, after one attempt.
 
