@@ -47,7 +47,7 @@ class Gaps:
 def primed_pipeline(recording: Recording, config: Config, *, looks_ahead: bool = True) -> Pipeline:
     """Return a pipeline that is ready for the first message of a recording.
 
-    Where events select frames, a first pass over their topics says which frames need not be held.
+    Where events select frames, a first pass over what shows them says which frames need not be held.
 
     Raises:
         InputError: The recording lacks a topic or an event's field, or a file that the configuration names cannot be

@@ -156,7 +156,7 @@ class _Nearest:
 
 
 def _rings(azimuth: Array, elevation: Array) -> Array:
-    """Number the rings, sector by sector, in which a tilted lidar is as good as level; 0 is none.
+    """Number the rings, sector by sector, in which a tilted lidar is as good as level; 0 is not a ring.
 
     A ring is a run of elevations that occur, split where it is wider than a ring can be.
     """

@@ -24,7 +24,7 @@ _SINGLE: tuple[Kind, ...] = ("rotation", "shift", "time")
 _PEAK_DEG, _ASIDE_DEG = 1.6, 1.2
 
 _TOLERATED = np.array([*[math.radians(0.35)] * 3, *[0.12] * 3, 0.02])
-"""A correction that is smaller is not worth a word."""
+"""A smaller correction is not worth a word."""
 _SERIOUS = np.array([*[math.radians(0.6)] * 3, *[0.2] * 3, 0.035])
 """Nor is one of which no number is larger than this."""
 _UNIT = np.array([*[math.radians(1.0)] * 3, *[0.15] * 3, 0.05])

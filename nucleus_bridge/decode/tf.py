@@ -84,7 +84,7 @@ def _text(data: bytes, start: int, length: int) -> tuple[str, int]:
     """Read a frame id; returns it and the place behind it.
 
     Raises:
-        ValueError: It is not a text that ends with a zero.
+        ValueError: It is not text that ends with a zero.
     """
     end = start + length
     content = bytes(data[start:end])

@@ -452,7 +452,7 @@ class Pipeline:
         return handlers
 
     def _is_scouted(self, topic: WantedTopic) -> bool:
-        """Whether a topic is one of events, for a pipeline that looks for them alone."""
+        """Whether a topic shows events, for a pipeline that looks for them alone."""
         if self.selection is None:
             return False
         return (
@@ -666,7 +666,7 @@ class Pipeline:
             self._lost(name, cause, stamp_ns, reason)
 
     def _late_event(self, topic: str, stamp_ns: int) -> None:
-        reason = f"{topic} came later than sync.wait_s, {self.config.sync.wait_s:g} s, too late to count for an event"
+        reason = f"{topic} came later than sync.wait_s, {self.config.sync.wait_s:g} s, too late for an event"
         self._count(topic, "late", stamp_ns, reason)
 
     def _flush(self, reason: EndReason) -> None:

@@ -61,7 +61,7 @@ class Bond:
     def _beat(self) -> None:
         self._publish(is_active=True)
         if self.is_formed and time.monotonic() - self._heard_s > HEARTBEAT_TIMEOUT_S:
-            self._broken(f"it has been silent for {HEARTBEAT_TIMEOUT_S:.0f} s")
+            self._broken(f"nothing came from it for {HEARTBEAT_TIMEOUT_S:.0f} s")
 
     def _take(self, status: Any) -> None:
         if status.id != self._node.get_name() or status.instance_id == self._instance:

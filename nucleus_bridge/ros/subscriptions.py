@@ -132,7 +132,7 @@ class Topic:
 
     @property
     def is_of_field(self) -> bool:
-        """Whether a field of its messages makes an event, or is a signal of the vehicle."""
+        """Whether a field of its messages shows an event, or is a signal of the vehicle."""
         return any(role.takes_any_type for role in self.roles)
 
     def note(self, size: int, sent_ns: int) -> None:

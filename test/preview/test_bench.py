@@ -213,9 +213,9 @@ def test_a_calibration_that_is_three_degrees_off_is_brought_back(
     tab.page.locator("#findRotation").click()
     tab.page.wait_for_function("() => !document.getElementById('findRotation').disabled", timeout=240_000)
     assert "found" in tab.page.locator("#benchFinding").text_content()
-    fixed = pasted(street.config_path, lines_of(tab), tmp_path / "fixed.yaml")
+    repaired = pasted(street.config_path, lines_of(tab), tmp_path / "repaired.yaml")
     tab.page.close()
-    scene = convert_bag(street.bag, load_config(fixed), tmp_path / "spool").scenes[0].folder
+    scene = convert_bag(street.bag, load_config(repaired), tmp_path / "spool").scenes[0].folder
     assert max(away_from_truth(scene, camera, street.truth)) < 0.2
 
 

@@ -62,7 +62,7 @@ def test_a_manager_sees_that_the_active_recorder_is_alive(drive: Drive, tmp_path
         node.wait_for("bond: the lifecycle manager is gone, it has ended; recording goes on")
         wait_until(lambda: any(not status.active for _, status in manager.heard), "the answer to it")
         manager.say(active=True)
-        node.wait_for("bond: the lifecycle manager is gone, it has been silent for 4 s; recording goes on")
+        node.wait_for("bond: the lifecycle manager is gone, nothing came from it for 4 s; recording goes on")
         del manager.heard[:]
         assert observer.change_state(Transition.TRANSITION_DEACTIVATE)
         wait_until(lambda: manager.heard and not manager.heard[-1][1].active, "the end")
