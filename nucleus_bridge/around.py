@@ -37,7 +37,7 @@ def read_around(path: Path, config: Config) -> tuple[GivenEvent, ...]:
     """Read the events of a file; their windows are those of the configured events of the same names.
 
     Raises:
-        InputError: It cannot be read, or holds what is no time; with the line.
+        InputError: It cannot be read, or holds what is not a time; with the line.
     """
     if path.is_dir() or path.suffix.lower() in _RECORDINGS:
         events = tuple(_of_recording(path, config))
@@ -80,14 +80,14 @@ def _rows(path: Path) -> Iterator[tuple[int, Sequence[str]]]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: is no CSV file of times: {error}") from None
+        raise InputError(f"{path}: is not a CSV file of times: {error}") from None
 
 
 def _event(row: Sequence[str], columns: Mapping[str, int], config: Config) -> GivenEvent:
     """Read one line.
 
     Raises:
-        ValueError: It is no event.
+        ValueError: It is not an event.
     """
 
     def cell(names: Sequence[str]) -> tuple[str, str]:
@@ -125,7 +125,7 @@ def _time_ns(column: str, text: str) -> int:
     except InvalidOperation:
         return _moment_ns(text)
     if not number.is_finite() or number < 0:
-        raise ValueError(f"{text!r} is no time")
+        raise ValueError(f"{text!r} is not a time")
     is_ns = column.endswith("_ns") or (not column.endswith("_s") and number >= _NS_FROM)
     return int(number if is_ns else number * 10**9)
 
@@ -138,7 +138,7 @@ def _moment_ns(text: str) -> int:
         moment = datetime.fromisoformat(whole + zone)
         nanoseconds = int(fraction[:digits][:9].ljust(9, "0")) if point else 0
     except ValueError:
-        raise ValueError(f"{text!r} is no time in ns, in seconds since 1970 or as 2024-05-01T12:00:00Z") from None
+        raise ValueError(f"{text!r} is not a time in ns, in seconds since 1970 or as 2024-05-01T12:00:00Z") from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=timezone.utc)
     return int((moment - datetime(1970, 1, 1, tzinfo=timezone.utc)).total_seconds()) * 10**9 + nanoseconds
@@ -147,7 +147,7 @@ def _moment_ns(text: str) -> int:
 def _length_ns(text: str) -> int:
     seconds = float(text)
     if not 0.0 <= seconds <= 1e6:
-        raise ValueError(f"{text!r} is no length of time in seconds")
+        raise ValueError(f"{text!r} is not a length of time in seconds")
     return round(seconds * 1e9)
 
 

@@ -81,13 +81,13 @@ def parse_condition(text: str) -> Condition:
     """Read ``when``.
 
     Raises:
-        ConfigError: It is no condition.
+        ConfigError: It is not a condition.
     """
     if text.strip() == "changes":
         return Changes()
     found = _COMPARISON.fullmatch(text.strip())
     if found is None:
-        raise ConfigError(f"{text!r} is no condition such as '> 0.5', '== true', 'abs > 3.0' or 'changes'")
+        raise ConfigError(f"{text!r} is not a condition such as '> 0.5', '== true', 'abs > 3.0' or 'changes'")
     measure, comparison, operand = found.groups()
     return Compared(measure or "value", comparison, operand)  # type: ignore[arg-type]
 
@@ -134,7 +134,7 @@ def event_problems(event: EventConfig, gps_topic: str) -> Iterator[str]:
             f"the nearest is {nearest} (float64, {DEVICE_FIELDS[nearest]})"
         )
     elif event.topic == DEVICE and event.field == RATE:
-        yield f"{name}.field: device is no topic and has no rate; name the topic of the poses"
+        yield f"{name}.field: device is not a topic and has no rate; name the topic of the poses"
     elif condition is not None and circle is None and (event.topic == DEVICE or event.field == RATE):
         yield from _of_numbers(name, event, condition)
 
@@ -147,4 +147,4 @@ def _of_numbers(name: str, event: EventConfig, condition: Condition) -> Iterator
     elif condition.number is None:
         yield f"{name}.when: {event.field} is a number ({unit}, written without it); {condition.operand!r} is none"
     elif condition.measure == "norm":
-        yield f"{name}.when: {event.field} is a number ({unit}) and no vector; use 'abs' instead of 'norm'"
+        yield f"{name}.when: {event.field} is a number ({unit}) and not a vector; use 'abs' instead of 'norm'"

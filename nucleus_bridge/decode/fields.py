@@ -104,13 +104,13 @@ def parse_path(text: str) -> tuple[Step, ...]:
     """Read a path such as ``pose.pose.position.x`` or ``status[0].values[1].value``.
 
     Raises:
-        FieldError: It is no path.
+        FieldError: It is not a path.
     """
     steps = []
     for part in text.split("."):
         found = _STEP.fullmatch(part.strip())
         if found is None:
-            raise FieldError(f"{text!r} is no path of a field such as pose.pose.position.x or status[0].level")
+            raise FieldError(f"{text!r} is not a path of a field such as pose.pose.position.x or status[0].level")
         name, index = found.groups()
         steps.append(Step(name, None if index is None else int(index)))
     return tuple(steps)

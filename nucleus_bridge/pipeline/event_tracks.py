@@ -333,7 +333,7 @@ def check_fit(field: Field, condition: Condition) -> None:
     if field.holds == "vector" and condition.measure != "norm":
         raise FieldError(f"{what}, a vector: compare its length, 'norm {written}', or one element of it")
     if field.holds != "vector" and condition.measure == "norm":
-        raise FieldError(f"{what}, which is no vector; 'abs {written}' compares the magnitude of a number")
+        raise FieldError(f"{what}, which is not a vector; 'abs {written}' compares the magnitude of a number")
     if condition.number is None and not (field.holds == "boolean" and condition.operand.lower() in _BOOLEANS):
         values = "true or false" if field.holds == "boolean" else "a number, in the unit of the message and without it"
         raise FieldError(f"{what}: it is compared with {values}, not with {condition.operand!r}")

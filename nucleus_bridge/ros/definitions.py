@@ -55,5 +55,5 @@ def _declared(given: str) -> str:
 def _full(name: str) -> str:
     package, _, base = name.partition("/")
     if not package or not base:
-        raise ConfigError(f"{name!r} is no message type")
+        raise ConfigError(f"{name!r} is not a message type")
     return f"{package}/msg/{base}"

@@ -124,8 +124,8 @@ def test_a_path_to_nowhere_names_the_nearest_field_and_its_type(type_name: str, 
         ("linear_acceleration[0]", "has no elements"),
         ("orientation_covariance[9]", "its last element is [8]"),
         ("orientation_covariance.x", "choose an element"),
-        ("linear acceleration", "is no path"),
-        ("", "is no path"),
+        ("linear acceleration", "is not a path"),
+        ("", "is not a path"),
     ],
 )
 def test_a_path_that_does_not_fit_is_refused(path: str, says: str) -> None:

@@ -241,7 +241,7 @@ def test_no_event_is_no_scene_and_no_failure(tmp_path: Path, capsys: pytest.Capt
     [
         ('{topic: /signal, field: dat, when: "> 1"}', "the nearest field of std_msgs/msg/Float64 is data (float64)"),
         ('{topic: /signal, when: "> 5 km/h"}', "without it, not with '5 km/h'"),
-        ('{topic: /signal, when: "norm > 5"}', "no vector"),
+        ('{topic: /signal, when: "norm > 5"}', "not a vector"),
         ('{topic: /nowhere, when: "> 5"}', "/nowhere is not in"),
         ('{topic: device, field: speeed, when: "> 5"}', "the nearest is speed (float64, m/s)"),
         ('{topic: device, field: speed, when: "> 50 km/h"}', "(m/s, written without it)"),
