@@ -21,7 +21,7 @@ function heightsOf(cloud) {
 
 const look = {
   count: frames.length, frame: 0, world: false, mode: 0, size: 2, fade: 0, heights: heightsOf(cloudOf(0)), cloud: cloudOf,
-  device() { return frames[this.frame].position; },
+  device(i) { return frames[i].position; },
   home() {
     const cloud = cloudOf(this.frame), at = frames[this.frame].position, distances = [];
     for (let i = 0; i < cloud.count; i += 7) distances.push(Math.hypot(...[0, 1].map((axis) => cloud.low[axis] + cloud.steps[axis][i] * cloud.step[axis] - at[axis])));
