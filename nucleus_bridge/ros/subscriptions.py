@@ -116,11 +116,8 @@ class Topic:
         self.is_pose = any(role.role == "poses" for role in self.roles)
         self.is_optional = all(role.is_optional for role in self.roles)
         self.needed = any(role.needed for role in self.roles)
-
-    @property
-    def allowed(self) -> tuple[str, ...]:
-        """Types that it may have in all its roles."""
-        return tuple(name for name in self.roles[0].types if all(name in role.types for role in self.roles))
+        # Types that it may have in all its roles; asked for at each look at the graph.
+        self.allowed = tuple(name for name in self.roles[0].types if all(name in role.types for role in self.roles))
 
     def note(self, size: int, sent_ns: int) -> None:
         """Count a message that came now."""
@@ -311,7 +308,7 @@ class Subscriptions:
             return
         if time.monotonic() - self._started_s < UNPUBLISHED_AFTER_S:
             return
-        others = sorted(name for name, types in names.items() if set(types) & set(topic.allowed))
+        others = sorted(name for name, types in names.items() if not set(topic.allowed).isdisjoint(types))
         there = ", ".join(name for name in others if name not in self.topics) or "none"
         topic.missing = (
             f"{topic.parameter}: nobody publishes {topic.name}; check its name, ROS_DOMAIN_ID and the driver; "
