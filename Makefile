@@ -6,7 +6,7 @@
 #   make lint    the linters alone
 #   make clean   remove everything that the others made
 # The live tests, which drive in real time, have the machine to themselves; all others share it (WORKERS at a time).
-# One that fails is run once more, and told of as rerun: discovery between processes may fail on a stalled machine.
+# One that fails is run once more, and reported as rerun: discovery between processes may fail on a stalled machine.
 # Another Python: make test PYTHON=python3.12. Arguments for pytest: make test PYTEST_ARGS='-k deskew'.
 
 PYTHON ?= python3
@@ -37,11 +37,12 @@ test: dev
 	@cat $(VENV)/not-run.txt 2>/dev/null || true
 else
 test: dev
-	@$(SETUP) ros client lidar_io sfs
+	@$(SETUP) ros client lidar_io sfs nuscenes
 	$(MAKE) --no-print-directory check
 	@if [ -e .venv-client/.done-client ]; then export NUCLEUS_BRIDGE_CLIENT_PYTHON="$(CURDIR)/.venv-client/bin/python"; fi; \
 	if [ -e .venv-lidar-io/.done-lidar_io ]; then export NUCLEUS_BRIDGE_LIDAR_IO_PYTHON="$(CURDIR)/.venv-lidar-io/bin/python"; fi; \
 	if [ -e .venv-sfs/.done-sfs ]; then export NUCLEUS_BRIDGE_SFS_PYTHON="$(CURDIR)/.venv-sfs/bin/python"; fi; \
+	if [ -e .venv-nuscenes/.done-nuscenes ]; then export NUCLEUS_BRIDGE_NUSCENES_PYTHON="$(CURDIR)/.venv-nuscenes/bin/python"; fi; \
 	export AMENT_PREFIX_PATH="$(CURDIR)/.venv"; \
 	failed=0; set -x; \
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not live and not slow" $(PYTEST_ARGS) || [ $$? = 5 ] || failed=1; \
@@ -56,11 +57,12 @@ check:
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/python tools/words.py
 
 core dev:
 	@$(SETUP) $@
 
 clean:
-	rm -rf .venv .venv-jazzy .venv-client .venv-lidar-io .venv-sfs demo-output build *.egg-info
+	rm -rf .venv .venv-jazzy .venv-client .venv-lidar-io .venv-sfs .venv-nuscenes demo-output build dist site *.egg-info
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -28,9 +28,11 @@ REQUIREMENTS = [
 ]
 
 EXTRAS = {
+    "aws": ["boto3>=1.26"],  # profiles and SSO; keys and roles need "cloud" alone
     "cloud": ["obstore>=0.8"],
     "completion": ["argcomplete>=2"],
     "cluster": ["distributed>=2022.2"],
+    "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.26", "ruff"],
     "draco": ["DracoPy>=2.0"],
     "ground": ["pypatchworkpp>=1.4.1; python_version < '3.14'"],  # which it has wheels for
     "odometry": ["small_gicp>=1.0.1"],
@@ -74,7 +76,7 @@ EXTRAS = {
     ],
     "video": ["av>=17"],
 }
-EXTRAS["all"] = [package for name in sorted(EXTRAS.keys() - {"ros", "test"}) for package in EXTRAS[name]]
+EXTRAS["all"] = [package for name in sorted(EXTRAS.keys() - {"docs", "ros", "test"}) for package in EXTRAS[name]]
 
 
 def files(folder: str, pattern: str) -> list[str]:
@@ -91,7 +93,20 @@ setup(
     license="Apache-2.0",
     maintainer="nucleus_bridge maintainers",
     maintainer_email="maintainers@nucleus-bridge.invalid",
-    keywords=["ROS 2", "rosbag2", "lidar", "Scale Nucleus"],
+    keywords=["ROS 2", "rosbag2", "mcap", "lidar", "point cloud", "camera", "dataset", "annotation", "Scale Nucleus"],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3 :: Only",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 15)),
+        "Topic :: Scientific/Engineering",
+        "Topic :: Scientific/Engineering :: GIS",
+        "Typing :: Typed",
+    ],
+    # No urls: the project has no page of its own that they could lead to.
     python_requires=">=3.10",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
     package_data={

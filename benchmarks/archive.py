@@ -25,8 +25,9 @@ from nucleus_bridge.archive.plain import to_json
 from nucleus_bridge.archive.run import convert_archive
 from nucleus_bridge.archive.work import Settings
 from nucleus_bridge.config import Config, load_config
-from nucleus_bridge.convert import convert_bag, primed_pipeline
+from nucleus_bridge.convert import convert_bag
 from nucleus_bridge.recordings import open_recording
+from nucleus_bridge.replay import primed_pipeline
 from nucleus_bridge.testing.demo import DriveOptions, demo_config, write_demo_drive
 
 SCENE_ITEMS = 45  # short scenes, so that a short drive has chunks
@@ -68,7 +69,7 @@ def decide(bags: list[Path], config: Config, spool: Path) -> None:
 
 
 def measure(name: str, work: Callable[..., None], *arguments: object, spool: Path) -> dict[str, Any]:
-    """Return wall and processor time of a way, its processes included."""
+    """Return wall and CPU time of a way, its processes included."""
     before, start = os.times(), time.perf_counter()
     work(*arguments)
     wall = time.perf_counter() - start

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Time and memory of ``convert`` beside plain scripts and beside merely copying the bytes.
 
-Each way runs in a process of its own on the same demo drive, numpy's threads switched off; processor time and peak
+Each way runs in a process of its own on the same demo drive, numpy's threads switched off; CPU time and peak
 memory are the kernel's figures, those of worker processes included. Growth with each quantity is a list of drives:
 
     python -m benchmarks.convert --seconds 10 30 60
@@ -115,7 +115,7 @@ class Drive:
 
 
 def measure(command: Sequence[str | Path]) -> dict[str, float]:
-    """Run a command; return its wall time, processor time and peak memory, its children's included."""
+    """Run a command; return its wall time, CPU time and peak memory, its children's included."""
     reader, writer = os.pipe()
     start = time.perf_counter()
     child = os.fork()
@@ -150,7 +150,7 @@ def compare(
     folder: Path, drive: Drive, rounds: int, workers: Sequence[int] = (1, 2), *, scripts: bool = True
 ) -> dict[str, Any]:
     """Make a drive and convert it in every way, taking turns; of each way the fastest run counts."""
-    tool = [sys.executable, "-m", "nucleus_bridge"]
+    tool: list[str | Path] = [sys.executable, "-m", "nucleus_bridge"]
     bag = folder / "drive"
     # Nothing is removed before the last run: for each file that is made, ext4 passes one by one over the inodes of
     # files that were removed in the last minutes, and with thousands of them that costs seconds.
@@ -161,9 +161,9 @@ def compare(
     runs: dict[str, list[dict[str, float]]] = {}
     spool, written = folder, 0
 
-    def run(name: str, command: Sequence[str | Path]) -> None:
+    def run(name: str, command: Sequence[object]) -> None:
         release_cache(folder)
-        runs.setdefault(name, []).append(measure(command))
+        runs.setdefault(name, []).append(measure([str(part) for part in command]))
 
     for turn in range(rounds):
         for count in workers if turn % 2 == 0 else reversed(workers):
@@ -173,7 +173,7 @@ def compare(
         written = sum(path.stat().st_size for path in spool.rglob("*") if path.is_file())
         run("validate", [*tool, "validate", spool])
         run("preview", [*tool, "preview", spool, "-o", next(places)])
-        copy = [sys.executable, "-c", COPY, bag]
+        copy: list[str | Path] = [sys.executable, "-c", COPY, bag]
         ways: dict[str, list[str | Path]] = {
             COPY_SYNCED: [*copy, next(places), str(written), "messages"],
             "copying files, not synced": [*copy, next(places), str(written), "files"],

@@ -2,7 +2,7 @@
 """Measure how fast point clouds become JSON, beside json, orjson and pandas, on one core.
 
 Every route starts from the same arrays and ends with the bytes of the array of points; two rows leave out making the
-dicts. All take turns, and the least processor time of each counts, so that other load on the machine favours none.
+dicts. All take turns, and the least CPU time of each counts, so that other load on the machine favours none.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def main() -> None:
     if options.json:
         print(json.dumps({**about, "results": results}, indent=1))
         return
-    print("{points} points, one core, Python {python}, numpy {numpy}; least processor time of each".format(**about))
+    print("{points} points, one core, Python {python}, numpy {numpy}; least CPU time of each".format(**about))
     for title, result in results.items():
         show(title, result)
 

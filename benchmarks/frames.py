@@ -2,7 +2,7 @@
 """Measure how fast points become the messages of a sensor-fusion frame, beside filling protobuf's own, on one core.
 
 Every route starts from the same arrays and ends with the same bytes, which is checked. All take turns, and the least
-processor time of each counts, so that other load on the machine favours none.
+CPU time of each counts, so that other load on the machine favours none.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def filled_plainly(columns: Columns) -> bytes:
 
 
 def measure(columns: Columns, rounds: int) -> dict[str, Any]:
-    """Return each way's least processor time, and whether the bars are met."""
+    """Return each way's least CPU time, and whether the bars are met."""
     ways: dict[str, Callable[[], Any]] = {
         "nucleus_bridge": lambda: encode_points(**columns),
         "protobuf, keys written out": lambda: filled_plainly(columns),
@@ -88,7 +88,7 @@ def main() -> None:
     columns = rounded(sweep(options.points))
     results = {keys: measure(given, options.rounds) for keys, given in few_and_all(columns).items()}
     about = f"{options.points} points, one core, Python {platform.python_version()}, numpy {np.__version__}, "
-    about += f"protobuf's {api_implementation.Type()} implementation; least processor time of each"
+    about += f"protobuf's {api_implementation.Type()} implementation; least CPU time of each"
     if options.json:
         print(json.dumps({"about": about, "results": results}, indent=1))
         return

@@ -5,6 +5,8 @@
     python benchmarks/live.py --seconds 60 --cameras 2 --image raw
     python benchmarks/live.py --seconds 60 --cameras 2 --view 2     # and somebody watches
     python benchmarks/live.py --seconds 20 --idle                # no sensor: nothing at all, then /tf and /clock
+    python benchmarks/live.py --seconds 60 --armed 10            # events with 10 s of look-back, and none fires
+    python benchmarks/live.py --seconds 60 --armed 30 --mark 40  # ~/mark after 40 s, with 30 s of look-back
 
 Prints frames published and recorded, every loss, the duration of callbacks, memory over time and CPU time; with
 --yardstick also the CPU time of a bare subscriber that takes the same messages and throws them away.
@@ -37,6 +39,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.serialization import serialize_message
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
+from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 
 from nucleus_bridge.ros.leaving import leaving
@@ -45,6 +48,7 @@ WIDTH, HEIGHT = 1920, 1080
 RATE_HZ, TF_HZ = 10, 100
 CLOUD = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("intensity", "<f4"), ("ring", "<u2"), ("time", "<f4")])
 SETTLE_S = 10.0
+AFTER_S = 5
 FOUND_WITHIN_S, NOT_FOUND = 30.0, 3
 Publishing = list[tuple[Any, bytes]]
 
@@ -66,8 +70,8 @@ def cloud(points: int) -> bytes:
     message = PointCloud2(height=1, width=points, point_step=CLOUD.itemsize, row_step=CLOUD.itemsize * points)
     message.header.frame_id = "lidar"
     message.fields = [
-        PointField(name=name, offset=CLOUD.fields[name][1], datatype=kinds[CLOUD[name].str], count=1)
-        for name in CLOUD.names
+        PointField(name=name, offset=offset, datatype=kinds[kind.str], count=1)
+        for name, (kind, offset, *_) in (CLOUD.fields or {}).items()
     ]
     message.data.frombytes(rows.tobytes())
     return bytes(serialize_message(message))
@@ -103,6 +107,31 @@ def transform(parent: str, child: str, stamp_ns: int, x: float) -> TFMessage:
     made.header.stamp.sec, made.header.stamp.nanosec = divmod(stamp_ns, 10**9)
     made.transform.translation.x, made.transform.rotation.w = x, 1.0
     return TFMessage(transforms=[made])
+
+
+def events(given: argparse.Namespace) -> str:
+    """Return events of which none fires by itself: of the poses, of a rate, and ``~/mark``."""
+    window = f"before_s: {given.armed}, after_s: {AFTER_S}"
+    return f"""    event_names: [brake, fast, mark]
+    events:
+      brake: {{topic: device, field: acceleration, when: "< -50", {window}}}
+      fast: {{topic: /camera0/info, field: rate, when: "> 1000", {window}}}
+      mark: {{{window}}}
+    scene: {{select: events}}
+"""
+
+
+def mark() -> str:
+    """Call ``~/mark``; return what it answers."""
+    node = rclpy.create_node("operator")
+    client = node.create_client(Trigger, "/nucleus_recorder/mark")
+    client.wait_for_service(FOUND_WITHIN_S)
+    future = client.call_async(Trigger.Request())
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    executor.spin_until_future_complete(future, FOUND_WITHIN_S)
+    node.destroy_node()
+    return str(future.result().message)
 
 
 def publish(given: argparse.Namespace) -> None:
@@ -194,7 +223,11 @@ def configuration(given: argparse.Namespace) -> str:
     names = [f"camera{index}" for index in range(given.cameras)]
     cameras = [f"      {n}: {{image_topic: /{n}/image, info_topic: /{n}/info, required: true}}" for n in names]
     lines = ["/**:", "  ros__parameters:", "    lidar_names: [top]", "    lidars:", "      top: {topic: /lidar}"]
-    return "\n".join([*lines, f"    camera_names: [{', '.join(names)}]", "    cameras:", *cameras]) + "\n"
+    return (
+        "\n".join([*lines, f"    camera_names: [{', '.join(names)}]", "    cameras:", *cameras])
+        + "\n"
+        + (events(given) if given.armed else "")
+    )
 
 
 def resident_bytes(pid: int) -> int:
@@ -230,6 +263,7 @@ class Watch:
             self._node.create_subscription(CompressedImage, topic, self._count, 10, raw=True)
         self.values: dict[str, str] = {}
         self.waits: dict[str, str] = {}
+        self.held: list[dict[str, str]] = []
         self.memory: list[int] = []
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)
@@ -242,6 +276,8 @@ class Watch:
         for status in array.status:
             if status.name.endswith(": scenes"):
                 self.values = {pair.key: pair.value for pair in status.values}
+            if status.name.endswith(": events"):
+                self.held.append({pair.key: pair.value for pair in status.values})
             if status.name.endswith(": tf"):
                 self.waits = {pair.key: pair.value for pair in status.values}
         self.memory.append(sum(map(resident_bytes, family(self._pid))))
@@ -251,6 +287,10 @@ def report(given: argparse.Namespace, spool: Path, watch: Watch, cpu_s: float, s
     """Print the figures; return the exit status."""
     manifests = [json.loads(path.read_text()) for path in sorted(spool.glob("scenes/*/manifest.json"))]
     frames, wanted = sum(m["frames"] for m in manifests), given.seconds * RATE_HZ
+    if given.armed:
+        wanted = (given.armed + AFTER_S) * RATE_HZ if given.mark else 0  # a mark lies between two frames
+        for key in ("memory_bytes", "disk_bytes", "reach_s"):
+            print(f"{key:17} {max(float(held[key]) for held in watch.held):.1f} at most")
     losses = {k: v for k, v in watch.values.items() if k.startswith("/") and v != "0"}
     memory = [size / 1e6 for size in watch.memory[5:] or watch.memory]
     third = max(1, len(memory) // 3)
@@ -266,7 +306,7 @@ def report(given: argparse.Namespace, spool: Path, watch: Watch, cpu_s: float, s
     return 0 if frames == wanted else 1
 
 
-def main() -> int:
+def main() -> int:  # noqa: PLR0915 - one run from its arguments to its figures
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=int, default=60)
@@ -274,6 +314,10 @@ def main() -> int:
     parser.add_argument("--cameras", type=int, default=6)
     parser.add_argument("--image", choices=("jpeg", "raw"), default="jpeg")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--armed", type=int, default=0, metavar="S", help="select by events, with S seconds before")
+    parser.add_argument(
+        "--mark", type=float, default=0.0, metavar="S", help="with --armed: call ~/mark after S seconds"
+    )
     parser.add_argument("--tf-gap", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--idle", action="store_true", help="measure a recorder that has nothing to record")
     parser.add_argument("--sim-time", action="store_true", help="with --idle: take the time from /clock")
@@ -302,7 +346,11 @@ def main() -> int:
             if given.idle:
                 return measure_idle(given, recorder)
             watch = Watch(recorder.pid, given.view)
-            subprocess.run(myself("--publish"), check=False)  # what it did not publish is missed below
+            load = subprocess.Popen(myself("--publish"))  # what it does not publish is missed below
+            if given.mark:
+                time.sleep(given.mark)
+                print(f"marked            {mark()}")
+            load.wait()
             last, settled = "", time.monotonic() + SETTLE_S
             while time.monotonic() < settled and (last != watch.values.get("frames") or not last):
                 last = watch.values.get("frames", "")

@@ -120,6 +120,8 @@ def run_driver(given: argparse.Namespace, chance: random.Random, watch: Watch, n
     """Run the driver once, until it was heard for a while or not for too long."""
     command = [sys.executable, __file__, "--publish", "--points", str(given.points)]
     driver = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    if driver.stdin is None or driver.stdout is None:
+        raise TypeError(driver)
     with driver:
         before, give_up_s = watch.received, time.monotonic() + LONGEST_RUN_S
         first_ns = int(driver.stdout.readline().split()[1])

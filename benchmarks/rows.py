@@ -45,7 +45,7 @@ class Row:
 
 
 def cpu_ms(work: Callable[[], Any], rounds: int = 15) -> float:
-    """Return the least processor time of one run, in ms."""
+    """Return the least CPU time of one run, in ms."""
     best = float("inf")
     gc.collect()
     gc.disable()

@@ -21,12 +21,12 @@ from nucleus_bridge.decode.pointcloud2 import decode_sweep
 from nucleus_bridge.decode.points import select_points
 from nucleus_bridge.formats.point_json import encode_points
 from nucleus_bridge.geometry import TransformTree, points_in_world
+from nucleus_bridge.memory import keep_freed_memory
 from nucleus_bridge.model import Frame, Message
 from nucleus_bridge.pipeline import FrameReady, Pipeline
 from nucleus_bridge.pipeline.synchroniser import StreamSpec, Synchroniser
 from nucleus_bridge.recordings import open_recording
-from nucleus_bridge.render.cloud import world_points
-from nucleus_bridge.render.processes import keep_freed_memory
+from nucleus_bridge.render.cloud import lidar_sweeps, merged_points
 from nucleus_bridge.spool.durable import write_file
 from nucleus_bridge.testing.demo import DriveOptions, demo_config, write_demo_drive
 
@@ -130,11 +130,13 @@ def whole_cloud(frame: Frame, config: Config, folder: Path) -> Iterator[Row]:
     """Yield a sweep to its points in JSON, beside numpy with json.dumps and beside Scale's own writer."""
 
     def ours() -> memoryview:
-        columns = world_points(frame, ORIGIN, config, {})
+        columns = merged_points(lidar_sweeps(frame, ORIGIN, config, {}), config.point_fields)
         return encode_points(columns.xyz, intensity=columns.intensity)
 
     value = cpu_ms(ours)
     cloud = select_points(frame.sweeps[0].sweep, config.lidars[0])
+    if cloud.intensity is None:
+        raise SystemExit("the demo drive has no intensity")
     points = np.column_stack([cloud.xyz, cloud.intensity]).astype(np.float64)
 
     def plain() -> str:

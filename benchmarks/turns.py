@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A sweep to encode, and ways to encode it that take turns on one core: the least processor time of each counts."""
+"""A sweep to encode, and ways to encode it that take turns on one core: the least CPU time of each counts."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def stay_on_one_core() -> None:
 
 
 def least_cpu_s(ways: Mapping[str, Callable[[], Any]], rounds: int, runs: int = 1) -> dict[str, float]:
-    """Return each way's processor time, of its fastest run; with several runs a round, none starts cold."""
+    """Return each way's CPU time, of its fastest run; with several runs a round, none starts cold."""
     best = dict.fromkeys(ways, float("inf"))
     gc.collect()
     gc.disable()  # else the objects of one way slow the others

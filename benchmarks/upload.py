@@ -2,8 +2,8 @@
 """Measure uploads against the local receiver: small scenes, large files, faults; time, memory and where time goes.
 
 Everything runs on this machine: the object store is a folder, or an S3 server with ``--s3``. The receiver and the S3
-server run in processes of their own, so that memory and processor time here are the uploader's alone. The share of
-time that is not network or disk is the uploader's own processor time in Python and Rust (user mode) over the time
+server run in processes of their own, so that memory and CPU time here are the uploader's alone. The share of
+time that is not network or disk is the uploader's own CPU time in Python and Rust (user mode) over the time
 that passed.
 """
 

@@ -31,7 +31,7 @@ def generate_launch_description() -> LaunchDescription:
             "log_level",
             default_value="info",
             choices=["debug", "info", "warn", "error", "fatal"],
-            description="How much the nodes tell",
+            description="Least severe messages in the log",
         ),
         DeclareLaunchArgument("namespace", default_value="", description="Namespace of the nodes"),
         DeclareLaunchArgument(

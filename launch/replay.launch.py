@@ -47,6 +47,6 @@ def record_arguments() -> list[DeclareLaunchArgument]:
             "autostart", default_value="true", description="Record at once, without an outside lifecycle manager"
         ),
         DeclareLaunchArgument("upload", default_value="false", description="Run the uploader beside the recorder"),
-        DeclareLaunchArgument("log_level", default_value="info", description="How much the nodes tell"),
+        DeclareLaunchArgument("log_level", default_value="info", description="Least severe messages in the log"),
         DeclareLaunchArgument("namespace", default_value="", description="Namespace of the nodes"),
     ]

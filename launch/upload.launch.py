@@ -37,7 +37,7 @@ def generate_launch_description() -> LaunchDescription:
                 "log_level",
                 default_value="info",
                 choices=["debug", "info", "warn", "error", "fatal"],
-                description="How much the node tells",
+                description="Least severe messages in the log",
             ),
             DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node"),
             OpaqueFunction(function=check),

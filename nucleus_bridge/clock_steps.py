@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 
 MESSAGES_IN_A_ROW = 2
-"""So many messages in a row below the highest stamp tell a step; one alone came late."""
+"""This many messages in a row below the highest stamp show a step; a single one came late."""
 EDGES_IN_A_ROW = 3
 """The same for an edge of transforms, of which two publishers may disagree."""
 
@@ -46,7 +46,7 @@ class StepWatch(Generic[Item]):
     """The stamps of one topic or edge in the order of arrival; what may be after a step is held until that is known.
 
     Args:
-        in_a_row: So many stamps in a row below the highest one are a step.
+        in_a_row: This many stamps in a row below the highest one are a step.
     """
 
     __slots__ = ("_held", "_in_a_row", "highest_ns")

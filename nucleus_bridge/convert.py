@@ -4,26 +4,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nucleus_bridge import warnings
-from nucleus_bridge.config import Config, load_config, with_format
-from nucleus_bridge.decode.registry import interface_for
+from nucleus_bridge.around import read_around
+from nucleus_bridge.causes import faults
+from nucleus_bridge.config import Config, load_config, with_format, with_given
 from nucleus_bridge.decode.unreadable import unreadable, word_for
 from nucleus_bridge.errors import BridgeError, InputError, SceneError
-from nucleus_bridge.model import Message
-from nucleus_bridge.pipeline import Event, Pipeline
-from nucleus_bridge.pipeline.losses import Table, faults, merge, ordered
-from nucleus_bridge.pipeline.topics import WantedTopic
-from nucleus_bridge.poses.trajectory import FilePoses
-from nucleus_bridge.recordings import Damage, Merged, Place, Recording, marks_of, open_recording
+from nucleus_bridge.pipeline import Pipeline
+from nucleus_bridge.pipeline.losses import Table, merge, ordered
+from nucleus_bridge.pipeline.selection import LookAheadError
+from nucleus_bridge.recordings import Damage, Place, Recording, digest_of, marks_of, open_recording
 from nucleus_bridge.render import SceneRecorder
-from nucleus_bridge.render.room import SPOOL_FULL, RoomForScenes
+from nucleus_bridge.render.room import RoomForScenes, look_back_of
 from nucleus_bridge.render.workers import attendant_for, crew_for
+from nucleus_bridge.replay import Gaps, primed_pipeline
 from nucleus_bridge.spool import SealedScene, Spool, conversions
 from nucleus_bridge.spool.conversions import Conversion, DamageNote, SceneSummary
 from nucleus_bridge.warnings import Finding, Weight
+
+MEMORY_FOR_CONVERT = 4
+"""Only frames that an event wants wait here, so that more of them may be in memory than in a vehicle."""
 
 
 class NoSceneError(InputError):
@@ -50,6 +53,7 @@ class ConversionReport:
         damage: Parts of the recording that could not be read.
         skipped: Whether the recording had been converted before, with the same configuration.
         findings: What is odd about its sources of poses, and what of it is missing or damaged.
+        digest: Of the recording; see ``recordings.digest_of``.
     """
 
     bag: Place
@@ -59,6 +63,7 @@ class ConversionReport:
     damage: tuple[Damage, ...] = ()
     skipped: bool = False
     findings: tuple[Finding, ...] = ()
+    digest: str = ""
 
     @property
     def faults(self) -> int:
@@ -69,7 +74,7 @@ class ConversionReport:
     def complete(self) -> bool:
         """Whether nothing was lost by fault."""
         return not (
-            self.faults or any(damage.loses_messages for damage in self.damage) or warnings.lose_parts(self.findings)
+            self.faults or any(damage.loses_messages for damage in self.damage) or warnings.is_incomplete(self.findings)
         )
 
     @property
@@ -88,6 +93,8 @@ class ConversionReport:
                     *(finding for scene in self.scenes for finding in scene.manifest.warnings),
                 )
             ),
+            self.bag.name,
+            self.digest,
         )
 
 
@@ -97,13 +104,21 @@ def damage_notes(damage: Iterable[Damage]) -> tuple[DamageNote, ...]:
 
 
 class Observer:
-    """Told how a conversion gets on; this one does nothing."""
+    """Follows a conversion; this one does nothing.
+
+    Examples:
+        >>> class Names(Observer):
+        ...     def sealed(self, scene):
+        ...         print(scene.manifest.reference_id)
+        >>> report = convert_bag("drive", "drive.yaml", "observed", observer=Names())
+        demo-20231114T221320.000000000Z
+    """
 
     def progress(self, done_ns: int, total_ns: int) -> None:
-        """Told the time covered so far, in ns of log time."""
+        """Called with the time that is covered so far and in all, in ns of log time."""
 
     def sealed(self, scene: SealedScene) -> None:
-        """Told of each scene when it is safe."""
+        """Called for each scene when it is safe on disk."""
 
 
 def convert_bag(  # noqa: PLR0913 - what a caller may want to say
@@ -116,6 +131,7 @@ def convert_bag(  # noqa: PLR0913 - what a caller may want to say
     force: bool = False,
     verify_images: bool = False,
     observer: Observer | None = None,
+    around: Path | str | None = None,
 ) -> ConversionReport:
     """Convert a rosbag2 recording to sealed scenes.
 
@@ -128,26 +144,46 @@ def convert_bag(  # noqa: PLR0913 - what a caller may want to say
         workers: Processes that render frames, this one among them; the bytes are the same for any number.
         force: Replace scenes of the same id that have other content.
         verify_images: Decode every picture, as one that was cut may have all its markers; damaged ones are lost.
-        observer: Told of progress.
+        observer: Is called with scenes and with progress.
+        around: A file of times around which frames are kept, besides the events that the configuration selects by.
+
+    Returns:
+        The scenes, and every loss by topic and cause. A recording that was converted before with the same
+        configuration is skipped; its scenes are returned.
 
     Raises:
         InputError: The bag, the configuration or the output cannot be used, or no scene comes of them.
         BridgeError: The work failed on the way; scenes sealed before stay.
+
+    Examples:
+        >>> from nucleus_bridge import convert_bag
+        >>> report = convert_bag("drive", "drive.yaml", "spool")
+        >>> [(scene.manifest.reference_id, scene.manifest.frames) for scene in report.scenes]
+        [('demo-20231114T221320.000000000Z', 40)]
+        >>> report.losses, report.complete
+        ({}, True)
     """
     if not isinstance(config, Config):
         config = load_config(config)
     if format is not None:
         config = with_format(config, format)
+    if around is not None:
+        config = with_given(config, read_around(Path(around), config))
     observer = observer or Observer()
     spool = Spool(Path(output))
     path = bag.path if isinstance(bag, Recording) else Path(bag) if isinstance(bag, str) else bag
-    key = conversions.key(marks_of(path), config.digest, config.scene.format)
+    key = conversions.key(marks_of(path), config.conversion_digest, config.scene.format)
     if not (force or verify_images) and (report := _done_before(path, spool, key)) is not None:
         return report
     with bag if isinstance(bag, Recording) else open_recording(path) as recording:
-        spool.create()
         pipeline = primed_pipeline(recording, config)
-        scenes, recorder = _run(recording, pipeline, spool, _How(workers, force, verify_images), observer)
+        spool.create()
+        how = _How(workers, force, verify_images)
+        try:
+            scenes, recorder = _run(recording, pipeline, spool, how, observer)
+        except LookAheadError:
+            pipeline = primed_pipeline(recording, config, looks_ahead=False)
+            scenes, recorder = _run(recording, pipeline, spool, how, observer)
         losses: Table = {}
         merge(losses, pipeline.ledger.totals)
         merge(losses, recorder.render_losses)
@@ -159,10 +195,11 @@ def convert_bag(  # noqa: PLR0913 - what a caller may want to say
             reasons,
             tuple(recording.damage),
             findings=all_findings(pipeline, recording, losses, reasons),
+            digest=digest_of(path),
         )
-        if not scenes:
+        if not scenes and not is_empty_by_choice(pipeline, losses):
             raise NoSceneError(no_scene(report, config), report.findings)
-        if not any(SPOOL_FULL in causes for causes in report.losses.values()):
+        if not report.conversion.lacks_room:
             conversions.note(spool, key, report.conversion)
     return report
 
@@ -172,16 +209,19 @@ def all_findings(
 ) -> tuple[Finding, ...]:
     """Return what contradicts itself or is missing in a recording that has been through a pipeline."""
     from nucleus_bridge.inspect.evidence import findings_of  # noqa: PLC0415 - its rules are wanted at the end alone
+    from nucleus_bridge.inspect.first_look import first_look  # noqa: PLC0415 - the same
 
     found = [*pipeline.findings, *findings_of(pipeline.evidence, pipeline.config, pipeline.tree), *pipeline.unused]
+    found += first_look(recording, pipeline.config, pipeline.tree)
     for lidar in pipeline.config.lidars:
         count = losses.get(lidar.topic, {}).get("time_outlier_points", 0)
         if count:
             found.append(warnings.points_left_out(lidar.topic, lidar.name, count))
     for camera in pipeline.config.cameras:
-        count = losses.get(camera.image_topic, {}).get("image_damaged", 0)
-        if count:
-            found.append(warnings.images_left_out(camera.image_topic, count, reasons.get("image_damaged", "")))
+        lost = losses.get(camera.image_topic, {})
+        if causes := [cause for cause in ("image_damaged", "damaged") if lost.get(cause)]:
+            count, why = sum(lost[cause] for cause in causes), reasons.get(causes[0], "")
+            found.append(warnings.images_left_out(camera.image_topic, count, why))
     fixes = pipeline.config.gps.topic
     if count := losses.get(fixes, {}).get("gps_implausible", 0):
         total = next((topic.count for topic in recording.topics if topic.name == fixes), count)
@@ -207,7 +247,8 @@ def _done_before(path: Place, spool: Spool, key: str) -> ConversionReport | None
         return None
     damage = [Damage(Path(part.file), part.what, part.offset, None, part.loses_messages) for part in done.damage]
     losses = {topic: dict(causes) for topic, causes in done.losses.items()}
-    return ConversionReport(path, tuple(scenes), losses, dict(done.reasons), tuple(damage), skipped=True)
+    report = ConversionReport(path, tuple(scenes), losses, dict(done.reasons), tuple(damage), skipped=True)
+    return replace(report, digest=done.digest)
 
 
 @dataclass(frozen=True)
@@ -229,7 +270,8 @@ def _run(
             pipeline.config, spool, crew, attendant=attendant, in_flight=in_flight, force=how.force
         )
         recorder.verify_images = how.verify_images
-
+        if pipeline.selection is not None:
+            pipeline.selection.hold = look_back_of(pipeline.config, spool, in_memory=MEMORY_FOR_CONVERT)
         room = RoomForScenes(spool, pipeline.config, pipeline.ledger, force=how.force)
 
         def keep(sealed: Iterable[SealedScene]) -> None:
@@ -256,89 +298,9 @@ def _run(
     return scenes, recorder
 
 
-class Gaps:
-    """Tells the pipeline's decoders where messages of a recording are lost: what follows does not build on them."""
-
-    def __init__(self, recording: Recording, pipeline: Pipeline) -> None:
-        self._recording = recording
-        self._pipeline = pipeline
-        self._known = 0
-        self._due_ns: list[int] = []
-
-    def before(self, message: Message) -> list[Event]:
-        """Return what is decided by a gap between the last message and this one, if there is one."""
-        if self._recording.damage_count != self._known:
-            self._look()
-        if not self._due_ns or message.log_ns <= self._due_ns[0]:
-            return []
-        self._due_ns = [log_ns for log_ns in self._due_ns if log_ns >= message.log_ns]
-        return self._pipeline.interrupt("gap")
-
-    def _look(self) -> None:
-        """Take note of damage that was met since; it is met before the messages behind it are read."""
-        damage = self._recording.damage
-        places = {part.log_ns for part in damage[self._known :] if part.loses_messages and part.log_ns is not None}
-        self._due_ns = sorted({*self._due_ns, *places})
-        self._known = self._recording.damage_count
-
-
-def primed_pipeline(recording: Recording, config: Config) -> Pipeline:
-    """Return a pipeline that is ready for the first message of a recording.
-
-    Raises:
-        InputError: The recording lacks a topic, or a file that the configuration names cannot be used.
-    """
-    pipeline = Pipeline(config)
-    check_topics(recording, pipeline.wanted)
-    _check_overlap(recording, pipeline)
-    pipeline.prime(messages_ahead(recording, pipeline.wanted))
-    return pipeline
-
-
-def _check_overlap(recording: Recording, pipeline: Pipeline) -> None:
-    """Check that the trajectory files hold poses of this recording, by the stamps of its first lidar."""
-    files = [source for source in pipeline.sources if isinstance(source, FilePoses)]
-    lidar = pipeline.config.lidars[0]
-    first = recording.first_messages([lidar.topic]).get(lidar.topic) if files else None
-    if first is None:
-        return
-    interface = interface_for(first, "cloud")
-    stamp_ns = first.log_ns
-    if lidar.stamp_source == "header" and interface.peek is not None:
-        stamp_ns = interface.peek(first.data)[0]
-    stamp_ns += round(lidar.clock_offset_ms * 1e6)
-    for source in files:
-        source.check_overlap(stamp_ns, stamp_ns + max(0, recording.end_ns - first.log_ns))
-
-
-def messages_ahead(recording: Recording, wanted: Iterable[WantedTopic]) -> list[Message]:
-    """Return the messages that hold for the whole recording wherever they were logged."""
-    wanted = list(wanted)
-    every = {topic.name for topic in wanted if topic.ahead == "all"}
-    first = [topic.name for topic in wanted if topic.ahead == "first"]
-    return [*recording.messages(every), *recording.first_messages(first).values()]
-
-
-def check_topics(recording: Recording, wanted: Iterable[WantedTopic]) -> None:
-    """Check that every configured topic is in the recording, and has a type that fits.
-
-    Raises:
-        InputError: Naming the parameter, the topic and what the recording has instead.
-    """
-    types = {topic.name: topic.type_name for topic in recording.topics}
-    for topic in wanted:
-        if topic.must_exist and types.get(topic.name) not in topic.types:
-            raise InputError(_topic_problem(recording.path, topic, types))
-
-
-def _topic_problem(path: Place, topic: WantedTopic, types: dict[str, str]) -> str:
-    fitting = sorted(name for name, type_name in types.items() if type_name in topic.types)
-    there, wanted = ", ".join(fitting) or "none", " or ".join(topic.types)
-    if topic.name in types:
-        has = f"{topic.parameter}: {topic.name} in {path} is {types[topic.name]}"
-        return f"{has}, not {wanted}; topics of that type: {there}"
-    absent = f"{topic.parameter}: {topic.name} is not in {path}; topics of type {wanted}: {there}"
-    return absent if isinstance(path, Merged) else f"{absent}; where another recording of the drive has it, add --merge"
+def is_empty_by_choice(pipeline: Pipeline, losses: Table) -> bool:
+    """Say whether there is no scene because no frame lies in a window of an event."""
+    return pipeline.selection is not None and any("no_event" in causes for causes in losses.values())
 
 
 def no_scene(report: ConversionReport, config: Config) -> str:

@@ -16,7 +16,7 @@
     │   ├── ImageError              an Image or CompressedImage cannot be read
     │   └── CalibrationError        a CameraInfo or camera model cannot be used
     ├── TransformError              a pose cannot be had
-    │   ├── UnknownFrameError       a frame was never heard of
+    │   ├── UnknownFrameError       unknown frame ID
     │   ├── ConnectivityError       two frames are not in one tree, or the tree has a loop
     │   ├── ExtrapolationError      the stamp is outside what was recorded
     │   └── InvalidTransformError   zero, NaN or otherwise unusable values
@@ -32,12 +32,24 @@
         ├── JobCancelledError       a person cancelled a job at the service            (everything stops)
         └── StoreError              the object store cannot take or give an object
             └── StoreConflictError  other content is under the scene's key already     (that scene is set aside)
+
+A program that catches ``BridgeError`` catches everything that is wrong with its input, its disk or the service, and
+nothing that is a mistake in a program:
+
+>>> from nucleus_bridge import load_config
+>>> try:
+...     load_config("nowhere.yaml")
+... except BridgeError as error:
+...     print(type(error).__name__, 2 if isinstance(error, InputError) else 1)
+ConfigError 2
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Literal
+
+from nucleus_bridge.causes import Cause
 
 
 class BridgeError(Exception):
@@ -57,7 +69,7 @@ class TextError(InputError):
 
 
 class BagError(InputError):
-    """A recording is missing, is no rosbag2, or cannot be read."""
+    """A recording is missing, is not a rosbag2, or cannot be read."""
 
 
 class MissingExtraError(InputError):
@@ -75,7 +87,7 @@ class SceneExistsError(OutputError):
 class DecodeError(BridgeError):
     """One message cannot be used; ``cause`` is the short name it is counted under."""
 
-    def __init__(self, message: str, *, cause: str = "damaged") -> None:
+    def __init__(self, message: str, *, cause: Cause = "damaged") -> None:
         super().__init__(message)
         self.cause = cause
 
@@ -97,7 +109,7 @@ class TransformError(BridgeError):
 
 
 class UnknownFrameError(TransformError):
-    """A frame id was never heard of."""
+    """Unknown frame ID: no transform names it."""
 
 
 class ConnectivityError(TransformError):
@@ -147,7 +159,7 @@ class UploadError(BridgeError):
 
 
 class AuthError(UploadError):
-    """The API key or the object store's credentials are refused; nothing can be sent until that is mended."""
+    """The API key or the object store's credentials are refused; nothing can be sent until that is fixed."""
 
 
 class RejectedError(UploadError):

@@ -56,6 +56,19 @@ def read_file_header(data: bytes | memoryview) -> FileHeader | None:
     return None
 
 
+def is_gray_file(data: bytes | memoryview) -> bool:
+    """Whether a whole JPEG or PNG file holds one channel of 8 bits."""
+    if data[:8] == _PNG_MAGIC:
+        return bytes(data[24:26]) == b"\x08\x00"
+    position = 2
+    while data[:3] == b"\xff\xd8\xff" and position + 10 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker in _JPEG_FRAMES:
+            return data[position + 9] == 1
+        position += 2 + int(struct.unpack_from(">H", data, position + 2)[0])
+    return False
+
+
 def _jpeg_size(data: bytes | memoryview) -> tuple[int, int]:
     """Follow the marker segments up to the frame header (ITU-T T.81, B.2.2)."""
     position = 2

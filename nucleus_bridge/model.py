@@ -203,7 +203,7 @@ class Image:
         is_bigendian: Byte order of 16-bit pixels.
         picture: What stands for ``data``, which is empty then, where the image is of a video.
         recorded_ns: ``header.stamp`` as recorded, where ``stamp_ns`` was corrected.
-        bayer: Order of the colours of a mosaic (``rggb``, ...) whose encoding does not tell it; empty: none.
+        bayer: Order of the colours of a mosaic (``rggb``, ...) whose encoding does not say it; empty: none.
         bit_depth: Significant bits of 16-bit pixels; 0: all.
     """
 
@@ -270,7 +270,7 @@ class RadarScan:
         stamp_ns: ``header.stamp``.
         frame_id: ``header.frame_id`` without a leading slash.
         xyz: Shape (n, 3), metres.
-        velocity: Shape (n, 3), m/s, or None where the radar does not tell; along the ray where only that is measured.
+        velocity: Shape (n, 3), m/s, or None where the radar does not say; along the ray where only that is measured.
         is_radial: Whether only the speed along the ray is measured.
         is_compensated: Whether the radar's own motion was taken out already.
         strength: Shape (n,), as published, or None.
@@ -372,6 +372,8 @@ class RadarPoints:
 @dataclass(frozen=True, eq=False)
 class Frame:
     """One timestep: everything that goes into one Nucleus frame, nothing rendered yet.
+
+    A ``Pipeline`` makes them; ``nucleus_bridge.formats.reading.open_scene`` reads what was written of them.
 
     Attributes:
         stamp_ns: Stamp of the reference lidar's sweep.

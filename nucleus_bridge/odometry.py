@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from nucleus_bridge.config import Config, LidarConfig
-from nucleus_bridge.convert import check_topics, messages_ahead
 from nucleus_bridge.decode.points import select_points
 from nucleus_bridge.errors import BridgeError, DecodeError, InputError, TransformError
 from nucleus_bridge.geometry import TransformTree, transforms
@@ -23,6 +22,7 @@ from nucleus_bridge.poses.feed import PoseFeed
 from nucleus_bridge.poses.lidar_odometry import LidarOdometry, SweepPoints, SweepPose
 from nucleus_bridge.poses.trajectory import ESTIMATED
 from nucleus_bridge.recordings import Recording
+from nucleus_bridge.replay import check_topics, messages_ahead
 from nucleus_bridge.spool.durable import replace_file
 
 DRIFT = 0.01
@@ -84,7 +84,7 @@ def estimate_trajectory(
     Args:
         recording: The recording.
         config: Its lidars, mounts and ``device_frame`` count; its sources of poses do not.
-        progress: Told of the share that is done.
+        progress: Is called with the share that is done.
 
     Raises:
         InputError: A topic is missing, a lidar is not mounted, or small_gicp is not installed.

@@ -156,7 +156,7 @@ def parse_yaml(text: str) -> object:
     """Parse a YAML document.
 
     Raises:
-        TextError: It is no YAML, a key is given twice, or there is an alias.
+        TextError: It is not YAML, a key is given twice, or there is an alias.
     """
     return _with_clear_errors(lambda: yaml.load(text, Loader=StrictLoader))  # noqa: S506 - it is a SafeLoader
 
@@ -165,7 +165,7 @@ def compose_yaml(text: str, loader: type[StrictLoader]) -> yaml.Node | None:
     """Parse a YAML document into nodes of which nothing is made yet; None for an empty one.
 
     Raises:
-        TextError: It is no YAML.
+        TextError: It is not YAML.
     """
     node: yaml.Node | None = _with_clear_errors(lambda: yaml.compose(text, Loader=loader))
     return node

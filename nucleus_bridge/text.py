@@ -1,9 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Foreign text made fit for any terminal."""
+"""Words for a person: foreign text made fit for any terminal, and numbers of things."""
 
 from __future__ import annotations
 
 _LONGEST_NAME = 200
+
+
+def counted(number: int, thing: str, things: str = "") -> str:
+    """Return a number of things as English has it.
+
+    >>> counted(1, "scene"), counted(2, "scene"), counted(0, "match", "matches")
+    ('1 scene', '2 scenes', '0 matches')
+    """
+    return f"{number} {thing if number == 1 else things or thing + 's'}"
 
 
 def printable(text: str, longest: int = _LONGEST_NAME) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Literal
 
-Subject = Literal["topic", "frame", "sensor", "recording", "parameter"]
+Subject = Literal["topic", "frame", "sensor", "recording", "scene", "parameter"]
 
 
 class Code(str, Enum):
@@ -49,7 +49,7 @@ class Code(str, Enum):
     IMAGE_DARK = "image_dark"
     CAMERA_UNUSED = "camera_unused"
     SENSOR_UNUSED = "sensor_unused"
-    SETTING_UNUSED = "setting_unused"
+    METADATA_ABSENT = "metadata_absent"
     LATE_MESSAGES = "late_messages"
     GPS_IMPLAUSIBLE = "gps_implausible"
     HEADING_INVALID = "heading_invalid"
@@ -61,10 +61,13 @@ class Code(str, Enum):
     SPLIT_MISSING = "split_missing"
     RECORDING_DAMAGED = "recording_damaged"
     ROS1_MESSAGES = "ros1_messages"
+    SCENE_LARGE = "scene_large"
 
 
 LOST_PARTS = (Code.CAMERA_UNUSED.value, Code.SENSOR_UNUSED.value)
 """Codes of a configured sensor that is missing whole."""
+INCOMPLETE = (*LOST_PARTS, Code.LATE_MESSAGES.value)
+"""Codes that say of a conversion that something is missing, whatever is counted as lost."""
 
 
 class Weight(Enum):
@@ -87,6 +90,16 @@ class Finding:
         remedy: A configuration line or a command.
         weight: What it means for the scenes.
         is_proven: Whether the recording itself proves it, so that ``init`` applies the remedy.
+
+    Examples:
+        >>> from nucleus_bridge.inspect.report import inspect_bag
+        >>> inspect_bag("drive").warnings
+        []
+        >>> finding = Finding(Code.IMAGE_DARK, "topic", "/front", "every picture is dark", "look at one of them")
+        >>> print(finding)
+        warning: every picture is dark [image_dark] (look at one of them)
+        >>> finding.as_json()["code"]
+        'image_dark'
     """
 
     code: Code
@@ -113,6 +126,11 @@ class Finding:
 def lose_parts(findings: Iterable[Finding]) -> bool:
     """Whether a configured sensor contributed nothing."""
     return any(finding.code.value in LOST_PARTS for finding in findings)
+
+
+def is_incomplete(findings: Iterable[Finding]) -> bool:
+    """Whether something that was recorded is missing in what was converted."""
+    return any(finding.code.value in INCOMPLETE for finding in findings)
 
 
 def length_of_time(milliseconds: float) -> str:
@@ -350,19 +368,24 @@ def sensor_unused(topic: str, name: str, kind: str, lost: Mapping[str, int], par
     )
 
 
-def setting_unused(parameter: str, effect: str) -> Finding:
-    """A parameter that is accepted and does nothing in this version."""
+def metadata_absent(topic: str, name: str, count: int) -> Finding:
+    """A signal of the vehicle of which no scene has a value."""
+    why = f"its {count} values lie behind every scene" if count else "it has no value"
     return Finding(
-        Code.SETTING_UNUSED,
-        "parameter",
-        parameter,
-        f"{parameter} is set, but this version does not use it: {effect}",
-        f"leave {parameter} out",
+        Code.METADATA_ABSENT,
+        "topic",
+        topic,
+        f"{topic}: no scene has metadata.{name}: {why}",
+        f"compare its stamps with the lidar's (nucleus-bridge inspect), or leave metadata_from.{name} out",
         Weight.LOSS,
     )
 
 
 # Clouds
+
+
+def _in_field(field: str) -> str:
+    return f"in field {field!r} " if field else ""
 
 
 def point_time_span(topic: str, field: str, span: str, period_ms: float, remedy: str) -> Finding:
@@ -371,7 +394,7 @@ def point_time_span(topic: str, field: str, span: str, period_ms: float, remedy:
         Code.POINT_TIME_SPAN,
         "topic",
         topic,
-        f"times in field {field!r} of {topic} run from {span} within a sweep, and sweeps come every {period_ms:.0f} "
+        f"times {_in_field(field)}of {topic} run from {span} within a sweep, and sweeps come every {period_ms:.0f} "
         "ms: no unit makes one of the other, so points cannot be deskewed",
         remedy,
         Weight.LOSS,
@@ -410,7 +433,7 @@ def point_time_far(topic: str, field: str, apart_ms: float, remedy: str) -> Find
         Code.POINT_TIME_FAR,
         "topic",
         topic,
-        f"times in field {field!r} of {topic} lie {length_of_time(apart_ms)} {side} header.stamp: they "
+        f"times {_in_field(field)}of {topic} lie {length_of_time(apart_ms)} {side} header.stamp: they "
         "belong to another clock, or to another moment",
         remedy,
         Weight.METRES,
@@ -458,7 +481,7 @@ def derived_cloud(topic: str, why: str) -> Finding:
         Code.DERIVED_CLOUD,
         "topic",
         topic,
-        f"{topic} is no lidar's own cloud: {why}",
+        f"{topic} is not a lidar's own cloud: {why}",
         "leave it out of lidar_names",
         Weight.NOTE,
     )
@@ -496,6 +519,29 @@ def camera_mount(topic: str, why: str) -> Finding:
     )
 
 
+def calibration_suspect(subject: Subject, name: str, about: str, why: str, remedy: str) -> Finding:
+    """A camera whose images would fit the clouds better with another calibration."""
+    return Finding(
+        Code.CALIBRATION_SUSPECT,
+        subject,
+        name,
+        f"the calibration of {about} is suspect: {why}",
+        remedy or "look at a scene: nucleus-bridge preview SCENE",
+    )
+
+
+def calibration_not_measured(subject: Subject, name: str, about: str, why: str) -> Finding:
+    """A camera of which nobody knows whether it fits the clouds."""
+    return Finding(
+        Code.CALIBRATION_NOT_MEASURED,
+        subject,
+        name,
+        f"the calibration of {about} was not measured: {why}",
+        "look at a scene: nucleus-bridge preview SCENE; or measure it on a recording that drives past poles and walls",
+        Weight.NOTE,
+    )
+
+
 def stereo_one_frame(topic: str, frame: str, baseline_m: float, remedy: str) -> Finding:
     """Two cameras of a stereo pair in one frame."""
     return Finding(
@@ -511,6 +557,12 @@ def stereo_one_frame(topic: str, frame: str, baseline_m: float, remedy: str) -> 
 def image_mosaic(topic: str, text: str, remedy: str) -> Finding:
     """A Bayer mosaic in an image file."""
     return Finding(Code.IMAGE_MOSAIC, "topic", topic, f"{topic}: {text}", remedy)
+
+
+def unsaid_mosaic(topic: str, patterns: Sequence[str], remedy: str) -> Finding:
+    """A gray picture that may be a mosaic of two patterns, the two greens of which are alike."""
+    text = f"its gray pictures look like a Bayer mosaic ({' or '.join(patterns)}), which their encoding does not say"
+    return image_mosaic(topic, text, remedy)
 
 
 def image_orientation(topic: str, value: int) -> Finding:
@@ -684,6 +736,19 @@ def ros1_messages(path: str, topics: int, count: int) -> Finding:
         f"{path.rpartition('/')[2] or 'drive'}_ros2",
         Weight.LOSS,
     )
+
+
+def scene_large(reference_id: str, points: int, advised_points: int, gigabytes: float, advised_gb: float) -> Finding:
+    """A scene that is larger than those who take it advise; a figure of 0 is as advised."""
+    texts, remedies = [], []
+    if points:
+        texts.append(f"{points:,} points a frame on average where at most {advised_points:,} are advised")
+        remedies += ["sfs.voxel_m: 0.02", f"cloud.max_points: {advised_points}"]
+    if gigabytes:
+        texts.append(f"{gigabytes:.1f} GB in one file where {advised_gb:.0f} GB load badly")
+        remedies += ["sfs.images: video", "scene.max_duration_s"]
+    text = f"the annotation tool may be slow with {reference_id}: {', and '.join(texts)}"
+    return Finding(Code.SCENE_LARGE, "scene", reference_id, text, " or ".join(remedies), Weight.NOTE)
 
 
 def _off(speed: float, milliseconds: float) -> str:

@@ -50,7 +50,7 @@ def client_python() -> Path:
 
 @pytest.fixture
 def hang_guard() -> Iterator[None]:
-    """Fail a test that has not ended after ten minutes, instead of waiting for ever."""
+    """Fail a test that has not ended after ten minutes, instead of waiting forever."""
 
     def give_up(_number: int, _frame: FrameType | None) -> None:
         pytest.fail("it hangs")

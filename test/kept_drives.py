@@ -104,6 +104,14 @@ CASES = {
         ("autoware",),
         settings={"gps.topic": "/fix", "gps.heading_topic": "/heading", "scene.max_frames": 2},
     ),
+    **{
+        f"{scene_format}_two_lidars": Kept(
+            ("ouster", "velodyne"),
+            settings={"scene.format": scene_format, "point_fields": ["intensity", "device", "time"]},
+        )
+        for scene_format in ("sfs", "sensor_fusion_json", "sensor_fusion_protobuf")
+    },
+    "sfs_merged": Kept(("ouster", "velodyne"), settings={"scene.format": "sfs", "sfs.lidars": "merged"}),
 }
 
 

@@ -144,5 +144,5 @@ def test_a_cut_recording_says_what_was_kept_and_what_is_lost(
     assert out.endswith("lost: what was in the damaged parts\n")
     (scene,) = (spool / "scenes").iterdir()
     manifest = json.loads((scene / "manifest.json").read_text())
-    assert f"1 scenes (1 new), {manifest['frames']} frames, {manifest['items']} items" in out
+    assert f"1 scene (1 new), {manifest['frames']} frames, {manifest['items']} items" in out
     assert 0 < manifest["frames"] < FRAMES

@@ -174,7 +174,7 @@ def test_a_missing_image_is_an_error(scenes: dict[tuple[str, str], Path], tmp_pa
     manifest = Manifest.read(scenes["plain", "nucleus"])
     stray = replace(manifest.files[0], path="../../escape.jpg")
     (source / "manifest.json").write_bytes(replace(manifest, files=(stray,)).to_json())
-    with pytest.raises(SceneError, match="no path inside of the scene"):
+    with pytest.raises(SceneError, match="not a path inside of the scene"):
         export_scene(source, "sensor_fusion_protobuf", tmp_path / "spool")
 
 

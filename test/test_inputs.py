@@ -15,10 +15,11 @@ from rosbags.typesys import Stores, get_typestore
 
 from nucleus_bridge.archive.chunks import chunks_of, whole_events
 from nucleus_bridge.config import Config, load_config
-from nucleus_bridge.convert import ConversionReport, convert_bag, primed_pipeline
+from nucleus_bridge.convert import ConversionReport, convert_bag
 from nucleus_bridge.recordings import open_recording
 from nucleus_bridge.render import SceneRecorder
 from nucleus_bridge.render.workers import InlineExecutor
+from nucleus_bridge.replay import primed_pipeline
 from nucleus_bridge.spool import Spool
 
 MADE = Path(os.environ.get("NUCLEUS_BRIDGE_TEST_DATA", "/nowhere"), "inputs", "made")

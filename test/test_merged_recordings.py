@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
-from bags import MS, Recording, recording, write_config
+from bags import MS, START_NS, Recording, recording, write_config
 
 from nucleus_bridge.cli.main import main
 from nucleus_bridge.config import load_config
@@ -94,6 +95,31 @@ def test_commands_take_several_recordings_or_their_folder(tmp_path: Path, capsys
     assert main(["convert", *parts, "--merge", "--chunk", "1", *arguments]) == 0
     assert main(["convert", *parts, *arguments]) == 2
     assert main(["convert", parts[0], "--merge", *arguments]) == 2
+
+
+def test_recordings_of_many_drives_are_sorted_by_a_pattern(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two recorders of two drives, and one drive that a single recorder has."""
+    for number in range(3):
+        made = recording(10, start_ns=START_NS + number * 60_000 * MS)
+        made.write(tmp_path / "whole" / f"drive_{number}")
+        if number < 2:
+            parts = split(made, tmp_path / f"{number}").parts
+            for part in parts:
+                (tmp_path / "vehicle" / part.name).mkdir(parents=True, exist_ok=True)
+                shutil.move(str(part), tmp_path / "vehicle" / part.name / f"drive_{number}")
+    shutil.copytree(tmp_path / "whole" / "drive_2", tmp_path / "vehicle" / "sensors" / "drive_2")
+    config = ["--config", str(write_config(tmp_path)), "--set", "spool.min_free_bytes=0", "--json"]
+    convert_all = ["convert", str(tmp_path / "vehicle"), *config, "--output", str(tmp_path / "two")]
+    assert main(["convert", str(tmp_path / "whole"), *config, "--output", str(tmp_path / "one")]) == 0
+    capsys.readouterr()
+    assert main([*convert_all, "--merge-by", "drive_([0-9])"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert len(document["bags"]) == 3
+    assert contents(tmp_path / "two") == contents(tmp_path / "one") != {}
+    assert main([*convert_all, "--merge-by", "drive_[01]"]) == 2
+    assert "matches nothing in" in capsys.readouterr().err
+    assert main([*convert_all, "--merge-by", "drive_("]) == 2
+    assert "not a regular expression" in capsys.readouterr().err
 
 
 def test_a_part_that_is_gone_is_an_error(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import ast
+import email
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -15,8 +17,10 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import yaml
 
 import nucleus_bridge
+from nucleus_bridge.config import load_config
 
 ROOT = Path(nucleus_bridge.__file__).parent.parent
 EXECUTABLES = ["nucleus-bridge", "nucleus_recorder", "nucleus_uploader"]
@@ -35,19 +39,40 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path in ROOT.glob("[!.]*"):
         if path.is_file():
             shutil.copy(path, copy)
-    for folder in ("nucleus_bridge", "launch", "config", "resource"):
+    for folder in ("nucleus_bridge", "launch", "config", "resource", "docs", "tools", "benchmarks", "test"):
         if (ROOT / folder).exists():
             shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
     return copy
 
 
-@pytest.fixture(scope="module")
-def wheel(sources: Path) -> zipfile.ZipFile:
+def build(kind: str, sources: Path, into: Path) -> Path:
+    """Build as a frontend does, with the environment's own setuptools."""
     pytest.importorskip("setuptools", minversion="70.1", reason="building a wheel needs setuptools 70.1")
-    build = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"
-    subprocess.run([sys.executable, "-c", build, str(sources.parent)], cwd=sources, check=True, capture_output=True)
-    (path,) = sources.parent.glob("*.whl")
-    return zipfile.ZipFile(path)
+    program = f"import sys; from setuptools.build_meta import build_{kind}; build_{kind}(sys.argv[1])"
+    into.mkdir()
+    subprocess.run([sys.executable, "-c", program, str(into)], cwd=sources, check=True, capture_output=True)
+    (path,) = into.iterdir()
+    return path
+
+
+@pytest.fixture(scope="module")
+def wheel_path(sources: Path) -> Path:
+    return build("wheel", sources, sources.parent / "wheel")
+
+
+@pytest.fixture(scope="module")
+def wheel(wheel_path: Path) -> zipfile.ZipFile:
+    return zipfile.ZipFile(wheel_path)
+
+
+@pytest.fixture(scope="module")
+def source_distribution(sources: Path) -> Path:
+    """The unpacked source distribution."""
+    archive = build("sdist", sources, sources.parent / "sdist")
+    unpacked = sources.parent / "unpacked"
+    unpacked.mkdir()
+    subprocess.run(["tar", "-xzf", str(archive), "-C", str(unpacked)], check=True)
+    return unpacked / archive.name.removesuffix(".tar.gz")
 
 
 def test_the_version_is_the_same_everywhere() -> None:
@@ -134,3 +159,92 @@ def test_colcon_puts_the_executables_where_ros2_run_looks(sources: Path, tmp_pat
     folder = tmp_path / "prefix/lib/nucleus_bridge"
     assert sorted(path.name for path in folder.iterdir()) == EXECUTABLES
     assert (tmp_path / "prefix/share/ament_index/resource_index/packages/nucleus_bridge").exists()
+
+
+def test_a_source_distribution_has_all_that_a_build_the_tests_and_a_reader_need(
+    source_distribution: Path, sources: Path, wheel: zipfile.ZipFile
+) -> None:
+    built = {"build", "nucleus_bridge.egg-info"}
+    wanted = {
+        path.relative_to(sources)
+        for path in sources.rglob("*")
+        if path.is_file() and path.relative_to(sources).parts[0] not in built
+    }
+    there = {path.relative_to(source_distribution) for path in source_distribution.rglob("*") if path.is_file()}
+    assert wanted <= there
+    assert not [path for path in there if "__pycache__" in path.parts]
+    again = zipfile.ZipFile(build("wheel", source_distribution, source_distribution.parent / "wheel"))
+    assert sorted(again.namelist()) == sorted(wheel.namelist())
+
+
+def test_every_extra_that_a_message_or_a_page_names_exists(wheel: zipfile.ZipFile) -> None:
+    (name,) = (name for name in wheel.namelist() if name.endswith("/METADATA"))
+    described = email.message_from_bytes(wheel.read(name))
+    extras = set(described.get_all("Provides-Extra"))
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *(ROOT / "nucleus_bridge").rglob("*.py")]
+    named = {path: re.findall(r"nucleus[-_]bridge\[([a-z{},]+)\]", path.read_text()) for path in pages}
+    assert {extra for found in named.values() for names in found for extra in names.split(",")} - extras == {"{extra}"}
+    assert {"aws", "cloud", "ros"} <= extras
+
+
+def test_pip_is_always_given_the_same_name() -> None:
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *(ROOT / "nucleus_bridge").rglob("*.py")]
+    assert [
+        path for path in pages if re.search(r"nucleus_bridge\[[a-z{]|pip install '?nucleus_b", path.read_text())
+    ] == []
+
+
+def test_the_metadata_says_what_the_project_is(wheel: zipfile.ZipFile) -> None:
+    (name,) = (name for name in wheel.namelist() if name.endswith("/METADATA"))
+    described = email.message_from_bytes(wheel.read(name))
+    versions = {f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 15)}
+    assert versions <= set(described.get_all("Classifier"))
+    assert described["Requires-Python"] == ">=3.10"
+    assert described["License-Expression"] or described["License"] == "Apache-2.0"
+    assert "# nucleus_bridge" in wheel.read(name).decode()
+    assert "lidar" in described["Keywords"]
+
+
+def test_an_installed_wheel_works_outside_of_the_checkout(wheel_path: Path, tmp_path: Path) -> None:
+    """Only the requirements come from this environment: the package itself is the wheel's."""
+    prefix, outside = tmp_path / "prefix", tmp_path / "outside"
+    outside.mkdir()
+    pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--no-compile", "--ignore-installed"]
+    subprocess.run([*pip, "--prefix", str(prefix), str(wheel_path)], check=True, capture_output=True, cwd=outside)
+    (home,) = prefix.rglob("nucleus_bridge/__init__.py")
+    environment = {**os.environ, "PYTHONPATH": str(home.parent.parent)}
+
+    def run(*arguments: str) -> str:
+        command = [sys.executable, "-m", "nucleus_bridge", *arguments]
+        return subprocess.run(
+            command, cwd=outside, env=environment, check=True, capture_output=True, text=True, timeout=300
+        ).stdout
+
+    where = [sys.executable, "-c", "import nucleus_bridge; print(nucleus_bridge.__file__)"]
+    imported = subprocess.run(where, cwd=outside, env=environment, check=True, capture_output=True, text=True).stdout
+    assert Path(imported.strip()) == home
+    run("demo-drive", "drive", "--seconds", "1", "--points", "3000", "--cameras", "1")
+    assert "lost: nothing" in run("convert", "drive", "--config", "drive.yaml", "--output", "spool")
+    assert "0 bad" in run("validate", "spool")
+    assert "index.html" in run("preview", "spool", "-o", "review")
+    share = prefix / "share/nucleus_bridge"
+    assert (share / "launch/record.launch.py").exists()
+    assert load_config(share / "config/single_lidar_and_camera.yaml").lidars
+
+
+def test_the_workflow_tests_every_python_that_the_package_is_for(wheel: zipfile.ZipFile) -> None:
+    (name,) = (name for name in wheel.namelist() if name.endswith("/METADATA"))
+    classifiers = email.message_from_bytes(wheel.read(name)).get_all("Classifier")
+    named = {found[1] for text in classifiers if (found := re.search(r"Python :: (3\.[0-9]+)$", text))}
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
+    assert set(workflow["jobs"]["test"]["strategy"]["matrix"]["python"]) == named
+
+
+@pytest.mark.parametrize(
+    "form", sorted((ROOT / ".github/ISSUE_TEMPLATE").glob("[!c]*.yml")), ids=lambda path: path.stem
+)
+def test_the_forms_ask_for_the_version_and_those_about_data_for_what_is_in_it(form: Path) -> None:
+    text = form.read_text()
+    labels = [part["attributes"]["label"] for part in yaml.safe_load(text)["body"]]
+    assert any("--version" in label for label in labels) or form.stem == "feature"
+    assert any("inspect BAG --json" in label for label in labels) == (form.stem in ("recording", "feature"))

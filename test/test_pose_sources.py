@@ -14,7 +14,7 @@ from bags import MS, OPTICAL, START_NS, TYPES, UNIT, Recording, header, recordin
 from nucleus_bridge import poses
 from nucleus_bridge.archive.chunks import chunks_of, whole_events
 from nucleus_bridge.config import Config, load_config
-from nucleus_bridge.convert import convert_bag, primed_pipeline
+from nucleus_bridge.convert import convert_bag
 from nucleus_bridge.decode.cdr import deserialise, to_ns
 from nucleus_bridge.decode.interface import Reset
 from nucleus_bridge.errors import InputError
@@ -22,6 +22,7 @@ from nucleus_bridge.model import Frame, Message
 from nucleus_bridge.pipeline import FrameReady, Pipeline
 from nucleus_bridge.poses.source import Edge, PoseTopic, Rank
 from nucleus_bridge.recordings import open_recording
+from nucleus_bridge.replay import primed_pipeline
 
 TWIST = "geometry_msgs/msg/TwistStamped"
 S = 1000 * MS

@@ -246,7 +246,7 @@ def test_a_calibration_file_replaces_the_topic(tmp_path: Path) -> None:
             assert [params[f"k{n}"] for n in (1, 2, 3, 4)] == [0.01, 0.02, 0.03, 0.04]
 
 
-# --- frames that are no optical frames ----------------------------------------------------------------------------
+# --- frames that are not optical frames ----------------------------------------------------------------------------
 
 DOWN_TWENTY = (-0.579228, 0.579228, -0.40558, 0.40558)
 
@@ -283,7 +283,7 @@ def test_a_camera_frame_that_is_not_optical_is_named_in_the_manifest_and_on_stde
     bag, spool = mounted(rotation).write(tmp_path / "bag"), tmp_path / "spool"
     status = main(["convert", str(bag), "--config", str(write_config(tmp_path)), "--output", str(spool)])
     error = capfd.readouterr().err
-    assert status == 0  # a warning is no loss
+    assert status == 0  # a warning is not a loss
     (report,) = [convert_bag(bag, tmp_path / "config.yaml", spool)]
     warning = report.scenes[0].manifest.sensors["front"].get("warning", "")
     assert (words in warning) if words else not warning

@@ -26,6 +26,8 @@ OPTIONS = DriveOptions(seconds=12.0, points=400, cameras=0, standing_s=0.0)
 LEVER = Pose(np.array([-0.8, 0.45, 1.5]), from_roll_pitch_yaw(0.0, 0.0, np.radians(75.0)))
 """An antenna (and its heading's x axis) far from the device's origin, turned to the left."""
 BY_MOVEMENT = "gps.heading_topic=''"
+SHORT_WAIT = "sync.wait_s=0.25"
+"""Fixes of so short a time judge a heading; the device goes three to four metres in it."""
 
 
 def with_antenna(mount: Pose, known: bool = True) -> Callable[[str, int, bytes], bytes]:
@@ -236,3 +238,16 @@ def test_headings_that_the_movement_contradicts_do_not_count(tmp_path: Path) -> 
     report = drive.convert("clockwise")
     assert np.median(errors_of(report).degrees) < 0.1  # where data ends there is no longer way to judge by
     assert report.losses["/gnss/heading"]["heading_disagrees"] > 0
+
+
+def test_headings_a_quarter_off_are_contradicted_by_a_few_metres_of_way(tmp_path: Path) -> None:
+    def aside(imu: Any) -> None:
+        z, w, half = imu.orientation.z, imu.orientation.w, np.sqrt(0.5)
+        imu.orientation.z, imu.orientation.w = half * (z + w), half * (w - z)
+
+    drive = record(tmp_path, OPTIONS, (FAST_S,), _every(1, "/gnss/heading", aside))
+    report = drive.convert("aside", SHORT_WAIT)
+    assert report.losses["/gnss/heading"]["heading_disagrees"] > 0
+    (tmp_path / "good").mkdir()
+    good = record(tmp_path / "good", OPTIONS, (FAST_S,)).convert("good", SHORT_WAIT)
+    assert "heading_disagrees" not in good.losses.get("/gnss/heading", {})

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from bags import MS, START_NS, TYPES, UNIT, Recording, header, transforms
 
+from nucleus_bridge.causes import is_expected
 from nucleus_bridge.config import config_from_values
 from nucleus_bridge.convert import ConversionReport, convert_bag
 from nucleus_bridge.errors import ConfigError
-from nucleus_bridge.pipeline.losses import is_expected
 
 BASE = {"lidar_names": ["top"], "lidars.top.topic": "/points", "scene.origin": "none"}
 KINDS = {"u1": 2, "<u2": 4, "<u4": 6, "<f4": 7, "<f8": 8}

@@ -17,7 +17,7 @@ from toy_camera import INTERFACE, TYPE, Greys, expected_grey, frames, toy_record
 from nucleus_bridge.archive.chunks import STORED, Chunk, NotDivisibleError, chunks_of, whole_events
 from nucleus_bridge.archive.plain import from_json, to_json
 from nucleus_bridge.config import CameraConfig, Config, LidarConfig, load_config
-from nucleus_bridge.convert import ConversionReport, convert_bag, primed_pipeline
+from nucleus_bridge.convert import ConversionReport, convert_bag
 from nucleus_bridge.decode import registry
 from nucleus_bridge.decode.cdr import deserialise
 from nucleus_bridge.decode.interface import Companion, Interface, Reset
@@ -28,6 +28,7 @@ from nucleus_bridge.model import Image, Message, Sweep
 from nucleus_bridge.recordings import open_recording
 from nucleus_bridge.render import SceneRecorder
 from nucleus_bridge.render.workers import InlineExecutor
+from nucleus_bridge.replay import primed_pipeline
 from nucleus_bridge.spool import Spool
 
 

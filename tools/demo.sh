@@ -42,6 +42,7 @@ step status "$out/spool"
 say "\$ python tools/label_demo.py $out/drive.truth.json $out/spool --dataset demo    # what annotators would do"
 "$bin/python" tools/label_demo.py "$out/drive.truth.json" "$out/spool" --dataset demo
 step labels "$out/spool" -o "$out/labels" --dataset demo --store "$store"
+step preview "$out/spool" -o "$out/labelled" --labels "$out/labels/labels.jsonl"
 step labels "$out/spool" -o "$out/labels" --format mcap --dataset demo --store "$store"
 
 say "The drive          $out/drive, what is true about it $out/drive.truth.json"
@@ -50,3 +51,4 @@ echo "The scenes         $(ls -d "$out"/spool/scenes/*/)"
 echo "The review page    $(ls "$out"/review/*.html | head -n 1)"
 echo "What was uploaded  $out/received and $out/store"
 echo "The labels         $out/labels: labels.jsonl, and a recording that plays beside the drive"
+echo "Drawn on the page  $(ls "$out"/labelled/*.html | head -n 1)"

@@ -10,6 +10,7 @@ The steps:
 ``client``  .venv-client with the real Nucleus client, kept apart from the project's own requirements, and pytest
 ``lidar_io``  .venv-lidar-io with Scale's own writer of annotation frames, which needs old libraries
 ``sfs``     .venv-sfs with Scale's own reader and validator of .sfs scenes, for Python 3.10 and 3.11
+``nuscenes``  .venv-nuscenes with nuscenes-devkit, which needs old libraries
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ VENV = ROOT / (".venv" if ROS in ("", NEWEST_ROS) else f".venv-{ROS}")
 CLIENT_VENV = ROOT / ".venv-client"
 LIDAR_IO_VENV = ROOT / ".venv-lidar-io"
 SFS_VENV = ROOT / ".venv-sfs"
+NUSCENES_VENV = ROOT / ".venv-nuscenes"
 NOT_RUN = VENV / "not-run.txt"
 """What of the tests cannot run here and why, for the end of ``make test``."""
 
@@ -68,6 +70,8 @@ SFS = ("scale-sensor-fusion-io==0.5.4", "scale-json-binary==0.0.7")
 SFS_LIBRARY = "libturbojpeg.so.0"
 """Without this library of the system Scale's package cannot be imported (Debian: libturbojpeg0)."""
 NEWEST_SFS_PYTHON = (3, 11)
+NUSCENES = "nuscenes-devkit==1.2.0"
+NEWEST_NUSCENES_PYTHON = (3, 12)
 MESSAGE_PACKAGES = ("tf2_msgs", "radar_msgs", "bond")
 OLDEST_PYTHON, NEWEST_ROS_PYTHON = (3, 10), (3, 14)
 PYTHON_NAME = f"python{sys.version_info[0]}.{sys.version_info[1]}"
@@ -79,7 +83,7 @@ class SetupError(Exception):
 
 def main(steps: list[str]) -> int:
     """Carry out ``steps`` in order; return the exit status."""
-    known = {"core": core, "dev": dev, "ros": ros, "client": client, "lidar_io": lidar_io, "sfs": sfs}
+    known = {step.__name__: step for step in (core, dev, ros, client, lidar_io, sfs, nuscenes)}
     if not steps or set(steps) - set(known):
         print(f"usage: {Path(__file__).name} {'|'.join(known)} ...", file=sys.stderr)
         return 2
@@ -186,8 +190,25 @@ def sfs() -> None:
     mark_done(SFS_VENV, "sfs")
 
 
+def nuscenes() -> None:
+    """Install nuscenes-devkit in an environment of its own; where it cannot be had, note it."""
+    what = "The tests of training sets with nuscenes-devkit"
+    if sys.version_info[:2] > NEWEST_NUSCENES_PYTHON:
+        note_not_run(f"{what}: they need Python 3.10 to 3.12, this is {platform.python_version()}.")
+        return
+    make_venv(NUSCENES_VENV)
+    if done(NUSCENES_VENV, "nuscenes"):
+        return
+    try:
+        install(NUSCENES_VENV, "nuscenes-devkit", NUSCENES)
+    except SetupError as error:
+        note_not_run(f"{what}. {error}")
+        return
+    mark_done(NUSCENES_VENV, "nuscenes")
+
+
 def ros_wheels_exist() -> bool:
-    """Tell whether this is a platform that the ROS 2 wheels are known to be there for."""
+    """Return whether this is a platform that the ROS 2 wheels are known to be there for."""
     libc, version = platform.libc_ver()
     new_enough = libc == "glibc" and tuple(map(int, version.split(".")[:2])) >= (2, 28)
     return platform.machine() == "x86_64" and new_enough and sys.version_info[:2] <= NEWEST_ROS_PYTHON
@@ -265,7 +286,7 @@ def install(venv: Path, what: str, *requirements: str) -> None:
 
 
 def done(venv: Path, step: str) -> bool:
-    """Tell whether ``step`` was carried out for the requirements as they are now."""
+    """Return whether ``step`` was carried out for the requirements as they are now."""
     stamp = venv / f".done-{step}"
     return stamp.exists() and stamp.read_text() == requirements_key()
 

@@ -3,28 +3,21 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import sqlite3
 from collections.abc import Callable, Iterable
-from contextlib import closing
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
-from nucleus_bridge.archive.catalogue_rows import Row, loss_rows, scene_row, sensor_rows
+from nucleus_bridge.archive.catalogue_file import OF_SCENES, Row, insert, replaced
+from nucleus_bridge.archive.catalogue_rows import loss_rows, scene_row, sensor_rows
 from nucleus_bridge.archive.library import Entry, Library, is_done
-from nucleus_bridge.errors import OutputError, SceneError
+from nucleus_bridge.causes import faults
+from nucleus_bridge.errors import SceneError
 from nucleus_bridge.formats import registry
-from nucleus_bridge.pipeline.losses import faults
 from nucleus_bridge.spool import Manifest
 from nucleus_bridge.spool.conversions import Conversion
-from nucleus_bridge.spool.durable import sync_file, sync_folder
 from nucleus_bridge.spool.manifest import MANIFEST_NAME
 from nucleus_bridge.spool.state import SceneState
-
-VERSION = 1
-_TABLES = ("recordings", "scenes", "sensors", "losses")
 
 
 @dataclass(frozen=True)
@@ -55,50 +48,13 @@ def update_catalogue(
         library: The spool.
         path: The catalogue; made where there is none.
         rebuild: Read every scene again.
-        progress: Told how much is done, 0 to 1.
+        progress: Is called with the share that is done, 0 to 1.
 
     Raises:
         OutputError: The file is not a catalogue, one of another version, or cannot be written.
     """
-    if not path.absolute().parent.is_dir():
-        raise OutputError(f"{path}: there is no folder {path.absolute().parent}")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.unlink(missing_ok=True)
-        if path.exists():
-            _check(path, rebuild=rebuild)
-            if not rebuild:
-                shutil.copyfile(path, temporary)
-        with closing(sqlite3.connect(temporary)) as database:
-            if rebuild or not path.exists():
-                database.executescript(files(__package__).joinpath("catalogue.sql").read_text(encoding="utf-8"))
-            database.execute("PRAGMA foreign_keys = ON")
-            with database:
-                changes = _update(database, library, progress)
-        sync_file(temporary)
-        temporary.replace(path)
-        sync_folder(path.absolute().parent)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None
-    except sqlite3.Error as error:
-        raise OutputError(f"{path}: cannot be brought up to date: {error}; make it again with --rebuild") from None
-    finally:
-        temporary.unlink(missing_ok=True)
-    return changes
-
-
-def _check(path: Path, *, rebuild: bool) -> None:
-    """Make sure that a file may be replaced."""
-    try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
-            (version,) = database.execute("PRAGMA user_version").fetchone()
-            tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    except sqlite3.Error:
-        version, tables = 0, set()
-    if not tables.issuperset(_TABLES):
-        raise OutputError(f"{path}: exists and is not a catalogue, so it is not replaced; choose another name")
-    if version != VERSION and not rebuild:
-        raise OutputError(f"{path}: is a catalogue of version {version}, not {VERSION}; make it again with --rebuild")
+    with replaced(path, OF_SCENES, rebuild=rebuild) as database:
+        return _update(database, library, progress)
 
 
 def _update(database: sqlite3.Connection, library: Library, progress: Callable[[float], None]) -> Changes:
@@ -133,9 +89,9 @@ def _put_scene(database: sqlite3.Connection, entry: Entry, bag: str | None) -> N
         manifest = Manifest.parse(file.read(), place)
     row = scene_row(manifest, registry.of(manifest.format).track(entry.folder, manifest), bag, entry.mark)
     database.execute("DELETE FROM scenes WHERE reference_id = ?", (entry.reference_id,))
-    _insert(database, "scenes", [{**row, "state": SceneState.SEALED.value}])
-    _insert(database, "sensors", sensor_rows(manifest))
-    _insert(database, "losses", loss_rows(manifest))
+    insert(database, "scenes", [{**row, "state": SceneState.SEALED.value}])
+    insert(database, "sensors", sensor_rows(manifest))
+    insert(database, "losses", loss_rows(manifest))
 
 
 def _put_states(database: sqlite3.Connection, library: Library, bags: dict[str, str]) -> None:
@@ -166,10 +122,4 @@ def _put_recordings(database: sqlite3.Connection, made: Iterable[Conversion]) ->
         for conversion in made
     }
     database.execute("DELETE FROM recordings")
-    _insert(database, "recordings", rows.values())
-
-
-def _insert(database: sqlite3.Connection, table: str, rows: Iterable[Row]) -> None:
-    for row in rows:
-        columns, places = ", ".join(row), ", ".join("?" * len(row))
-        database.execute(f"INSERT INTO {table} ({columns}) VALUES ({places})", tuple(row.values()))  # noqa: S608 - our own names
+    insert(database, "recordings", rows.values())

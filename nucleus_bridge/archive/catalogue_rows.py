@@ -7,12 +7,11 @@ import math
 from collections.abc import Iterator
 from datetime import datetime, timezone
 
+from nucleus_bridge.archive.catalogue_file import Row
+from nucleus_bridge.causes import faults, is_expected
 from nucleus_bridge.formats.content import Track
-from nucleus_bridge.pipeline.losses import faults, is_expected
 from nucleus_bridge.spool.manifest import Manifest
 from nucleus_bridge.spool.state import content_digest
-
-Row = dict[str, object]
 
 
 def scene_row(manifest: Manifest, track: Track, bag: str | None, mark: str) -> Row:
@@ -22,8 +21,8 @@ def scene_row(manifest: Manifest, track: Track, bag: str | None, mark: str) -> R
         "reference_id": manifest.reference_id,
         "drive": manifest.reference_id.rpartition("-")[0],
         "bag": bag,
-        "start_utc": _utc(manifest.first_stamp_ns),
-        "end_utc": _utc(manifest.last_stamp_ns),
+        "start_utc": utc(manifest.first_stamp_ns),
+        "end_utc": utc(manifest.last_stamp_ns),
         "first_stamp_ns": manifest.first_stamp_ns,
         "last_stamp_ns": manifest.last_stamp_ns,
         "duration_s": (manifest.last_stamp_ns - manifest.first_stamp_ns) / 1e9,
@@ -82,6 +81,7 @@ def _place(track: Track) -> Row:
     return dict(zip(names, values, strict=True))
 
 
-def _utc(stamp_ns: int) -> str:
+def utc(stamp_ns: int) -> str:
+    """Return a stamp in UTC, to the microsecond."""
     seconds, nanoseconds = divmod(stamp_ns, 1_000_000_000)
     return f"{datetime.fromtimestamp(seconds, tz=timezone.utc):%Y-%m-%dT%H:%M:%S}.{nanoseconds // 1000:06d}Z"

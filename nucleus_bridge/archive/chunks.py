@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from nucleus_bridge.config import Config
-from nucleus_bridge.convert import Gaps
 from nucleus_bridge.decode.registry import interface_of
 from nucleus_bridge.errors import BridgeError, DecodeError
 from nucleus_bridge.model import (
@@ -39,14 +38,15 @@ from nucleus_bridge.model import (
 )
 from nucleus_bridge.pipeline import Event, FrameReady, Pipeline, SceneEnded, SceneStarted
 from nucleus_bridge.pipeline.accumulator import group_of
-from nucleus_bridge.pipeline.events import Residual
+from nucleus_bridge.pipeline.events import EventSpan, Residual
 from nucleus_bridge.pipeline.topics import Stream, WantedTopic, wanted_topics
 from nucleus_bridge.recordings import Recording
+from nucleus_bridge.replay import Gaps
 
 Taken = TypeVar("Taken", Sweep, Image)
 
 REACH = 20_000
-"""So many messages of a sensor back may decoding have to start."""
+"""Decoding may have to start this many messages of a sensor earlier."""
 
 
 class NotDivisibleError(BridgeError):
@@ -137,6 +137,7 @@ class Chunk:
 STORED = (
     CameraModel,
     Chunk,
+    EventSpan,
     GpsPose,
     PlannedFrame,
     PlannedImage,

@@ -8,7 +8,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import takewhile
 from operator import attrgetter
@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from nucleus_bridge.errors import BagError
+from nucleus_bridge.errors import BagError, ConfigError
 from nucleus_bridge.recordings import Merged, Place
 from nucleus_bridge.recordings.folder import METADATA, SUFFIXES, is_recorded
 
@@ -76,9 +76,46 @@ def merged(arguments: Iterable[str], found: Found) -> Merged:
     return Merged.of(found.bags)
 
 
+def merged_by(pattern: str, found: Found) -> Found:
+    """Put the recordings together whose paths have the same text where a pattern matches.
+
+    Args:
+        pattern: A regular expression, searched in the recording's full path. What its groups match is compared, else
+            the whole match. Of several matches the last one counts, which is nearest to the recording's own name.
+        found: Recordings; those of one drive become one, in the place of the first of them.
+
+    Raises:
+        ConfigError: It is not a regular expression.
+        BagError: It matches no recording, or not every one.
+    """
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise ConfigError(f"--merge-by {pattern!r} is not a regular expression: {error}") from None
+    drives: dict[tuple[str | None, ...], list[Place]] = {}
+    strangers: list[Place] = []
+    for bag in found.bags:
+        matches = list(expression.finditer(str(bag.resolve())))
+        if matches:
+            drives.setdefault(matches[-1].groups() or (matches[-1][0],), []).append(bag)
+        else:
+            strangers.append(bag)
+    if strangers:
+        few = ", ".join(str(bag) for bag in strangers[:3]) + (", ..." if len(strangers) > 3 else "")
+        raise BagError(
+            f"--merge-by {pattern!r} matches nothing in {few}: {len(strangers)} of {len(found.bags)} recordings"
+        )
+    return replace(found, bags=tuple(bags[0] if len(bags) == 1 else Merged.of(bags) for bags in drives.values()))
+
+
 def is_url(argument: str) -> bool:
     """Whether an argument names something in an object store."""
     return "://" in argument
+
+
+def is_pattern(argument: str) -> bool:
+    """Whether an argument has wildcards; those of a URL stand in its path."""
+    return _WILD.search(argument.partition("?")[0] if is_url(argument) else argument) is not None
 
 
 def local_path(argument: str) -> Path | None:

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from nucleus_bridge.archive.find import local_path
+from nucleus_bridge.archive.find import is_pattern, local_path
 from nucleus_bridge.archive.stored_path import StoredPath, shared_store, with_prefix
-from nucleus_bridge.errors import InputError
 from nucleus_bridge.recordings import Place
 from nucleus_bridge.spool import Spool, conversions
 from nucleus_bridge.spool.conversions import FOLDER as CONVERSIONS
@@ -45,18 +44,20 @@ class Library(Protocol):
         """Return where a scene stands; None where nothing is known."""
 
 
-def open_library(target: str) -> Library:
-    """Open a spool by its folder or URL.
+def find_library(target: str) -> Library | None:
+    """Open a spool by its folder or URL; None where that is no spool.
 
     Raises:
-        InputError: There is none.
+        ConfigError: A URL cannot be used.
+        UploadError: An object store does not answer.
     """
     folder = local_path(target)
-    if folder is None:
-        return StoredLibrary(target)
-    if not (folder / SCENES).is_dir():
-        raise InputError(f"{folder}: is not a spool (it has no folder {SCENES}); convert or record into it first")
-    return LocalLibrary(folder)
+    if folder is not None:
+        return LocalLibrary(folder) if (folder / SCENES).is_dir() else None
+    if is_pattern(target):
+        return None
+    library = StoredLibrary(target)
+    return library if library.is_there else None
 
 
 class LocalLibrary:
@@ -92,6 +93,12 @@ class StoredLibrary:
         self._prefix = url.prefix
         self._root = with_prefix(url, "")
         self._store = shared_store(self._root, "SPOOL")
+
+    @property
+    def is_there(self) -> bool:
+        """Whether a conversion put something there."""
+        starts = (f"{self._prefix}/{name}".strip("/") for name in (CONVERSIONS, SCENES))
+        return any(next(iter(self._store.objects(start)), None) is not None for start in starts)
 
     def entries(self) -> Iterator[Entry]:
         """List the scenes whose files are all there; those on their way are left out."""

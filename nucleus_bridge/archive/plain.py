@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frozen dataclasses and arrays as JSON and back, exactly; reading makes nothing but the classes it is told of."""
+"""Frozen dataclasses and arrays as JSON and back, exactly; reading makes nothing but the classes it is given."""
 
 from __future__ import annotations
 

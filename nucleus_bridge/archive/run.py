@@ -50,7 +50,7 @@ def convert_archive(
     first: dict[str, Place] = {}
     for bag in bags:
         try:
-            key = conversions.key(marks_of(bag), settings.config.digest, settings.config.scene.format)
+            key = conversions.key(marks_of(bag), settings.config.conversion_digest, settings.config.scene.format)
         except InputError as error:
             yield BagResult(str(bag), FAILED, error=str(error), is_input_error=True)
             continue
@@ -87,11 +87,12 @@ def _after_chunk(state: _InChunks, chunk: int, outcome: object, output: Output) 
         return _result(state.bag, state.failure)
     made = [state.made[number] for number in sorted(state.made)]
     whole = _joined(state.plan.conversion, [part.conversion for part in made])
-    if not whole.scenes:
+    if not whole.scenes and not whole.lacks_room:
         return _result(state.bag, Failure(f"{state.bag}: no scene could be made: every cloud is empty", is_input=True))
     try:
-        output.note(state.key, whole)
-        output.drop_parts(state.key)
+        if not whole.lacks_room:
+            output.note(state.key, whole)
+            output.drop_parts(state.key)
     except (BridgeError, OSError) as error:
         return _result(state.bag, error)
     return _result(state.bag, Made(whole, tuple(name for part in made for name in part.new)))

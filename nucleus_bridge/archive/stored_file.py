@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from threading import Lock
 
 Fetch = Callable[[int, int], bytes]
-"""Reads so many bytes from an offset."""
+"""Reads that many bytes from an offset."""
 
 STEP_BYTES = 8 << 20
 """Read at once where a file is read from start to end, and at most where parts of it are expected."""

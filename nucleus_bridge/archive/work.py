@@ -11,16 +11,22 @@ from pathlib import Path
 
 from nucleus_bridge.archive.chunks import STORED, Chunk, NotDivisibleError, chunks_of, whole_events
 from nucleus_bridge.archive.executors import check_stop
-from nucleus_bridge.archive.output import Workshop, open_output
+from nucleus_bridge.archive.output import Output, Workshop, open_output
 from nucleus_bridge.archive.plain import from_json, to_json
 from nucleus_bridge.config import Config
-from nucleus_bridge.convert import Observer, all_findings, convert_bag, damage_notes, primed_pipeline
+from nucleus_bridge.convert import Observer, all_findings, convert_bag, damage_notes
 from nucleus_bridge.errors import BridgeError, InputError
-from nucleus_bridge.recordings import Place, Recording, Scratch, open_recording
+from nucleus_bridge.pipeline import Pipeline
+from nucleus_bridge.pipeline.losses import LossLedger, Table, merge
+from nucleus_bridge.pipeline.selection import LookAheadError
+from nucleus_bridge.recordings import Place, Recording, Scratch, digest_of, open_recording
 from nucleus_bridge.render import SceneRecorder
+from nucleus_bridge.render.room import RoomForScenes
 from nucleus_bridge.render.workers import InlineExecutor
+from nucleus_bridge.replay import primed_pipeline
 from nucleus_bridge.spool import SealedScene
 from nucleus_bridge.spool.conversions import Conversion, SceneSummary, warnings_of
+from nucleus_bridge.spool.look_back import LookBack
 from nucleus_bridge.version import __version__
 
 PLAN = "plan.json"
@@ -129,7 +135,8 @@ def render_chunk(job: Job) -> Made | Failure:
         chunk: Chunk = from_json(output.part(job.key, _name(job.chunk)) or b"", STORED)
         with _opened(job) as recording, output.workshop(job.settings.scratch) as workshop:
             made = _render(job, chunk, recording, workshop)
-        output.keep_part(job.key, _done_name(job.chunk), made.conversion.to_json())
+        if not made.conversion.lacks_room:
+            output.keep_part(job.key, _done_name(job.chunk), made.conversion.to_json())
     except (BridgeError, OSError, ValueError) as error:
         return _failure(error)
     return made
@@ -158,7 +165,8 @@ def _convert(job: Job, recording: Recording) -> Made:
             verify_images=settings.verify_images,
             observer=watch,
         )
-    output.note(job.key, report.conversion)
+    if not report.conversion.lacks_room:
+        output.note(job.key, report.conversion)
     return Made(report.conversion, tuple(watch.new))
 
 
@@ -170,25 +178,46 @@ def _plan(job: Job, recording: Recording) -> Plan | None:
         conversion = Conversion.from_json(record["conversion"])
         if conversion is not None:
             return Plan(record["chunks"], conversion)
-    pipeline = primed_pipeline(recording, job.settings.config)
-    count = 0
     try:
-        for count, chunk in enumerate(chunks_of(recording, pipeline, job.settings.chunk_ns), 1):
-            check_stop()
-            output.keep_part(job.key, _name(count - 1), to_json(chunk))
-    except NotDivisibleError:
-        count = 0
+        pipeline, count = _cut(job, recording, output, looks_ahead=True)
+    except LookAheadError:
+        output.drop_parts(job.key)
+        pipeline, count = _cut(job, recording, output, looks_ahead=False)
     if count < 2:
         output.drop_parts(job.key)
         return None
     ledger = pipeline.ledger
     found = tuple(finding.as_json() for finding in all_findings(pipeline, recording, ledger.totals, ledger.reasons))
     conversion = Conversion(
-        str(job.bag), (), ledger.totals, ledger.reasons, damage_notes(recording.damage), findings=found
+        str(job.bag),
+        (),
+        ledger.totals,
+        ledger.reasons,
+        damage_notes(recording.damage),
+        findings=found,
+        recording=job.bag.name,
+        digest=digest_of(job.bag),
     )
     record = {"chunks": count, "conversion": conversion.to_json().decode()}
     output.keep_part(job.key, PLAN, json.dumps(record).encode())
     return Plan(count, conversion)
+
+
+def _cut(job: Job, recording: Recording, output: Output, *, looks_ahead: bool) -> tuple[Pipeline, int]:
+    """Keep the chunks of a recording with the output; return how many, 0 where it cannot be cut."""
+    config = job.settings.config
+    pipeline = primed_pipeline(recording, config, looks_ahead=looks_ahead)
+    if pipeline.selection is not None:
+        # In memory alone: what a sample was made of is known by the sample itself.
+        pipeline.selection.hold = LookBack(Path(), config.look_back.max_bytes, config.look_back.max_bytes)
+    count = 0
+    try:
+        for count, chunk in enumerate(chunks_of(recording, pipeline, job.settings.chunk_ns), 1):
+            check_stop()
+            output.keep_part(job.key, _name(count - 1), to_json(chunk))
+    except NotDivisibleError:
+        return pipeline, 0
+    return pipeline, count
 
 
 def _render(job: Job, chunk: Chunk, recording: Recording, workshop: Workshop) -> Made:
@@ -197,17 +226,23 @@ def _render(job: Job, chunk: Chunk, recording: Recording, workshop: Workshop) ->
     sealed: list[SealedScene] = []
     recorder = SceneRecorder(settings.config, workshop.spool, InlineExecutor(), in_flight=0, force=settings.force)
     recorder.verify_images = settings.verify_images
+    ledger = LossLedger()
+    room = RoomForScenes(workshop.spool, settings.config, ledger, force=settings.force)
     try:
-        for event in whole_events(chunk, recording, settings.config):
+        for event in room.admitted(whole_events(chunk, recording, settings.config)):
             check_stop()
             for scene in recorder.handle([event]):
+                room.last_bytes = scene.bytes
                 sealed.append(scene)
                 watch.sealed(scene)
     finally:
         recorder.discard()
+    losses: Table = {}
+    merge(losses, recorder.render_losses)
+    merge(losses, ledger.totals)
     scenes = tuple(SceneSummary.of(scene.manifest) for scene in sealed)
     warnings = warnings_of(scene.manifest for scene in sealed)
-    conversion = Conversion(str(job.bag), scenes, recorder.render_losses, recorder.reasons, warnings=warnings)
+    conversion = Conversion(str(job.bag), scenes, losses, {**recorder.reasons, **ledger.reasons}, warnings=warnings)
     return Made(conversion, tuple(watch.new))
 
 

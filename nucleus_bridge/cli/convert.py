@@ -4,17 +4,19 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nucleus_bridge.archive.find import find_bags, is_url, merged
+from nucleus_bridge.archive.find import find_bags, is_url, merged, merged_by
+from nucleus_bridge.around import read_around
 from nucleus_bridge.cli.convert_report import failed, finish, print_scenes, result_of, scene_line
 from nucleus_bridge.cli.merge import add_merge_argument
 from nucleus_bridge.cli.progress import Bar, progress_bar
-from nucleus_bridge.config import Config, load_config, with_format
+from nucleus_bridge.config import Config, load_config, with_format, with_given
 from nucleus_bridge.convert import Observer, convert_bag
-from nucleus_bridge.errors import BridgeError
+from nucleus_bridge.errors import BridgeError, InputError
 from nucleus_bridge.formats import registry
 from nucleus_bridge.recordings import Merged
 from nucleus_bridge.spool import SealedScene
@@ -34,7 +36,13 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
         "bags",
         metavar="BAG",
         nargs="+",
-        help="rosbag2 folder, bare .mcap or .db3 file, folder of such, pattern, or URL such as s3://bucket/drives/**",
+        help="rosbag2 folder, bare .mcap, .db3 or .bag file, folder of such, pattern, or URL such as s3://bucket/drives/**",
+    )
+    parser.add_argument(
+        "--where",
+        metavar="CONDITION",
+        help="BAG is a catalogue: convert its recordings that fit a condition in SQL on its table drives, such as "
+        "\"max_speed_mps > 15 AND day_night = 'night'\"",
     )
     parser.add_argument("--config", metavar="FILE", type=Path, required=True, help="ROS 2 parameter file")
     parser.add_argument("--output", metavar="SPOOL", required=True, help="folder for the scenes, or URL of a store")
@@ -42,15 +50,26 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
         "--workers",
         type=_positive,
         default=1,
-        help="processes; of several recordings each converts one at a time (default: 1)",
+        help="processes that work in parallel; of several recordings each converts one at a time (default: 1)",
     )
     parser.add_argument(
         "--format", choices=registry.names(), help=f"what is written (default: scene.format, else {registry.DEFAULT})"
     )
     parser.add_argument(
-        "--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides", help="override a parameter"
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        dest="overrides",
+        help="override a parameter, such as scene.max_frames=20 (repeatable)",
     )
-    add_merge_argument(parser)
+    parser.add_argument(
+        "--around",
+        metavar="FILE",
+        type=Path,
+        help="keep what lies around the times in a CSV file, such as the recorder's marks.csv, or a recording of marks",
+    )
+    add_merge_argument(parser, by_pattern=True)
     parser.add_argument("--force", action="store_true", help="replace scenes that exist with other content")
     parser.add_argument(
         "--verify-images", action="store_true", help="decode every picture: damaged ones are lost and counted"
@@ -81,7 +100,7 @@ def _add_archive_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="GB",
         type=_gigabytes,
         default=0,
-        help="most that the copies of one recording may take (default: what the disk takes)",
+        help="limit for the temporary copies of one recording (default: the free space of the disk)",
     )
 
 
@@ -103,9 +122,15 @@ def run(options: argparse.Namespace) -> int:
     config = load_config(options.config, options.overrides)
     if options.format:
         config = with_format(config, options.format)
+    if options.where is not None:
+        options.bags = _named(options)
+    if options.around:
+        config = with_given(config, read_around(options.around, config))
     found = find_bags(options.bags)
     if options.merge:
         found = replace(found, bags=(merged(options.bags, found),))
+    elif options.merge_by is not None:
+        found = merged_by(options.merge_by, found)
     is_archive = len(found.bags) + len(found.problems) > 1 or options.cluster or options.chunk
     if (
         not is_archive
@@ -116,6 +141,26 @@ def run(options: argparse.Namespace) -> int:
     from nucleus_bridge.cli.convert_many import convert_many  # noqa: PLC0415 - it loads what one recording has no use for
 
     return convert_many(options, config, found)
+
+
+def _named(options: argparse.Namespace) -> list[str]:
+    """Return the recordings of a catalogue that a condition names.
+
+    Raises:
+        InputError: There is no such catalogue, the condition is none, or no recording fits it.
+    """
+    from nucleus_bridge.archive.choice import choose  # noqa: PLC0415 - most conversions ask no catalogue
+
+    places: list[str] = []
+    total = 0
+    for catalogue in options.bags:
+        choice = choose(Path(catalogue), options.where)
+        places += choice.places
+        total += choice.of
+    if not places:
+        raise InputError(f"--where {options.where!r:.200}: fits none of {total} recordings")
+    print(f"{len(places)} of {total} recordings fit", file=sys.stderr)
+    return places
 
 
 def _convert_one(options: argparse.Namespace, config: Config, bag: Path | Merged) -> int:

@@ -16,6 +16,7 @@ from nucleus_bridge.cli.convert_report import finish, print_error, print_scenes
 from nucleus_bridge.cli.progress import progress_bar
 from nucleus_bridge.config import Config
 from nucleus_bridge.errors import ConfigError
+from nucleus_bridge.text import counted
 
 
 def convert_many(options: argparse.Namespace, config: Config, found: Found) -> int:
@@ -40,7 +41,7 @@ def convert_many(options: argparse.Namespace, config: Config, found: Found) -> i
     for result in results:
         print_error(result)
     total = len(found.bags) + len(results)
-    with _workplace(options) as workplace, progress_bar(f"{total} recordings") as bar:
+    with _workplace(options) as workplace, progress_bar(counted(total, "recording")) as bar:
         for result in convert_archive(found.bags, settings, open_output(settings.output), workplace):
             results.append(result)
             bar(len(results) / total)

@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nucleus_bridge.archive.result import DONE, FAILED, SKIPPED, BagResult
+from nucleus_bridge.causes import is_expected
 from nucleus_bridge.convert import ConversionReport, NoSceneError
 from nucleus_bridge.errors import BridgeError, InputError
-from nucleus_bridge.pipeline.losses import Table, is_expected, merge, ordered
+from nucleus_bridge.pipeline.losses import Table, merge, ordered
 from nucleus_bridge.spool.conversions import Conversion, DamageNote, SceneSummary, each_once
-from nucleus_bridge.text import printable_lines
-from nucleus_bridge.warnings import LOST_PARTS
+from nucleus_bridge.text import counted, printable_lines
+from nucleus_bridge.warnings import INCOMPLETE
 
 
 def result_of(report: ConversionReport) -> BagResult:
@@ -36,7 +37,7 @@ def scene_line(scene: SceneSummary, *, existed: bool) -> str:
     seconds = (scene.last_stamp_ns - scene.first_stamp_ns) / 1e9
     note = "  (was there)" if existed else ""
     return (
-        f"{scene.reference_id}  {scene.frames} frames  {scene.items} items  {seconds:.1f} s  "
+        f"{scene.reference_id}  {counted(scene.frames, 'frame')}  {counted(scene.items, 'item')}  {seconds:.1f} s  "
         f"{scene.bytes / 1e6:.1f} MB  {scene.end_reason}{note}"
     )
 
@@ -48,13 +49,13 @@ def print_scenes(result: BagResult) -> None:
 
 
 def print_error(result: BagResult) -> None:
-    """Tell why a recording failed."""
+    """Say why a recording failed."""
     if result.state == FAILED:
         print(printable_lines(f"nucleus-bridge: error: {result.error}"), file=sys.stderr, flush=True)
 
 
 def finish(results: Sequence[BagResult], options: argparse.Namespace, *, table: bool = False) -> int:
-    """Print what is told at the end; return the exit status."""
+    """Print totals, warnings and losses at the end; return the exit status."""
     made = [result.conversion for result in results if result.conversion]
     for warning in dict.fromkeys(warning for conversion in made for warning in conversion.warnings):
         print(printable_lines(f"nucleus-bridge: warning: {warning}"), file=sys.stderr)
@@ -90,7 +91,7 @@ def print_table(results: Sequence[BagResult]) -> None:
         print(printable_lines(line.rstrip()))
     counts = Counter(result.state for result in results)
     states = ", ".join(f"{counts[state]} {state}" for state in (DONE, SKIPPED, FAILED) if counts[state])
-    print(f"{len(results)} recordings: {states}")
+    print(f"{counted(len(results), 'recording')}: {states}")
 
 
 def _totals(results: Sequence[BagResult], made: Sequence[Conversion]) -> str:
@@ -98,7 +99,8 @@ def _totals(results: Sequence[BagResult], made: Sequence[Conversion]) -> str:
     new = sum(len(result.new) for result in results)
     frames, items = sum(scene.frames for scene in scenes), sum(scene.items for scene in scenes)
     size = sum(scene.bytes for scene in scenes) / 1e6
-    lines = [f"{len(scenes)} scenes ({new} new), {frames} frames, {items} items, {size:.1f} MB"]
+    made_of = f"{counted(frames, 'frame')}, {counted(items, 'item')}, {size:.1f} MB"
+    lines = [f"{counted(len(scenes), 'scene')} ({new} new), {made_of}"]
     losses: Table = {}
     reasons: dict[str, str] = {}
     for conversion in made:
@@ -110,8 +112,12 @@ def _totals(results: Sequence[BagResult], made: Sequence[Conversion]) -> str:
     if left_out:
         lines.append(f"left out by choice: {left_out}")
     lost = [_by_cause(losses, expected=False)]
-    unused = [warning for conversion in made for warning in conversion.findings if warning["code"] in LOST_PARTS]
-    lost += [f"{warning.get('topic') or warning.get('recording')}: {warning['code']}" for warning in each_once(unused)]
+    missing = [warning for conversion in made for warning in conversion.findings if warning["code"] in INCOMPLETE]
+    lost += [
+        f"{warning.get('topic') or warning.get('recording')}: {warning['code']}"
+        for warning in each_once(missing)
+        if "late" not in losses.get(warning.get("topic", ""), {})
+    ]
     if any(part.loses_messages for conversion in made for part in conversion.damage):
         lost.append("what was in the damaged parts")
     lines.append(f"lost: {'; '.join(filter(None, lost)) or 'nothing'}")

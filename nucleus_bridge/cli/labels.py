@@ -4,19 +4,26 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from nucleus_bridge.cli.upload import add_settings, need_spool, upload_settings
 from nucleus_bridge.config import UploadConfig
 from nucleus_bridge.errors import ConfigError
-from nucleus_bridge.labels.fetch import Fetched, dataset_labels, task_labels
-from nucleus_bridge.labels.files import sorted_labels, write_json_lines, write_recording
-from nucleus_bridge.labels.label import Label
+from nucleus_bridge.labels.compare import CHANGES, Difference, compared, labels_of_file
+from nucleus_bridge.labels.fetch import Fetched, dataset_labels, file_labels, task_labels
+from nucleus_bridge.labels.files import JSON_LINES, sorted_labels, write_json_lines, write_table
+from nucleus_bridge.labels.kitti import write_kitti
+from nucleus_bridge.labels.label import Label, SceneStamps
+from nucleus_bridge.labels.nuscenes import write_nuscenes
+from nucleus_bridge.labels.other_labels import OtherLabels
+from nucleus_bridge.labels.recording import write_recording
+from nucleus_bridge.labels.written import Written
 from nucleus_bridge.spool import Spool
-from nucleus_bridge.spool.destination import DestinationKey
 from nucleus_bridge.spool.state import StateBook
 from nucleus_bridge.text import printable_lines
 from nucleus_bridge.upload.choice import destination_for, key_for
@@ -24,7 +31,16 @@ from nucleus_bridge.upload.nucleus.client import NucleusClient
 from nucleus_bridge.upload.retry import Retry
 from nucleus_bridge.upload.tasks.client import TaskClient
 
-WRITERS = {"json": write_json_lines, "mcap": write_recording}
+Writer = Callable[[Iterable[list[Label]], argparse.Namespace], Written]
+WRITERS: dict[str, Writer] = {
+    "json": lambda scenes, options: write_json_lines(scenes, options.output),
+    "csv": lambda scenes, options: write_table(scenes, options.output),
+    "mcap": lambda scenes, options: write_recording(
+        scenes, options.output, lambda name: SceneStamps.of(StateBook(Spool(options.spool)).manifest(name))
+    ),
+    "nuscenes": lambda scenes, options: write_nuscenes(scenes, options.output, Spool(options.spool)),
+    "kitti": lambda scenes, options: write_kitti(scenes, options.output, Spool(options.spool), options.camera),
+}
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse keeps its type private
@@ -39,6 +55,25 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
     parser.add_argument("spool", metavar="SPOOL", type=Path, help="folder with the scenes")
     parser.add_argument("-o", "--output", metavar="DIR", type=Path, required=True, help="folder for the labels")
     parser.add_argument("--format", choices=tuple(WRITERS), default="json", help="what is written (default: json)")
+    parser.add_argument(
+        "--camera", metavar="NAME", default="", help="with --format kitti: whose images (default: the first camera's)"
+    )
+    parser.add_argument(
+        "--sfs",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="take an annotated .sfs file instead of asking; may be given several times",
+    )
+    parser.add_argument(
+        "--compare",
+        metavar="FILE",
+        nargs="?",
+        type=Path,
+        const=Path(),
+        help="say how they differ from those of FILE (default: the labels.jsonl that is in DIR)",
+    )
     add_settings(parser)
     parser.set_defaults(run=run)
     return parser
@@ -49,42 +84,79 @@ def run(options: argparse.Namespace) -> int:
     settings = upload_settings(options)
     book = StateBook(Spool(need_spool(options.spool)))
     fetched = Fetched()
-    with sorted_labels(_labels(settings, book, fetched)) as scenes:
-        count = WRITERS[options.format](scenes, options.output)
+    other = OtherLabels(options.output if options.format == "json" else None)
+    labels = file_labels(options.sfs, book, fetched) if options.sfs else _labels(settings, book, fetched, other)
+    difference = Difference()
+    with _seldom_collected(), other, ExitStack() as stack:
+        before: Iterable[list[Label]] | None = None
+        if options.compare is not None:
+            earlier = options.compare if options.compare.name else options.output / JSON_LINES
+            before = stack.enter_context(sorted_labels(labels_of_file(earlier)))
+        scenes: Iterable[list[Label]] = stack.enter_context(sorted_labels(labels))
+        if before is not None:
+            difference.scenes = fetched.scenes
+            scenes = compared(scenes, before, options.output, difference)
+        written = WRITERS[options.format](scenes, options)
+    if options.compare is not None:
+        print(f"{difference.text}; {options.output / CHANGES}")
     for scene, status in sorted(fetched.waiting.items()):
         print(printable_lines(f"{scene}: its task is {status}"), file=sys.stderr)
-    for _, text in sorted(fetched.refused.items()):
-        print(printable_lines(text), file=sys.stderr)
+    for text in (*map(fetched.refused.get, sorted(fetched.refused)), *written.left_out.values(), *written.notes):
+        print(printable_lines(str(text)), file=sys.stderr)
+    count = written.labels
+    if other.folder is None and (other.boxes or other.clouds):
+        print(f"{options.format} has no place for boxes on images and classes of points; json has", file=sys.stderr)
     parts = [f"{count} {'label' if count == 1 else 'labels'} of {_scenes(len(fetched.scenes))}"]
+    parts += [f"{other.boxes} boxes on images"] if other.boxes else []
+    parts += [f"classes of the points of {other.clouds} clouds"] if other.clouds else []
     parts += [f"{_scenes(len(fetched.waiting))} not finished"] if fetched.waiting else []
     parts += [f"{_scenes(len(fetched.refused))} refused"] if fetched.refused else []
+    parts += [f"{_scenes(len(written.left_out))} not written"] if written.left_out else []
     print(f"{', '.join(parts)}; {options.output}")
-    return 1 if fetched.refused or fetched.waiting else 0
+    return 1 if fetched.refused or fetched.waiting or written.left_out else 0
+
+
+@contextmanager
+def _seldom_collected() -> Iterator[None]:
+    """Have cycles looked for less often: labels are many, make none, and a third of the time went there."""
+    before = gc.get_threshold()
+    gc.set_threshold(200_000, 20, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def _scenes(count: int) -> str:
     return "1 scene" if count == 1 else f"{count} scenes"
 
 
-def _labels(settings: UploadConfig, book: StateBook, fetched: Fetched) -> Iterator[Label]:
+def _labels(settings: UploadConfig, book: StateBook, fetched: Fetched, other: OtherLabels) -> Iterator[Label]:
     retry = Retry(give_up_after_s=settings.timeout_s)
-    key = key_for(settings)
     if settings.task_template:
         endpoint = destination_for(settings).endpoint(settings)
-        client = TaskClient(endpoint, key, timeout_s=settings.timeout_s, retry=retry)
+        client = TaskClient(endpoint, key_for(settings), timeout_s=settings.timeout_s, retry=retry)
         tasks = [record for name in book.references() for record in book.everywhere(name) if record.task_id]
         here = [record for record in tasks if record.endpoint in ("", client.endpoint)]
-        yield from task_labels(client, here, book, fetched)
+        yield from task_labels(client, here, book, fetched, other)
         return
-    nucleus = NucleusClient(
-        destination_for(settings).endpoint(settings), key, timeout_s=settings.timeout_s, retry=retry
-    )
+    nucleus, dataset_id = open_dataset(settings, book, retry)
+    yield from dataset_labels(nucleus, dataset_id, book, fetched, other)
+
+
+def open_dataset(settings: UploadConfig, book: StateBook, retry: Retry) -> tuple[NucleusClient, str]:
+    """Return a client and the id of the dataset that is named, or else the one that the spool's scenes went to.
+
+    Raises:
+        ConfigError: There is no such dataset, or none is named and there are several.
+    """
+    endpoint = destination_for(settings).endpoint(settings)
+    nucleus = NucleusClient(endpoint, key_for(settings), timeout_s=settings.timeout_s, retry=retry)
     wanted = settings.dataset_id or settings.dataset_name or _only_dataset(book, nucleus.endpoint)
     dataset_id = nucleus.find_dataset(wanted)
     if dataset_id is None:
         raise ConfigError(f"upload.dataset_name: there is no dataset {wanted!r} at {nucleus.endpoint}")
-    book.destination = DestinationKey(nucleus.endpoint, dataset_id=dataset_id)
-    yield from dataset_labels(nucleus, dataset_id, StateBook(book.spool), fetched)
+    return nucleus, dataset_id
 
 
 def _only_dataset(book: StateBook, endpoint: str) -> str:

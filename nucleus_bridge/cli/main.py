@@ -18,6 +18,15 @@ from nucleus_bridge.errors import BridgeError, InputError
 from nucleus_bridge.version import __version__
 
 DESCRIPTION = "Lidar and camera data from ROS 2, live or recorded, to Scale Nucleus lidar scenes."
+FIRST_STEPS = """first steps with a bag of your own (demo-drive makes one):
+  nucleus-bridge inspect my_bag                     what is in it, and is each sensor usable?
+  nucleus-bridge init my_bag -o drive.yaml          a configuration, each choice with its reason
+  nucleus-bridge convert my_bag --config drive.yaml --output spool
+  nucleus-bridge preview spool -o review            open review/index.html
+
+COMMAND --help says more.
+Exit status: 0 all done, 1 failed or something was lost, 2 bad usage, configuration or input.
+"""
 COMMANDS = (
     "demo-drive",
     "inspect",
@@ -29,6 +38,7 @@ COMMANDS = (
     "upload",
     "status",
     "labels",
+    "predict",
     "reconcile",
     "catalogue",
     "odometry",
@@ -77,13 +87,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def build_parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     """Return the parser with these commands."""
-    parser = argparse.ArgumentParser(prog="nucleus-bridge", description=DESCRIPTION)
+    parser = argparse.ArgumentParser(
+        prog="nucleus-bridge",
+        description=DESCRIPTION,
+        epilog=FIRST_STEPS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=f"nucleus-bridge {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name in names:
         sub = import_module(f"nucleus_bridge.cli.{name.replace('-', '_')}").add_parser(commands)
         sub.add_argument(
-            "--log-level", choices=LOG_LEVELS, default="warn", help="how much is told on stderr (default: %(default)s)"
+            "--log-level",
+            choices=LOG_LEVELS,
+            default="warn",
+            help="least severe messages on stderr (default: %(default)s)",
         )
     return parser
 

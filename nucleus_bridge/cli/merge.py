@@ -11,11 +11,19 @@ from nucleus_bridge.errors import InputError
 from nucleus_bridge.recordings import Place
 
 
-def add_merge_argument(parser: argparse.ArgumentParser) -> None:
-    """Add the option that makes one recording of several."""
-    parser.add_argument(
+def add_merge_argument(parser: argparse.ArgumentParser, *, by_pattern: bool = False) -> None:
+    """Add the option that makes one recording of several, and ``--merge-by`` where there may be many drives."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
         "--merge", action="store_true", help="the recordings are one drive: transforms of one serve the others"
     )
+    if by_pattern:
+        group.add_argument(
+            "--merge-by",
+            metavar="PATTERN",
+            help="recordings are one drive where this regular expression matches the same text in their paths, "
+            "such as 'drive_[0-9]+'",
+        )
 
 
 def add_recording_arguments(parser: argparse.ArgumentParser) -> None:

@@ -31,7 +31,11 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
     parser.add_argument("--config", metavar="FILE", type=Path, required=True, help="configuration: lidars and mounts")
     parser.add_argument("-o", "--output", metavar="FILE.tum", type=Path, required=True, help="trajectory to write")
     parser.add_argument(
-        "--set", metavar="KEY=VALUE", action="append", default=[], help="replace a parameter; repeatable"
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="override a parameter, such as world_frame=map (repeatable)",
     )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.set_defaults(run=run)

@@ -4,15 +4,21 @@
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from nucleus_bridge.cli.progress import progress_bar
 from nucleus_bridge.errors import InputError
+from nucleus_bridge.formats.interface import SceneReader
 from nucleus_bridge.formats.reading import open_scene
 from nucleus_bridge.memory import keep_freed_memory
-from nucleus_bridge.preview.html_page import index_page, write_page, write_preview
+from nucleus_bridge.preview.html_page import write_preview
+from nucleus_bridge.preview.index import index_page
+from nucleus_bridge.preview.labels import LabelFile, add_labels
 from nucleus_bridge.preview.rerun import write_rerun
+from nucleus_bridge.preview.template import write_page
 from nucleus_bridge.spool import Spool
 from nucleus_bridge.spool.manifest import MANIFEST_NAME
 
@@ -25,7 +31,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
         description="Show a scene as one HTML page that needs no server and no network: its clouds in 3D and from "
         "above, the trajectory, and each image with the lidar points on it, projected with what will be uploaded. "
         "For a spool, a folder with an index and a page a scene.",
-        epilog="example: nucleus-bridge preview /data/spool/scenes/drive-20260101T120000.000000000Z -o scene.html",
+        epilog="example: nucleus-bridge preview /data/spool -o review",
     )
     parser.add_argument("scene", metavar="SCENE", type=Path, help="scene folder, or spool")
     parser.add_argument(
@@ -33,9 +39,20 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
         "--output",
         metavar="FILE",
         type=Path,
-        help="page; for a spool, folder (default: <id>.html, preview)",
+        help="page to write, for a spool a folder (default: <id>.html, or preview)",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print what was seen as one JSON document instead of the pages' paths"
     )
     parser.add_argument("--rerun", metavar="FILE.rrd", type=Path, help="write a recording for the Rerun viewer instead")
+    parser.add_argument(
+        "--labels", metavar="FILE.jsonl", type=Path, help="draw these labels, as labels --format json writes them"
+    )
+    parser.add_argument(
+        "--full-images",
+        action="store_true",
+        help="put images into the page at their full size, to zoom in on the bench; makes large pages",
+    )
     parser.set_defaults(run=run)
     return parser
 
@@ -43,34 +60,69 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
 def run(options: argparse.Namespace) -> int:
     """Write the pages."""
     keep_freed_memory()
+    labels = LabelFile(options.labels) if options.labels is not None else None
     spool = Spool(options.scene)
     if spool.scenes_dir.is_dir() and not (options.scene / MANIFEST_NAME).exists():
         if options.rerun:
             raise InputError(f"{options.scene} is a spool; --rerun takes one scene, one of {spool.scenes_dir}")
-        return _spool(spool, options.output or Path("preview"))
+        return _spool(
+            spool, options.output or Path("preview"), labels, as_json=options.json, full_images=options.full_images
+        )
     scene = open_scene(options.scene)
     with progress_bar(f"preview {scene.manifest.reference_id}") as bar:
         if options.rerun:
             write_rerun(scene, options.rerun, bar)
-            print(options.rerun)
+            if not options.json:
+                print(options.rerun)
         if options.output or not options.rerun:
             name = f"{scene.folder.resolve().name}.html"
             path = options.output or Path(name)
             if path.is_dir():
                 path /= name
-            write_preview(scene, path, bar)
-            print(path)
+            checks = write_preview(scene, path, bar, full_images=options.full_images)
+            _draw(labels, scene, path)
+            print(_document([_seen(scene, path, checks)]) if options.json else path)
     return 0
 
 
-def _spool(spool: Spool, folder: Path) -> int:
+def _draw(labels: LabelFile | None, scene: SceneReader, page: Path) -> None:
+    if labels is not None:
+        add_labels(page, labels.of_scene(scene.manifest.reference_id, scene.manifest.world_offset))
+
+
+def _document(scenes: list[dict[str, Any]]) -> str:
+    return json.dumps({"scenes": scenes}, indent=1, allow_nan=False)
+
+
+def _seen(scene: SceneReader, path: Path, checks: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was seen of a scene as ``--json`` has it: its warnings, and the verdict on each camera."""
+    return {
+        "scene": scene.manifest.reference_id,
+        "page": str(path),
+        "warnings": [
+            {"code": w.get("code"), "sensor": w["about"], "text": w["text"], "remedy": w.get("remedy")}
+            for w in checks["warnings"]
+        ],
+        "calibrations": list(checks["calibration"].values()),
+    }
+
+
+def _spool(spool: Spool, folder: Path, labels: LabelFile | None, *, as_json: bool, full_images: bool) -> int:
     scenes = [(open_scene(path), f"{path.name}.html") for path in spool.scenes()]
     if not scenes:
         raise InputError(f"{spool.path} holds no sealed scene")
+    seen = []
     for scene, name in scenes:
         with progress_bar(f"preview {scene.manifest.reference_id}") as bar:
-            write_preview(scene, folder / name, bar)
-        print(folder / name)
-    write_page(folder / "index.html", index_page(scenes))
-    print(folder / "index.html")
+            seen.append(write_preview(scene, folder / name, bar, full_images=full_images))
+        _draw(labels, scene, folder / name)
+        if not as_json:
+            print(folder / name)
+    index = [(scene, name, checks) for (scene, name), checks in zip(scenes, seen, strict=True)]
+    write_page(folder / "index.html", index_page(index))
+    print(
+        _document([_seen(scene, folder / name, checks) for scene, name, checks in index])
+        if as_json
+        else folder / "index.html"
+    )
     return 0

@@ -25,7 +25,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
     """Add the command."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "reconcile",
-        help="compare spool, object store and service, and mend what differs",
+        help="compare spool, object store and service, and repair what differs",
         description="Compare what spool, object store and Nucleus say of each scene, or with --task the service's "
         "annotation tasks. Prints a line a difference. "
         "With --repair the states in the spool are set right; the next upload does what is missing. "
@@ -34,14 +34,14 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
     )
     parser.add_argument("spool", metavar="SPOOL", type=Path, help="folder with the scenes")
     add_settings(parser)
-    parser.add_argument("--repair", action="store_true", help="set the states in the spool right")
+    parser.add_argument("--repair", action="store_true", help="correct the states in the spool")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of lines")
     parser.set_defaults(run=run)
     return parser
 
 
 def run(options: argparse.Namespace) -> int:
-    """Compare, and mend if asked to."""
+    """Compare, and repair if asked to."""
     settings = upload_settings(options)
     check_settings(settings)
     need_spool(options.spool)
@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
         for finding in findings:
             after = "  (set right)" if finding.repaired else ""
             print(printable_lines(f"{finding.reference_id}  {finding.kind}  {finding.text}{after}"))
-        mended = sum(finding.repaired for finding in findings)
-        after = "; run upload to do what is missing" if mended else ""
-        print(f"{len(findings)} differences, {mended} set right{after}")
+        repaired = sum(finding.repaired for finding in findings)
+        after = "; run upload to do what is missing" if repaired else ""
+        print(f"{len(findings)} differences, {repaired} set right{after}")
     return 0 if all(finding.repaired or finding.kind in _HARMLESS for finding in findings) else 1

@@ -36,7 +36,9 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
         epilog="example: nucleus-bridge serve /tmp/receiver --store file:///tmp/objects",
     )
     parser.add_argument("dir", metavar="DIR", type=Path, help="folder to keep everything in")
-    parser.add_argument("--port", type=int, default=0, help="0: any free one (default)")
+    parser.add_argument(
+        "--port", type=int, default=0, help="port on 127.0.0.1; 0 is any free one (default: %(default)s)"
+    )
     parser.add_argument(
         "--store",
         metavar="URL",
@@ -78,7 +80,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
         action="store_true",
         help="give out URLs of tasks' results that need the key, as accounts can",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the faults (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="which requests have the faults (default: %(default)s)")
     parser.set_defaults(run=run)
     return parser
 

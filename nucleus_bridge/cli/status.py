@@ -18,7 +18,7 @@ from nucleus_bridge.spool.destination import DestinationKey
 from nucleus_bridge.spool.leases import Leases
 from nucleus_bridge.spool.quota import read_drops
 from nucleus_bridge.spool.state import SceneState, StateBook, StateRecord
-from nucleus_bridge.text import printable_lines
+from nucleus_bridge.text import counted, printable_lines
 
 ALL = ""
 _SENT = frozenset({SceneState.STORED, SceneState.SUBMITTED, SceneState.DONE})
@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     for record, progress in rows:
         note = f"  {record.error}" if record.error else ""
-        numbers = f"{record.frames} frames  {record.items} items  {record.bytes / 1e6:.1f} MB"
+        numbers = f"{counted(record.frames, 'frame')}  {counted(record.items, 'item')}  {record.bytes / 1e6:.1f} MB"
         line = f"{record.reference_id}  {record.state.value}  {numbers}  {progress:.0%}{task_note(record)}{note}"
         print(printable_lines(line))
         if wanted == ALL:
@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
     counts = Counter(record.state for record, _ in rows)
     where = f" ({book.destination.text})" if book.destination is not None else ""
     shown = ", ".join(f"{counts[state]} {state.value}" for state in SceneState if counts[state])
-    print(f"{len(rows)} scenes: {shown}{where}")
+    print(f"{counted(len(rows), 'scene')}: {shown}{where}")
     if drops:
         print(f"dropped for lack of room: {', '.join(f'{count} {cause}' for cause, count in sorted(drops.items()))}")
     return 0

@@ -64,11 +64,16 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     """Add the options that say where scenes go."""
     parser.add_argument("--config", metavar="FILE", type=Path, help="ROS 2 parameter file; its upload section counts")
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--dataset", metavar="NAME_OR_ID", help="Nucleus dataset; made when there is none of the name")
+    where.add_argument("--dataset", metavar="NAME_OR_ID", help="Nucleus dataset; created when none has the name")
     where.add_argument("--task", metavar="FILE", help="annotation tasks; FILE holds their labels and other free fields")
     parser.add_argument("--store", metavar="URL", help="s3://bucket/prefix, gs://..., az://... or file:///folder")
     parser.add_argument(
-        "--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides", help="override a parameter"
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        dest="overrides",
+        help="override a parameter (repeatable)",
     )
 
 
@@ -201,7 +206,7 @@ def _dry_run(path: Path, settings: UploadConfig) -> int:
             url, request = planned_request(path, records[0].reference_id, settings)
             print(f"POST {url}\n{json.dumps(request, indent=1)}")
     elif not unasked and not destination.key.dataset_id:
-        where += f" (does not exist; is created{' in privacy mode' * settings.privacy_mode})"
+        where += f" (does not exist; will be created{' in privacy mode' * settings.privacy_mode})"
     size = sum(record.bytes for record in records)
     count = "1 scene" if len(records) == 1 else f"{len(records)} scenes"
     print(f"{count}, {size / 1e6:.1f} MB to {parse_store_url(settings.store).text} and {where}; not done{unasked}")

@@ -11,6 +11,7 @@ from typing import Any
 
 from nucleus_bridge.cli.progress import Bar, progress_bar
 from nucleus_bridge.memory import keep_freed_memory
+from nucleus_bridge.text import counted
 from nucleus_bridge.validate.scenes import SceneReport, validate_path
 
 
@@ -43,7 +44,8 @@ def run(options: argparse.Namespace) -> int:
             _print(report)
         failures = sum(len(rule.failures) for report in reports for rule in report.rules)
         bad = sum(not report.ok for report in reports)
-        print(f"{len(reports)} scenes checked, {len(reports) - bad} good, {bad} bad, {failures} failures")
+        checked = counted(len(reports), "scene")
+        print(f"{checked} checked, {len(reports) - bad} good, {bad} bad, {counted(failures, 'failure')}")
     return 0 if all(report.ok for report in reports) else 1
 
 

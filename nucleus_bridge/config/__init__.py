@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +39,7 @@ from nucleus_bridge.config.settings import (
     TransformsConfig,
     UploadConfig,
 )
+from nucleus_bridge.config.sources import MARK, GivenEvent
 from nucleus_bridge.errors import ConfigError
 
 __all__ = [
@@ -47,6 +49,7 @@ __all__ = [
     "Config",
     "DiagnosticsConfig",
     "EventConfig",
+    "GivenEvent",
     "GpsConfig",
     "GroundConfig",
     "ImageConfig",
@@ -68,14 +71,32 @@ __all__ = [
     "config_from_values",
     "load_config",
     "with_format",
+    "with_given",
 ]
 
 
 def load_config(path: Path | str, overrides: Iterable[str] = ()) -> Config:
     """Load a ROS 2 parameter file and ``key=value`` overrides.
 
+    Args:
+        path: The file. Paths in it are relative to its folder.
+        overrides: What ``--set`` takes: full dotted names and values in YAML.
+
+    Returns:
+        The checked settings; what the file does not say has its default (docs/parameters.md).
+
     Raises:
         ConfigError: Naming the file, the parameter, the value and what is allowed.
+
+    Examples:
+        >>> from nucleus_bridge import load_config
+        >>> config = load_config("drive.yaml", ["scene.max_frames=20"])
+        >>> config.world_frame, [lidar.topic for lidar in config.lidars], config.scene.max_frames
+        ('map', ['/lidar/top/points'], 20)
+        >>> load_config("drive.yaml", ["scene.max_frame=20"])
+        Traceback (most recent call last):
+        ...
+        nucleus_bridge.errors.ConfigError: ...: no such parameter; the nearest name is 'scene.max_frames'
     """
     path = Path(path)
     raw = read_parameters(path)
@@ -114,6 +135,16 @@ def with_format(config: Config, scene_format: str) -> Config:
     """
     checked: Any = TABLE.by_name["scene.format"].check("format", scene_format)
     return replace(config, scene=replace(config.scene, format=checked))
+
+
+def with_given(config: Config, events: Iterable[GivenEvent]) -> Config:
+    """Select frames by events that are known from the start, besides those that they are selected by already."""
+    given = tuple(sorted(events, key=lambda event: (event.begin_ns, event.end_ns, event.name)))
+    if config.scene.select == "events":
+        return replace(config, given=given)
+    digest = hashlib.sha256(f"{config.digest} scene.select=events".encode()).hexdigest()
+    marks = tuple(event for event in config.events if event.name == MARK and not event.topic)
+    return replace(config, scene=replace(config.scene, select="events"), events=marks, given=given, digest=digest)
 
 
 def _without_unlisted(raw: Mapping[str, object], group: str, names: list[object]) -> dict[str, object]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
+from nucleus_bridge.config.conditions import event_problems
 from nucleus_bridge.config.settings import MERGED_CLOUD, SENSOR_GROUPS, TABLE, Config, LidarConfig
-from nucleus_bridge.config.sources import MARK, MountConfig, PoseConfig
+from nucleus_bridge.config.sources import BUILTIN_METADATA, ITEMS_OWN, MARK, MountConfig, PoseConfig
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _SMALLEST_LENGTH = 1e-3
@@ -142,14 +143,32 @@ def _same_frame(one: str, other: str) -> bool:
 
 def _metadata_problems(config: Config) -> Iterator[str]:
     fixed = dict(config.metadata)
+    names_events = bool(config.events) or config.scene.select == "events"
     for signal in config.metadata_from:
         if signal.name in fixed:
             yield f"metadata.{signal.name}: metadata_from.{signal.name} makes it too; leave one of them out"
-    if "events" in fixed and (config.events or config.scene.select == "events"):
+        if signal.name == ITEMS_OWN:
+            yield f"metadata_from.{signal.name}: items have a key of that name already; call it something else"
+        if signal.name == "events" and names_events:
+            yield "metadata_from.events: that key holds the names of the scene's events; call it something else"
+    if config.metadata_builtin:
+        yield from _builtin_problems(config, fixed.keys())
+    if "events" in fixed and names_events:
         yield "metadata.events: holds the names of the scene's events; call it something else"
+
+
+def _builtin_problems(config: Config, fixed: Collection[str]) -> Iterator[str]:
+    for name in BUILTIN_METADATA:
+        if name in fixed:
+            yield f"metadata.{name}: metadata_builtin makes it too; leave one of them out"
+    for signal in config.metadata_from:
+        if signal.name in BUILTIN_METADATA:
+            yield f"metadata_from.{signal.name}: metadata_builtin makes it too; call it something else"
 
 
 def _event_problems(config: Config) -> Iterator[str]:
     for event in config.events:
         for key in event.missing:
             yield f"events.{event.name}.{key}: must be set; only the event {MARK!r} needs none"
+        if event.topic:
+            yield from event_problems(event, config.gps.topic)

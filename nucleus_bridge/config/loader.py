@@ -21,7 +21,7 @@ def parse_yaml(text: str, name: str) -> object:
     """Read YAML text strictly; ``name`` is what a message calls it.
 
     Raises:
-        ConfigError: It is no YAML, or a key is given twice.
+        ConfigError: It is not YAML, or a key is given twice.
     """
     try:
         return strict_text.parse_yaml(text)

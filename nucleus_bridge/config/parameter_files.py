@@ -38,7 +38,7 @@ def readable_arguments(arguments: Sequence[str]) -> Iterator[list[str]]:
     """Give arguments whose parameter files have no empty mappings, in copies where needed, for as long as the block.
 
     An empty mapping sets no parameter, so nothing changes but that ROS 2 can read the file; every value stays as it was
-    written. A file that is no YAML stays what it is: ROS 2 says what is wrong with it.
+    written. A file that is not YAML stays what it is: ROS 2 says what is wrong with it.
     """
     with tempfile.TemporaryDirectory(prefix="nucleus_bridge_") as folder:
         given = list(arguments)

@@ -304,7 +304,7 @@ class Table:
 
         Args:
             values: As :func:`nucleus_bridge.config.loader.check_values` returns them.
-            further: The fields that are no parameters.
+            further: The fields that are not parameters.
         """
         return self.settings(**self._arguments(self.settings, "", values), **further)
 
@@ -356,7 +356,7 @@ def _row(name: str, kind: Any, default: Any, about: About) -> Parameter:  # noqa
     type_name, choices = _type_of(name, kind)
     row = Parameter(name, type_name, None if default is MISSING else default, choices, about)
     if not about.description.endswith("."):
-        raise TypeError(f"{name}: its description is no sentence")
+        raise TypeError(f"{name}: its description is not a sentence")
     if bool(about.pattern) != bool(about.expected):
         raise TypeError(f"{name}: a pattern needs the words for it")
     if (about.is_topic or about.is_file or about.pattern) and type_name not in ("string", "string_array"):
@@ -367,7 +367,7 @@ def _row(name: str, kind: Any, default: Any, about: About) -> Parameter:  # noqa
         except ConfigError as error:
             raise TypeError(f"the default of {error}") from None
         if checked != row.default or type(checked) is not type(row.default):
-            raise TypeError(f"{name}: the default {row.default!r} is no {type_name}")
+            raise TypeError(f"{name}: the default {row.default!r} is not of type {type_name}")
     return row
 
 

@@ -98,7 +98,7 @@ def read_value(text: str) -> object:
     """Read one value of the command line; numbers of both kinds may stand in one list.
 
     Raises:
-        TextError: It is no YAML, or no value.
+        TextError: It is not YAML, or no value.
     """
     node = compose_yaml(text, PlainLoader)
     if node is None:

@@ -7,7 +7,9 @@ ROS 2 descriptors, the digest and ``docs/parameters.md`` follow from it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import hashlib
+import json
+from dataclasses import astuple, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args, get_type_hints
@@ -15,8 +17,10 @@ from typing import Literal, get_args, get_type_hints
 from nucleus_bridge.config.schema import NOT_A_PARAMETER, Scalar, Table, free, listed, setting
 from nucleus_bridge.config.sensors import CameraConfig, GpsConfig, LidarConfig, NamedTopic, RadarConfig, Sensor
 from nucleus_bridge.config.sources import (
+    MARK,
     AnnotationConfig,
     EventConfig,
+    GivenEvent,
     MountConfig,
     PoseConfig,
     SignalConfig,
@@ -113,7 +117,7 @@ class SceneConfig:
     min_distance_m: float = setting(0.0, "Keep a frame only after the device moved this far.", minimum=0.0)
     select: Literal["all", "events"] = setting(
         "all",
-        "`events` keeps only the frames within the windows of `events` and of `~/mark` (no effect yet).",
+        "`events` keeps only the frames within the windows of `events` and of `~/mark`.",
         is_later=True,
     )
     origin: Literal["first_frame", "none"] = setting(
@@ -297,6 +301,28 @@ class DiagnosticsConfig:
 
 
 @dataclass(frozen=True)
+class LookBackConfig:
+    """``look_back``."""
+
+    max_bytes: int = setting(
+        8_000_000_000,
+        "With `scene.select: events`: frames that wait for an event take at most this much, in memory and on the disk; "
+        "beyond it the oldest are let go and counted.",
+        minimum=1_000_000,
+        shapes_output=False,
+        is_later=True,
+    )
+    memory_bytes: int = setting(
+        256_000_000,
+        "Of `look_back.max_bytes`: so much is held in memory (`convert`: four times as much), the rest in files "
+        "without a name beside the spool.",
+        minimum=0,
+        shapes_output=False,
+        is_later=True,
+    )
+
+
+@dataclass(frozen=True)
 class SfsConfig:
     """``sfs``."""
 
@@ -372,21 +398,22 @@ class Config:
     scene: SceneConfig = field(default_factory=SceneConfig)
     events: tuple[EventConfig, ...] = listed(
         "event_names",
-        "Events of the drive; with `scene.select: events` only what lies in their windows is kept (no effect yet).",
+        "Events of the drive; with `scene.select: events` only what lies in their windows is kept.",
         is_later=True,
     )
+    look_back: LookBackConfig = field(default_factory=LookBackConfig)
     sync: SyncConfig = field(default_factory=SyncConfig)
     metadata: tuple[tuple[str, Scalar], ...] = free(
         "Text, a number or a boolean that is copied to every scene as it is."
     )
     metadata_from: tuple[SignalConfig, ...] = listed(
         "metadata_from_names",
-        "Signals of the vehicle that become metadata of each scene under these names (no effect yet).",
+        "Signals of the vehicle that become metadata of each scene under these names.",
         is_later=True,
     )
     metadata_builtin: bool = setting(
         False,
-        "Add what the frames themselves tell: start, duration, distance, speeds, place, heading, sun (no effect yet).",
+        "Add what follows from the frames: start, duration, distance, speeds, place, heading, sun.",
         is_later=True,
     )
     annotations: tuple[AnnotationConfig, ...] = listed(
@@ -413,6 +440,24 @@ class Config:
     )
     base_dir: Path = field(default_factory=Path, compare=False, metadata=NOT_A_PARAMETER)
     digest: str = field(default="", metadata=NOT_A_PARAMETER)
+    given: tuple[GivenEvent, ...] = field(default=(), metadata=NOT_A_PARAMETER)
+    """Events that are known from the start, where events select frames."""
+
+    @property
+    def conversion_digest(self) -> str:
+        """What a conversion is known by: the digest, and the events that were given with it."""
+        if not self.given:
+            return self.digest
+        text = json.dumps([self.digest, *(astuple(event) for event in self.given)])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def look_back_s(self) -> float:
+        """How long before an event the earliest window begins, where events select frames."""
+        marks = () if any(event.name == MARK for event in self.events) else (EventConfig(MARK),)
+        given_s = (event.before_ns / 1e9 for event in self.given)
+        longest_s: float = max([0.0, *(event.before_s for event in (*self.events, *marks)), *given_s])
+        return longest_s
 
     @cached_property
     def sensors(self) -> tuple[Sensor, ...]:

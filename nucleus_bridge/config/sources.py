@@ -16,6 +16,7 @@ _FIELD = r"[A-Za-z_]\w*(\[\d+\])?(\.[A-Za-z_]\w*(\[\d+\])?)*"
 _FIELD_WORDS = "a path such as pose.pose.position.x or status[0].level"
 _NUMBER = r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
 _LONGEST_S = 1e6
+_LONGEST_M = 1e9
 _CONDITION = rf"changes|(>=|<=|==|!=|>|<)\s*\S.*|(abs|norm)\s*(>=|<=|==|!=|>|<)\s*{_NUMBER}"
 
 COLUMNS = (
@@ -26,6 +27,16 @@ COLUMNS = (
 
 MARK = "mark"
 """The event that the recorder's service ``~/mark`` makes; it needs no topic."""
+
+
+BUILTIN_METADATA = (
+    *("start", "start_unix_s", "duration_s", "distance_m", "mean_speed_mps", "max_speed_mps"),
+    *("lat", "lon", "heading_deg", "sun_elevation_deg", "day_night"),
+)
+"""What ``metadata_builtin`` makes."""
+
+ITEMS_OWN = "camera_params"
+"""The key that metadata of items have already."""
 
 
 @dataclass(frozen=True)
@@ -148,9 +159,15 @@ class SignalConfig:
         is_later=True,
     )
     reduce: Literal["last", "first", "mean", "min", "max"] = setting(
-        "last", "What becomes of the values within a scene.", is_later=True
+        "last",
+        "What becomes of the values from the first to the last frame of a scene; without any, the last one before.",
+        is_later=True,
     )
-    per_item: bool = setting(False, "Whether each item gets its own value as well.", is_later=True)
+    per_item: bool = setting(
+        False,
+        "Whether the items of each frame get the value as well, of the messages since the frame before.",
+        is_later=True,
+    )
 
 
 @dataclass(frozen=True)
@@ -160,7 +177,7 @@ class EventConfig:
     name: str = field(metadata=NOT_A_PARAMETER)
     topic: str = setting(
         "",
-        "Topic of the messages, of any type; `gps` or `device` for what fixes and poses tell. Only the event `mark` "
+        "Topic of the messages, of any type; `gps` or `device` for what fixes and poses say. Only the event `mark` "
         "can do without.",
         is_topic=True,
         words=("gps", "device"),
@@ -169,7 +186,8 @@ class EventConfig:
     field: str = setting(
         "data",
         "Path of the value in the message, such as `pose.pose.position.x` or `status[0].level`; `rate` is messages a "
-        "second. Of `gps` also `inside(lat, lon, radius_m)`, of `device` `speed`, `yaw_rate` or `acceleration`.",
+        "second. Of `gps` also `inside(lat, lon, radius_m)`, of `device` `speed` (m/s), `yaw_rate` (rad/s), "
+        "`acceleration` (m/s^2, negative while braking) or `distance` (m driven).",
         pattern=rf"{_FIELD}|inside\(\s*{_NUMBER}\s*,\s*{_NUMBER}\s*,\s*{_NUMBER}\s*\)",
         expected=f"{_FIELD_WORDS}, or inside(lat, lon, radius_m)",
         is_later=True,
@@ -189,6 +207,20 @@ class EventConfig:
         10.0, "The window ends this long after the event.", minimum=0.0, maximum=_LONGEST_S, is_later=True
     )
     hold_s: float = setting(0.0, "An event lasts at least this long.", minimum=0.0, maximum=_LONGEST_S, is_later=True)
+    min_distance_m: float = setting(
+        0.0,
+        "An event begins only where the device drove this far since the last one began.",
+        minimum=0.0,
+        maximum=_LONGEST_M,
+        is_later=True,
+    )
+    min_interval_s: float = setting(
+        0.0,
+        "An event begins only this long after the last one began.",
+        minimum=0.0,
+        maximum=_LONGEST_S,
+        is_later=True,
+    )
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -197,3 +229,14 @@ class EventConfig:
             return ()
         needs_condition = not self.field.startswith("inside(")
         return (*(("topic",) if not self.topic else ()), *(("when",) if needs_condition and not self.when else ()))
+
+
+@dataclass(frozen=True)
+class GivenEvent:
+    """An event that is known from the start, such as one of a list of times; stamps and lengths in ns."""
+
+    name: str
+    begin_ns: int
+    end_ns: int
+    before_ns: int
+    after_ns: int

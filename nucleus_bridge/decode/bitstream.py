@@ -42,7 +42,7 @@ class Unit(NamedTuple):
 
 
 def is_entry(codec: Codec, data: memoryview) -> bool:
-    """Tell whether decoding can start at a message that nothing is known before."""
+    """Return whether decoding can start at a message that nothing is known before."""
     unit = Stream(codec).unit(data)
     return unit.is_key and unit.has_parameters
 

@@ -10,6 +10,7 @@ from nucleus_bridge.decode.distortion import read_distortion
 from nucleus_bridge.errors import CalibrationError
 
 _FARTHEST_CENTRE = 0.25
+_EXCHANGED_OFF, _EXCHANGED_NEAR, _EXCHANGED_SIDES = 0.09, 0.06, 1.15
 _SCALED_CENTRE = 0.12
 _SAME_SCALE = 0.04
 _NARROWEST, _WIDEST = 60.0, 0.12
@@ -47,6 +48,8 @@ def _contradictions(info: CameraInfo, width: int, height: int, *, rectified: boo
     fx, fy = fx / bin_x / scale_x, fy / bin_y / scale_y
     where = f"{name} has its principal point at ({cx:.4g}, {cy:.4g}) in an image of {width} x {height}"
     yield from _centre(cx / width, cy / height, where)
+    if _is_exchanged(cx, cy, width, height):
+        yield f"{where}: cx and cy are exchanged, or it is the calibration of an upright image"
     if not 1 / _MOST_ASPECT < fx / fy < _MOST_ASPECT:
         yield f"{name} has focal lengths of {fx:.4g} and {fy:.4g} pixels, which no lens has"
     fisheye = _is_fisheye(info)
@@ -69,6 +72,14 @@ def _centre(x: float, y: float, where: str) -> Iterator[str]:
         yield f"{where}: it fits images of {2 * x:.2g} times that size"
     elif off > _FARTHEST_CENTRE:
         yield f"{where}, far from its middle"
+
+
+def _is_exchanged(cx: float, cy: float, width: int, height: int) -> bool:
+    """Whether a principal point off the middle in both directions is in it once its numbers change places."""
+    given = min(abs(cx / width - 0.5), abs(cy / height - 0.5))
+    other = max(abs(cy / width - 0.5), abs(cx / height - 0.5))
+    sides = max(width, height) / min(width, height)
+    return sides > _EXCHANGED_SIDES and given > _EXCHANGED_OFF and other < _EXCHANGED_NEAR
 
 
 def _is_fisheye(info: CameraInfo) -> bool:

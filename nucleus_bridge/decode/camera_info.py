@@ -74,7 +74,7 @@ def decode_camera_info(message: Message) -> CameraInfo:
     """Read a CameraInfo message.
 
     Raises:
-        DecodeError: The bytes are no CameraInfo.
+        DecodeError: The bytes are not a CameraInfo.
         CalibrationError: Values are not finite (``not_finite``), or D is longer than any model needs (``distortion``).
     """
     info = deserialise(message, CAMERA_INFO)
@@ -205,7 +205,7 @@ def camera_model(info: CameraInfo, *, image_width: int, image_height: int, recti
 def rectified_from_optical(info: CameraInfo) -> tuple[float, ...] | None:
     """Return the rotation R by which the camera of rectified images is turned, 9 values by rows; None for no turn.
 
-    All zeros, as drivers of single cameras leave it, is no turn either.
+    All zeros, as drivers of single cameras leave it, is not a turn either.
 
     Raises:
         CalibrationError: R is not a rotation; cause ``rectification``.

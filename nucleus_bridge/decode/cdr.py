@@ -31,6 +31,11 @@ def _types() -> Typestore:
     return get_typestore(Stores.ROS2_HUMBLE)
 
 
+def known_types() -> Typestore:
+    """Return every message type that is known to this process."""
+    return _types()
+
+
 def register(type_name: str, definition: str) -> None:
     """Make a message type known that is not among the standard ones.
 
@@ -89,7 +94,7 @@ def peek_header(data: bytes) -> tuple[int, str]:
         ``header.stamp`` in nanoseconds, and ``header.frame_id`` without leading slashes.
 
     Raises:
-        DecodeError: The bytes are too short or are no CDR.
+        DecodeError: The bytes are too short or are not CDR.
     """
     order = byte_order(data)
     if len(data) < _HEADER_BYTES:
@@ -111,7 +116,7 @@ def with_stamp(data: bytes, stamp_ns: int) -> bytes:
     """Return a message that begins with ``std_msgs/msg/Header`` with another ``header.stamp``.
 
     Raises:
-        DecodeError: The bytes are no CDR, or the stamp does not fit.
+        DecodeError: The bytes are not CDR, or the stamp does not fit.
     """
     sec, nanosec = divmod(stamp_ns, _NS_PER_S)
     try:

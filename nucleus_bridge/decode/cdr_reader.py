@@ -25,7 +25,7 @@ class CdrReader:
         """Begin behind the encapsulation header.
 
         Raises:
-            DecodeError: The bytes are no plain CDR.
+            DecodeError: The bytes are not plain CDR.
         """
         self.order: Literal["<", ">"] = byte_order(message.data)
         self._data = memoryview(message.data)
@@ -103,5 +103,5 @@ def load_extra(module: str, extra: str, purpose: str) -> Any:
     except ImportError:
         raise MissingExtraError(
             f"{purpose} needs the Python package {module}, which is not installed: "
-            f"pip install 'nucleus_bridge[{extra}]'"
+            f"pip install 'nucleus-bridge[{extra}]'"
         ) from None

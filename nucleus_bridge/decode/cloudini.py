@@ -133,7 +133,7 @@ def _read_header(begin: bytes) -> tuple[_Header, int]:
 
 def _count(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 32:
-        raise TypeError(f"{str(value)[:40]!r} is no count")
+        raise TypeError(f"{str(value)[:40]!r} is not a count")
     return value
 
 
@@ -164,7 +164,7 @@ def _unpack_chunk(header: _Header, content: memoryview, rows: Bytes) -> None:
 
 
 def _is_apart(header: _Header, field: _Field) -> bool:
-    """Tell whether version 5 keeps a field in a section of its own: integers of more than 8 bits."""
+    """Return whether version 5 keeps a field in a section of its own: integers of more than 8 bits."""
     return header.version >= 5 and header.encoding != "NONE" and field.kind.kind in "ui" and field.kind.itemsize > 1
 
 

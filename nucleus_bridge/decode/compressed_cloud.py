@@ -55,7 +55,7 @@ def read_compressed(message: Message) -> Packed:
     """Read the message without unpacking its points.
 
     Raises:
-        DecodeError: The bytes are no such message.
+        DecodeError: The bytes are not a message of that type.
     """
     reader = CdrReader(message)
     stamp_ns, frame_id = reader.header()
@@ -80,7 +80,7 @@ def compressed_as_cloud(message: Message) -> Message:
     Raises:
         CloudError: The data is damaged, or packed in a way that is not read (``unknown_encoding``).
         InputError: The library that the format needs is not installed.
-        DecodeError: The bytes are no such message.
+        DecodeError: The bytes are not a message of that type.
     """
     with naming(message):
         packed = read_compressed(message)
@@ -207,7 +207,7 @@ def _octets(field: PointField, column: NDArray[Any], order: str) -> NDArray[np.u
     if kind.kind in "ui":
         limits = np.iinfo(kind)
         if len(values) and not (limits.min <= values.min() and values.max() <= limits.max):
-            raise CloudError(f"the Draco data has values of {field.name!r} that are no {kind.name}")
+            raise CloudError(f"the Draco data has values of {field.name!r} that are not of type {kind.name}")
     return np.ascontiguousarray(values.astype(kind)).view(np.uint8).reshape(len(values), -1)
 
 

@@ -44,7 +44,7 @@ _MOST_NIBBLES = 1 << 26
 class DepthDecoder:
     """The depth images of one topic; each is an instant, so that its points have no times and no intensity.
 
-    Depth is along the optical axis, in millimetres (16UC1) or metres (32FC1); 0 and what is not finite are no values.
+    Depth is along the optical axis, in millimetres (16UC1) or metres (32FC1); 0 and what is not finite are not values.
     """
 
     def __init__(self, config: LidarConfig) -> None:
@@ -64,9 +64,9 @@ class DepthDecoder:
 
         Raises:
             CloudError: There is no depth in it (``empty_cloud``), or no calibration yet (``no_calibration``).
-            ImageError: It is no depth image (``unknown_encoding``), or damaged.
+            ImageError: It is not a depth image (``unknown_encoding``), or damaged.
             CalibrationError: The calibration cannot be used for it.
-            DecodeError: The bytes are no such message.
+            DecodeError: The bytes are not a message of that type.
         """
         if message.type_name == CAMERA_INFO:
             if not self._lidar.calibration_file:
@@ -132,7 +132,7 @@ def _raw(reader: CdrReader) -> FloatArray:
     data = reader.octets()
     kind = _ENCODINGS.get(encoding)
     if kind is None:
-        raise ImageError(f"encoding {encoding[:40]!r} is no depth: 16UC1 or 32FC1", cause="unknown_encoding")
+        raise ImageError(f"encoding {encoding[:40]!r} is not depth: 16UC1 or 32FC1", cause="unknown_encoding")
     check_size(width, height)
     dtype = np.dtype(kind).newbyteorder(">" if is_big else "<")
     if step < width * dtype.itemsize or len(data) != height * step:

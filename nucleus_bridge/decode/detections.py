@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detections that were recorded, from vision_msgs or Autoware, as boxes in the frame of their message.
+"""Detections that were recorded, from vision_msgs, Autoware or cubes among markers, as boxes in their frame.
 
 Messages of types that no ROS installation here knows are read by the definitions below.
 """
@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from nucleus_bridge.decode.cdr import deserialise, naming, register, require_stamp, strip_slashes, to_ns
-from nucleus_bridge.decode.interface import Decoder, Interface, Stateless
+from nucleus_bridge.decode.interface import Decoder, Interface, Stateless, StatelessMany
 from nucleus_bridge.errors import DecodeError
 from nucleus_bridge.model import Detection, Detections, Message
 
 DETECTION3D = "vision_msgs/msg/Detection3DArray"
+MARKERS = "visualization_msgs/msg/MarkerArray"
 _RULE = "=" * 80 + "\n"
 DETECTION3D_DEFINITION = _RULE.join((
     "std_msgs/Header header\nvision_msgs/Detection3D[] detections\n",
@@ -39,6 +40,7 @@ _AUTOWARE_KINEMATICS = {
     "geometry_msgs/AccelWithCovariance acceleration_with_covariance\nbool is_stationary\n",
 }
 _NEAREST_TO_UNIT = 1e-3
+_CUBE, _ADD = 1, 0
 
 
 def autoware_definition(package: str, kind: str) -> str:
@@ -78,19 +80,46 @@ def decode_detections(min_score: float, message: Message) -> Detections:
         message: The message.
 
     Raises:
-        DecodeError: The bytes are no such message (``damaged``), its stamp or frame is not set (``zero_stamp``,
+        DecodeError: The bytes are not such a message (``damaged``), its stamp or frame is not set (``zero_stamp``,
             ``empty_frame_id``), or a box is not finite, turned by nothing or has no size (``bad_detection``).
     """
     _make_known(message.type_name)
     found = deserialise(message, *DEFINITIONS)
     with naming(message):
-        stamp_ns, frame_id = to_ns(found.header.stamp), strip_slashes(found.header.frame_id)
-        require_stamp(stamp_ns)
-        if not frame_id:
-            raise DecodeError("header.frame_id is empty", cause="empty_frame_id")
+        stamp_ns, frame_id = _place(found.header)
         rows = _vision(found) if message.type_name == DETECTION3D else _autoware(found)
         boxes = tuple(_checked(row) for row in rows if row.score >= min_score)
     return Detections(stamp_ns, frame_id, boxes)
+
+
+def decode_cubes(message: Message) -> list[Detections]:
+    """Read the cubes of a MarkerArray, one sample for each stamp and frame among them.
+
+    The namespace is the class, namespace and number are the track. Markers hold no score: it counts as 1.
+
+    Raises:
+        DecodeError: The bytes are not such a message (``damaged``), the stamp or frame of a cube is not set
+            (``zero_stamp``, ``empty_frame_id``), or a cube is not finite or has no size (``bad_detection``).
+    """
+    found = deserialise(message, MARKERS)
+    groups: dict[tuple[int, str], list[Detection]] = {}
+    with naming(message):
+        for marker in found.markers:
+            if (marker.type, marker.action) != (_CUBE, _ADD):
+                continue
+            stamp_ns, frame_id = _place(marker.header)
+            label, track = str(marker.ns) or "unknown", f"{marker.ns}/{marker.id}"
+            box = _checked(_box(label, 1.0, track, marker.pose, marker.scale))
+            groups.setdefault((stamp_ns, frame_id), []).append(box)
+    return [Detections(stamp_ns, frame_id, tuple(boxes)) for (stamp_ns, frame_id), boxes in sorted(groups.items())]
+
+
+def _place(header: Any) -> tuple[int, str]:
+    stamp_ns, frame_id = to_ns(header.stamp), strip_slashes(header.frame_id)
+    require_stamp(stamp_ns)
+    if not frame_id:
+        raise DecodeError("header.frame_id is empty", cause="empty_frame_id")
+    return stamp_ns, frame_id
 
 
 def _vision(found: Any) -> Iterator[Detection]:
@@ -139,4 +168,7 @@ def _decoder(settings: Any) -> Decoder:
     return Stateless(partial(decode_detections, getattr(settings, "min_score", 0.0)))
 
 
-INTERFACES = tuple(Interface(type_name, "detections", _decoder, only_configured=True) for type_name in DEFINITIONS)
+INTERFACES = (
+    *(Interface(type_name, "detections", _decoder, only_configured=True) for type_name in DEFINITIONS),
+    Interface(MARKERS, "detections", lambda _: StatelessMany(decode_cubes), peek=None, only_configured=True),
+)

@@ -18,7 +18,7 @@ from nucleus_bridge.decode.image_checks import as_gray, upright
 from nucleus_bridge.decode.interface import Decoder, Interface, Stateless
 from nucleus_bridge.decode.raw_image import RAW_LAYOUTS, Pixels, debayer, raw_pixels, upper_byte
 from nucleus_bridge.errors import ImageError
-from nucleus_bridge.image_header import read_file_header
+from nucleus_bridge.image_header import is_gray_file, read_file_header
 from nucleus_bridge.model import Image, Message
 
 IMAGE = "sensor_msgs/msg/Image"
@@ -57,7 +57,7 @@ def decode_image(message: Message, *, bayer: str = "", bit_depth: int = 0) -> Im
 
     Raises:
         ImageError: ``cause`` is ``zero_stamp``, ``unknown_encoding``, ``too_large`` or ``damaged``.
-        DecodeError: The bytes are no such message.
+        DecodeError: The bytes are not a message of that type.
     """
     content = deserialise(message, IMAGE, COMPRESSED_IMAGE)
     with naming(message):
@@ -142,7 +142,7 @@ def _compressed(content: Any, stamp_ns: int, frame_id: str) -> Image:
     header = read_file_header(content.data.data)
     if header is None:
         begin = content.data[:8].tobytes().hex(" ") or "nothing"
-        msg = f"format {content.format!r}, beginning with {begin}, is no JPEG, PNG, TIFF, WebP or BMP file"
+        msg = f"format {content.format!r}, beginning with {begin}, is not a JPEG, PNG, TIFF, WebP or BMP file"
         raise ImageError(msg, cause="unknown_encoding")
     check_size(header.width, header.height)
     encoding = header.kind if header.kind in ("jpeg", "png") else OTHER_FILE
@@ -157,6 +157,13 @@ def _mosaic_in(text: str) -> str:
     found = _BAYER_ENCODING.fullmatch(encoding.strip())
     is_coloured = any(name in compressed for name in ("bgr", "rgb"))
     return found[1] if found and not is_coloured else ""
+
+
+def is_gray(image: Image) -> bool:
+    """Whether an image has one channel of 8 bits, by its header alone."""
+    if image.encoding in SUFFIXES:
+        return is_gray_file(image.data.data)
+    return image.encoding in ("mono8", "8UC1")
 
 
 def _has_16_bits(image: Image) -> bool:
@@ -225,13 +232,14 @@ def _file_pixels(image: Image) -> Pixels:
     return np.ascontiguousarray(picture[:, :, :3]) if picture.ndim == 3 else picture
 
 
-def _decoder(camera: CameraConfig | None) -> Decoder:
+def image_decoder(camera: CameraConfig | None) -> Decoder:
+    """Return what decodes the single images of a camera."""
     if camera is None:
         return Stateless(decode_image)
     return Stateless(partial(decode_image, bayer=camera.bayer, bit_depth=camera.bit_depth))
 
 
 INTERFACES = (
-    Interface(IMAGE, "image", _decoder, is_sample=True, depth=20),
-    Interface(COMPRESSED_IMAGE, "image", _decoder, is_sample=True),
+    Interface(IMAGE, "image", image_decoder, is_sample=True, depth=20),
+    Interface(COMPRESSED_IMAGE, "image", image_decoder, is_sample=True),
 )

@@ -19,6 +19,9 @@ _JPEG_START, _PNG_MAGIC, _JPEG_END = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"\x
 _FILL = 128  # what libjpeg makes of blocks for which there is no data
 _TAIL_ROWS = 16
 _TAKEN_OFF = 8
+_ZEROS = 64
+_TABLES, _PROGRESSIVE, _SCAN = 0xC4, 0xC2, 0xDA
+_OF_BRIGHTNESS, _END_OF_BLOCK = 0x10, 0x00
 _ORIENTATION_TAG = 0x0112
 _PATCH = 8
 _MOSAIC = 2.0
@@ -42,8 +45,43 @@ def damage_of(data: bytes, decoded: NDArray[Any] | None = None) -> str:
     picture = _decode(data) if decoded is None else decoded
     if picture is None:
         return "it cannot be decoded"
+    if _is_zeroed(data):
+        return f"a stretch of {_ZEROS} bytes or more is zero"
     missing = _missing_rows(data, picture)
     return f"its data ends {missing} rows above the lower edge of {len(picture)}" if missing else ""
+
+
+def _is_zeroed(data: bytes) -> bool:
+    """Whether bytes of a JPEG's picture were lost and left zero.
+
+    The code of zeros alone is that of the first symbol of a table. Where that is not the end of a block, but a
+    coefficient, no picture has so many of them in a row.
+    """
+    start = data.find(bytes(_ZEROS))
+    if start < 0:
+        return False
+    position = 2
+    first_symbol = _END_OF_BLOCK
+    while position + 4 <= len(data) and data[position] == 0xFF:
+        marker, length = data[position + 1], int.from_bytes(data[position + 2 : position + 4], "big")
+        if marker == _PROGRESSIVE:
+            return False
+        if marker == _TABLES:
+            first_symbol = _first_symbol(data[position + 4 : position + 2 + length], first_symbol)
+        position += 2 + length
+        if marker == _SCAN:
+            return start >= position - 1 and first_symbol != _END_OF_BLOCK
+    return False
+
+
+def _first_symbol(tables: bytes, known: int) -> int:
+    """Return the first symbol of the table for coefficients of brightness; ``known`` where it is not among these."""
+    position = 0
+    while position + 17 <= len(tables):
+        if tables[position] == _OF_BRIGHTNESS and position + 17 < len(tables):
+            known = tables[position + 17]
+        position += 17 + sum(tables[position + 1 : position + 17])
+    return known
 
 
 def _missing_rows(data: bytes, picture: NDArray[np.uint8]) -> int:

@@ -57,7 +57,7 @@ def decode_laser_scan(message: Message, config: LidarConfig) -> Sweep:
     Raises:
         CloudError: ``empty_cloud`` when no ray came back, ``damaged`` when angles or numbers contradict each other, or
             what ``decode_sweep`` raises.
-        DecodeError: The bytes are no such message.
+        DecodeError: The bytes are not a message of that type.
     """
     with naming(message), any_value():
         reader = CdrReader(message)

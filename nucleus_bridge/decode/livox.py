@@ -53,7 +53,7 @@ def custom_message_as_cloud(message: Message) -> Message:
 
     Raises:
         CloudError: There are no points (``empty_cloud``), or their times are longer than two seconds (``point_time``).
-        DecodeError: The bytes are no such message.
+        DecodeError: The bytes are not a message of that type.
     """
     with naming(message):
         reader = CdrReader(message)

@@ -68,7 +68,7 @@ def decode_fix(message: Message) -> Fix | None:
         None without a fix: status below 0, or a latitude or longitude that is NaN or out of range.
 
     Raises:
-        DecodeError: The bytes are no NavSatFix, or the stamp is not set (``zero_stamp``).
+        DecodeError: The bytes are not a NavSatFix, or the stamp is not set (``zero_stamp``).
     """
     fix = deserialise(message, NAV_SAT_FIX)
     stamp_ns = to_ns(fix.header.stamp)
@@ -87,7 +87,7 @@ def decode_heading(message: Message) -> Heading | None:
         None when there is no orientation: ``orientation_covariance[0]`` is -1, or the quaternion is zero or not finite.
 
     Raises:
-        DecodeError: The bytes are no Imu, or the stamp is not set (``zero_stamp``).
+        DecodeError: The bytes are not an Imu, or the stamp is not set (``zero_stamp``).
     """
     imu = deserialise(message, IMU)
     stamp_ns = to_ns(imu.header.stamp)

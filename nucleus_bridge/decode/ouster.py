@@ -22,7 +22,7 @@ from nucleus_bridge.model import IntArray, Message
 
 PACKET_MSG = tuple(f"{package}/msg/PacketMsg" for package in ("ouster_sensor_msgs", "ouster_ros", "ouster_msgs"))
 FRAME_ID = "os_sensor"
-"""The driver's name of the frame that the coordinates are in; packets do not tell."""
+"""The driver's name of the frame that the coordinates are in; packets do not say."""
 
 TIME_FIELD = "t"
 _FRAMES = 1 << 16
@@ -78,7 +78,7 @@ class OusterDecoder:
         Raises:
             CloudError: ``cause`` is ``no_metadata``, ``damaged`` (also of another size than the metadata tells), or
                 ``late`` for a packet of a frame that is over.
-            DecodeError: The bytes are no such message, or the metadata cannot be used (``metadata``).
+            DecodeError: The bytes are not a message of that type, or the metadata cannot be used (``metadata``).
         """
         with naming(message):
             reader = CdrReader(message)
@@ -93,7 +93,7 @@ class OusterDecoder:
                     cause="no_metadata",
                 )
             if len(octets) != metadata.packet_bytes:
-                raise CloudError(f"a packet of {len(octets)} bytes; the metadata tells {metadata.packet_bytes}")
+                raise CloudError(f"a packet of {len(octets)} bytes; the metadata says {metadata.packet_bytes}")
             return self._take(message, octets, metadata.frame_of(octets))
 
     def reset(self, why: Reset) -> Iterable[Any]:  # noqa: ARG002 - a frame never goes on after any of them
@@ -190,7 +190,7 @@ def _points(columns: NDArray[np.void], metadata: Metadata, since_ns: IntArray) -
 
 
 def is_start(message: Message) -> bool:
-    """Tell whether a packet begins a frame: its first column is number 0."""
+    """Return whether a packet begins a frame: its first column is number 0."""
     try:
         octets = bytes(CdrReader(message).octets()[:48])
     except DecodeError:

@@ -25,7 +25,7 @@ class _Bits(NamedTuple):
 
 
 class _Return(NamedTuple):
-    """The fields of one return; None where the profile does not tell."""
+    """The fields of one return; None where the profile does not say."""
 
     range_mm: _Bits
     reflectivity: _Bits
@@ -206,7 +206,7 @@ def parse_metadata(text: str) -> Metadata:
     """Read metadata, in the old form (all keys side by side) or the new one (in groups).
 
     Raises:
-        DecodeError: It is no metadata of a sensor, contradicts itself, or names a profile that is not read; cause
+        DecodeError: It is not metadata of a sensor, contradicts itself, or names a profile that is not read; cause
             ``metadata``.
     """
     if len(text) > _LONGEST_TEXT:

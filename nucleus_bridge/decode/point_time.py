@@ -7,6 +7,7 @@ reference follows from ``header.stamp``. The type alone decides only where a clo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -25,6 +26,8 @@ Rows = NDArray[np.intp]
 BoolArray = NDArray[np.bool_]
 #: Names under which drivers publish point times, the most telling first.
 TIME_FIELD_NAMES = ("t", "time", "timestamp", "time_stamp", "offset_time", "time_offset", "time_offset_ns")
+_OTHER_NAMES = re.compile(r"(point|rel(ative)?|delta|offset)?_?(ts|time|(time_?)?stamp)(_?(s|sec|ms|us|ns|offset))?")
+"""Other spellings, in small letters, taken where none of the usual names is there and their numbers fit."""
 SHORTEST_SWEEP_NS = 1_000_000
 LONGEST_SWEEP_NS = NS_PER_S
 """The unit is the one in which a sweep takes this long."""
@@ -34,11 +37,13 @@ FARTHEST_FROM_STAMP_NS = 10 * NS_PER_S
 """Farthest from ``header.stamp`` that absolute times may be."""
 _TELLING = 8
 """With fewer different times the span of a cloud says nothing about their unit."""
-_SAMPLE = 2_048
+_SAMPLE = 512
 _FIRST = 256
 _CORE = (0.05, 0.95)
-_MARGIN = 2.0
+_MARGIN = 1.0
 """A time that is this many spans of the middle nine tenths outside of them is an outlier."""
+_DENSE = 0.75
+"""Where no convention fits, the times of so many points that lie closest together are tried alone."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ class PointTimes:
 
     Attributes:
         convention: Unit and reference.
-        low: Smallest time of a usable point that is no outlier, as in the column.
+        low: Smallest time of a usable point that is not an outlier, as in the column.
         high: Largest one.
         window: Smallest and largest number that is a time of this sweep, where others are in the column; None where
             all are.
@@ -99,11 +104,17 @@ def find_time_field(names: Sequence[str], wanted: str) -> str | None:
     if wanted == "none":
         return None
     if wanted == "auto":
-        return next((name for name in TIME_FIELD_NAMES if name in names), None)
+        usual = next((name for name in TIME_FIELD_NAMES if name in names), None)
+        return usual or next((name for name in names if _OTHER_NAMES.fullmatch(_snake(name))), None)
     if wanted not in names:
         msg = f"there is no field {wanted!r} for time_field; fields are {', '.join(names)}"
         raise CloudError(msg, cause="missing_field")
     return wanted
+
+
+def _snake(name: str) -> str:
+    """Write a name as small words: timeStamp as time_stamp."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
 
 def signed(times: NDArray[Any]) -> NDArray[Any]:
@@ -138,11 +149,64 @@ def read_times(
         CloudError: The numbers fit no convention; cause ``point_time``.
     """
     given, times = times, signed(times)
-    core, telling = _core(times, is_usable)
-    window = None if core is None else _window(core)
-    ends = _extremes(times, is_usable)
-    if ends is None:
+    sample = _sorted_sample(times, is_usable)
+    different = 1 + int(np.count_nonzero(np.diff(sample))) if len(sample) else 0
+    all_ends = _extremes(times, is_usable)
+    if all_ends is None:
         return None
+    readings: list[tuple[bool, int, PointTimes]] = []
+    usual = _USUAL.get((given.dtype.kind, given.dtype.itemsize), ())
+    for core_of in (_middle, _densest):
+        core = core_of(sample) if different >= _TELLING else None
+        ends, window = _within(times, is_usable, core, all_ends)
+        if ends is None:
+            break
+        found = _convention(given.dtype, ends, stamp_ns, unit, reference, is_telling=different >= _TELLING)
+        if found is None:
+            continue
+        meaning = PointTimes(found, ends[0], ends[1], window)
+        is_sweep = float(ends[1] - ends[0]) * found.unit_ns <= LONGEST_SWEEP_NS
+        if is_sweep and found in usual:
+            return meaning
+        readings.append((not is_sweep, len(readings), meaning))
+    if not readings:
+        raise _no_convention(name, given.dtype, all_ends, stamp_ns)
+    return min(readings, key=_first_two)[2]
+
+
+def _first_two(reading: tuple[bool, int, PointTimes]) -> tuple[bool, int]:
+    return reading[:2]
+
+
+def _sorted_sample(times: NDArray[Any], is_usable: Callable[[Rows], BoolArray]) -> NDArray[np.float64]:
+    """Return the finite times of some usable points, ascending."""
+    rows = np.arange(0, len(times), max(1, len(times) // _SAMPLE))
+    sample = np.sort(times.take(rows[is_usable(rows)]).astype(np.float64))
+    return sample[np.isfinite(sample)]
+
+
+def _middle(sample: NDArray[np.float64]) -> tuple[float, float] | None:
+    """Return where the middle nine tenths of the times lie."""
+    low, high = (float(sample[int(share * (len(sample) - 1))]) for share in _CORE)
+    return (low, high) if high > low else None
+
+
+def _densest(sample: NDArray[np.float64]) -> tuple[float, float] | None:
+    """Return the shortest span that holds most of the times."""
+    most = int(_DENSE * (len(sample) - 1))
+    start = int(np.argmin(sample[most:] - sample[: len(sample) - most]))
+    low, high = float(sample[start]), float(sample[start + most])
+    return (low, high) if high > low else None
+
+
+def _within(
+    times: NDArray[Any],
+    is_usable: Callable[[Rows], BoolArray],
+    core: tuple[float, float] | None,
+    ends: NDArray[Any],
+) -> tuple[NDArray[Any] | None, tuple[float, float] | None]:
+    """Return the ends of the times that are near their core, and the window outside of which others lie."""
+    window = None if core is None else _window(core)
     if window is not None and not (window[0] <= ends[0] and ends[1] <= window[1]):  # false for NaN too
         inside = np.flatnonzero((times >= window[0]) & (times <= window[1]))
         kept = times.take(inside[is_usable(inside)])
@@ -153,25 +217,10 @@ def read_times(
         finite = np.flatnonzero(np.isfinite(times))
         kept = times.take(finite[is_usable(finite)])
         if not len(kept):
-            raise _no_convention(name, given.dtype, ends, stamp_ns)
+            return None, None
         ends = np.stack([kept.min(), kept.max()])
         window = float(ends[0]), float(ends[1])
-    convention = _convention(given.dtype, ends, stamp_ns, unit, reference, is_telling=telling >= _TELLING)
-    if convention is None:
-        raise _no_convention(name, given.dtype, ends, stamp_ns)
-    return PointTimes(convention, ends[0], ends[1], window)
-
-
-def _core(times: NDArray[Any], is_usable: Callable[[Rows], BoolArray]) -> tuple[tuple[float, float] | None, int]:
-    """Return where the middle nine tenths of the times lie, and how many different ones there are, from a sample."""
-    rows = np.arange(0, len(times), max(1, len(times) // _SAMPLE))
-    sample = np.sort(times.take(rows[is_usable(rows)]).astype(np.float64))
-    sample = sample[np.isfinite(sample)]
-    different = 1 + int(np.count_nonzero(np.diff(sample))) if len(sample) else 0
-    if different < _TELLING:
-        return None, different
-    low, high = (float(sample[int(share * (len(sample) - 1))]) for share in _CORE)
-    return ((low, high) if high > low else None), different
+    return ends, window
 
 
 def _window(core: tuple[float, float]) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from nucleus_bridge.config.settings import LidarConfig
 from nucleus_bridge.decode.cdr import deserialise, naming, require_stamp, strip_slashes, to_ns
 from nucleus_bridge.decode.interface import Decoder, Interface, Stateless
-from nucleus_bridge.decode.point_time import PointTimes, find_time_field, read_times, times_to_ns
+from nucleus_bridge.decode.point_time import TIME_FIELD_NAMES, PointTimes, find_time_field, read_times, times_to_ns
 from nucleus_bridge.decode.points import any_value, coordinates, passes, usable
 from nucleus_bridge.errors import CloudError
 from nucleus_bridge.model import Message, Sweep
@@ -110,7 +110,7 @@ def decode_sweep(message: Message, config: LidarConfig) -> Sweep:
         CloudError: ``cause`` is ``zero_stamp``, ``empty_frame_id``, ``empty_cloud``, ``missing_field`` (x, y, z,
             intensity or the time field), ``point_time`` (times of no known convention) or ``damaged`` (sizes that
             contradict).
-        DecodeError: The bytes are no PointCloud2.
+        DecodeError: The bytes are not a PointCloud2.
     """
     cloud = deserialise(message, POINTCLOUD2)
     with naming(message), any_value():
@@ -140,7 +140,7 @@ def decode_sweep(message: Message, config: LidarConfig) -> Sweep:
 
 
 def has_points(sweep: Sweep, config: LidarConfig) -> bool:
-    """Tell whether any point passes the lidar's filters, looking no farther than needed."""
+    """Return whether any point passes the lidar's filters, looking no farther than needed."""
     blocks = (sweep.points[start : start + _BLOCK] for start in range(0, len(sweep.points), _BLOCK))
     with any_value():
         return any(bool(passes(coordinates(block), config).any()) for block in blocks)
@@ -157,7 +157,8 @@ def read_points(cloud: Any) -> NDArray[np.void]:
 
 
 def _fields(cloud: Any) -> tuple[PointField, ...]:
-    return tuple(PointField(f.name, f.offset, f.datatype, f.count) for f in cloud.fields)
+    """Return the fields; a count of 0, which some drivers leave, stands for one element."""
+    return tuple(PointField(f.name, f.offset, f.datatype, f.count or 1) for f in cloud.fields)
 
 
 def _check_sizes(cloud: Any) -> None:
@@ -228,7 +229,12 @@ def _time_span(
     times = np.ascontiguousarray(points[time_field])
     usable_rows = partial(_usable_rows, points)
     near_ns = None if config.stamp_source == "log" else stamp_ns
-    meaning = read_times(time_field, times, usable_rows, near_ns, config.time_unit, config.time_reference)
+    try:
+        meaning = read_times(time_field, times, usable_rows, near_ns, config.time_unit, config.time_reference)
+    except CloudError:
+        if config.time_field == "auto" and time_field not in TIME_FIELD_NAMES:
+            return None  # its name only seemed to be that of a time
+        raise
     if meaning is None:
         return None
     low, high = times_to_ns(np.stack([meaning.low, meaning.high]), meaning.convention.unit_ns).tolist()

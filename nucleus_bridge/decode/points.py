@@ -45,13 +45,13 @@ def coordinates(points: NDArray[np.void]) -> NDArray[np.floating]:
 
 
 def usable(xyz: NDArray[np.floating]) -> BoolArray:
-    """Tell which rows of shape (n, 3) are finite and not exactly (0, 0, 0)."""
+    """Return which rows of shape (n, 3) are finite and not exactly (0, 0, 0)."""
     largest = _largest_coordinate(xyz)
     return np.asarray((largest > 0) & (largest < np.inf))
 
 
 def passes(xyz: NDArray[np.floating], config: LidarConfig) -> BoolArray:
-    """Tell which rows of shape (n, 3) pass every filter of the lidar."""
+    """Return which rows of shape (n, 3) pass every filter of the lidar."""
     return usable(xyz) & _in_range(xyz, config)
 
 
@@ -169,7 +169,7 @@ def point_times(sweep: Sweep) -> tuple[IntArray, BoolArray]:
 
 
 def _in_window(sweep: Sweep) -> BoolArray:
-    """Tell which points have a time of this sweep."""
+    """Return which points have a time of this sweep."""
     low, high = sweep.time_window or (-np.inf, np.inf)
     times = signed(np.ascontiguousarray(sweep.points[sweep.time_field]))
     return np.asarray((times >= low) & (times <= high))

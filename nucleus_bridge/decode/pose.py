@@ -159,7 +159,7 @@ def decode_description(message: Message) -> str:
     """Read the text of a robot description.
 
     Raises:
-        DecodeError: The bytes are no String.
+        DecodeError: The bytes are not a String.
     """
     return str(deserialise(message, STRING).data)
 

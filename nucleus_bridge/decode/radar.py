@@ -44,7 +44,7 @@ def decode_radar(message: Message) -> RadarScan:
 
     Raises:
         CloudError: There are neither coordinates nor range and azimuth (``missing_field``), or as for any PointCloud2.
-        DecodeError: The bytes are no such message, or the stamp is not set (``zero_stamp``).
+        DecodeError: The bytes are not a message of that type, or the stamp is not set (``zero_stamp``).
     """
     _make_scan_known()
     if message.type_name == RADAR_SCAN:

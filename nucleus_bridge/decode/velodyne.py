@@ -110,7 +110,7 @@ class VelodyneDecoder:
         Raises:
             CloudError: There are no packets or no returns (``empty_cloud``), the model is not known or contradicts the
                 configured one (``model``), or the packets are damaged.
-            DecodeError: The bytes are no such message.
+            DecodeError: The bytes are not a message of that type.
         """
         with naming(message):
             reader = CdrReader(message)
@@ -126,7 +126,7 @@ class VelodyneDecoder:
             return message_of_points(message, stamp_ns, frame_id, points)
 
     def _checked(self, data: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Check the model; one that was configured is written into packets that do not tell it."""
+        """Check the model; one that was configured is written into packets that do not name it."""
         product = int(data[0, _PRODUCT])
         told = PRODUCTS.get(product, "")
         if not self._model and not told:

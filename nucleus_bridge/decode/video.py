@@ -13,10 +13,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from nucleus_bridge.causes import Cause
+from nucleus_bridge.config.settings import CameraConfig
 from nucleus_bridge.decode.bitstream import Codec, Stream, Unit, is_entry
 from nucleus_bridge.decode.cdr import naming, peek_header, require_stamp
 from nucleus_bridge.decode.cdr_reader import CdrReader, load_extra
-from nucleus_bridge.decode.image import COMPRESSED_IMAGE, check_size, decode_image
+from nucleus_bridge.decode.image import COMPRESSED_IMAGE, check_size, image_decoder
 from nucleus_bridge.decode.interface import Interface, Reset
 from nucleus_bridge.errors import DecodeError, ImageError
 from nucleus_bridge.model import Image, Message
@@ -108,7 +110,7 @@ _MOST_HELD_BACK = 64
 _NO_KEY = "it comes before the first key picture, and cannot be decoded without one"
 _AFTER_GAP = "it builds on a picture that is missing; the next key picture ends that"
 _B_PICTURES = (
-    "the stream has pictures that build on later ones (B frames), and its stamps do not tell their order; "
+    "the stream has pictures that build on later ones (B frames), and its stamps do not say their order; "
     "encode without B frames (max_b_frames 0, or tune zerolatency)"
 )
 
@@ -138,7 +140,7 @@ def read_packet(message: Message) -> Packet:
 
     Raises:
         ImageError: The codec is none that is read (``unknown_encoding``), or the stamp was not set (``zero_stamp``).
-        DecodeError: The bytes are no such message.
+        DecodeError: The bytes are not a message of that type.
     """
     with naming(message):
         reader = CdrReader(message)
@@ -198,7 +200,7 @@ def _encoder_codec(encoding: str) -> Codec:
 
 
 def is_video(message: Message) -> bool:
-    """Tell whether a CompressedImage is part of a video rather than a file."""
+    """Return whether a CompressedImage is part of a video rather than a file."""
     try:
         reader = CdrReader(message)
         reader.header()
@@ -208,7 +210,7 @@ def is_video(message: Message) -> bool:
 
 
 def is_start(message: Message) -> bool:
-    """Tell whether decoding can start at a message: it has a key picture, or is not a video."""
+    """Return whether decoding can start at a message: it has a key picture, or is not a video."""
     if message.type_name == COMPRESSED_IMAGE and not is_video(message):
         return True
     try:
@@ -221,7 +223,7 @@ def is_start(message: Message) -> bool:
 class VideoDecoder:
     """The pictures of one topic, in the order of its messages.
 
-    Decoding starts at a key picture. After a missing packet, which the decoders of most codecs do not tell, nothing is
+    Decoding starts at a key picture. After a missing packet, which the decoders of most codecs do not say, nothing is
     given out until the next key picture: the packet's number (``pts``) or H.264's ``frame_num`` shows the gap, H.265's
     decoder does, and VP9 and AV1 show it by stamps that are more than 1.5 times the usual interval apart.
     With B pictures the stamps must be those of the pictures: then each picture finds its own stamp.
@@ -249,7 +251,7 @@ class VideoDecoder:
         Raises:
             ImageError: ``cause`` is ``before_keyframe``, ``broken_gop``, ``b_frames``, ``damaged``, ``too_large``,
                 ``unknown_encoding`` or ``zero_stamp``.
-            DecodeError: The bytes are no such message.
+            DecodeError: The bytes are not a message of that type.
         """
         packet = read_packet(message)
         with naming(message):
@@ -325,7 +327,7 @@ class VideoDecoder:
             del self._pending[number]
             self._is_broken = True
             # One that builds on others may be whole and miss one of them.
-            cause = "damaged" if is_key else "broken_gop"
+            cause: Cause = "damaged" if is_key else "broken_gop"
             raise ImageError(f"the {packet.codec} picture cannot be decoded: {error}", cause=cause) from error
         if number in self._pending and not self._context.has_b_frames:
             del self._pending[number]  # it holds none back, so there will be no picture
@@ -370,7 +372,7 @@ class VideoDecoder:
         self._goes_back, self._newest_out_ns = False, -1
         return lost
 
-    def _give_up_pending(self, cause: str = "broken_gop") -> list[Any]:
+    def _give_up_pending(self, cause: Cause = "broken_gop") -> list[Any]:
         texts = {"broken_gop": _AFTER_GAP, "b_frames": _B_PICTURES}
         lost = [ImageError(texts[cause], cause=cause) for _ in self._pending]
         self._pending.clear()
@@ -424,12 +426,13 @@ class CompressedImageDecoder:
     def __init__(self, settings: object = None) -> None:
         """Load what decodes video only when there is one."""
         self._settings = settings
+        self._files = image_decoder(settings if isinstance(settings, CameraConfig) else None)
         self._video: VideoDecoder | None = None
 
     def decode(self, message: Message) -> Iterable[Any]:
         """Return the images that this message completes; raises what ``decode_image`` and ``VideoDecoder`` raise."""
         if not is_video(message):
-            return (decode_image(message),)
+            return self._files.decode(message)
         if self._video is None:
             self._video = VideoDecoder(self._settings)
         return self._video.decode(message)

@@ -7,8 +7,8 @@ a sealed scene gets the same back.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -123,6 +123,7 @@ class SceneFrame:
         surplus: What a sealed frame says besides all this; empty when it was read whole. An export would lose it.
         left_out: Points that were not read, because fewer were asked for.
         detections: Recorded ones, in scene coordinates, for formats that hold annotations.
+        metadata: Of each of its items, where a sealed scene that is read has such.
     """
 
     number: int
@@ -137,6 +138,7 @@ class SceneFrame:
     surplus: str = ""
     left_out: int = 0
     detections: Sequence[Detections] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what no format can hold.

@@ -77,7 +77,8 @@ class WholeScene:
         entries: What ``write_frame`` said of each frame, in their order.
         files: What was written of them, images included.
         sensors: What the manifest says of each sensor.
-        metadata: Of the scene, as configured.
+        metadata: Of the scene.
+        item_metadata: Of the items of each frame; empty where there are none. Formats without items leave them out.
     """
 
     start: SceneStart
@@ -85,6 +86,7 @@ class WholeScene:
     files: Sequence[FileRecord]
     sensors: Mapping[str, Mapping[str, Any]]
     metadata: Mapping[str, Any]
+    item_metadata: Sequence[Mapping[str, Any]] = ()
 
 
 class SceneReader(Protocol):
@@ -113,7 +115,7 @@ class SceneReader(Protocol):
 
         Args:
             index: Which one.
-            most_points: Be content with so many points, the same ones each time, where that is quicker.
+            most_points: Read only this many points, the same ones each time, where that is quicker.
 
         Raises:
             SceneError: A file of it is missing or damaged.
@@ -148,10 +150,14 @@ class Upload:
     Attributes:
         kind: What its scenes become at the service.
         claim: Name of the manifest in the object store, one a format: a scene may be there in several.
+        advised_points: Points of a frame above which the service's tools become slow; 0: nothing is advised.
+        advised_bytes: Size of a scene above which they do; 0: nothing is advised.
     """
 
     kind: UploadKind
     claim: str
+    advised_points: int = field(default=0, kw_only=True)
+    advised_bytes: int = field(default=0, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -161,7 +167,7 @@ class TaskUpload(Upload):
     Attributes:
         attachment_type: As the service calls the format.
         frame_path: Names a frame's file by its number.
-        image_paths: Lists the paths of the images that a frame file names. Raises SceneError: it is no frame file.
+        image_paths: Lists the paths of the images that a frame file names. Raises SceneError: it is not a frame file.
         with_image_urls: Replaces those paths by URLs and nothing else. Raises SceneError: one has no URL.
     """
 
@@ -235,7 +241,7 @@ class SceneFormat(Protocol):
     def rules(self) -> Mapping[str, str]: ...  # noqa: D102
 
     def expresses(self, model: CameraModel) -> bool:
-        """Tell whether it can say what a camera's intrinsics are; images of others are rectified."""
+        """Return whether it can say what a camera's intrinsics are; images of others are rectified."""
         ...
 
     def image_path(self, camera: str, number: int, suffix: str) -> str:
@@ -272,7 +278,7 @@ class SceneFormat(Protocol):
 
         Raises:
             OSError: A file cannot be read.
-            SceneError: What it says is no position.
+            SceneError: What it says is not a position.
         """
         ...
 

@@ -104,7 +104,7 @@ def read_cloud(data: bytes, most: int | None = None) -> tuple[Document, PointTab
 
     Args:
         data: The file.
-        most: Be content with so many points, the same ones each time, where that is quicker; the others are counted and
+        most: Read only this many points, the same ones each time, where that is quicker; the others are counted and
             not looked at.
 
     Returns:
@@ -243,7 +243,7 @@ def _blocks(length: int) -> Iterator[slice]:
 
 
 def _whole(text: NDArray[np.uint8]) -> NDArray[np.unsignedinteger[Any]]:
-    """Sum up at most nine columns of digits, shape (width, n); whatever is no digit counts as 0."""
+    """Sum up at most nine columns of digits, shape (width, n); whatever is not a digit counts as 0."""
     value = np.zeros(text.shape[1], np.uint16 if len(text) <= _SHORT_DIGITS else np.uint32)
     for column in text:
         digit = column - np.uint8(_ZERO)

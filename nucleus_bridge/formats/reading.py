@@ -35,11 +35,26 @@ _FIX = re.compile(rb'"device_gps_pose":(\{[^{}]*\})')
 
 
 def open_scene(folder: Path) -> SceneReader:
-    """Open a sealed scene of any format.
+    r"""Open a sealed scene of any format.
+
+    Returns:
+        A reader: its length is the number of frames, ``frame(number)`` a ``SceneFrame`` with the points in scene
+        coordinates, shape (n, 3), metres, and ``image(frame.images[0])`` the bytes of an image's file.
 
     Raises:
         InputError: There is no scene, or its format is unknown.
         SceneError: It is damaged.
+
+    Examples:
+        >>> from nucleus_bridge import convert_bag
+        >>> scene = open_scene(convert_bag("drive", "drive.yaml", "spool").scenes[0].folder)
+        >>> len(scene), scene.lidar, scene.cameras
+        (40, 'top', ('front', 'rear'))
+        >>> frame = scene.frame(0)
+        >>> frame.points.xyz.shape[1], frame.position, [image.camera for image in frame.images]
+        (3, array([0., 0., 0.]), ['front', 'rear'])
+        >>> scene.image(frame.images[0])[:2]
+        b'\xff\xd8'
     """
     if not (folder / MANIFEST_NAME).is_file():
         raise InputError(f"{folder} is not a scene: it has no {MANIFEST_NAME}; give a folder below SPOOL/scenes")
@@ -129,7 +144,7 @@ def read_pose(position: Any, heading: Any) -> tuple[FloatArray, FloatArray]:  # 
     """Return a position, shape (3,), and a heading x y z w, shape (4,).
 
     Raises:
-        SceneError: They are no pose.
+        SceneError: They are not a pose.
         KeyError: A number is missing; TypeError, ValueError: or something else.
     """
     where = np.array([float(position[axis]) for axis in "xyz"])
@@ -201,7 +216,7 @@ def json_track(folder: Place, paths: Iterable[str]) -> Track:
 
     Raises:
         OSError: A file cannot be read.
-        SceneError: What it says is no position.
+        SceneError: What it says is not a position.
     """
     positions: list[tuple[float, float, float]] = []
     fixes: list[tuple[float, float]] = []

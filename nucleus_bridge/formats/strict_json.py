@@ -68,7 +68,7 @@ def parse(data: bytes) -> Document:
 
 
 def finite(value: object) -> float | None:
-    """Return a JSON number as float, None for anything else; true and false are no numbers."""
+    """Return a JSON number as float, None for anything else; true and false are not numbers."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     number = float(value)
@@ -76,7 +76,7 @@ def finite(value: object) -> float | None:
 
 
 def integer(value: object) -> int | None:
-    """Return a JSON integer, None for anything else; true, false and 1.0 are no integers."""
+    """Return a JSON integer, None for anything else; true, false and 1.0 are not integers."""
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 

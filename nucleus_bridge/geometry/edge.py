@@ -16,7 +16,7 @@ from nucleus_bridge.model import FloatArray, IntArray, Transform
 
 
 def unexplained_steps(stamps_ns: IntArray, positions: FloatArray, comparable: NDArray[np.bool_]) -> FloatArray:
-    """Return for each pair of consecutive samples the part of its step that is no continued motion, in metres.
+    """Return for each pair of consecutive samples the part of its step that is not continued motion, in metres.
 
     The step of pair k is the least of: its length; its distance from what the velocity over pair k-1 predicts; and its
     distance from what the velocity over pair k-2 predicts, where that one counts only as far as pair k-2 was explained
@@ -62,7 +62,7 @@ def _length(vectors: FloatArray) -> FloatArray:
 ALL_TIME = (-(2**63), 2**63 - 1)
 NOT_COVERED = -1
 GAP_FACTOR = 3
-"""A gap is more than so many times the interval before it."""
+"""A gap is more than this many times the interval before it."""
 
 
 class Insertion(enum.Enum):

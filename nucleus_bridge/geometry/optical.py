@@ -34,7 +34,7 @@ class View(NamedTuple):
 
     @property
     def is_upright(self) -> bool:
-        """Tell whether the picture is about the right way up."""
+        """Return whether the picture is about the right way up."""
         return self.tilt_deg <= STEEPEST_DEG
 
 

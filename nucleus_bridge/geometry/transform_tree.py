@@ -34,6 +34,22 @@ class TransformTree:
             nothing is interpolated; None interpolates always, as tf2 does.
         static_history: Whether a static transform holds from its stamp on, the first one for all before as well;
             else the newest holds for all time, as in tf2.
+
+    Examples:
+        >>> tree = TransformTree()
+        >>> added = tree.add("base_link", "lidar_top", 0, (0.0, 0.0, 2.0), (0.0, 0.0, 0.0, 1.0), static=True)
+        >>> for second in (1, 2):
+        ...     added = tree.add("map", "base_link", second * 10**9, (10.0 * second, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))
+        >>> tree.lookup("map", "lidar_top", 1_250_000_000).translation
+        array([12.5,  0. ,  2. ])
+        >>> import numpy as np
+        >>> tree.lookup_many("map", "lidar_top", np.array([1_000_000_000, 1_500_000_000])).translations
+        array([[10.,  0.,  2.],
+               [15.,  0.,  2.]])
+        >>> tree.lookup("map", "lidar_top", 2_000_000_001)
+        Traceback (most recent call last):
+        ...
+        nucleus_bridge.errors.ExtrapolationError: ...
     """
 
     def __init__(
@@ -111,12 +127,15 @@ class TransformTree:
     def lookup(self, target: str, source: str, stamp_ns: int) -> Transform:
         """Return ``target_from_source``, the pose of ``source`` expressed in ``target``.
 
-        A frame in itself is the identity, even one never heard of, as in tf2.
+        A frame in itself is the identity, even an unknown one, as in tf2.
 
         Args:
             target: Frame to express in.
             source: Frame whose pose is asked for.
             stamp_ns: When; 0 for the latest time that all edges between have in common.
+
+        Returns:
+            ``translation`` of shape (3,) in metres, ``rotation_xyzw`` of shape (4,), both float64.
 
         Raises:
             UnknownFrameError: A frame id was never added.
@@ -135,7 +154,15 @@ class TransformTree:
         return Transform(np.array(pose[:3]), np.array(pose[3:]))
 
     def lookup_many(self, target: str, source: str, stamps_ns: IntArray) -> Trajectory:
-        """Return ``target_from_source`` at many stamps, shape (n,) int64: the same bits as n calls of ``lookup``.
+        """Return ``target_from_source`` at many stamps: the same bits as n calls of ``lookup``.
+
+        Args:
+            target: Frame to express in.
+            source: Frame whose poses are asked for.
+            stamps_ns: Shape (n,), int64, in any order.
+
+        Returns:
+            ``translations`` of shape (n, 3) in metres, ``rotations_xyzw`` of shape (n, 4).
 
         Raises:
             TransformError: As ``lookup`` for the first stamp that fails.
@@ -259,7 +286,7 @@ class TransformTree:
             edge.clear()
 
     def has_leapt(self, child: str) -> bool:
-        """Tell whether a frame's clock went so far ahead that its next sample cuts off all before the step."""
+        """Return whether a frame's clock went so far ahead that its next sample cuts off all before the step."""
         edge = self._edges.get(_strip_slash(child))
         return isinstance(edge, DynamicEdge) and edge.leapt
 

@@ -85,7 +85,7 @@ def _pose_along(edges: tuple[Edge, ...], stamp_ns: int) -> Pose | None:
 def find_path(edges: Mapping[str, Edge], target: str, source: str, stamp_ns: int) -> Path:
     """Return the way between two different frames; stamp 0 takes the newest sample of each edge.
 
-    As in tf2 an edge that does not cover the stamp is no obstacle above the frame where both ways meet, and of two
+    As in tf2 an edge that does not cover the stamp is not an obstacle above the frame where both ways meet, and of two
     obstacles the one on target's side is reported. Other than in tf2 a loop is always an error.
 
     Raises:

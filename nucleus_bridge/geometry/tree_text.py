@@ -11,8 +11,8 @@ from nucleus_bridge.geometry.edge import DynamicEdge, Edge
 
 
 def unknown_frame(frame: str, frames: Collection[str]) -> UnknownFrameError:
-    """Say that a frame id was never heard of."""
-    return UnknownFrameError(f"frame {frame!r} is in no transform heard so far; {_known(frames)}")
+    """Say that a frame ID is unknown."""
+    return UnknownFrameError(f"unknown frame ID {frame!r}: no transform so far names it; {_known(frames)}")
 
 
 def not_connected(

@@ -22,7 +22,7 @@ from nucleus_bridge.decode.camera_info import (
 from nucleus_bridge.decode.interface import Decoder
 from nucleus_bridge.errors import CalibrationError, DecodeError, MissingExtraError, TransformError
 from nucleus_bridge.formats import registry as scene_formats
-from nucleus_bridge.geometry import quaternion
+from nucleus_bridge.geometry import TransformTree, quaternion
 from nucleus_bridge.geometry.optical import view_of
 from nucleus_bridge.inspect.clouds import with_stamp
 from nucleus_bridge.inspect.lidars import LeftOut, Why
@@ -132,11 +132,10 @@ def looks_like_depth(topic: str) -> bool:
     return any(word in part for part in topic.split("/") for word in _DEPTH_WORDS)
 
 
-def is_body_frame(transforms: Transforms, device_frame: str, facts: CameraFacts) -> bool:
+def has_body_axes(tree: TransformTree, device_frame: str, frame: str) -> bool:
     """Whether a camera's frame has x forward and z up, so that its pictures would look to the sky."""
-    frame = facts.frame
     try:
-        pose = transforms.tree.lookup(device_frame, frame, 0)
+        pose = tree.lookup(device_frame, frame, 0)
     except TransformError:
         return False
     up = quaternion.rotate(pose.rotation_xyzw, np.array([0.0, 0.0, 1.0]))[2]

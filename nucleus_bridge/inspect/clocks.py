@@ -19,7 +19,7 @@ from nucleus_bridge.warnings import Finding, length_of_time
 Moment = Literal["start", "middle", "end"]
 
 AHEAD_MS = 5.0
-"""Stamps so much later than the log time are a proof: nothing is received before it is sent."""
+"""Stamps later than the log time by this much are a proof: nothing is received before it is sent."""
 LATE_MS = 305.0
 """A source may answer so late and be right; beyond it its clock may be behind."""
 SLOW_MS = 60.0
@@ -43,7 +43,7 @@ class Latency:
     Attributes:
         low_ms: Median of log time - stamp, less the sweep that may lie between.
         high_ms: Median of log time - stamp.
-        spread_ms: How much it varies: 90 % of the messages lie in so much.
+        spread_ms: How much it varies: 90 % of the messages lie within it.
     """
 
     low_ms: float

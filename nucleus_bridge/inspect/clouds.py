@@ -20,16 +20,20 @@ from nucleus_bridge.decode.pointcloud2 import POINTCLOUD2
 from nucleus_bridge.decode.points import any_value, coordinates, usable
 from nucleus_bridge.decode.radar import COMPENSATED, RADIAL, RELATIVE
 from nucleus_bridge.errors import CloudError, DecodeError, MissingExtraError
-from nucleus_bridge.inspect.point_times import NO_TIMES, Column, PointTimes, judge_times
+from nucleus_bridge.inspect.point_times import NO_TIMES, UNITS_NS, Column, PointTimes, Times, judge_times
 from nucleus_bridge.inspect.scan import Stream
+from nucleus_bridge.inspect.turning import is_whole, turns_a_period
 from nucleus_bridge.model import FloatArray, Message, RadarScan, Sweep
 
 _INTENSITY_NAMES = ("intensity", "reflectivity", "intensities", "i")
 _OUSTER = {"reflectivity", "range"}
 _RANGES = (1.0, 255.0, 4095.0, 65535.0)
-_LOOKED_AT, _TIMED = 5, 8
+_LOOKED_AT, _TIMED, _TURNED = 5, 8, 3
 _RADAR_STRENGTH = ("rcs", "RCS", "amplitude", "power", "snr", "SNR")
 _VELOCITIES = {name for triple in (*COMPENSATED, *RELATIVE) for name in triple[:2]} | set(RADIAL)
+_RINGS = ("ring", "channel", "line", "laser_id")
+_NO_TIMES_IN = {"x", "y", "z", "rgb", "rgba", *_INTENSITY_NAMES, *_RINGS}
+_NEAR_PERIODS = 2.5
 _MOST_RADAR_POINTS = 5_000
 _STAMP_BYTES = slice(4, 12)
 
@@ -99,7 +103,7 @@ def cloud_facts(stream: Stream, companions: Mapping[str, Message]) -> CloudFacts
     clouds, problem = _decoded(stream, companions)
     if not clouds:
         return CloudFacts(problem=problem)
-    # A layout that changes on the way is no reason to fail: the first one speaks for the topic.
+    # A layout that changes on the way is not a reason to fail: the first one speaks for the topic.
     clouds = [cloud for cloud in clouds if cloud.points.dtype == clouds[0].points.dtype]
     points = np.concatenate([cloud.points for cloud in clouds[:_LOOKED_AT]])
     with any_value():
@@ -238,16 +242,55 @@ def usable_points(cloud: Cloud) -> tuple[FloatArray, NDArray[np.int64]]:
 
 def _times(clouds: list[Cloud], period_ns: float) -> PointTimes:
     names = clouds[0].points.dtype.names or ()
+    picked = clouds[:: max(1, len(clouds) // _TIMED)]
     field = find_time_field(names, "auto")
     if field is None:
-        return PointTimes()
+        others = [name for name in names if name not in _NO_TIMES_IN]
+        found = (_times_in(name, picked, period_ns) for name in others)
+        return next((times for times in found if times.is_good and _is_proven(times, picked, period_ns)), NO_TIMES)
+    times = _times_in(field, picked, period_ns)
+    turns = _turns(times, picked, period_ns) if times.is_good else None
+    return times if turns is None or is_whole(turns) else replace(times, verdict=Times.NO_UNIT)
+
+
+def _times_in(field: str, clouds: list[Cloud], period_ns: float) -> PointTimes:
+    """Judge a column as times of points."""
     columns = []
-    for cloud in clouds[:: max(1, len(clouds) // _TIMED)]:
+    for cloud in clouds:
+        _, rows = usable_points(cloud)
         with any_value():
-            rows = np.flatnonzero(usable(coordinates(cloud.points)))
             values = cloud.points[field][rows].astype(np.float64)
         columns.append(Column(cloud.stamp_ns, values[np.isfinite(values)]))
     return judge_times(field, clouds[0].points.dtype[field], columns, period_ns)
+
+
+def _is_proven(times: PointTimes, clouds: list[Cloud], period_ns: float) -> bool:
+    """Whether a column whose name tells nothing holds times: the lidar turns by them, or they lie at the stamps."""
+    if times.is_absolute and abs(times.first_ms) + abs(times.last_ms) < _NEAR_PERIODS * period_ns / 1e6:
+        return True
+    turns = _turns(times, clouds, period_ns)
+    return turns is not None and is_whole(turns)
+
+
+def _turns(times: PointTimes, clouds: list[Cloud], period_ns: float) -> float | None:
+    """Return how often the lidar turns in a period by the times of its points, the median of some clouds."""
+    found = []
+    for cloud in clouds[:_TURNED]:
+        xyz, rows = usable_points(cloud)
+        names = cloud.points.dtype.names or ()
+        ring_field = next((name for name in _RINGS if name in names), None)
+        ring = cloud.points[ring_field][rows].astype(np.int64) if ring_field else np.zeros(len(rows), np.int64)
+        with any_value():
+            seconds = cloud.points[times.field][rows].astype(np.float64) * UNITS_NS[times.unit] / 1e9
+        finite = np.isfinite(seconds)
+        if not finite.any():
+            continue
+        low, high = np.percentile(seconds[finite], (3, 97))
+        good = finite & (seconds >= 2 * low - high) & (seconds <= 2 * high - low)
+        azimuth = np.arctan2(xyz[good, 1], xyz[good, 0])
+        found.append(turns_a_period(azimuth, seconds[good], ring[good], period_ns / 1e9))
+    known = [turns for turns in found if turns is not None]
+    return float(np.median(known)) if 2 * len(known) > len(found) else None
 
 
 def _layout_notes(messages: Iterable[Message]) -> Iterable[str]:

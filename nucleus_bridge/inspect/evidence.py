@@ -6,18 +6,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from nucleus_bridge.config import Config
+import numpy as np
+
+from nucleus_bridge import warnings
+from nucleus_bridge.config import Config, LidarConfig
 from nucleus_bridge.errors import TransformError
 from nucleus_bridge.geometry import TransformTree
 from nucleus_bridge.inspect.clocks import compare_clocks
+from nucleus_bridge.inspect.clouds import CloudFacts
+from nucleus_bridge.inspect.point_times import FAR_MS, MOST_SHARE, NO_TIMES, PointTimes, Times
 from nucleus_bridge.inspect.scan import Scan, Stream, Track, kinds_of
 from nucleus_bridge.inspect.transforms import Transforms, transform_findings
-from nucleus_bridge.pipeline.evidence import MOST, Evidence
+from nucleus_bridge.pipeline.evidence import MOST, Evidence, SeenSweeps
 from nucleus_bridge.recordings import TopicInfo
 from nucleus_bridge.warnings import Code, Finding
 
 MADE_BY_PIPELINE = frozenset((Code.CLOCK_STEP, Code.LATE_MESSAGES, Code.TF_SPARSE))
 """What the pipeline itself tells where it happens, and what is a matter of taste here."""
+_LEAST_SWEEPS = 3
 _PARAMETERS = {"lidar": "lidars", "cloud": "lidars", "image": "cameras", "radar": "radars"}
 
 
@@ -27,6 +33,8 @@ def findings_of(evidence: Evidence, config: Config, tree: TransformTree) -> list
     if any(seen.is_cut for seen in evidence.topics.values()) or any(seen.is_cut for seen in evidence.edges.values()):
         parts = [slice(0, MOST // 2), slice(MOST // 2, None)]  # what is not continuous is judged apart
     found: dict[tuple[Code, str], Finding] = {}
+    for finding in _of_point_times(evidence, config):
+        found[finding.code, finding.name] = finding
     for part in parts:
         for finding in _judged(evidence, config, tree, part):
             found.setdefault((finding.code, finding.name), finding)
@@ -38,7 +46,7 @@ def _judged(evidence: Evidence, config: Config, tree: TransformTree, part: slice
     transforms = Transforms(tree, tracks, tuple(sorted({t.topic for t in tracks if not t.static})), ())
     scan = Scan({stream.name: stream for stream in _streams(evidence, part)})
     path = sorted({child for frame in _frames(config, tree) for child in frame})
-    clocks = compare_clocks(scan, transforms, {}, path, config.sync.wait_s)
+    clocks = compare_clocks(scan, transforms, _facts(evidence, config), path, config.sync.wait_s)
     found = [*clocks.findings, *transform_findings(transforms, path, config.scene.max_gap_s or 1e9)]
     by_topic = {sensor.topic: f"{_PARAMETERS[sensor.kind]}.{sensor.name}" for sensor in config.sensors}
     by_topic |= {topic.name: "gps" for topic in config.gps.topics}
@@ -47,6 +55,44 @@ def _judged(evidence: Evidence, config: Config, tree: TransformTree, part: slice
         for finding in dict.fromkeys(found)
         if finding.code not in MADE_BY_PIPELINE
     ]
+
+
+def _facts(evidence: Evidence, config: Config) -> dict[str, CloudFacts]:
+    """Return what the lidars' point times are, as far as clocks can be compared by them."""
+    return {
+        lidar.topic: CloudFacts(times=_times(lidar, evidence.sweeps.get(lidar.topic)))
+        for lidar in config.lidars
+        if lidar.topic in evidence.topics
+    }
+
+
+def _times(lidar: LidarConfig, seen: SeenSweeps | None) -> PointTimes:
+    if seen is None or len(seen.firsts) < _LEAST_SWEEPS or lidar.accumulate_ms:
+        return NO_TIMES
+    first, last = (float(np.median(ends)) / 1e6 for ends in (seen.firsts, seen.lasts))
+    is_far = max(first, -last) > FAR_MS
+    verdict = Times.FAR if is_far else Times.GOOD if last > first else Times.CONSTANT
+    return PointTimes(verdict, lidar.time_field, is_absolute=seen.is_absolute, first_ms=first, last_ms=last)
+
+
+def _of_point_times(evidence: Evidence, config: Config) -> Iterator[Finding]:
+    """Name point times that are of another clock than the stamp, or longer than sweeps are apart."""
+    for lidar in config.lidars:
+        seen, topic = evidence.sweeps.get(lidar.topic), evidence.topics.get(lidar.topic)
+        times = _times(lidar, seen)
+        if topic is None or times is NO_TIMES:
+            continue
+        field = "" if lidar.time_field == "auto" else lidar.time_field
+        remedy = f"lidars.{lidar.name}.time_field: none"
+        if times.verdict is Times.FAR:
+            apart_ms = times.first_ms if times.first_ms > 0 else times.last_ms
+            yield warnings.point_time_far(lidar.topic, field, apart_ms, remedy)
+            continue
+        steps = np.diff(np.sort(topic.stamps))
+        period_ms = float(np.median(steps[steps > 0])) / 1e6 if (steps > 0).any() else 0.0
+        if period_ms and times.span_ms > MOST_SHARE * period_ms:
+            span = f"{times.first_ms:.1f} to {times.last_ms:.1f} ms as they are read"
+            yield warnings.point_time_span(lidar.topic, field, span, period_ms, remedy)
 
 
 def _frames(config: Config, tree: TransformTree) -> Iterator[list[str]]:

@@ -26,6 +26,7 @@ _GROWTH = 1.5
 _SAME_STAMPS = 0.8
 _SAME_POINTS = 0.9
 _SAME_M = 0.1
+_LEAST_PARTS, _SAME_SUM = 2, 0.03
 _PACKED = re.compile(r"/(draco|zlib|zstd|cloudini)(_\w+)?$")
 _COLOURS = {"rgb", "rgba"}
 _LIDAR_COLUMNS = {"ring", "intensity", "reflectivity", "t", "time", "timestamp", "channel", "laser_id"}
@@ -113,6 +114,9 @@ def choose_lidars(
     if not raw:  # a computed cloud is better than none
         raw = [topic for topic in rest if computed[topic].why is not Why.GROWING][:1] or rest[:1]
     left.update({topic: why for topic, why in computed.items() if topic not in raw})
+    for topic, parts in _joined(raw, streams, facts).items():
+        left[topic] = LeftOut(Why.CONCATENATED, f"the clouds of {', '.join(parts)} in one", parts[0])
+    raw = [topic for topic in raw if topic not in left]
     chosen = _one_a_frame(raw, streams, transforms, facts, left)
     return _without_copies(chosen, streams, transforms, facts, left), left
 
@@ -193,6 +197,25 @@ def _in_device_frame(
         else:
             text = f"in the device's frame {frame!r}, beside the lidars' own clouds ({', '.join(sorted(others))})"
             found[topic] = LeftOut(Why.DEVICE_FRAME, text, others[0])
+    return found
+
+
+def _joined(topics: list[str], streams: Mapping[str, Stream], facts: Mapping[str, CloudFacts]) -> dict[str, list[str]]:
+    """Find clouds that have the points of several others together, in the frame of one of those."""
+    found: dict[str, list[str]] = {}
+    for topic in topics if len(topics) > _LEAST_PARTS else ():
+        parts = sorted(
+            other
+            for other in topics
+            if other != topic
+            and facts[other].points < facts[topic].points
+            and _share_of_stamps(streams[other], streams[topic]) > _SAME_STAMPS
+        )
+        total = sum(facts[part].points for part in parts)
+        frames = [streams[part].frame_id for part in parts]
+        is_sum = abs(facts[topic].points - total) < _SAME_SUM * total
+        if len(parts) >= _LEAST_PARTS and is_sum and streams[topic].frame_id in frames:
+            found[topic] = parts
     return found
 
 

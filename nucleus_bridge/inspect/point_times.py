@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
@@ -13,9 +13,12 @@ import numpy as np
 from nucleus_bridge.model import FloatArray
 
 UNITS_NS = {"s": 1e9, "ms": 1e6, "us": 1e3, "ns": 1.0}
-_LEAST_SHARE, _MOST_SHARE = 0.02, 1.3
+_LEAST_SHARE, MOST_SHARE = 0.02, 1.3
 _CENTRAL = (2.0, 98.0)
-_FAR_NS = 300e6
+_DENSE, _LEAST_POINTS = 0.75, 8
+_LEAST_WRAPPED = 4
+FAR_MS = 300.0
+"""Absolute times farther than this from the stamp are of another clock."""
 _USUAL_PERIOD_NS = 1e8
 _RELATIVE_NS = 60e9
 
@@ -111,14 +114,22 @@ def judge_times(field: str, dtype: np.dtype[np.generic], sweeps: Sequence[Column
     if span <= 0:
         return PointTimes(Times.CONSTANT, field, dtype.name, raw=ends)
     unit = _unit(span, period_ns or _USUAL_PERIOD_NS, has_period=period_ns > 0)
+    ends_of = _central
+    if not unit:  # many may stray: those that lie closest together are tried alone
+        ends_of = _densest
+        dense = [ends_of(_signed(column.values, dtype)) for column in sweeps if len(column.values) >= _LEAST_POINTS]
+        if dense:
+            dense_ends = (float(np.median([one[0] for one in dense])), float(np.median([one[1] for one in dense])))
+            unit = _unit(dense_ends[1] - dense_ends[0], period_ns or _USUAL_PERIOD_NS, has_period=period_ns > 0)
+            ends = dense_ends if unit else ends
     if not unit:
         return PointTimes(Times.NO_UNIT, field, dtype.name, raw=ends)
-    return _placed(field, dtype, sweeps, unit, ends, period_ns or _USUAL_PERIOD_NS)
+    return _placed(field, dtype, sweeps, _Reading(unit, ends, period_ns or _USUAL_PERIOD_NS, ends_of))
 
 
 def _unit(span: float, period_ns: float, *, has_period: bool) -> str:
     """Return the unit in which a span is a likely part of the period; '' where none is."""
-    least, most = (_LEAST_SHARE, _MOST_SHARE) if has_period else (0.01, 10.0)
+    least, most = (_LEAST_SHARE, MOST_SHARE) if has_period else (0.01, 10.0)
     for unit, ns in UNITS_NS.items():
         if least < span * ns / period_ns < most:
             return unit
@@ -127,7 +138,7 @@ def _unit(span: float, period_ns: float, *, has_period: bool) -> str:
 
 def _signed(values: FloatArray, dtype: np.dtype[np.generic]) -> FloatArray:
     """Read unsigned values just below zero, which wrap around, as what they were meant to be."""
-    if dtype.kind != "u":
+    if dtype.kind != "u" or dtype.itemsize < _LEAST_WRAPPED:
         return values
     whole = 2.0 ** (8 * dtype.itemsize)
     wrapped = values > 0.75 * whole
@@ -144,14 +155,27 @@ def _central(values: FloatArray) -> tuple[float, float]:
     return float(inner.min()), float(inner.max())
 
 
-def _placed(
-    field: str,
-    dtype: np.dtype[np.generic],
-    sweeps: Sequence[Column],
-    unit: str,
-    raw: tuple[float, float],
-    period_ns: float,
-) -> PointTimes:
+def _densest(values: FloatArray) -> tuple[float, float]:
+    """Return the ends of the times near the shortest span that holds three quarters of them."""
+    ordered = np.sort(values)
+    most = int(_DENSE * (len(ordered) - 1))
+    start = int(np.argmin(ordered[most:] - ordered[: len(ordered) - most]))
+    low, high = ordered[start], ordered[start + most]
+    inner = ordered[(ordered >= 2 * low - high) & (ordered <= 2 * high - low)]
+    return float(inner[0]), float(inner[-1])
+
+
+class _Reading(NamedTuple):
+    """How a column is read: its unit, the ends of a typical sweep in it, and what finds them in each."""
+
+    unit: str
+    raw: tuple[float, float]
+    period_ns: float
+    ends_of: Callable[[FloatArray], tuple[float, float]]
+
+
+def _placed(field: str, dtype: np.dtype[np.generic], sweeps: Sequence[Column], how: _Reading) -> PointTimes:
+    unit, raw, period_ns, ends_of = how
     ns = UNITS_NS[unit]
     is_absolute = _is_absolute(raw[0] * ns, [column.stamp_ns for column in sweeps])
     firsts, lasts, outliers, looked_at, farthest = [], [], 0, 0, 0.0
@@ -159,7 +183,7 @@ def _placed(
         if not len(column.values):
             continue
         values = _signed(column.values, dtype)
-        low, high = _central(values)
+        low, high = ends_of(values)
         base = column.stamp_ns / ns if is_absolute else 0.0
         firsts.append((low - base) * ns / 1e6)
         lasts.append((high - base) * ns / 1e6)
@@ -170,7 +194,7 @@ def _placed(
         farthest = max(farthest, float(beyond.max() + room) * ns / 1e6)
     first, last = float(np.median(firsts)), float(np.median(lasts))
     apart = max(first, -last, 0.0) * 1e6
-    limit = max(_FAR_NS if is_absolute else 0.0, 1.1 * period_ns)
+    limit = max(FAR_MS * 1e6 if is_absolute else 0.0, 1.1 * period_ns)
     verdict = Times.FAR if apart > limit else Times.GOOD
     return PointTimes(
         verdict,

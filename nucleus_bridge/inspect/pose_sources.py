@@ -3,16 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from nucleus_bridge.errors import DecodeError
 from nucleus_bridge.inspect.clouds import decoded
+from nucleus_bridge.inspect.satellites import course_of
 from nucleus_bridge.inspect.scan import Scan, Stream
 from nucleus_bridge.model import IntArray, Trajectory
-from nucleus_bridge.poses.agreement import Agreement, agreement, top_speed, trajectory_of
+from nucleus_bridge.poses.agreement import Agreement, agreement, level_agreement, top_speed, trajectory_of
 
 _GAP_PERIODS = 3.0
 
@@ -30,7 +31,8 @@ class PoseSourceReport:
         gaps: Intervals of more than three times the median.
         longest_s: The longest interval.
         top_speed_mps: The largest speed over half a second.
-        agrees: How far it is from each other source of the same body, by topic.
+        agrees: How far it is from each other source of the same body, by topic; and from the fixes of satellite
+            receivers and the course over ground between them, seen from above.
     """
 
     topic: str
@@ -43,10 +45,8 @@ class PoseSourceReport:
     top_speed_mps: float
     agrees: dict[str, Agreement] = field(default_factory=dict)
 
-    def cells(self, reference: str) -> tuple[str, ...]:
-        """Return it as a row of a table; ``reference`` is the source that all are compared with."""
-        found = self.agrees.get(reference)
-        apart = "" if found is None else f"{found.median_m:.3f} m, {found.median_deg:.2f} deg"
+    def cells(self, reference: str, fixes: str = "") -> tuple[str, ...]:
+        """Return it as a row of a table; ``reference`` and ``fixes`` are the topics that all are compared with."""
         return (
             self.topic,
             f"{self.parent} -> {self.child or '(not named)'}",
@@ -54,8 +54,20 @@ class PoseSourceReport:
             str(self.gaps),
             f"{self.longest_s:.3f} s",
             f"{self.top_speed_mps:.1f} m/s",
-            f"{apart}, laid over" if found is not None and found.is_aligned else apart,
+            *(self._apart(topic) for topic in (reference, fixes) if topic),
         )
+
+    def _apart(self, topic: str) -> str:
+        if (found := self.agrees.get(topic)) is None:
+            return ""
+        apart = f"{found.median_m:.3f} m, {found.median_deg:.2f} deg"
+        return f"{apart}, laid over" if found.is_aligned else apart
+
+
+def course_topic(reports: Sequence[PoseSourceReport]) -> str:
+    """Return the topic of fixes that sources are compared with; empty for none."""
+    compared = {topic for report in reports for topic in report.agrees}
+    return min(compared - {report.topic for report in reports}, default="")
 
 
 def reference_of(reports: Sequence[PoseSourceReport]) -> str:
@@ -75,7 +87,8 @@ class _Source:
 def pose_sources(scan: Scan) -> list[PoseSourceReport]:
     """List the moving edges of transforms and the topics of poses."""
     sources = [source for source in _sources(scan) if len(source.trajectory.stamps_ns) > 1]
-    return [_report(source, sources) for source in sources]
+    courses = {stream.name: course for stream in scan.of_kind("fix") if (course := course_of(stream)) is not None}
+    return [_report(source, sources, courses) for source in sources]
 
 
 def _sources(scan: Scan) -> Iterator[_Source]:
@@ -104,7 +117,7 @@ def _of_topic(stream: Stream) -> Iterator[_Source]:
         yield _Source(stream.name, samples[0].parent, samples[0].child, np.sort(stream.arrivals[0]), trajectory)
 
 
-def _report(source: _Source, sources: list[_Source]) -> PoseSourceReport:
+def _report(source: _Source, sources: list[_Source], courses: Mapping[str, Trajectory]) -> PoseSourceReport:
     intervals = np.diff(source.stamps)
     intervals = intervals[intervals > 0]
     median = float(np.median(intervals)) if len(intervals) else 0.0
@@ -117,14 +130,22 @@ def _report(source: _Source, sources: list[_Source]) -> PoseSourceReport:
         int(np.count_nonzero(intervals > _GAP_PERIODS * median)),
         float(intervals.max(initial=0)) / 1e9,
         top_speed(source.trajectory),
-        dict(_agreements(source, sources)),
+        dict(_agreements(source, sources, courses)),
     )
 
 
-def _agreements(source: _Source, sources: list[_Source]) -> Iterator[tuple[str, Agreement]]:
+def _agreements(
+    source: _Source, sources: list[_Source], courses: Mapping[str, Trajectory]
+) -> Iterator[tuple[str, Agreement]]:
     for other in sources:
         if other is source or (source.child and other.child and source.child != other.child):
             continue
         found = agreement(source.trajectory, other.trajectory, in_one_frame=source.parent == other.parent)
         if found is not None:
             yield other.topic, found
+    if any(other.parent == source.child for other in sources):
+        return  # it moves a frame in which the device moves: the map's correction of odometry
+    for topic, course in courses.items():
+        found = level_agreement(course, source.trajectory)
+        if found is not None:
+            yield topic, found

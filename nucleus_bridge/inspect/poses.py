@@ -96,7 +96,7 @@ def _add_pose(frames: Frames, transforms: Transforms) -> None:
 
 
 def _moving_elsewhere(transforms: Transforms) -> list[str] | None:
-    """Return the frames above the device, it first, where transforms say how something moves that is no sensor."""
+    """Return the frames above the device, it first, where transforms say how something moves that is not a sensor."""
     best: list[str] | None = None
     for child in sorted({track.child for track in transforms.tracks if not track.static}):
         above = transforms.above(child)
@@ -119,7 +119,7 @@ def _without_pose(scan: Scan, transforms: Transforms, start: str, above: list[st
         frames = Frames(
             start,
             start,
-            [f"NO POSE: {start!r} is in no transform, so the sensor's own frame it is."],
+            [f"NO POSE: {start!r} is in no transform, so the sensor's own frame is used."],
             ["the lidar itself"],
         )
     else:

@@ -14,6 +14,7 @@ import numpy as np
 from nucleus_bridge import warnings
 from nucleus_bridge.config import Config
 from nucleus_bridge.errors import TransformError
+from nucleus_bridge.inspect.calibration import calibration_findings
 from nucleus_bridge.inspect.lidars import DERIVED, Why
 from nucleus_bridge.inspect.mounting import mount_findings
 from nucleus_bridge.inspect.pose_sources import PoseSourceReport, pose_sources
@@ -25,6 +26,7 @@ from nucleus_bridge.inspect.trial import Counts, Part, Trial, health, try_config
 from nucleus_bridge.kinds import Kind
 from nucleus_bridge.model import FloatArray
 from nucleus_bridge.recordings import Place, Recording, open_recording
+from nucleus_bridge.text import counted
 from nucleus_bridge.warnings import Code, Finding
 
 _CLOCK_STEP_NS = 60e9
@@ -143,11 +145,13 @@ class BagReport:
             made["verdict"] = sensor.verdict.value
             made["reason"] = sensor.reason.value if sensor.reason else None
             made["warnings"] = [finding.as_json() for finding in sensor.warnings]
+        document["trial"].pop("calibrations")
+        document["calibrations"] = [found.as_json() for found in self.trial.calibrations]
         return {**document, "score": self.score, "usable": self.usable}
 
 
 def _no_progress(share: float) -> None:
-    """Tell nobody."""
+    """Do nothing."""
 
 
 def inspect_bag(
@@ -159,7 +163,7 @@ def inspect_bag(
         path: A rosbag2 folder, or a bare .mcap or .db3 file.
         full: Read everything, however large it is.
         deep: Decode every picture rather than a sample.
-        progress: Told how much is done, 0 to 1.
+        progress: Is called with the share that is done, 0 to 1.
 
     Raises:
         BagError: It cannot be read.
@@ -184,17 +188,18 @@ def study(
         config = suggestion.config()
         trial = Trial()
         if config is not None:
-            trial = try_config(bag, config, full=full, progress=lambda share: progress(0.5 + share / 2))
+            trial = try_config(bag, config, full=full, deep=deep, progress=lambda share: progress(0.5 + share / 2))
         return _report(bag, scan, suggestion, config, trial), suggestion
 
 
 def _report(bag: Recording, scan: Scan, made: Suggestion, config: Config | None, trial: Trial) -> BagReport:
-    topics = [_topic(stream) for _, stream in sorted(scan.streams.items())]
+    topics = [topic_report(stream) for _, stream in sorted(scan.streams.items())]
     findings = [
         *recording_findings(bag, scan, made),
         *made.findings,
         *_mounting(made, config),
         *_unused(made, trial),
+        *_calibrations(made, config, trial),
     ]
     findings += [
         Finding(Code.BAD_TRANSFORM, "topic", text.partition(":")[0], f"{text} ({count} times)", "fix its publisher")
@@ -208,7 +213,7 @@ def _report(bag: Recording, scan: Scan, made: Suggestion, config: Config | None,
     missing = list(made.missing)
     if config is not None and not trial.frames:
         first = next(iter(made.lidar_names))
-        missing.insert(0, f"no frame comes of the trial run: {trial.why_not(first) or 'no sweep was matched'}")
+        missing.insert(0, f"the trial run makes no frame: {trial.why_not(first) or 'no sweep was matched'}")
     return BagReport(
         path=str(bag.path),
         duration_s=(bag.end_ns - bag.start_ns) / 1e9,
@@ -257,6 +262,15 @@ def _unused(made: Suggestion, trial: Trial) -> list[Finding]:
     return found
 
 
+def _calibrations(made: Suggestion, config: Config | None, trial: Trial) -> list[Finding]:
+    """Name cameras that do not fit the clouds, or of which that could not be measured."""
+    if config is None:
+        return []
+    topics = {name: topic for topic, name in made.camera_names.items()}
+    frames = {name: made.cameras[topic].frame for name, topic in topics.items()}
+    return calibration_findings(trial.calibrations, topics, frames, config, made.transforms.tree)
+
+
 def _mounting(made: Suggestion, config: Config | None) -> list[Finding]:
     """Check how cameras and device are mounted."""
     if config is None:
@@ -275,7 +289,8 @@ def _mounting(made: Suggestion, config: Config | None) -> list[Finding]:
     return mount_findings(rotations, topics, config.world_frame, config.device_frame, positions, turns)
 
 
-def _topic(stream: Stream) -> TopicReport:
+def topic_report(stream: Stream) -> TopicReport:
+    """Sum up one topic."""
     steps = np.diff(stream.times).astype(np.float64)
     period = stream.period_ns
     sensor = any(kind in _SENSOR_KINDS for kind in stream.kinds)
@@ -356,6 +371,9 @@ def _camera(topic: str, made: Suggestion, trial: Trial, findings: list[Finding])
         return SensorReport(topic, "", "camera", verdict, why, measured, notes, about, reason)
     offset = made.values.get(f"cameras.{name}.offset_ms")
     measured["stamp - sweep stamp"] = "not measured" if offset is None else f"{offset} ms"
+    for found in trial.calibrations:
+        if found.camera == name:
+            measured["fits the cloud"] = f"{found.state.replace('_', ' ')}: {found.text}"
     verdict, why = _verdict(topic, name, made, trial)
     return SensorReport(topic, name, "camera", verdict, why, measured, notes, about)
 
@@ -378,4 +396,4 @@ def _verdict(topic: str, name: str, made: Suggestion, trial: Trial) -> tuple[Ver
         return Verdict.NOT_USABLE, trial.why_not(topic) or "no frame came of it in the trial run"
     if made.frames.standing:
         return Verdict.USABLE_IF_STILL, made.frames.standing
-    return Verdict.USABLE, f"{used} frames in the trial run{f'; lost: {causes}' if causes else ''}"
+    return Verdict.USABLE, f"{counted(used, 'frame')} in the trial run{f'; lost: {causes}' if causes else ''}"

@@ -15,7 +15,8 @@ from nucleus_bridge.errors import DecodeError, TransformError
 from nucleus_bridge.inspect.clouds import decoded
 from nucleus_bridge.inspect.lidars import LeftOut, Why
 from nucleus_bridge.inspect.scan import Scan, Stream
-from nucleus_bridge.model import FloatArray, IntArray
+from nucleus_bridge.model import FloatArray, IntArray, Trajectory
+from nucleus_bridge.poses.agreement import trajectory_of
 from nucleus_bridge.warnings import Finding
 
 Positions = Callable[[IntArray], "FloatArray | None"]
@@ -26,11 +27,11 @@ _NOWHERE_DEG = 1e-6
 _IMPLAUSIBLE_M = 25.0
 _IMPLAUSIBLE_SPEED = 150.0
 _COMPARED = 200
-_LEAST_STEP_M = 2.0
-_COURSE_S = 3.0
-_DISAGREES_DEG = 30.0
+_LONG_STEP_M, _LEAST_STEP_M, _SAME_STEP = 8.0, 2.0, 0.5
+_COURSE_S, _NEAR_MIDDLE = 3.0, 0.2
+_DISAGREES_DEG, _STEADILY_DEG = 30.0, 15.0
 _AGREES_DEG = 12.0
-_LEAST_HEADINGS = 5
+_LEAST_HEADINGS, _LEAST_FIXES = 5, 3
 
 
 @dataclass
@@ -64,7 +65,7 @@ def judge_satellites(scan: Scan, positions: Positions, ahead_deg: float, yaw_of:
     found = Satellites()
     fixes: list[Fix] = []
     for stream in scan.of_kind("fix"):
-        fixes, total = _fixes(stream)
+        fixes, total = fixes_of(stream)
         if not fixes:
             found.left_out[stream.name] = LeftOut(Why.NO_FIX, f"no fix in {total} messages")
             continue
@@ -76,7 +77,7 @@ def judge_satellites(scan: Scan, positions: Positions, ahead_deg: float, yaw_of:
     headings = [stream for stream in scan.of_kind("heading") if "heading" in stream.name]
     others = [stream.name for stream in scan.of_kind("heading") if "heading" not in stream.name]
     for stream in headings:
-        _judge_heading(stream, fixes, ahead_deg, yaw_of, found)
+        _judge_heading(stream, _Ways(fixes, positions), ahead_deg, yaw_of, found)
         if found.heading_topic:
             break
     if not found.heading_topic:
@@ -85,7 +86,31 @@ def judge_satellites(scan: Scan, positions: Positions, ahead_deg: float, yaw_of:
     return found
 
 
-def _fixes(stream: Stream) -> tuple[list[Fix], int]:
+def course_of(stream: Stream) -> Trajectory | None:
+    """Return where fixes lie in metres east and north, each with the course over ground as its yaw from east.
+
+    Fixes without a course, since the receiver stood, are left out; None where fewer than five are left.
+    """
+    fixes, _ = fixes_of(stream)
+    if len(fixes) < _LEAST_HEADINGS:
+        return None
+    places, stamps = _local(fixes), np.array([fix.stamp_ns for fix in fixes], np.int64)
+    ways = _Ways(fixes, lambda _: None)
+    courses = [ways.course(int(stamp_ns), _LEAST_STEP_M) for stamp_ns in stamps]
+    moving = [number for number, course in enumerate(courses) if course is not None]
+    if len(moving) < _LEAST_HEADINGS:
+        return None
+    half = np.radians([90.0 - (courses[number] or 0.0) for number in moving]) / 2.0
+    none = np.zeros_like(half)
+    return trajectory_of(
+        stamps[moving],
+        np.column_stack([places[moving], none]),
+        np.stack([none, none, np.sin(half), np.cos(half)], axis=1),
+    )
+
+
+def fixes_of(stream: Stream) -> tuple[list[Fix], int]:
+    """Return the fixes among the messages of a topic that were kept, by stamp, and how many messages those are."""
     fixes, total = [], 0
     for message in stream.samples.messages:
         total += 1
@@ -158,8 +183,43 @@ def _local(fixes: list[Fix]) -> FloatArray:
     return np.stack([east * shrink, degrees[:, 1] - middle[1]], axis=1) * _METRES_PER_DEGREE
 
 
+class _Ways:
+    """The ways that the device went between fixes; where transforms are known they have to agree that it moved."""
+
+    def __init__(self, fixes: list[Fix], positions: Positions) -> None:
+        self._places = _local(fixes) if fixes else np.empty((0, 2))
+        self._stamps = np.array([fix.stamp_ns for fix in fixes], np.int64)
+        self._track = positions(self._stamps) if len(fixes) else None
+
+    def course(self, stamp_ns: int, least_m: float) -> float | None:
+        """Return the bearing of the way around a stamp, degrees; None where it is shorter."""
+        near = np.flatnonzero(np.abs(self._stamps - stamp_ns) <= _COURSE_S * 0.5e9)
+        after = np.searchsorted(self._stamps, stamp_ns)
+        if len(self._stamps) < _LEAST_FIXES or len(near) < 2 or not near[0] < after <= near[-1]:
+            return None
+        for reach in range(len(self._stamps)):
+            low, high = max(after - 1 - reach, near[0]), min(after + reach, near[-1])
+            step = self._places[high] - self._places[low]
+            if np.linalg.norm(step) >= least_m:
+                middle, span = (self._stamps[low] + self._stamps[high]) / 2, self._stamps[high] - self._stamps[low]
+                if least_m > _LEAST_STEP_M and abs(stamp_ns - middle) > _NEAR_MIDDLE * span:
+                    return None  # on a bend the course there is another one
+                return math.degrees(math.atan2(step[0], step[1])) % 360.0 if self._is_real(low, high) else None
+            if low == near[0] and high == near[-1]:
+                return None
+        return None
+
+    def _is_real(self, low: int, high: int) -> bool:
+        """Whether transforms tell of a step of about the same length, or are not known."""
+        if self._track is None:
+            return True
+        moved = float(np.linalg.norm(self._track[high, :2] - self._track[low, :2]))
+        step = float(np.linalg.norm(self._places[high] - self._places[low]))
+        return not math.isfinite(moved) or abs(moved - step) < _SAME_STEP * step
+
+
 def _judge_heading(
-    stream: Stream, fixes: list[Fix], ahead_deg: float, yaw_of: Callable[[str], float], found: Satellites
+    stream: Stream, ways: _Ways, ahead_deg: float, yaw_of: Callable[[str], float], found: Satellites
 ) -> None:
     headings, total = [], 0
     for message in stream.samples.messages:
@@ -171,9 +231,9 @@ def _judge_heading(
     if len(headings) < total:
         found.findings.append(warnings.heading_invalid(stream.name, total - len(headings), total))
     if not headings:
-        found.left_out[stream.name] = LeftOut(Why.NO_FIX, "it tells no orientation")
+        found.left_out[stream.name] = LeftOut(Why.NO_FIX, "it has no orientation")
         return
-    off = _off_course(headings, fixes, ahead_deg, yaw_of(headings[0].frame_id))
+    off = _off_course(headings, ways, ahead_deg, yaw_of(headings[0].frame_id))
     if off is None or (off[0] < _DISAGREES_DEG and not off[1]):
         found.heading_topic = stream.name
         found.reasons = ("its name says heading",)
@@ -185,48 +245,33 @@ def _judge_heading(
     found.reasons = (f"{stream.name} is {off[0]:.0f} degrees away from the course over ground{off[1]}",)
 
 
-def _off_course(
-    headings: list[Heading], fixes: list[Fix], ahead_deg: float, yaw_deg: float
-) -> tuple[float, str] | None:
-    """Return by how much headings differ from the course over ground, and what explains it; None without a course."""
-    if len(fixes) < 3:
-        return None
-    places, stamps = _local(fixes), np.array([fix.stamp_ns for fix in fixes], np.int64)
-    wanted, had = [], []
-    for heading in headings:
-        course = _course(places, stamps, heading.stamp_ns)
-        if course is not None:
-            wanted.append((course + ahead_deg - yaw_deg) % 360.0)
-            had.append(heading.bearing_deg)
-    if len(had) < _LEAST_HEADINGS:
-        return None
-    one, other = np.array(had), np.array(wanted)
-    off = _between(one, other)
+def _off_course(headings: list[Heading], ways: _Ways, ahead_deg: float, yaw_deg: float) -> tuple[float, str] | None:
+    """Return by how much headings differ from the course over ground, and what explains it; None without a course.
+
+    Over long ways fixes tell the course to a few degrees, so that less is a contradiction.
+    """
+    turn = ahead_deg - yaw_deg
+    for least_m, most_deg in ((_LONG_STEP_M, _STEADILY_DEG), (_LEAST_STEP_M, _DISAGREES_DEG)):
+        courses = [(heading.bearing_deg, ways.course(heading.stamp_ns, least_m)) for heading in headings]
+        known = [(bearing, (course + turn) % 360.0) for bearing, course in courses if course is not None]
+        if len(known) >= _LEAST_HEADINGS:
+            had, wanted = np.array(known).T
+            return _explained(had, wanted, most_deg)
+    return None
+
+
+def _explained(had: FloatArray, wanted: FloatArray, most_deg: float) -> tuple[float, str]:
+    """Return by how much bearings differ from those wanted, and what explains it; degrees."""
+    off = _between(had, wanted)
     typical = float(np.percentile(np.abs(off), 75))
-    mirrored = float(np.median(np.abs(_between(90.0 - one, other))))
+    mirrored = float(np.median(np.abs(_between(90.0 - had, wanted))))
     if mirrored < _AGREES_DEG and typical > _AGREES_DEG + 2 * mirrored:
         return typical, ": it is counted from north, clockwise, and ROS counts from east, counter-clockwise (REP 103)"
     middle = math.degrees(math.atan2(float(np.sin(np.radians(off)).mean()), float(np.cos(np.radians(off)).mean())))
     steady = float(np.median(np.abs(_between(off, np.full_like(off, middle))))) < _AGREES_DEG
-    if steady and typical > _DISAGREES_DEG:
+    if steady and typical > most_deg:
         return typical, f", by {middle:+.0f} degrees all the time"
     return typical, ""
-
-
-def _course(places: FloatArray, stamps: IntArray, stamp_ns: int) -> float | None:
-    """Return the bearing of the way around a stamp, degrees; None where the device hardly moves."""
-    near = np.flatnonzero(np.abs(stamps - stamp_ns) <= _COURSE_S * 0.5e9)
-    after = np.searchsorted(stamps, stamp_ns)
-    if len(near) < 2 or not near[0] < after <= near[-1]:
-        return None
-    for reach in range(len(stamps)):
-        low, high = max(after - 1 - reach, near[0]), min(after + reach, near[-1])
-        step = places[high] - places[low]
-        if np.linalg.norm(step) >= _LEAST_STEP_M:
-            return math.degrees(math.atan2(step[0], step[1])) % 360.0
-        if low == near[0] and high == near[-1]:
-            return None
-    return None
 
 
 def _between(one: FloatArray, other: FloatArray) -> FloatArray:

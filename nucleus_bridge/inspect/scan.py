@@ -279,7 +279,7 @@ def in_order(logs: IntArray, places: list[int]) -> IntArray:
         places: Where each stands in the recording, or nothing.
     """
     by_log = np.argsort(logs, kind="stable")
-    if len(places) != len(logs) or not any(places) or _is_several(logs, places):
+    if len(places) != len(logs) or not any(places) or _is_several(places):
         return by_log
     sorted_places = [places[number] for number in by_log.tolist()]
     if all(a <= b for a, b in pairwise(sorted_places)):
@@ -287,13 +287,9 @@ def in_order(logs: IntArray, places: list[int]) -> IntArray:
     return np.array(sorted(range(len(places)), key=places.__getitem__), np.int64)
 
 
-def _is_several(logs: IntArray, places: list[int]) -> bool:
-    """Whether files were recorded at the same time, so that their order says nothing."""
-    if places[0] >> PLACE_BITS == places[-1] >> PLACE_BITS == max(places) >> PLACE_BITS:
-        return False
-    files = np.array([place >> PLACE_BITS for place in places], np.int64)
-    spans = sorted((int(logs[files == number].min()), int(logs[files == number].max())) for number in np.unique(files))
-    return any(later[0] < earlier[1] for earlier, later in pairwise(spans))
+def _is_several(places: list[int]) -> bool:
+    """Whether files were recorded at the same time, so that their order says nothing: they are read side by side."""
+    return any(later >> PLACE_BITS < earlier >> PLACE_BITS for earlier, later in pairwise(places))
 
 
 def kinds_of(topic: TopicInfo) -> tuple[Kind, ...]:
@@ -320,10 +316,12 @@ def sampled_messages(bag: Recording, topics: list[str], *, full: bool) -> Iterat
             return
 
 
-def scan_bag(bag: Recording, *, full: bool, progress: Progress) -> Scan:
+def scan_bag(
+    bag: Recording, *, full: bool, progress: Progress, also: Callable[[Message], None] = lambda _: None
+) -> Scan:
     """Read a recording once: all of it when ``full`` or small, else its first ``MAX_BYTES`` of messages.
 
-    Static transforms are read to their end in any case: the index finds them.
+    Static transforms are read to their end in any case: the index finds them. ``also`` is given each message.
     """
     streams = {topic.name: _stream(topic) for topic in bag.topics}
     scan = Scan(streams, start_ns=bag.start_ns)
@@ -333,6 +331,7 @@ def scan_bag(bag: Recording, *, full: bool, progress: Progress) -> Scan:
     stopped = False
     for message, over in sampled_messages(bag, readable, full=full):
         _take(scan, message)
+        also(message)
         last_ns = max(last_ns, message.log_ns)
         stopped = over
         if bag.end_ns > bag.start_ns:

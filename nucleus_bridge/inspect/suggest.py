@@ -19,8 +19,8 @@ from nucleus_bridge.inspect.cameras import (
     StereoMount,
     camera_facts,
     choose_cameras,
+    has_body_axes,
     infos_without_images,
-    is_body_frame,
     stereo_mounts,
 )
 from nucleus_bridge.inspect.clocks import Clocks, compare_clocks
@@ -350,7 +350,7 @@ def _camera(made: Suggestion, name: str, stream: Stream, reference: _Reference, 
         made.put(f"{key}.optical_frame", child, "its own frame, made of the baseline in P: see mounts")
     else:
         made.put(f"{key}.optical_frame", facts.optical_frame, *(facts.notes or ("empty: the images' own frame id",)))
-    if is_body_frame(made.transforms, made.frames.device, facts):
+    if has_body_axes(made.transforms.tree, made.frames.device, facts.frame):
         finding = warnings.camera_body_frame(facts.frame, topic, f"{key}.frame_convention: body")
         made.put(f"{key}.frame_convention", "body", finding.text)
         made.findings.append(finding.remedied())
@@ -379,10 +379,9 @@ def _pictures(made: Suggestion, key: str, name: str, facts: CameraFacts) -> None
         text = f"its files hold a Bayer mosaic ({seen.stated_mosaic}), as their format says; colours are restored"
         made.findings.append(warnings.image_mosaic(topic, text, f"{key}.bayer: {seen.stated_mosaic}").remedied())
     elif seen.mosaics:
-        patterns = " or ".join(seen.mosaics)
-        text = f"its gray pictures look like a Bayer mosaic ({patterns}), which their encoding does not say"
-        made.findings.append(warnings.image_mosaic(topic, text, f"{key}.bayer: {seen.mosaics[0]}"))
-        made.extras.append([text, f"{key}.bayer: {seen.mosaics[0]}"])
+        finding = warnings.unsaid_mosaic(topic, seen.mosaics, f"{key}.bayer: {seen.mosaics[0]}")
+        made.findings.append(finding)
+        made.extras.append([finding.text.partition(": ")[2], finding.remedy])
 
 
 def _radars(made: Suggestion, scan: Scan, reference: _Reference) -> None:

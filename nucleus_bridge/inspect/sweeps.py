@@ -26,6 +26,8 @@ _KNOTS = 21
 _SPINNING = math.radians(1.5)
 _CLEAR = 0.5
 _SHARPEST = math.radians(0.02)
+_MOST_SURFACES, _MOST_COMPARED, _TIMES, _NEIGHBOURS, _THICK_M = 4, 1_500, 10, 5, 0.02
+_STEEP, _LEAST_STEEP = 0.7, 30
 _BINS = 72
 _ALL_AROUND_DEG = 300.0
 
@@ -119,7 +121,8 @@ def corrected_by_evidence(
 
     The lasers of a turning lidar fire together, so the points of one moment lie in one vertical plane, which turns
     evenly. Correcting a sweep moves its points by how far the lidar came since, near ones by a larger angle. Where
-    taking that back makes planes again, and leaving it does not, the cloud was corrected.
+    taking that back makes planes again, and leaving it does not, the cloud was corrected. A lidar that does not turn
+    comes back to the same surfaces within a sweep: those are thin only if its points are moved as they have to be.
 
     Args:
         facts: The clouds.
@@ -138,6 +141,8 @@ def corrected_by_evidence(
         if compared is not None:
             given.append(compared[0])
             undone.append(compared[1])
+    if not given:
+        return _thin_as_it_is(facts, times, lidar_frame, world_frame, tree, shift_ns)
     if len(given) < 2:
         return ""
     before, after = float(np.median(given)), float(np.median(undone))
@@ -147,6 +152,70 @@ def corrected_by_evidence(
         f"the points of one moment are {math.degrees(before):.2f} degrees out of line as they are, and "
         f"{math.degrees(after):.2f} degrees when the correction is taken back"
     )
+
+
+def _thin_as_it_is(
+    facts: CloudFacts, times: PointTimes, lidar_frame: str, world_frame: str, tree: Transforms, shift_ns: int
+) -> str:
+    """Say why clouds of a lidar that does not turn must be corrected already; '' where nothing shows it."""
+    moved: list[float] = []
+    given: list[float] = []
+    for cloud in facts.clouds[:: max(1, len(facts.clouds) // _MOST_SURFACES)]:
+        rows = _rows_of(cloud, times)
+        poses = None if rows is None else _relative_poses(tree, world_frame, lidar_frame, rows[1] + shift_ns)
+        if rows is None or poses is None:
+            continue
+        xyz, at_ns, _ = rows
+        picked = slice(None, None, max(1, len(xyz) // _MOST_COMPARED))
+        place, rotation = poses.at(at_ns[picked] + (poses.knots_ns[0] - at_ns[0]))
+        as_moved = _thickness(quaternion.rotate(rotation, xyz[picked]) + place, at_ns[picked])
+        as_given = _thickness(quaternion.rotate(rotation[:1], xyz[picked]), at_ns[picked])
+        if as_moved is not None and as_given is not None:
+            moved.append(as_moved)
+            given.append(as_given)
+    if len(given) < 2:
+        return ""
+    before, after = float(np.median(moved)), float(np.median(given))
+    if before < _THICK_M or after > _CLEAR * before:
+        return ""
+    return (
+        f"surfaces are {100 * after:.0f} cm thick as they are, and {100 * before:.0f} cm once points are moved by how "
+        "the lidar moved"
+    )
+
+
+def _thickness(xyz: FloatArray, at_ns: IntArray) -> float | None:
+    """Return how far points of steep surfaces typically are from the plane through neighbours of other times, metres.
+
+    Each point is compared with the nearest one of each tenth of the sweep: those next to it on the scanner's own line
+    say nothing, since they were measured at the same time. Nor does the ground, which a vehicle moves along.
+
+    Args:
+        xyz: Shape (n, 3), z up.
+        at_ns: Shape (n,), ascending.
+    """
+    tenth = np.minimum((at_ns - at_ns[0]) * _TIMES // max(int(at_ns[-1] - at_ns[0]), 1), _TIMES - 1)
+    square = (xyz**2).sum(axis=1)
+    apart = np.full((len(xyz), _TIMES), np.inf)
+    nearest = np.zeros((len(xyz), _TIMES), np.int64)
+    for number in range(_TIMES):
+        rows = np.flatnonzero(tenth == number)
+        if not len(rows):
+            continue
+        all_apart = square[:, None] + square[rows][None] - 2.0 * (xyz @ xyz[rows].T)
+        best = all_apart.argmin(axis=1)
+        apart[:, number], nearest[:, number] = all_apart[np.arange(len(xyz)), best], rows[best]
+    apart[np.arange(len(xyz)), tenth] = np.inf
+    order = np.argsort(apart, axis=1)[:, :_NEIGHBOURS]
+    farthest = np.take_along_axis(apart, order, axis=1)[:, -1]
+    close = np.flatnonzero(farthest <= np.median(farthest))
+    groups = xyz[np.concatenate([close[:, None], np.take_along_axis(nearest, order, axis=1)[close]], axis=1)]
+    groups = groups - groups.mean(axis=1, keepdims=True)
+    spread, axes = np.linalg.eigh(np.einsum("nki,nkj->nij", groups, groups) / groups.shape[1])
+    steep = np.abs(axes[:, 2, 0]) < _STEEP
+    if steep.sum() < _LEAST_STEEP:
+        return None
+    return float(np.sqrt(max(float(np.median(spread[steep, 0])), 0.0)))
 
 
 def _compared(

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import yaml
 
 from nucleus_bridge.config.sections import written
-from nucleus_bridge.inspect.pose_sources import reference_of
+from nucleus_bridge.inspect.pose_sources import course_topic, reference_of
 from nucleus_bridge.inspect.report import BagReport, SensorReport, TopicReport
 from nucleus_bridge.inspect.suggest import Suggestion
-from nucleus_bridge.text import printable, printable_lines
+from nucleus_bridge.text import counted, printable, printable_lines
 from nucleus_bridge.warnings import Weight
 
 _SECONDS_FROM_MS = 10_000.0
@@ -61,8 +61,8 @@ def _sections(report: BagReport) -> Iterator[Section]:
         f"gaps, drops, clocks and the trial run are from the first {report.read_s:.1f} s; --full reads everything"
     )  # fmt: skip
     yield Section(
-        "Recording", text=f"{report.path}: {report.duration_s:.1f} s, {report.messages} messages on "
-        f"{len(report.topics)} topics; {scope}",
+        "Recording", text=f"{report.path}: {report.duration_s:.1f} s, {counted(report.messages, 'message')} on "
+        f"{counted(len(report.topics), 'topic')}; {scope}",
     )  # fmt: skip
     if report.damage:
         yield Section("Damage", text="\n".join(report.damage))
@@ -71,8 +71,17 @@ def _sections(report: BagReport) -> Iterator[Section]:
     yield Section("Transforms", text=report.tree)
     if report.pose_sources:
         reference = reference_of(report.pose_sources)
-        titles = ("source", "pose of", "Hz", "gaps", "longest", "speed", f"from {reference}")
-        yield Section("Poses", titles, tuple(Row(source.cells(reference)) for source in report.pose_sources))
+        fixes = course_topic(report.pose_sources)
+        titles = (
+            "source",
+            "pose of",
+            "Hz",
+            "gaps",
+            "longest",
+            "speed",
+            *(f"from {x}" for x in (reference, fixes) if x),
+        )
+        yield Section("Poses", titles, tuple(Row(source.cells(reference, fixes)) for source in report.pose_sources))
     for sensor in report.sensors:
         yield _sensor(sensor)
     if report.warnings:

@@ -30,7 +30,7 @@ _SPARSE_M, _SPARSE_DEG = 0.1, 0.5
 _STANDING_M = 0.3
 SENSOR_STEP, EDGE_STEP = 2, 3
 _ON_ITS_WAY_NS, _AGAIN = 1e9, 0.6
-"""So many messages in a row below the highest stamp are a step of the clock, not a late message."""
+"""This many messages in a row below the highest stamp are a step of the clock, not a late message."""
 
 
 @dataclass(frozen=True)
@@ -222,7 +222,7 @@ def find_step(stamps: IntArray, in_a_row: int) -> tuple[float, float] | None:
 
     Args:
         stamps: In the order of the recording, ns.
-        in_a_row: So many messages below the highest stamp are a step.
+        in_a_row: This many messages below the highest stamp are a step.
     """
     if len(stamps) <= in_a_row:
         return None

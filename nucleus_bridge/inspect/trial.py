@@ -7,13 +7,16 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from nucleus_bridge.calibration.check import Verdict
+from nucleus_bridge.causes import is_expected
 from nucleus_bridge.config import Config
-from nucleus_bridge.convert import primed_pipeline
 from nucleus_bridge.errors import InputError
+from nucleus_bridge.inspect.calibration import TrialCheck
 from nucleus_bridge.inspect.scan import Progress, sampled_messages
 from nucleus_bridge.pipeline.events import Event, FrameReady
-from nucleus_bridge.pipeline.losses import is_expected
 from nucleus_bridge.recordings import Recording
+from nucleus_bridge.replay import primed_pipeline
+from nucleus_bridge.text import counted
 from nucleus_bridge.warnings import Finding, Weight
 
 MAX_FRAMES = 300
@@ -32,6 +35,7 @@ class Trial:
         reasons: For each cause, the text of its first occurrence.
         whole: Whether the whole recording went in.
         problem: Why nothing could be tried, or ''.
+        calibrations: What the frames say about the calibration of each camera.
     """
 
     frames: int = 0
@@ -40,6 +44,7 @@ class Trial:
     reasons: dict[str, str] = field(default_factory=dict)
     whole: bool = True
     problem: str = ""
+    calibrations: list[Verdict] = field(default_factory=list)
 
     def why_not(self, topic: str) -> str:
         """Say what became of the messages of a topic that reached no frame."""
@@ -49,10 +54,11 @@ class Trial:
         return f"{causes} ({why})" if causes and why else why or causes or self.problem
 
 
-def try_config(bag: Recording, config: Config, *, full: bool, progress: Progress) -> Trial:
-    """Feed a recording to the pipeline; nothing is written, no point and no picture is looked at twice.
+def try_config(bag: Recording, config: Config, *, full: bool, deep: bool = False, progress: Progress) -> Trial:
+    """Feed a recording to the pipeline; nothing is written, and the points and pictures of few frames are looked at.
 
-    Unless ``full``, it ends after ``MAX_FRAMES`` frames or the part of a recording that a scan reads.
+    Unless ``full``, it ends after ``MAX_FRAMES`` frames or the part of a recording that a scan reads. With ``deep``
+    more frames are looked at.
     """
     try:
         pipeline = primed_pipeline(bag, config)
@@ -60,34 +66,46 @@ def try_config(bag: Recording, config: Config, *, full: bool, progress: Progress
         return Trial(problem=str(error))
     used: Counter[str] = Counter()
     frames, stopped = 0, False
+    check = TrialCheck(config, _expected(bag, config, full=full), deep=deep)
     for message, over in sampled_messages(bag, list(pipeline.topics), full=full):
-        frames += _count(pipeline.add(message), used)
+        frames += _count(pipeline.add(message), used, check)
         if bag.end_ns > bag.start_ns:
             progress((message.log_ns - bag.start_ns) / (bag.end_ns - bag.start_ns))
         stopped = over or (not full and frames >= MAX_FRAMES)
         if stopped:
             break
     if not stopped:
-        frames += _count(pipeline.finish(), used)
+        frames += _count(pipeline.finish(), used, check)
     losses = {
         topic: {cause: count for cause, count in causes.items() if not is_expected(cause)}
         for topic, causes in pipeline.ledger.totals.items()
     }
     progress(1.0)
     reasons = dict(pipeline.ledger.reasons)
-    return Trial(frames, dict(used), {t: c for t, c in losses.items() if c}, reasons, not stopped)
+    lost = {topic: causes for topic, causes in losses.items() if causes}
+    return Trial(frames, dict(used), lost, reasons, not stopped, calibrations=check.verdicts())
 
 
-def _count(events: Iterable[Event], used: Counter[str]) -> int:
-    frames = [event.frame for event in events if isinstance(event, FrameReady)]
-    for frame in frames:
-        used.update(name for name, _ in frame.samples)
-    return len(frames)
+def _expected(bag: Recording, config: Config, *, full: bool) -> int:
+    """Return how many frames will come out, more or less."""
+    counts = {info.name: info.count for info in bag.topics}
+    sweeps = counts.get(config.lidars[0].topic, 1)
+    return sweeps if full else min(sweeps, MAX_FRAMES)
+
+
+def _count(events: Iterable[Event], used: Counter[str], check: TrialCheck) -> int:
+    count = 0
+    for event in events:
+        if isinstance(event, FrameReady):
+            used.update(name for name, _ in event.frame.samples)
+            check.add(event.frame)
+            count += 1
+    return count
 
 
 @dataclass(frozen=True)
 class Part:
-    """One part of the score: so many points of at most so many, and why."""
+    """One part of the score: points out of at most some, and why."""
 
     name: str
     points: float
@@ -125,12 +143,12 @@ def health(counts: Counts, findings: Sequence[Finding], trial: Trial) -> list[Pa
         _poses(counts, trial),
         _share("cameras", 15, counts.cameras),
         _completeness(counts),
-        _likelihood(findings, has_cameras=bool(counts.cameras)),
+        _likelihood(findings, trial),
         Part("undamaged", 0 if counts.damage else 5, 5, counts.damage[0] if counts.damage else "all of it can be read"),
     ]
     if trial.frames:
         return parts
-    return [Part(part.name, 0, part.most, "no frame comes of this recording") for part in parts]
+    return [Part(part.name, 0, part.most, "this recording gives no frame") for part in parts]
 
 
 def _share(name: str, most: int, good: Sequence[bool]) -> Part:
@@ -144,7 +162,8 @@ def _poses(counts: Counts, trial: Trial) -> Part:
         return Part("poses", 0, 25, "the lidar has no pose over time")
     total = trial.frames + counts.sweeps_lost
     share = trial.frames / total if total else 0.0
-    return Part("poses", 25 * share, 25, f"{trial.frames} frames, {counts.sweeps_lost} sweeps lost in the trial run")
+    frames, lost = counted(trial.frames, "frame"), counted(counts.sweeps_lost, "sweep")
+    return Part("poses", 25 * share, 25, f"{frames}, {lost} lost in the trial run")
 
 
 def _completeness(counts: Counts) -> Part:
@@ -154,13 +173,16 @@ def _completeness(counts: Counts) -> Part:
     return Part("completeness", points, 15, f"{counts.missing} clouds and images missing of {total}")
 
 
-def _likelihood(findings: Sequence[Finding], *, has_cameras: bool) -> Part:
+def _likelihood(findings: Sequence[Finding], trial: Trial) -> Part:
     cost = sum(_COSTS[finding.weight] for finding in findings)
     metres = sum(finding.weight is Weight.METRES for finding in findings)
     text = (
         f"{len(findings)} {'warning' if len(findings) == 1 else 'warnings'}" if findings else "nothing looks unlikely"
     )
     more = f", {metres} of which may mean metres" if metres else ""
-    if has_cameras:
-        more += "; whether the images fit the cloud was not looked at (preview shows it)"
+    states = Counter(verdict.state for verdict in trial.calibrations)
+    if states:
+        more += f"; images agree with the cloud for {states['agrees']} of {states.total()} cameras"
+        more += f", {states['suspect']} suspect" if states["suspect"] else ""
+        more += f", {states['not_measured']} not measured" if states["not_measured"] else ""
     return Part("likelihood", max(0, _LIKELY - cost), _LIKELY, text + more)

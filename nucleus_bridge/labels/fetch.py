@@ -3,20 +3,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from nucleus_bridge.errors import LabelError, RejectedError, SceneError
-from nucleus_bridge.formats.reading import cloud_sensor_of
+from nucleus_bridge.errors import InputError, LabelError, RejectedError, SceneError
+from nucleus_bridge.formats.sfs.scene_tree import OWN
 from nucleus_bridge.labels.label import Label, SceneStamps, label_of_cuboid
+from nucleus_bridge.labels.other_labels import OtherLabels, nucleus_box, task_box
+from nucleus_bridge.labels.sfs_labels import is_container, labels_of_tree, tree_of
 from nucleus_bridge.spool.manifest import Manifest
 from nucleus_bridge.spool.state import StateBook, StateRecord
 from nucleus_bridge.upload.nucleus.client import NucleusClient
 from nucleus_bridge.upload.nucleus.payload import CONTENT_KEY, local_content
 from nucleus_bridge.upload.tasks.client import TaskClient
 
-PAGE_ROWS = 10_000
+PAGE_ROWS = 500
+"""Items of a page: with 50 cuboids each it has 8 MB."""
 _COMPLETED = "completed"
 
 Note = Callable[[str], None]
@@ -48,35 +53,49 @@ def manifests_of(book: StateBook) -> Iterator[tuple[str, Manifest]]:
         yield reference_id, book.manifest(reference_id)
 
 
-def dataset_labels(client: NucleusClient, dataset_id: str, book: StateBook, fetched: Fetched) -> Iterator[Label]:
+def dataset_labels(
+    client: NucleusClient, dataset_id: str, book: StateBook, fetched: Fetched, other: OtherLabels
+) -> Iterator[Label]:
     """Yield the cuboids of a dataset that are on clouds of the spool's scenes, page by page.
 
-    A scene that is another one there, by its content digest, is refused.
+    A scene that is another one there, by its content digest, is refused. Boxes on images go to ``other``.
     """
-    clouds: dict[str, tuple[str, int]] = {}
-    stamps: dict[str, SceneStamps] = {}
+    scenes = scenes_there(client, dataset_id, book, fetched.refused)
+    fetched.scenes |= scenes.keys()
+    sensors = {
+        f"{name}-{sensor}": (name, sensor) for name, one in scenes.items() for sensor in (one.cloud, *one.cameras)
+    }
+    for row in client.training_rows(dataset_id, PAGE_ROWS):
+        prefix, _, number = str(row["item"].get("reference_id")).rpartition("-")
+        scene, sensor = sensors.get(prefix, ("", ""))
+        if not scene or not number.isdecimal() or int(number) >= len(scenes[scene].stamps_ns):
+            continue
+        stamps, frame = scenes[scene], int(number)
+        try:
+            if sensor == stamps.cloud:
+                for cuboid in row["cuboid"]:
+                    yield _nucleus_label(cuboid, stamps, frame)
+            for box in row.get("box") or ():
+                other.add_box(stamps, frame, sensor, nucleus_box(box, f"{scene}, frame {frame}"))
+        except LabelError as error:
+            fetched.refused[scene] = str(error)
+
+
+def scenes_there(
+    client: NucleusClient, dataset_id: str, book: StateBook, refused: dict[str, str]
+) -> dict[str, SceneStamps]:
+    """Return the spool's scenes that a dataset holds; one that is another one there is added to ``refused``."""
     there = client.scene_references(dataset_id)
+    stamps = {}
     for reference_id, manifest in manifests_of(book):
         if reference_id not in there:
             continue
         try:
-            _check_content(client.get_scene(dataset_id, reference_id), book, manifest)
+            check_content(client.get_scene(dataset_id, reference_id), book, manifest)
             stamps[reference_id] = SceneStamps.of(manifest)
         except (LabelError, RejectedError) as error:
-            fetched.refused[reference_id] = str(error)
-            continue
-        sensor = cloud_sensor_of(manifest)
-        clouds |= {f"{reference_id}-{sensor}-{frame:06d}": (reference_id, frame) for frame in range(manifest.frames)}
-        fetched.scenes.add(reference_id)
-    for row in client.training_rows(dataset_id, PAGE_ROWS):
-        place = clouds.get(str(row["item"].get("reference_id")))
-        if place is None:
-            continue
-        for cuboid in row["cuboid"]:
-            try:
-                yield _nucleus_label(cuboid, stamps[place[0]], place[1])
-            except LabelError as error:
-                fetched.refused[place[0]] = str(error)
+            refused[reference_id] = str(error)
+    return stamps
 
 
 def _nucleus_label(cuboid: Mapping[str, Any], stamps: SceneStamps, frame: int) -> Label:
@@ -90,7 +109,7 @@ def _nucleus_label(cuboid: Mapping[str, Any], stamps: SceneStamps, frame: int) -
     return label_of_cuboid(content, stamps, frame, source="nucleus", track=str(track), label_id=own)
 
 
-def _check_content(scene: Mapping[str, Any], book: StateBook, manifest: Manifest) -> None:
+def check_content(scene: Mapping[str, Any], book: StateBook, manifest: Manifest) -> None:
     """Refuse labels of another scene: they would be put where they do not belong.
 
     Raises:
@@ -111,19 +130,19 @@ def _check_content(scene: Mapping[str, Any], book: StateBook, manifest: Manifest
 
 
 def task_labels(
-    client: TaskClient, records: Iterable[StateRecord], book: StateBook, fetched: Fetched
+    client: TaskClient, records: Iterable[StateRecord], book: StateBook, fetched: Fetched, other: OtherLabels
 ) -> Iterator[Label]:
-    """Yield the cuboids of finished lidar annotation tasks."""
+    """Yield the cuboids of finished annotation tasks; boxes on images and classes of points go to ``other``."""
     for record in records:
         name = record.reference_id
         try:
-            stamps = SceneStamps.of(book.manifest(name))
+            manifest = book.manifest(name)
             task = _task(client, record)
             status = str(task.get("status"))
             if status != _COMPLETED:
                 fetched.waiting[name] = status
                 continue
-            yield from _response_labels(client, task, stamps)
+            yield from _response_labels(client, task, manifest, book.spool.scene_folder(name), other)
         except (LabelError, RejectedError, SceneError) as error:
             fetched.refused[name] = str(error)
             continue
@@ -137,25 +156,106 @@ def _task(client: TaskClient, record: StateRecord) -> dict[str, Any]:
     return task
 
 
-def _response_labels(client: TaskClient, task: Mapping[str, Any], stamps: SceneStamps) -> Iterator[Label]:
+def _response_labels(
+    client: TaskClient, task: Mapping[str, Any], manifest: Manifest, folder: Path, other: OtherLabels
+) -> Iterator[Label]:
+    """Yield what a finished task answers: cuboids frame by frame, or an annotated ``.sfs`` scene."""
+    stamps, source = SceneStamps.of(manifest), f"task:{task['task_id']}"
     response = task.get("response")
-    answer = response.get("annotations") if isinstance(response, Mapping) else None
-    url = answer.get("url") if isinstance(answer, Mapping) else None
-    if not isinstance(url, str):
+    given = response if isinstance(response, Mapping) else {}
+    points = _url(given.get("point_segmentations"))
+    url = _url(given.get("annotations")) or _url(given)
+    if not url and not points:
         raise LabelError(f"{stamps.scene}: its task is completed and says no URL of annotations")
-    frames = client.result(url)
-    if not isinstance(frames, list) or len(frames) != len(stamps.stamps_ns):
-        count = len(frames) if isinstance(frames, list) else "no list of"
+    if points:
+        other.add_points(stamps, manifest.points, _json(client.result(points), stamps), source)
+    if not url:
+        return
+    content = client.result(url)
+    frames = None if is_container(content) else _json(content, stamps)
+    if isinstance(frames, list):
+        yield from _cuboids(frames, stamps, source, _Linked(manifest, other))
+    else:
+        yield from labels_of_tree(tree_of(content, stamps.scene), stamps, folder, source)
+
+
+def _url(answer: object) -> str:
+    url = answer.get("url") if isinstance(answer, Mapping) else None
+    return url if isinstance(url, str) else ""
+
+
+@dataclass(frozen=True)
+class _Linked:
+    """Takes the boxes on images of one task."""
+
+    manifest: Manifest
+    other: OtherLabels
+
+    def add(self, stamps: SceneStamps, frame: int, answer: object, source: str) -> None:
+        """Take those of one frame.
+
+        Raises:
+            LabelError: They cannot be read, or are of a camera that the scene has not.
+        """
+        where = f"{stamps.scene}, frame {frame}"
+        cameras = {
+            sensor.get("camera_index"): name
+            for name, sensor in self.manifest.sensors.items()
+            if sensor.get("kind") == "camera"
+        }
+        try:
+            for seen in answer:  # type: ignore[attr-defined]
+                name = cameras[seen["camera_used"]]
+                for box in seen["annotations"]:
+                    if box.get("type", "box") == "box":
+                        self.other.add_box(stamps, frame, name, task_box(box, source, where))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise LabelError(f"{where}: boxes on images cannot be read: {error!r}") from None
+
+
+def _json(content: bytes, stamps: SceneStamps) -> object:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise LabelError(f"{stamps.scene}: the answer of its task is neither JSON nor a .sfs file: {error}") from None
+
+
+def _cuboids(frames: list[Any], stamps: SceneStamps, source: str, linked: _Linked) -> Iterator[Label]:
+    if len(frames) != len(stamps.stamps_ns):
         raise LabelError(
-            f"{stamps.scene}: its task has annotations of {count} frames, expected {len(stamps.stamps_ns)}"
+            f"{stamps.scene}: its task has annotations of {len(frames)} frames, expected {len(stamps.stamps_ns)}"
         )
     for number, frame in enumerate(frames):
         cuboids = frame.get("cuboids", []) if isinstance(frame, Mapping) else None
         if not isinstance(cuboids, list):
             raise LabelError(f"{stamps.scene}, frame {number}: annotations are {frame!r:.80}")
+        linked.add(stamps, number, frame.get("camera_responses", ()), source)
         for cuboid in cuboids:
             if not isinstance(cuboid, Mapping):
                 raise LabelError(f"{stamps.scene}, frame {number}: a cuboid is {cuboid!r:.80}")
             track = str(cuboid.get("uuid") or "")
             own = f"{track}-{number:06d}" if track else ""
-            yield label_of_cuboid(cuboid, stamps, number, source=f"task:{task['task_id']}", track=track, label_id=own)
+            yield label_of_cuboid(cuboid, stamps, number, source=source, track=track, label_id=own)
+
+
+def file_labels(paths: Iterable[Path], book: StateBook, fetched: Fetched) -> Iterator[Label]:
+    """Yield the cuboids of annotated ``.sfs`` files; each says in its metadata or by its name which scene it is."""
+    known = set(book.references())
+    for path in paths:
+        try:
+            tree = tree_of(path.read_bytes(), str(path))
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror}") from None
+        own = tree.get("metadata")
+        own = own.get(OWN) if isinstance(own, Mapping) else None
+        name = str(own.get("reference_id")) if isinstance(own, Mapping) else path.name.removesuffix(".sfs")
+        if name not in known:
+            fetched.refused[str(path)] = f"{path}: the spool has no scene {name}"
+            continue
+        try:
+            stamps = SceneStamps.of(book.manifest(name))
+            yield from labels_of_tree(tree, stamps, book.spool.scene_folder(name), "sfs")
+        except (LabelError, SceneError) as error:
+            fetched.refused[name] = str(error)
+            continue
+        fetched.scenes.add(name)

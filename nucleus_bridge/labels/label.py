@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nucleus_bridge.errors import LabelError
+from nucleus_bridge.formats.reading import cloud_sensor_of
 from nucleus_bridge.spool.manifest import Manifest
 
 Vector = tuple[float, float, float]
@@ -32,12 +33,18 @@ class SceneStamps:
         frame_id: The frame that positions were expressed in (``world_frame``).
         offset: What was subtracted from every position, metres.
         stamps_ns: ``header.stamp`` of each frame's sweep as recorded.
+        times_ns: The same with the configured clock corrections.
+        cloud: Name of the cloud's sensor, which its items are called after.
+        cameras: Names of the cameras.
     """
 
     scene: str
     frame_id: str
     offset: Vector
     stamps_ns: tuple[int, ...]
+    times_ns: tuple[int, ...] = ()
+    cloud: str = ""
+    cameras: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, manifest: Manifest) -> SceneStamps:
@@ -52,8 +59,14 @@ class SceneStamps:
                 f"{manifest.software}; convert the recording again into another spool"
             )
         offset = (manifest.world_offset["x"], manifest.world_offset["y"], manifest.world_offset["z"])
-        stamps = tuple(int(frame["stamp_ns"]) for frame in manifest.stamps)
-        return cls(manifest.reference_id, manifest.world_frame, offset, stamps)
+        stamps, times = (tuple(int(frame[key]) for frame in manifest.stamps) for key in ("stamp_ns", "time_ns"))
+        cloud = cloud_sensor_of(manifest)
+        cameras = tuple(name for name, sensor in manifest.sensors.items() if sensor.get("kind") == "camera")
+        return cls(manifest.reference_id, manifest.world_frame, offset, stamps, times, cloud, cameras)
+
+    def item(self, frame: int) -> str:
+        """Return the reference id of a frame's cloud."""
+        return f"{self.scene}-{self.cloud}-{frame:06d}"
 
 
 @dataclass(frozen=True)
@@ -72,7 +85,8 @@ class Label:
         size: Length, width and height along the box's own x, y and z, metres (REP 103: x to the front).
         rotation: ``frame_id`` from box, x y z w.
         attributes: What the annotators said besides.
-        source: ``nucleus``, ``task:<id>`` or ``sfs``.
+        source: ``nucleus``, ``task:<id>`` or ``sfs``; of a detection its topic or ``file``.
+        score: How sure a detection is; None for what people said.
     """
 
     scene: str
@@ -87,9 +101,17 @@ class Label:
     rotation: Quaternion
     source: str
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    score: float | None = None
+
+    @property
+    def heading(self) -> float:
+        """Of the box's front about +z, radians, 0 along +x."""
+        x, y, z, w = self.rotation
+        return math.atan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
 
     def as_json(self) -> dict[str, Any]:
         """Return it as one line of ``labels.jsonl``."""
+        position, size, rotation = self.position, self.size, self.rotation
         return {
             "scene": self.scene,
             "frame": self.frame,
@@ -98,11 +120,12 @@ class Label:
             "label": self.label,
             "track": self.track,
             "id": self.id,
-            "position": dict(zip("xyz", self.position, strict=True)),
-            "size": dict(zip(("length", "width", "height"), self.size, strict=True)),
-            "rotation": dict(zip("xyzw", self.rotation, strict=True)),
+            "position": {"x": position[0], "y": position[1], "z": position[2]},
+            "size": {"length": size[0], "width": size[1], "height": size[2]},
+            "rotation": {"x": rotation[0], "y": rotation[1], "z": rotation[2], "w": rotation[3]},
             "attributes": dict(self.attributes),
             "source": self.source,
+            **({} if self.score is None else {"score": self.score}),
         }
 
 
@@ -121,18 +144,38 @@ def label_of_cuboid(
 
     Raises:
         LabelError: Something is missing or not finite.
+
+    Examples:
+        The service's yaw 0 points along +y, and its y is the length:
+
+        >>> stamps = SceneStamps("drive-1", "map", (100.0, 0.0, 0.0), (1_700_000_000_000_000_000,))
+        >>> centre, size = {"x": 2.0, "y": 3.0, "z": 0.5}, {"x": 2.0, "y": 4.5, "z": 1.5}
+        >>> cuboid = {"label": "car", "position": centre, "dimensions": size, "yaw": 0.0}
+        >>> label = label_of_cuboid(cuboid, stamps, 0, source="nucleus", track="", label_id="a")
+        >>> label.frame_id, label.position, label.size
+        ('map', (102.0, 3.0, 0.5), (4.5, 2.0, 1.5))
     """
     try:
-        center = _numbers(cuboid["position"])
-        width, length, height = _numbers(cuboid["dimensions"])
-        angles = tuple(_number(cuboid.get(name, 0.0)) for name in ("roll", "pitch", "yaw"))
-        attributes = cuboid.get("attributes") or {}
+        place, extent = cuboid["position"], cuboid["dimensions"]
+        numbers = (
+            place["x"],
+            place["y"],
+            place["z"],
+            extent["x"],
+            extent["y"],
+            extent["z"],
+            cuboid.get("roll", 0.0),
+            cuboid.get("pitch", 0.0),
+            cuboid.get("yaw", 0.0),
+        )
+        x, y, z, width, length, height, roll, pitch, yaw = _checked(numbers)
         label = str(cuboid["label"])[:_LONGEST_TEXT]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise LabelError(f"{stamps.scene}, frame {frame}: a cuboid cannot be read: {error!r}") from None
-    if not isinstance(attributes, Mapping):
+    attributes = cuboid.get("attributes") or {}
+    if not isinstance(attributes, dict):
         raise LabelError(f"{stamps.scene}, frame {frame}: attributes of a cuboid are {attributes!r:.80}")
-    x, y, z = (value + offset for value, offset in zip(center, stamps.offset, strict=True))
+    offset = stamps.offset
     return Label(
         stamps.scene,
         frame,
@@ -141,27 +184,30 @@ def label_of_cuboid(
         label,
         track,
         label_id,
-        (x, y, z),
+        (x + offset[0], y + offset[1], z + offset[2]),
         (length, width, height),
-        _from_angles(angles[0], angles[1], angles[2] + math.pi / 2),
+        _from_angles(roll, pitch, yaw + math.pi / 2),
         source,
         attributes,
     )
 
 
-def _numbers(vector: Mapping[str, Any]) -> Vector:
-    return _number(vector["x"]), _number(vector["y"]), _number(vector["z"])
-
-
-def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError(f"{value!r:.40} is not a number")
-    return float(value)
+def _checked(numbers: tuple[Any, ...]) -> tuple[float, ...]:
+    """Return numbers that are ones: about all of the time that labels take goes by here, so it is done at once."""
+    for value in numbers:
+        if type(value) is not float and type(value) is not int:
+            raise TypeError(f"{value!r:.40} is not a number")
+    if not math.isfinite(sum(numbers)):
+        raise ValueError(f"{numbers} are not all finite")
+    return tuple(map(float, numbers))
 
 
 def _from_angles(roll: float, pitch: float, heading: float) -> Quaternion:
     """Return the rotation Rz(heading) Ry(pitch) Rx(roll)."""
-    (sr, cr), (sp, cp), (sh, ch) = ((math.sin(a / 2), math.cos(a / 2)) for a in (roll, pitch, heading))
+    sh, ch = math.sin(heading / 2), math.cos(heading / 2)
+    if not roll and not pitch:
+        return (0.0, 0.0, -sh, -ch) if ch < 0.0 else (0.0, 0.0, sh, ch)
+    sr, cr, sp, cp = math.sin(roll / 2), math.cos(roll / 2), math.sin(pitch / 2), math.cos(pitch / 2)
     quaternion = (
         sr * cp * ch - cr * sp * sh,
         cr * sp * ch + sr * cp * sh,
@@ -171,3 +217,9 @@ def _from_angles(roll: float, pitch: float, heading: float) -> Quaternion:
     sign = -1.0 if quaternion[3] < 0.0 else 1.0
     x, y, z, w = (sign * value + 0.0 for value in quaternion)
     return x, y, z, w
+
+
+def colour_of(text: str) -> tuple[float, float, float]:
+    """Return the colour of a class: always the same one for the same text."""
+    digest = sum((index + 1) * byte for index, byte in enumerate(text.encode()))
+    return tuple(0.25 + 0.75 * ((digest * factor) % 97) / 96 for factor in (37, 61, 89))  # type: ignore[return-value]

@@ -19,7 +19,7 @@ from nucleus_bridge.clock_steps import Step, StepWatch
 from nucleus_bridge.model import Message
 
 REMEMBERED = 32
-"""So many stamps tell the period of a topic."""
+"""This many stamps tell the period of a topic."""
 
 
 class Entry(NamedTuple):
@@ -106,7 +106,7 @@ class Epochs:
         stages: Takes what is let through.
         wait_ns: How much later than the others a topic may show a step.
         max_bytes: The most that may wait.
-        told: Told of each step of a series when it is seen.
+        told: Is called with each step of a series when it is seen.
     """
 
     def __init__(self, stages: Stages, wait_ns: int, max_bytes: int, told: Callable[[Series, Step], None]) -> None:

@@ -6,10 +6,11 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass, field
 
+from nucleus_bridge.model import Sweep
 from nucleus_bridge.poses import Edge
 
 MOST = 2_000
-"""At most so many messages of a topic, and samples of an edge, are kept: the first half, and the newest ones."""
+"""At most this many messages of a topic, and samples of an edge, are kept: the first half, and the newest ones."""
 _DROPPED = slice(MOST // 2, 3 * MOST // 4)
 
 
@@ -47,11 +48,27 @@ class SeenEdge:
     is_cut: bool = False
 
 
+@dataclass
+class SeenSweeps:
+    """What was noted of the sweeps of one lidar.
+
+    Attributes:
+        is_absolute: Whether the points' times count from the epoch.
+        firsts: Time of the first point of each sweep from its stamp, ns.
+        lasts: The same of the last point.
+    """
+
+    is_absolute: bool
+    firsts: array[int] = field(default_factory=lambda: array("q"))
+    lasts: array[int] = field(default_factory=lambda: array("q"))
+
+
 class Evidence:
     """Notes stamps and log times of topics, and the samples of edges by topic, parent and child."""
 
     def __init__(self) -> None:
         self.topics: dict[str, SeenTopic] = {}
+        self.sweeps: dict[str, SeenSweeps] = {}
         self.edges: dict[tuple[str, str, str], SeenEdge] = {}
         self.statics: dict[str, list[Edge]] = {}
 
@@ -65,6 +82,15 @@ class Evidence:
             del seen.stamps[_DROPPED], seen.logs[_DROPPED]
         seen.stamps.append(stamp_ns)
         seen.logs.append(log_ns)
+
+    def note_sweep(self, topic: str, sweep: Sweep) -> None:
+        """Take note of when the points of a sweep were measured, where they say it."""
+        seen = self.sweeps.get(topic)
+        if seen is None:
+            seen = self.sweeps[topic] = SeenSweeps(not sweep.time_is_relative)
+        if len(seen.firsts) < MOST and sweep.time_field is not None:
+            seen.firsts.append(sweep.first_ns - sweep.stamp_ns)
+            seen.lasts.append(sweep.last_ns - sweep.stamp_ns)
 
     def note_edge(self, topic: str, edge: Edge, log_ns: int) -> None:
         """Take note of a transform that moves."""

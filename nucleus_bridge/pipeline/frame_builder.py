@@ -9,8 +9,9 @@ that: those stamped up to the deadline count, whatever arrived first, and later 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from nucleus_bridge.config import Config
 from nucleus_bridge.errors import TransformError
@@ -61,7 +62,13 @@ class Waiting:
 
 
 class FrameBuilder:
-    """Gives matches their poses, calibrations and GPS pose."""
+    """Gives matches their poses, calibrations and GPS pose.
+
+    Attributes:
+        bytes_held: Size of the messages of the frames that wait.
+        is_patient: Whether frames wait until their time is over, without a look at what is missing: where they wait for
+            something else anyway.
+    """
 
     def __init__(
         self,
@@ -75,6 +82,7 @@ class FrameBuilder:
         self._config = config
         self._tree = tree
         self._poses = poses
+        self._also_awaited: Callable[[int], object] = _nothing
         self._poser = Poser(config, tree, calibrations, gps, lost)
         self._queue: deque[Waiting] = deque()
         self._grace_ns = round(config.sync.wait_s * 1e9 * GRACE_SHARE)
@@ -85,6 +93,11 @@ class FrameBuilder:
         self._dropped = False
         self._hole_ns = 0
         self.bytes_held = 0
+        self.is_patient = False
+
+    def wait_for(self, missing: Callable[[int], object]) -> None:
+        """Let frames wait for something else, too: ``missing`` says what there is none of yet at a stamp."""
+        self._also_awaited = missing
 
     def restart(self) -> None:
         """Forget what came before; the queue must be empty."""
@@ -111,7 +124,7 @@ class FrameBuilder:
         while self._queue:
             deadline_ns = self._queue[0].match.deadline_ns
             over = everything or message_time_ns >= deadline_ns + self._grace_ns
-            if not over and self._is_blocked(transforms_alone=message_time_ns >= deadline_ns):
+            if not over and (self.is_patient or self._is_blocked(transforms_alone=message_time_ns >= deadline_ns)):
                 return
             candidate = self.pop_oldest(message_time_ns)
             if candidate is not None:
@@ -140,6 +153,14 @@ class FrameBuilder:
         previous_ns = self._previous_ns
         self._previous_ns, self._dropped, self._hole_ns = stamp_ns, False, 0
         return Candidate(frame, residuals, hole_ns, self._jump(previous_ns, stamp_ns))
+
+    def complete(self, frame: Frame) -> Frame:
+        """Give a frame that is wanted what it was built without, where events select frames.
+
+        Raises:
+            TransformError: A pose that was there is gone.
+        """
+        return self._poser.complete(frame)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -172,6 +193,7 @@ class FrameBuilder:
         yield from self._poser.obstacles(waiting.match, waiting.needs, transforms_alone=transforms_alone)
         if not transforms_alone:
             yield self._unsettled
+            yield partial(self._also_awaited, waiting.match.anchor.stamp_ns)
 
     def _unsettled(self) -> str:
         return DESCRIPTION_WAITS if self._poses.is_unsettled else ""
@@ -191,6 +213,10 @@ class FrameBuilder:
         if previous_ns is None:
             return 0.0
         return self._tree.largest_jump(self._config.world_frame, self._config.device_frame, previous_ns, stamp_ns)
+
+
+def _nothing(_stamp_ns: int) -> object:
+    return None
 
 
 def _text(missing: object) -> str:

@@ -14,6 +14,7 @@ from functools import partial
 
 import numpy as np
 
+from nucleus_bridge.causes import Cause
 from nucleus_bridge.config import Config
 from nucleus_bridge.decode.navsat import Fix, Heading, bearing_of_yaw, interpolate_bearing, interpolate_fix
 from nucleus_bridge.errors import ExtrapolationError, TransformError
@@ -32,12 +33,12 @@ JUDGED_AFTER_NS = 500_000_000
 LEAST_JUDGES, MOST_JUDGES, MOST_POINTS = 2, 16, 4_096
 STEP_TOLERANCE_M, STEP_SHARE, FASTEST_M_S = 15.0, 0.3, 80.0
 """Two fixes agree with the transforms when their steps differ by less; without transforms a vehicle is no faster."""
-TELLING_WAY_M, MOST_OFF_DEG, FIX_ERROR_M = 5.0, 10.0, 4.0
+TELLING_WAY_M, MOST_OFF_DEG, FIX_ERROR_M = 2.0, 10.0, 4.0
 """Over such a way a heading does not count that is further off what fixes and transforms say than bad fixes explain."""
 FIXES, HEADINGS = "gps.topic", "gps.heading_topic"
 """Under these names losses are reported."""
 SEMI_MAJOR_M, FLATTENING = 6_378_137.0, 1 / 298.257223563  # WGS 84
-LossReport = Callable[[str, str, int, str], None]
+LossReport = Callable[[str, Cause, int, str], None]
 ECCENTRICITY_SQUARED = FLATTENING * (2 - FLATTENING)
 AHEAD = np.array([1.0, 0.0, 0.0])
 
@@ -140,7 +141,7 @@ class Globe:
             known = self._points[stamp_ns] = (float(place[0]), float(place[1]))
         return known
 
-    def _report_once(self, name: str, cause: str, stamp_ns: int, text: str) -> None:
+    def _report_once(self, name: str, cause: Cause, stamp_ns: int, text: str) -> None:
         if (cause, stamp_ns) not in self._reported:
             self._reported.add((cause, stamp_ns))
             self._lost(name, cause, stamp_ns, text)

@@ -13,7 +13,7 @@ KEEP_NS = 120_000_000_000
 MAX_SPAN_NS = 5_000_000_000
 """Two fixes further apart than this have no fix between them."""
 REACH = 64
-"""So many neighbours are looked through for one that counts."""
+"""This many neighbours are looked through for one that counts."""
 Counts = Callable[[Any], bool]
 
 

@@ -6,39 +6,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-EXPECTED = frozenset(
-    {
-        "surplus",  # another image of that camera is nearer to the frame
-        "no_frame",  # no sweep within the tolerance
-        "frame_stride",
-        "min_distance",
-        "paused",
-        "before_keyframe",  # of a video whose recording begins between two key pictures
-        "nan_points",
-        "zero_points",
-        "range_points",
-        "gps_implausible",  # a fix that the transforms contradict; frames take the others
-        "heading_disagrees",
-        "time_outlier_points",  # a time that cannot be one of its sweep
-        "sweep_lacks_parts",  # kept; of lidars.<name>.accumulate_ms
-        "box_points",  # inside a lidar's crop_box
-        "voxel_points",  # another point of the same cloud.voxel_m
-        "limit_points",  # beyond cloud.max_points
-        "clipped_intensities",
-        "not_in_source",  # radar detections, where a Nucleus scene, which cannot hold them, was exported
-    }
-)
-"""Causes that follow from the configuration or from the sensors' rates; every other cause is a loss."""
+from nucleus_bridge.causes import Cause
 
 MAX_PENDING = 20_000
-"""So many losses keep their stamps; older ones, in a long pause for one, simply go to the next scene that ends."""
+"""This many losses keep their stamps; older ones, in a long pause for one, simply go to the next scene that ends."""
 
 Table = dict[str, dict[str, int]]
-
-
-def is_expected(cause: str) -> bool:
-    """Whether a cause is no fault."""
-    return cause in EXPECTED
 
 
 def merge(into: Table, other: Mapping[str, Mapping[str, int]]) -> None:
@@ -54,15 +27,10 @@ def ordered(table: Mapping[str, Mapping[str, int]]) -> Table:
     return {topic: dict(sorted(table[topic].items())) for topic in sorted(table)}
 
 
-def faults(table: Mapping[str, Mapping[str, int]]) -> int:
-    """Count what was lost by fault."""
-    return sum(count for causes in table.values() for cause, count in causes.items() if not is_expected(cause))
-
-
 @dataclass(frozen=True)
 class _Loss:
     topic: str
-    cause: str
+    cause: Cause
     stamp_ns: int
 
 
@@ -80,7 +48,7 @@ class LossLedger:
     _pending: list[_Loss] = field(default_factory=list)
     _folded: Table = field(default_factory=dict)
 
-    def count(self, topic: str, cause: str, stamp_ns: int, reason: str = "") -> None:
+    def count(self, topic: str, cause: Cause, stamp_ns: int, reason: str = "") -> None:
         """Count one message as lost."""
         merge(self.totals, {topic: {cause: 1}})
         if reason:

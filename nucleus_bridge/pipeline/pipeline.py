@@ -9,26 +9,30 @@ from functools import partial
 from typing import Any
 
 from nucleus_bridge import warnings
+from nucleus_bridge.causes import Cause, EndReason
 from nucleus_bridge.clock_steps import EDGES_IN_A_ROW, MESSAGES_IN_A_ROW, Step
 from nucleus_bridge.config import Config, LidarConfig
 from nucleus_bridge.config.settings import Sensor
+from nucleus_bridge.config.sources import EventConfig
 from nucleus_bridge.decode import registry
 from nucleus_bridge.decode.camera_info import CameraInfo, load_calibration
 from nucleus_bridge.decode.cdr import peek_header
 from nucleus_bridge.decode.interface import Reset
 from nucleus_bridge.decode.navsat import Fix, Heading, Missing
 from nucleus_bridge.decode.pointcloud2 import has_points
-from nucleus_bridge.errors import DecodeError, TransformError
+from nucleus_bridge.errors import DecodeError, InputError, TransformError
 from nucleus_bridge.geometry import TransformTree
 from nucleus_bridge.model import Message, Payload, Sweep
 from nucleus_bridge.pipeline.calibrations import Calibrations
 from nucleus_bridge.pipeline.epochs import Cut, Entry, Epochs, Series, entry_of
-from nucleus_bridge.pipeline.events import Event, FrameReady, SceneEnded
+from nucleus_bridge.pipeline.events import Event, EventSpan, FrameReady, SceneEnded
 from nucleus_bridge.pipeline.evidence import Evidence
-from nucleus_bridge.pipeline.frame_builder import FrameBuilder, Wait
+from nucleus_bridge.pipeline.frame_builder import Candidate, FrameBuilder, Wait
 from nucleus_bridge.pipeline.gps import GpsTrack
 from nucleus_bridge.pipeline.losses import LossLedger
 from nucleus_bridge.pipeline.scene_builder import MAX_COORDINATE_M, SceneBuilder
+from nucleus_bridge.pipeline.selection import Decided, Samples, Selection, Windows, united
+from nucleus_bridge.pipeline.signals import Signals
 from nucleus_bridge.pipeline.synchroniser import StreamSpec, Synchroniser
 from nucleus_bridge.pipeline.topics import Stream, WantedTopic, annotations_of, clock_step_ns, wanted_topics
 from nucleus_bridge.poses import Edge, PoseSource, sources_of
@@ -37,6 +41,8 @@ from nucleus_bridge.poses.sources import record_of
 from nucleus_bridge.warnings import Finding
 
 TF_CACHE_NS = 120_000_000_000
+LOOK_EVERY_NS = 50_000_000
+"""Message time between two looks at frames that will wait for events anyway."""
 EDGE_BYTES = 500
 """Memory of an edge that waits."""
 STEP_REASON = "a clock was set back, and the stamp lies in the time that ran twice"
@@ -46,7 +52,7 @@ ANNOTATION_TOLERANCE_NS = 60_000_000
 Handler = Callable[[Message], None]
 Take = Callable[[WantedTopic, Any], None]
 Watch = Callable[[str, Payload, Message | None], None]
-"""Told of each sample that a sensor's decoder makes, and of the message that completed it, if one did."""
+"""Is called with each sample that a sensor's decoder makes, and with the message that completed it, if one did."""
 
 
 def _ns(milliseconds: float) -> int:
@@ -58,16 +64,40 @@ class Pipeline:
 
     The order in which topics interleave does not matter as long as nothing comes later than ``sync.wait_s``.
 
+    Each ``add`` returns what is decided by that message: a ``SceneStarted``, then a ``FrameReady`` a frame, then a
+    ``SceneEnded``. ``finish`` returns what waits for more. Not safe to use from several threads at once.
+
+    Examples:
+        >>> from nucleus_bridge import load_config
+        >>> from nucleus_bridge.pipeline import FrameReady
+        >>> from nucleus_bridge.recordings import open_recording
+        >>> pipeline = Pipeline(load_config("drive.yaml"))
+        >>> with open_recording("drive") as recording:
+        ...     events = [event for message in recording.messages(pipeline.topics) for event in pipeline.add(message)]
+        >>> events += pipeline.finish()
+        >>> type(events[0]).__name__, sum(isinstance(event, FrameReady) for event in events), type(events[-1]).__name__
+        ('SceneStarted', 40, 'SceneEnded')
+        >>> events[1].frame.sweeps[0].sweep.points.dtype.names
+        ('x', 'y', 'z', 'intensity', 'ring', 'time')
+
     Attributes:
         config: The configuration.
         ledger: What was lost.
         tree: The transforms.
         sources: The sources of poses.
         wanted: Every topic that it asks for, in each of its roles.
+        selection: Lets through the frames in the windows of events; None where all are kept.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(  # noqa: PLR0915 - the stages, one after the other
+        self, config: Config, *, takes_marks: bool = False, is_scout: bool = False
+    ) -> None:
         """Set up the stages.
+
+        Args:
+            config: The configuration.
+            takes_marks: Whether ``mark`` may be called.
+            is_scout: Whether it makes no frames and looks for events alone.
 
         Raises:
             ConfigError: A file that the configuration names cannot be used.
@@ -105,34 +135,60 @@ class Pipeline:
         self._sync: Synchroniser[Payload] = Synchroniser(
             self._reference.name, specs, wait_ns, config.scene.frame_stride, self._lost_sample
         )
+        self._signals = Signals(config.metadata_from)
         self._frames = FrameBuilder(config, self.tree, self._poses, self._calibrations, self._gps, self._lost)
-        self._scenes = SceneBuilder(config, self.ledger, self._lost, record_of(sources))
+        self._frames.wait_for(self._signals.unsettled)
+        self.selection: Selection | None = None
+        if config.scene.select == "events":
+            self.selection = Selection(
+                config, self.tree, self._leave_out_frame, self._late_event, takes_marks=takes_marks, is_scout=is_scout
+            )
+        self._scenes = SceneBuilder(
+            config,
+            self.ledger,
+            self._lost,
+            record_of(sources),
+            self.selection.events_between if self.selection is not None else None,
+            self._signals,
+        )
         self._pending: list[Event] = []
         self._fixes = 0
         self._watch: Watch | None = None
+        self._due_ns = -1
+        self._scouted: list[tuple[int, int]] = []
+        self._scouted_events: list[EventSpan] = []
+        self._scout_ns = -1
+        self._is_scout = is_scout
         self._streams: dict[str, list[tuple[Stream, Take]]] = {}
         self._roles = self._handlers_by_topic({source.name: source for source in sources})
-        self._arrival_stamps: dict[str, Callable[[Message], int]] = {
+        self._arrival_stamps = self._arrival_stamps_by_topic()
+
+    def _arrival_stamps_by_topic(self) -> dict[str, Callable[[Message], int]]:
+        """Return what reads the stamp that a topic's order of arrival is judged by."""
+        stamps: dict[str, Callable[[Message], int]] = {
             name: streams[0][0].arrival_stamp_ns for name, streams in self._streams.items()
         }
         for topic in self.wanted:
-            if topic.role == "companion":
-                self._arrival_stamps.setdefault(topic.name, _no_stamp)
+            if topic.role in ("companion", "signal"):
+                stamps.setdefault(topic.name, _no_stamp)
+            elif topic.role == "event" and self.selection is not None:
+                stamps.setdefault(topic.name, self.selection.stamp_of)
+        return stamps
 
     @property
     def findings(self) -> tuple[Finding, ...]:
         """What is odd about the sources of poses and the order of messages, so far."""
         return (
-            *_unused_settings(self.config),
             *self._poses.findings(),
             *self._steps.values(),
             *self._late(),
             *self._frames.findings,
             *self._of_satellites(),
+            *self._signals.findings(),
         )
 
     def _of_satellites(self) -> Iterator[Finding]:
-        """Tell of fixes and headings that were not taken because the transforms contradict them."""
+        """Report fixes and headings that were not taken because the transforms contradict them."""
         gps, reasons = self.config.gps, self.ledger.reasons
         count = self.ledger.totals.get(gps.topic, {}).get("gps_implausible", 0)
         if count:
@@ -152,6 +208,29 @@ class Pipeline:
             if sensor.name not in self._used
         )
 
+    def define(self, topic: str, type_name: str, definition: str = "") -> None:
+        """Say of which type the messages of a topic are, before the first one comes.
+
+        Args:
+            topic: The topic.
+            type_name: Its interface type.
+            definition: The type's definition as recordings embed it; "" where the type is one that is known.
+
+        Raises:
+            InputError: An event or a signal has a field that the type has not, or of which no fitting value comes.
+        """
+        if self.selection is not None:
+            self.selection.define(topic, type_name, definition)
+        wrong = None
+        for wanted, _ in self._roles.get(topic, ()):
+            if wanted.role == "signal":
+                try:
+                    self._signals.define(wanted.reader, type_name, definition)
+                except InputError as error:
+                    wrong = wrong or error
+        if wrong is not None:
+            raise wrong
+
     @property
     def topics(self) -> Collection[str]:
         """Every topic this pipeline wants."""
@@ -169,12 +248,12 @@ class Pipeline:
 
     @property
     def oldest_waiting_ns(self) -> int | None:
-        """Stamp of the oldest frame that is not decided, or None."""
+        """Stamp of the oldest frame that waits for what it is made of, or None."""
         stamps = (self._frames.oldest_ns, self._sync.oldest_ns)
         return min((stamp for stamp in stamps if stamp is not None), default=None)
 
     def thin(self, every: int) -> None:
-        """Keep only every so many-th frame from now on, for want of time; 1 keeps them all again."""
+        """Keep only every n-th frame from now on, for want of time; 1 keeps them all again."""
         self._sync.thinning = every
 
     def obstacle(self) -> str:
@@ -186,7 +265,7 @@ class Pipeline:
         return self._frames.take_longest_wait()
 
     def watch(self, watch: Watch) -> None:
-        """Tell of each sample as it is decoded."""
+        """Report each sample as it is decoded."""
         self._watch = watch
 
     def prime(self, messages: Iterable[Message]) -> None:
@@ -200,15 +279,48 @@ class Pipeline:
     def add(self, message: Message) -> list[Event]:
         """Take one message; return what is decided by it, in order."""
         self._arrive(message)
-        self.advance()
+        if self._is_due():
+            self.advance()
         return self._take_events()
 
-    def finish_scene(self, reason: str = "requested") -> list[Event]:
+    def finish_scene(self, reason: EndReason = "requested") -> list[Event]:
         """End the open scene at the last frame that is decided; what is undecided goes to the next scene."""
-        self._pending.extend(self._scenes.end(reason, before_ns=self.oldest_waiting_ns))
+        undecided = (self.oldest_waiting_ns, self.selection.oldest_ns if self.selection is not None else None)
+        before_ns = min((stamp_ns for stamp_ns in undecided if stamp_ns is not None), default=None)
+        self._pending.extend(self._scenes.end(reason, before_ns=before_ns))
         return self._take_events()
 
-    def finish(self, reason: str = "end_of_data") -> list[Event]:
+    def mark(self, stamp_ns: int) -> None:
+        """Take note of the event ``mark`` that somebody made at a stamp."""
+        if self.selection is not None:
+            self.selection.mark(stamp_ns)
+
+    def look_ahead(self, windows: Windows) -> None:
+        """Hold only frames that may lie in a window of an event."""
+        if self.selection is not None:
+            self.selection.ahead = windows
+            self._frames.is_patient = True
+
+    def scout(self, message: Message) -> None:
+        """Look for events in a message, of a pipeline that makes no frames."""
+        self.add(message)
+        self._scout_ns = max(self._scout_ns, _stamp(message))
+        if self.selection is not None:
+            self.selection.begin(self._scout_ns)
+            list(self.selection.advance(self._scout_ns))
+
+    def scouted(self) -> Windows:
+        """Return the windows of all events, of a pipeline that makes no frames; no message is to come."""
+        self._epochs.finish()
+        self._note_scouted()
+        return united(self._scouted)
+
+    def scouted_events(self) -> tuple[EventSpan, ...]:
+        """Return all events, of a pipeline that makes no frames; no message is to come."""
+        self.scouted()
+        return tuple(dict.fromkeys(self._scouted_events))
+
+    def finish(self, reason: EndReason = "end_of_data") -> list[Event]:
         """End: nothing more will come; the open scene ends for ``reason``."""
         self._epochs.finish()
         for stream, take in self._all_streams():
@@ -216,7 +328,7 @@ class Pipeline:
         self._flush(reason)
         return self._take_events()
 
-    def lose(self, topic: str, cause: str, stamp_ns: int) -> list[Event]:
+    def lose(self, topic: str, cause: Cause, stamp_ns: int) -> list[Event]:
         """Count a message that will not come: nothing waits for it, and decoders that build on it start anew."""
         self._count(topic, cause, stamp_ns)
         for stream, _ in self._streams.get(topic, ()):
@@ -259,6 +371,7 @@ class Pipeline:
             if cut.series.is_edge:
                 later += self._later_edges(cut)
             else:
+                later += self._later_events(cut)
                 for stream, take in self._streams.get(cut.series.name, ()):
                     if stream.topic.is_sample:
                         later += self._later_samples(cut, stream.topic, take)
@@ -286,13 +399,25 @@ class Pipeline:
             else:
                 self.leave_out(entry)
 
+    def _later_events(self, cut: Cut) -> Iterator[Entry]:
+        taken = () if self.selection is None else self.selection.take_after(cut.series.name, cut.low_ns)
+        for stamp_ns, take_again in taken:
+            entry = Entry(stamp_ns, 0, cut.series.name, take_again)
+            if stamp_ns > cut.high_ns:
+                yield entry
+            else:
+                self.leave_out(entry)
+
     def _note_step(self, series: Series, step: Step) -> None:
         finding = warnings.clock_step(series.name, (step.high_ns - step.low_ns) / 1e9, None, is_frame=series.is_edge)
         self._steps.setdefault(series.name, finding)
         self._of_scene.append(finding)
 
     def _late(self) -> Iterator[Finding]:
-        for name, late_ns in self._late_ns.items():
+        late = dict(self._late_ns)
+        if self._sync.overtaken_ns:
+            late[self._reference.name] = max(self._sync.overtaken_ns, late.get(self._reference.name, 0))
+        for name, late_ns in late.items():
             yield warnings.late_for_frames(self._topic_of[name], late_ns / 1e9, self.config.sync.wait_s)
 
     def _handlers_by_topic(self, sources: dict[str, PoseSource]) -> dict[str, list[tuple[WantedTopic, Handler]]]:
@@ -308,11 +433,17 @@ class Pipeline:
             "detections": self._take_sample,
         }
         for topic in self.wanted:
+            if self._is_scout and not self._is_scouted(topic):
+                continue
             handler: Handler
-            if topic.role == "poses":
+            if topic.role == "event":
+                handler = partial(self._on_event, topic.settings)
+            elif topic.role == "poses":
                 handler = partial(self._on_edges, sources[topic.reader])
             elif topic.role == "companion":
                 handler = partial(self._on_companion, *streams[topic.reader])
+            elif topic.role == "signal":
+                handler = partial(self._signals.take, topic.reader)
             else:
                 stream, take = Stream(topic), takes[topic.kind]
                 self._streams.setdefault(topic.name, []).append((stream, take))
@@ -322,19 +453,32 @@ class Pipeline:
             handlers.setdefault(topic.name, []).append((topic, handler))
         return handlers
 
+    def _is_scouted(self, topic: WantedTopic) -> bool:
+        """Whether a topic tells of events, for a pipeline that looks for them alone."""
+        if self.selection is None:
+            return False
+        return (
+            topic.role == "event"
+            or (topic.role == "poses" and self.selection.needs_poses)
+            or (topic.role == "gps" and topic.kind == "fix" and self.selection.needs_fixes)
+        )
+
     def _arrive(self, message: Message) -> None:
         """Take a message in the order of arrival, which tells what is before and what after a step of the clocks."""
         rest: list[Handler] = []
+        is_noted = False
         for topic, handler in self._roles.get(message.topic, ()):
-            if topic.role == "poses":
-                self._try(handler, message)  # its edges have stamps of their own
+            if topic.role in ("poses", "signal"):
+                self._try(handler, message)  # its edges have stamps of their own; signals take care of steps themselves
             else:
                 rest.append(handler)
+                is_noted = is_noted or topic.role != "event"
         if not rest:
             return
         take = partial(self._handle, rest, message)
         stamp_ns = self._arrival_stamps[message.topic](message)
-        self.evidence.note(message.topic, message.type_name, stamp_ns, message.log_ns)
+        if is_noted:
+            self.evidence.note(message.topic, message.type_name, stamp_ns, message.log_ns)
         if stamp_ns <= 0:
             take()
             return
@@ -374,6 +518,10 @@ class Pipeline:
             self.evidence.note_static(edge)
         self._poses.add(edge, named_by)
 
+    def _on_event(self, event: EventConfig, message: Message) -> None:
+        if self.selection is not None:
+            self.selection.take(event, message)
+
     def _on_message(self, stream: Stream, take: Take, message: Message) -> None:
         for sample in self._counted(stream.topic, stream.take(message)):
             if self._watch is not None and stream.topic.is_sample:
@@ -408,19 +556,23 @@ class Pipeline:
         for streams in self._streams.values():
             yield from streams
 
-    def _count(self, topic: str, cause: str, stamp_ns: int, reason: str = "") -> None:
+    def _count(self, topic: str, cause: Cause, stamp_ns: int, reason: str = "") -> None:
         if not self._is_priming:
             self.ledger.count(topic, cause, stamp_ns, reason)
 
     def _ends_the_past(self, edge: Edge) -> bool:
         """Whether the poses that frames still wait for are gone once this edge is in."""
-        return self.tree.has_leapt(edge.child) and self.oldest_waiting_ns is not None
+        is_waiting = self.selection is not None and self.selection.oldest_ns is not None
+        return self.tree.has_leapt(edge.child) and (is_waiting or self.oldest_waiting_ns is not None)
 
     def _take_calibration(self, topic: WantedTopic, info: CameraInfo) -> None:
         self._calibrations.add(topic.reader, info)
 
     def _take_fix(self, topic: WantedTopic, fix: Fix | Missing) -> None:
         self._fixes += 1
+        is_fix = isinstance(fix, Fix) and not (fix.latitude == fix.longitude == 0.0)
+        if self.selection is not None:
+            self.selection.take_fix(topic.name, fix.stamp_ns, fix if isinstance(fix, Fix) and is_fix else None)
         if isinstance(fix, Fix) and fix.latitude == fix.longitude == 0.0:
             reason = f"{topic.name}: a fix at latitude 0, longitude 0 is what receivers say that have none"
             self._count(topic.name, "gps_implausible", fix.stamp_ns, reason)
@@ -431,6 +583,7 @@ class Pipeline:
         self._gps.add_heading(heading.stamp_ns, None if isinstance(heading, Missing) else heading)
 
     def _take_sweep(self, topic: WantedTopic, sweep: Sweep) -> None:
+        self.evidence.note_sweep(topic.name, sweep)
         lidar = self._usable[topic.reader]
         if not has_points(sweep, lidar):
             reason = (
@@ -444,6 +597,8 @@ class Pipeline:
             return
         if sweep.stamp_ns < self._sync.newest_sweep_ns - self._clock_step_ns:
             self._restart("clock_jump", told_by=topic)  # of a type whose messages have no stamps
+        if self.selection is not None:
+            self.selection.begin(sweep.stamp_ns)
         self._sync.add_anchor(sweep.stamp_ns, sweep.last_ns, sweep.nbytes, sweep)
 
     def _take_sample(self, topic: WantedTopic, sample: Payload) -> None:
@@ -451,6 +606,8 @@ class Pipeline:
 
     def advance(self) -> None:
         """Decide what can be decided."""
+        if self._is_scout:
+            return
         if self._sync.message_time_ns >= 0:
             self._poses.advance(self._sync.message_time_ns)
         for match in self._sync.ready():
@@ -460,32 +617,91 @@ class Pipeline:
             if self._frames.has_frames:
                 candidate = self._frames.pop_oldest(self._sync.message_time_ns)
                 if candidate is not None:
-                    self._pending.extend(self._scenes.add(candidate))
+                    self._take_frame(candidate)
             elif self._sync.has_anchors:
                 self._frames.push(self._sync.close_oldest())
             else:
                 break
+        if self.selection is not None and self._sync.message_time_ns >= 0:
+            self._take_decided(self.selection.advance(self._sync.message_time_ns))
+
+    def _is_due(self) -> bool:
+        """Whether it is time to look at what can be decided: where frames wait for events, only now and then."""
+        now_ns = self._sync.message_time_ns
+        if self.selection is None or now_ns >= self._due_ns or self.bytes_held > self.config.sync.max_bytes:
+            self._due_ns = now_ns + LOOK_EVERY_NS
+            return True
+        return False
 
     def _take_frames(self, *, everything: bool = False) -> None:
         for candidate in self._frames.ready(self._sync.message_time_ns, everything=everything):
-            self._pending.extend(self._scenes.add(candidate))
+            self._take_frame(candidate)
 
-    def _flush(self, reason: str) -> None:
+    def _take_frame(self, candidate: Candidate) -> None:
+        if self.selection is None:
+            self._pending.extend(self._scenes.add(candidate))
+            return
+        self._used.update(name for name, _ in candidate.frame.samples)
+        self.selection.push(candidate)
+
+    def _take_decided(self, decided: Iterable[Decided]) -> None:
+        """Take the frames whose turn has come, in the windows of events and outside of them."""
+        for one in decided:
+            if one.candidate is None:
+                self._pending.extend(self._scenes.end("window_end", before_ns=one.stamp_ns))
+            else:
+                self._take_wanted(one.candidate, begins=one.begins)
+            if self.selection is not None:
+                first_ns = self._scenes.first_stamp_ns
+                self.selection.forget(one.stamp_ns if first_ns is None else first_ns)
+
+    def _take_wanted(self, candidate: Candidate, *, begins: bool) -> None:
+        try:
+            whole = replace(candidate, frame=self._frames.complete(candidate.frame))
+        except TransformError as error:
+            self._leave_out_frame(tuple(candidate.frame.samples), "no_transform", str(error))
+            return
+        self._pending.extend(self._scenes.add(whole, begins=begins))
+
+    def _leave_out_frame(self, samples: Samples, cause: Cause, reason: str) -> None:
+        for name, stamp_ns in samples:
+            self._lost(name, cause, stamp_ns, reason)
+
+    def _late_event(self, topic: str, stamp_ns: int) -> None:
+        reason = f"{topic} came later than sync.wait_s, {self.config.sync.wait_s:g} s, too late to tell of an event"
+        self._count(topic, "late", stamp_ns, reason)
+
+    def _flush(self, reason: EndReason) -> None:
         for match in self._sync.ready(everything=True):
             self._frames.push(match)
         self._take_frames(everything=True)
+        if self.selection is not None:
+            self._take_decided(self.selection.finish(self._sync.message_time_ns))
         self._pending.extend(self._scenes.end(reason))
+        if self.selection is not None:
+            self._note_scouted()
+            self.selection.restart()
 
-    def _restart(self, reason: str, told_by: WantedTopic | None = None) -> None:
-        """Start over; the topic that told of the step is past it: what its decoder holds came after it."""
+    def _note_scouted(self) -> None:
+        """Keep the windows of events that are over, of a pipeline that makes no frames."""
+        if self._is_scout and self.selection is not None:
+            self.selection.settle_all(self._scout_ns)
+            self._scouted.extend(self.selection.windows())
+            self._scouted_events.extend(self.selection.events_between(0, max(0, self._scout_ns)))
+            self._scout_ns = -1
+
+    def _restart(self, reason: EndReason, told_by: WantedTopic | None = None) -> None:
+        """Start over; the topic that showed the step is past it: what its decoder holds came after it."""
         for stream, take in self._all_streams():
             if stream.topic is not told_by:
                 self._take_all(stream.topic, take, stream.reset("clock_step"))
         self._flush(reason)
         self._sync.restart()
+        self._due_ns = -1
         self._frames.restart()
         self._calibrations.restart()
         self._gps.restart()
+        self._signals.restart()
         self._poses.reset("clock_step")
         self.tree.clear_dynamic()
 
@@ -501,7 +717,7 @@ class Pipeline:
                 events[number] = replace(event, warnings=tuple(finding.as_json() for finding in found))
         return events
 
-    def _lost_sample(self, name: str, cause: str, stamp_ns: int) -> None:
+    def _lost_sample(self, name: str, cause: Cause, stamp_ns: int) -> None:
         reason = ""
         if cause == "late":
             late_ns = self._late_ns[name] = max(self._sync.message_time_ns - stamp_ns, self._late_ns.get(name, 0))
@@ -510,23 +726,12 @@ class Pipeline:
             )
         self._lost(name, cause, stamp_ns, reason)
 
-    def _lost(self, name: str, cause: str, stamp_ns: int, reason: str) -> None:
+    def _lost(self, name: str, cause: Cause, stamp_ns: int, reason: str) -> None:
         self._count(self._topic_of[name], cause, stamp_ns, reason)
 
 
-def _unused_settings(config: Config) -> Iterator[Finding]:
-    if config.scene.select != "all":
-        yield warnings.setting_unused("scene.select", "every frame is kept")
-    elif config.events:
-        yield warnings.setting_unused("event_names", "events are not looked for")
-    if config.metadata_from:
-        yield warnings.setting_unused("metadata_from_names", "scenes have only the metadata of metadata.*")
-    if config.metadata_builtin:
-        yield warnings.setting_unused("metadata_builtin", "scenes have only the metadata of metadata.*")
-
-
 def _in_reach(lidar: LidarConfig) -> LidarConfig:
-    """Points beyond what a scene's coordinates can be are no reason to keep a sweep."""
+    """Points beyond what a scene's coordinates can be are not a reason to keep a sweep."""
     return replace(lidar, max_range_m=min(lidar.max_range_m, MAX_COORDINATE_M))
 
 

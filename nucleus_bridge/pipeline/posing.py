@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from nucleus_bridge import warnings
+from nucleus_bridge.causes import Cause
 from nucleus_bridge.config import CameraConfig, Config, RadarConfig
 from nucleus_bridge.decode.calibration_check import implausible
 from nucleus_bridge.decode.camera_info import (
@@ -62,17 +63,23 @@ VELOCITY_NS = 50_000_000
 Obstacle = Callable[[], object]
 """Called again and again until its answer is false or None: what was missing is there."""
 
-LossReport = Callable[[str, str, int, str], None]
+LossReport = Callable[[str, Cause, int, str], None]
 """Takes sensor name, cause, stamp and the text that explains it."""
 
 Need = tuple[str, int, int]
 """A frame id and the first and last stamp at which its pose is asked for."""
 
 
+DEFERRED_S = 60.0
+"""So long the transforms and fixes are sure to be there that a frame, once it is wanted, is made whole with."""
+UNPOSED = Trajectory(np.empty(0, np.int64), np.empty((0, 3)), np.empty((0, 4)))
+"""Stands for the poses of a sweep that are there and were not asked for yet."""
+
+
 class GivenUp(Exception):  # noqa: N818 - control flow between two modules, not an error of the package
     """A frame or an image cannot be had."""
 
-    def __init__(self, cause: str, reason: str) -> None:
+    def __init__(self, cause: Cause, reason: str) -> None:
         super().__init__(reason)
         self.cause = cause
         self.reason = reason
@@ -94,6 +101,7 @@ class Poser:
         self._radars = {radar.name: radar for radar in config.radars}
         self._reference = config.lidars[0].name
         self._deadline_ns = 0
+        self._defers = config.scene.select == "events" and config.look_back_s + config.sync.wait_s <= DEFERRED_S
         self.findings: dict[str, Finding] = {}
         self._looked_at: dict[str, CameraInfo] = {}
 
@@ -131,7 +139,7 @@ class Poser:
     def _missing_transform(self, frame_id: str, first_ns: int, last_ns: int, deadline_ns: int) -> TransformError | None:
         """Return why a pose cannot be had, or None.
 
-        After a hole, transforms from after the match's deadline do not count, whether they are there yet or not.
+        After a gap, transforms from after the match's deadline do not count, whether they are there yet or not.
         """
         world = self._config.world_frame
         error = self._tree.availability(world, frame_id, first_ns, last_ns)
@@ -173,9 +181,25 @@ class Poser:
             if sensor.required and (sensor.name in failures or sensor.name not in match.samples):
                 lost = "cannot be used" if sensor.name in failures else "has nothing within its tolerance"
                 raise GivenUp("required_missing", f"required sensor {sensor.name!r} {lost}")
-        gps = self._globe.pose_at(start_ns, device)
+        gps = None if self._defers else self._globe.pose_at(start_ns, device)
         begun_ns = None if start_ns == stamp_ns else start_ns
         return Frame(stamp_ns, device, gps, sweeps, images, radars, detections, begun_ns)
+
+    def complete(self, frame: Frame) -> Frame:
+        """Give a frame that is wanted what most frames are dropped without, where events select them.
+
+        Raises:
+            TransformError: A pose that was there is gone.
+        """
+        if not self._defers:
+            return frame
+        sweeps = tuple(
+            replace(posed, world_from_lidar=self._knots(posed.sweep.frame_id, *self._span(posed.lidar, posed.sweep)))
+            if posed.world_from_lidar is UNPOSED
+            else posed
+            for posed in frame.sweeps
+        )
+        return replace(frame, sweeps=sweeps, gps=self._globe.pose_at(frame.timestamp_ns, frame.world_from_device))
 
     def _posed(
         self,
@@ -280,10 +304,18 @@ class Poser:
         if first == last:
             return self._lookup(sweep.frame_id, first)
         self._check_in_time(sweep.frame_id, last)
+        if self._defers:
+            error = self._tree.availability(self._config.world_frame, sweep.frame_id, first, last)
+            if error is not None:
+                raise self._given_up(error)
+            return UNPOSED
         try:
-            return self._tree.lookup_many(self._config.world_frame, sweep.frame_id, knot_stamps(first, last))
+            return self._knots(sweep.frame_id, first, last)
         except TransformError as error:
             raise self._given_up(error) from None
+
+    def _knots(self, frame_id: str, first_ns: int, last_ns: int) -> Trajectory:
+        return self._tree.lookup_many(self._config.world_frame, frame_id, knot_stamps(first_ns, last_ns))
 
     def _mounting(self, name: str, sweep: Sweep) -> Transform | None:
         """Where a lidar sits on the device, if it has a crop box or the ground is to be found in its clouds."""
@@ -390,7 +422,7 @@ def _resumed_late(frame_id: str, stamp_ns: int) -> ExtrapolationError:
     )
 
 
-def _cause(error: TransformError) -> str:
+def _cause(error: TransformError) -> Cause:
     if isinstance(error, UnknownFrameError):
         return "unknown_frame"
     if isinstance(error, ConnectivityError):

@@ -3,23 +3,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
 import numpy as np
 
+from nucleus_bridge.causes import Cause, EndReason
 from nucleus_bridge.config import Config
 from nucleus_bridge.errors import CoordinateRangeError
 from nucleus_bridge.model import Frame, Scene
-from nucleus_bridge.pipeline.events import Event, FrameReady, Residual, SceneEnded, SceneStarted
+from nucleus_bridge.pipeline.events import Event, EventSpan, FrameReady, Residual, SceneEnded, SceneStarted
 from nucleus_bridge.pipeline.frame_builder import Candidate
 from nucleus_bridge.pipeline.losses import LossLedger
 from nucleus_bridge.pipeline.posing import LossReport
+from nucleus_bridge.pipeline.signals import Signals
 
 MAX_COORDINATE_M = 1e5
 """Beyond it a 32-bit float, which the service computes with, is coarser than a centimetre."""
+
+
+"""Why a scene ends with the window of its events."""
+EventsBetween = Callable[[int, int], tuple[EventSpan, ...]]
+"""Tells the events of a scene by its first and last stamp."""
 
 
 def reference_id(prefix: str, stamp_ns: int) -> str:
@@ -57,27 +64,35 @@ class SceneBuilder:
     """Cuts the sequence of frames into scenes."""
 
     def __init__(
-        self, config: Config, ledger: LossLedger, lost: LossReport, poses: Mapping[str, Any] | None = None
+        self,
+        config: Config,
+        ledger: LossLedger,
+        lost: LossReport,
+        poses: Mapping[str, Any] | None = None,
+        events_between: EventsBetween | None = None,
+        signals: Signals | None = None,
     ) -> None:
         self._config = config
         self._poses = poses or {}
+        self._signals = signals or Signals(())
         self._rules = config.scene
         self._ledger = ledger
         self._lost = lost
+        self._events_between = events_between
         self._open: _Open | None = None
         self._kept: Frame | None = None
         self._hole_ns = 0
         self._jump_m = 0.0
 
-    def add(self, candidate: Candidate) -> Iterator[Event]:
-        """Take the next frame; yield what is decided by it."""
+    def add(self, candidate: Candidate, *, begins: bool = False) -> Iterator[Event]:
+        """Take the next frame; yield what is decided by it. ``begins`` says that a window of an event does, too."""
         frame = candidate.frame
         self._hole_ns = max(self._hole_ns, candidate.hole_ns)
         self._jump_m = max(self._jump_m, candidate.jump_m)
         if self._is_too_near(frame):
             self._lose(frame, "min_distance", "")
             return
-        reason = self._end_reason(frame)
+        reason: EndReason | None = "window_end" if begins else self._end_reason(frame)
         if reason:
             yield from self.end(reason, before_ns=frame.stamp_ns)
         try:
@@ -88,28 +103,35 @@ class SceneBuilder:
             return
         if self._open is None:
             self._open = _Open(scene)
+            self._signals.begin(frame.stamp_ns)
             yield SceneStarted(scene)
+        self._signals.pass_frame(frame.stamp_ns)
         yield FrameReady(self._open.frames, frame)
         self._count(self._open, candidate)
         self._kept, self._hole_ns, self._jump_m = frame, 0, 0.0
 
-    def end(self, reason: str, before_ns: int | None = None) -> Iterator[Event]:
+    def end(self, reason: EndReason, before_ns: int | None = None) -> Iterator[Event]:
         """End the open scene, if any; it takes the losses from before a stamp with it."""
         if self._open is None:
             return
         opened, self._open = self._open, None
+        last_ns = self._kept.stamp_ns if self._kept is not None else opened.scene.first_stamp_ns
         self._kept = None
+        metadata, item_metadata = self._signals.end()
         yield SceneEnded(
             reason,
             self._ledger.take_before(before_ns),
             {name: sums.residual() for name, sums in sorted(opened.sums.items())},
             dict(sorted(opened.missing.items())),
+            events=self._events_between(opened.scene.first_stamp_ns, last_ns) if self._events_between else (),
+            metadata=metadata,
+            item_metadata=item_metadata,
         )
 
     @property
-    def is_open(self) -> bool:
-        """Whether a scene is open."""
-        return self._open is not None
+    def first_stamp_ns(self) -> int | None:
+        """Stamp of the first frame of the open scene, or None."""
+        return self._open.scene.first_stamp_ns if self._open is not None else None
 
     def _scene(self, frame: Frame) -> Scene:
         origin = frame.world_from_device.translation if self._rules.origin == "first_frame" else np.zeros(3)
@@ -123,25 +145,25 @@ class SceneBuilder:
         )
 
     def _is_too_near(self, frame: Frame) -> bool:
-        if self._kept is None or self._rules.min_distance_m <= 0.0:
-            return False
+        if self._kept is None or self._rules.min_distance_m <= 0.0 or self._events_between is not None:
+            return False  # where frames are selected, the distance was looked at before
         step = frame.world_from_device.translation - self._kept.world_from_device.translation
         return float(np.sqrt((step * step).sum())) < self._rules.min_distance_m
 
-    def _end_reason(self, frame: Frame) -> str:
-        """Say why a frame cannot join the open scene; empty when it can."""
+    def _end_reason(self, frame: Frame) -> EndReason | None:
+        """Say why a frame cannot join the open scene; None when it can."""
         opened, rules = self._open, self._rules
         if opened is None:
-            return ""
+            return None
         duration_ns = frame.stamp_ns - opened.scene.first_stamp_ns
-        reached = {
+        reached: dict[EndReason, bool] = {
             "gap": 0 < rules.max_gap_s * 1e9 < self._hole_ns,
             "pose_jump": 0 < rules.max_jump_m < self._jump_m,
             "max_items": opened.items + 1 + len(frame.images) > rules.max_items,
             "max_frames": 0 < rules.max_frames <= opened.frames,
             "max_duration": 0 < rules.max_duration_s * 1e9 < duration_ns,
         }
-        return next((reason for reason, yes in reached.items() if yes), "")
+        return next((reason for reason, yes in reached.items() if yes), None)
 
     def _count(self, opened: _Open, candidate: Candidate) -> None:
         frame = candidate.frame
@@ -154,7 +176,7 @@ class SceneBuilder:
             if sensor.name not in there:
                 opened.missing[sensor.name] = opened.missing.get(sensor.name, 0) + 1
 
-    def _lose(self, frame: Frame, cause: str, reason: str) -> None:
+    def _lose(self, frame: Frame, cause: Cause, reason: str) -> None:
         for name, stamp_ns in frame.samples:
             self._lost(name, cause, stamp_ns, reason)
 

@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from nucleus_bridge.causes import Cause
+
 Item = TypeVar("Item")
 
-LossSink = Callable[[str, str, int], None]
+LossSink = Callable[[str, Cause, int], None]
 """Takes stream, cause and stamp of a sample that will not be used."""
 
 FOREIGN_CLOCK_NS = 60_000_000_000
@@ -50,7 +52,7 @@ class Match(Generic[Item]):
         anchor: The reference sweep.
         samples: By stream name; streams without a sample in tolerance are absent.
         residuals_ns: |stamp - wanted stamp| of each sample.
-        hole_ns: Longest hole between neighbouring sweeps since the anchor before.
+        hole_ns: Longest gap between neighbouring sweeps since the anchor before.
         deadline_ns: Message time at which nothing more is waited for.
     """
 
@@ -77,6 +79,7 @@ class _Stream(Generic[Item]):
         self.watermark_ns = -1
         self.taken_ns = -1
         self.suspended_ns: int | None = None
+        self.given_up_ns: tuple[int, int] | None = None
 
     def has_passed(self, anchor_ns: int) -> bool:
         """Whether nothing is to come that an anchor may want."""
@@ -107,7 +110,9 @@ class Synchroniser(Generic[Item]):
     """Matches streams to the sweeps of one reference stream.
 
     Attributes:
-        thinning: Of the sweeps that the stride leaves, every so many-th is taken; 1 unless there is too much to do.
+        thinning: Of the sweeps that the stride leaves, every n-th is kept; 1 unless there is too much to do.
+        overtaken_ns: How long after samples were given up for want of a sweep the sweep that wanted them came; the
+            longest such time, 0 where there is none.
     """
 
     def __init__(self, reference: str, specs: list[StreamSpec], wait_ns: int, stride: int, lost: LossSink) -> None:
@@ -116,6 +121,7 @@ class Synchroniser(Generic[Item]):
         self._wait_ns = wait_ns
         self._stride = stride
         self.thinning = 1
+        self.overtaken_ns = 0
         self._lost = lost
         self._reach_ns = max([0, *(spec.offset_ns + spec.tolerance_ns for spec in specs)])
         self._arrivals = 0
@@ -143,6 +149,7 @@ class Synchroniser(Generic[Item]):
         if self._waits_for(stamp_ns):
             self._lost(self._reference, "duplicate_stamp", stamp_ns)
             return
+        self._look_back(stamp_ns)
         if self._newest_sweep_ns >= 0:
             self._hole_ns = max(self._hole_ns, stamp_ns - self._newest_sweep_ns)
         self._newest_sweep_ns = max(self._newest_sweep_ns, stamp_ns)
@@ -158,6 +165,17 @@ class Synchroniser(Generic[Item]):
             self._anchors.append(anchor)
         else:
             insort(self._anchors, anchor)
+
+    def _look_back(self, stamp_ns: int) -> None:
+        """Take note of a sweep that comes when the samples which it wanted were given up already."""
+        late_ns = self.message_time_ns - stamp_ns
+        for stream in self._streams.values():
+            if stream.given_up_ns is None or late_ns <= self._wait_ns:
+                continue
+            first, last = stream.given_up_ns
+            wanted, tolerance = stamp_ns + stream.spec.offset_ns, stream.spec.tolerance_ns
+            if first - tolerance <= wanted <= last + tolerance:
+                self.overtaken_ns = max(self.overtaken_ns, late_ns)
 
     def add(self, name: str, stamp_ns: int, size: int, item: Item) -> None:
         """Take a sample of another stream."""
@@ -315,12 +333,16 @@ class Synchroniser(Generic[Item]):
             if sample.stamp_ns >= limit:
                 break
             hopeless += 1
+        if hopeless and not self._anchors:
+            stamps = (stream.samples[0].stamp_ns, stream.samples[hopeless - 1].stamp_ns)
+            known = stream.given_up_ns or stamps
+            stream.given_up_ns = (min(known[0], stamps[0]), max(known[1], stamps[1]))
         self._drop(stream, hopeless, "no_frame")
 
-    def _drop(self, stream: _Stream[Item], count: int, cause: str) -> None:
+    def _drop(self, stream: _Stream[Item], count: int, cause: Cause) -> None:
         for _ in range(count):
             self._lose(stream, stream.samples.popleft(), cause)
 
-    def _lose(self, stream: _Stream[Item], sample: Sample[Item], cause: str) -> None:
+    def _lose(self, stream: _Stream[Item], sample: Sample[Item], cause: Cause) -> None:
         self.bytes_held -= sample.size
         self._lost(stream.spec.name, cause, sample.stamp_ns)

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from nucleus_bridge.config import Config
+from nucleus_bridge.config.conditions import DEVICE, GPS, parse_circle
 from nucleus_bridge.config.settings import LidarConfig, Sensor
-from nucleus_bridge.config.sources import AnnotationConfig
+from nucleus_bridge.config.sources import AnnotationConfig, EventConfig
 from nucleus_bridge.decode import registry
 from nucleus_bridge.decode.cdr import peek_header, with_stamp
 from nucleus_bridge.decode.interface import Decoder, Interface, Kind, Reset
@@ -22,7 +23,7 @@ from nucleus_bridge.poses import PoseSource, sources_of
 
 MIN_CLOCK_STEP_NS = 1_000_000_000
 
-Role = Literal["sensor", "gps", "calibration", "companion", "poses", "annotation"]
+Role = Literal["sensor", "gps", "calibration", "companion", "poses", "annotation", "event", "signal"]
 Ahead = Literal["nothing", "first", "all"]
 
 
@@ -35,7 +36,7 @@ class WantedTopic:
         parameter: The parameter that names it, for error messages.
         kind: What its type must hold.
         role: What it is read for: a sensor's samples, fixes and headings, calibrations of a camera, what a decoder
-            needs besides its own topic, poses, or recorded detections.
+            needs besides its own topic, poses, recorded detections, an event, or a signal of the vehicle.
         reader: The sensor or the pose source that it is read for; ``gps`` for fixes and headings.
         settings: Those of the sensor.
         needed: Whether there can be no frame without it.
@@ -43,6 +44,7 @@ class WantedTopic:
         is_optional: Whether nobody minds when it is not there.
         ahead: Which of its messages hold from the start of a recording, wherever they were logged.
         fixed_types: The types it may have, where its kind does not say so.
+        takes_any_type: Whether every type will do.
     """
 
     name: str
@@ -56,10 +58,15 @@ class WantedTopic:
     is_optional: bool = False
     ahead: Ahead = "nothing"
     fixed_types: tuple[str, ...] = ()
+    takes_any_type: bool = False
+
+    def takes(self, type_name: str) -> bool:
+        """Say whether it may have a type."""
+        return self.takes_any_type or type_name in self.types
 
     @property
     def types(self) -> tuple[str, ...]:
-        """The types it may have."""
+        """The types it may have; none where it may have any."""
         return self.fixed_types or registry.types_of(self.kind)
 
     @property
@@ -104,8 +111,21 @@ def wanted_topics(config: Config, sources: Iterable[PoseSource] | None = None) -
     for given in annotations_of(config):
         parameter = f"annotations.{given.name}.topic"
         yield WantedTopic(given.topic, parameter, "detections", "annotation", given.name, given)
+    for event, topic_name in events_of_topics(config):
+        parameter = f"events.{event.name}.topic"
+        yield WantedTopic(topic_name, parameter, "value", "event", event.name, event, takes_any_type=True)
+    for signal in config.metadata_from:
+        parameter = f"metadata_from.{signal.name}.topic"
+        yield WantedTopic(signal.topic, parameter, "value", "signal", signal.name, signal, takes_any_type=True)
     for index, sensor in enumerate(_with_whole_paths(sensor, config) for sensor in config.sensors):
         yield from _topics_of(sensor, is_reference=index == 0)
+
+
+def events_of_topics(config: Config) -> Iterator[tuple[EventConfig, str]]:
+    """List the events that messages of a topic make, each with the topic; none where no event selects frames."""
+    for event in config.events if config.scene.select == "events" else ():
+        if event.topic and event.topic != DEVICE and parse_circle(event.field) is None:
+            yield event, config.gps.topic if event.topic == GPS else event.topic
 
 
 def annotations_of(config: Config) -> tuple[AnnotationConfig, ...]:
@@ -159,7 +179,7 @@ def _with_whole_paths(sensor: Sensor, config: Config) -> Sensor:
 
 
 def clock_step_ns(config: Config) -> int:
-    """Return how far back of the newest stamp a sensor's clock was set where a message is no late one."""
+    """Return how far back of the newest stamp a sensor's clock was set where a message is not just late."""
     return max(round(config.sync.wait_s * 1e9), MIN_CLOCK_STEP_NS)
 
 

@@ -56,6 +56,25 @@ def agreement(one: Trajectory, other: Trajectory, *, in_one_frame: bool) -> Agre
     return Agreement(float(np.median(apart)), float(apart.max()), float(np.median(angles)), not in_one_frame)
 
 
+def level_agreement(one: Trajectory, other: Trajectory) -> Agreement | None:
+    """Compare two trajectories from above, as satellites see them: heights are left out, and of rotations all but yaw.
+
+    ``other`` is turned and moved onto ``one`` first. Returns None as ``agreement`` does.
+    """
+    return agreement(_level(one), _level(other), in_one_frame=False)
+
+
+def _level(trajectory: Trajectory) -> Trajectory:
+    x, y, z, w = trajectory.rotations_xyzw.T
+    half = np.arctan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z)) / 2.0
+    none = np.zeros_like(half)
+    return Trajectory(
+        trajectory.stamps_ns,
+        trajectory.translations * (1.0, 1.0, 0.0),
+        np.stack([none, none, np.sin(half), np.cos(half)], axis=1),
+    )
+
+
 def trajectory_of(stamps_ns: IntArray, translations: FloatArray, rotations_xyzw: FloatArray) -> Trajectory:
     """Return poses as a trajectory: by stamp, the last one of each stamp, quaternions of unit length.
 

@@ -182,7 +182,7 @@ def _flat(value: Any) -> tuple[float, ...]:  # noqa: ANN401 - whatever the file 
 def _of_matrix(value: Any, where: str) -> Pose:  # noqa: ANN401 - whatever the file holds
     numbers = _flat(value.get("data") if isinstance(value, Mapping) else value)
     if len(numbers) not in (12, 16):
-        raise ConfigError(f"{where}: is no 3x4 or 4x4 matrix, nor xyz with rpy or a quaternion")
+        raise ConfigError(f"{where}: is not a 3x4 or 4x4 matrix, nor xyz with rpy or a quaternion")
     rows = np.array(numbers).reshape(-1, 4)
     if len(rows) == 4 and not np.allclose(rows[3], (0.0, 0.0, 0.0, 1.0), atol=1e-9):
         raise ConfigError(f"{where}: the last row of the matrix is {rows[3].tolist()}, not [0, 0, 0, 1]")

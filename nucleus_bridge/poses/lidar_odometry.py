@@ -259,7 +259,7 @@ def load_library() -> Any:  # noqa: ANN401 - it has no types
     try:
         import small_gicp  # noqa: PLC0415 - an extra
     except ImportError:
-        raise InputError(f"{LIBRARY} is not installed: pip install 'nucleus_bridge[odometry]'") from None
+        raise InputError(f"{LIBRARY} is not installed: pip install 'nucleus-bridge[odometry]'") from None
     return small_gicp
 
 

@@ -91,7 +91,7 @@ def difference(one: Edge, other: Edge) -> tuple[float, float]:
     """Return by how many metres and degrees two poses differ.
 
     Raises:
-        InvalidTransformError: One of them has values that are no pose.
+        InvalidTransformError: One of them has values that are not a pose.
     """
     first, second = (scalar_pose.checked_pose(edge.translation, edge.rotation_xyzw) for edge in (one, other))
     return scalar_pose.apart(first, second)

@@ -47,7 +47,7 @@ class Transforms:
         """Return the transforms of a message, in their order.
 
         Raises:
-            DecodeError: The bytes are no such message.
+            DecodeError: The bytes are not a message of that type.
         """
         static = self._topics[message.topic].is_static
         offset_ns = 0 if static else self._offset_ns

@@ -121,7 +121,7 @@ def fields_of(text: str) -> list[str]:
 
 
 def resolved(names: Sequence[str]) -> dict[str, Column]:
-    """Return which column holds what, as far as the names tell; the first of several that fit."""
+    """Return which column holds what, as far as the names say; the first of several that fit."""
     found: dict[str, Column] = {}
     for index, name in enumerate(names):
         plain = re.sub(r"[^a-z]", "", _UNIT.sub("", name.strip().lower()))

@@ -1,22 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be said about a scene by looking at it: mounting, stamps, edges, losses."""
+"""What can be said about a scene by looking at it: mounting, calibration, losses."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from nucleus_bridge import warnings as wording
+from nucleus_bridge.calibration.check import SHIFTS_MS, CalibrationCheck, Verdict
+from nucleus_bridge.calibration.remedy import mount_lines, time_line
+from nucleus_bridge.causes import is_expected
 from nucleus_bridge.formats.content import SceneFrame
 from nucleus_bridge.formats.interface import SceneReader
-from nucleus_bridge.geometry import quaternion
+from nucleus_bridge.geometry import quaternion, transforms
 from nucleus_bridge.geometry.optical import view_of
 from nucleus_bridge.inspect.mounting import camera_warnings, forward_deg, tilt_warning
-from nucleus_bridge.model import FloatArray
-from nucleus_bridge.pipeline.losses import is_expected
-from nucleus_bridge.preview.edges import SHIFTS_MS, EdgeFit, shift_warning
-from nucleus_bridge.preview.pack import Pixels
+from nucleus_bridge.model import FloatArray, Trajectory, Transform
+from nucleus_bridge.preview.pack import Pixels, as_gray
 
 _STILL_M = 0.01
 
@@ -28,26 +30,35 @@ class SceneChecks:
         self._scene = scene
         self._frames: list[tuple[FloatArray, FloatArray]] = []
         self._rotations: dict[str, FloatArray] = {}
-        self.edges = EdgeFit(len(scene))
+        self._poses: list[tuple[int, Transform]] = []
+        self._images: dict[str, list[tuple[int, Transform]]] = {}
+        self.edges = CalibrationCheck(len(scene))
 
     def add(self, frame: SceneFrame, pictures: Mapping[str, Pixels], widths: Mapping[str, int]) -> None:
-        """Take a frame, and those of its pictures that ``edges`` wants, with their width in their files."""
+        """Take a frame, and its gray pictures where ``edges`` wants them, with their width in their files."""
         if not self._frames:
             device_from_scene = quaternion.conjugate(frame.heading_xyzw)
             for image in frame.images:
                 self._rotations[image.camera] = quaternion.multiply(device_from_scene, image.heading_xyzw)
         self._frames.append((frame.position, frame.heading_xyzw))
-        self.edges.add(frame, pictures, widths)
+        self._poses.append((frame.timestamp_ns, Transform(frame.position, frame.heading_xyzw)))
+        for image in frame.images:
+            pose = Transform(image.position, image.heading_xyzw)
+            self._images.setdefault(image.camera, []).append((image.stamp_ns, pose))
+        self.edges.add(frame, {camera: (as_gray(pixels), widths[camera]) for camera, pixels in pictures.items()})
 
     def results(self, progress: Callable[[float], None]) -> dict[str, Any]:
         """Say what was seen.
 
         Returns:
-            ``warnings``, each ``{about, text}``; ``views``, where each camera looks in the device frame;
-            ``forward_deg``; ``edges``, how well clouds and images fit, by camera and time shift.
+            ``warnings``, each ``{about, text}`` and, where it has them, ``code`` and ``remedy``; ``fine``, what was
+            measured and is right, as text; ``calibration``, the verdict on each camera by its name; ``views``, where
+            each camera looks in the device frame; ``forward_deg``; ``edges``, how well clouds and images fit, by
+            camera and time shift, as a share of the best.
         """
         if not self._frames:
-            return {"warnings": [], "views": {}, "forward_deg": 0.0, "edges": {"shifts_ms": [], "curves": {}}}
+            edges: dict[str, Any] = {"shifts_ms": [], "curves": {}}
+            return {"warnings": [], "fine": "", "calibration": {}, "views": {}, "forward_deg": 0.0, "edges": edges}
         warnings: list[dict[str, str]] = []
         track, headings = (np.array(column) for column in zip(*self._frames, strict=True))
         tilt = tilt_warning(headings)
@@ -62,16 +73,50 @@ class SceneChecks:
             text = "its poses are estimated from the lidar: they drift, reckon with 1 % of the way"
             warnings.append({"about": "device", "text": text})
         warnings += self._losses()
-        curves = self.edges.curves(progress)
-        warnings += [
-            {"about": camera, "text": text} for camera, curve in curves.items() if (text := shift_warning(curve))
-        ]
+        verdicts = self.edges.verdicts(progress)
+        warnings += self._calibrations(verdicts)
+        agreeing = ", ".join(verdict.camera for verdict in verdicts if verdict.state == "agrees")
         return {
             "warnings": warnings,
+            "fine": f"edges of the clouds fit the images of {agreeing}" if agreeing else "",
+            "calibration": {verdict.camera: verdict.as_json() for verdict in verdicts},
             "views": {camera: view_of(rotation)._asdict() for camera, rotation in self._rotations.items()},
             "forward_deg": ahead,
-            "edges": {"shifts_ms": list(SHIFTS_MS), "curves": curves},
+            "edges": {"shifts_ms": list(SHIFTS_MS), "curves": {verdict.camera: verdict.curve for verdict in verdicts}},
         }
+
+    def _calibrations(self, verdicts: Sequence[Verdict]) -> Iterator[dict[str, str]]:
+        for verdict in verdicts:
+            camera = verdict.camera
+            if verdict.state == "agrees":
+                continue
+            if verdict.correction is None:
+                found = wording.calibration_not_measured("sensor", camera, camera, verdict.text)
+            else:
+                remedy = time_line(camera, verdict.correction)
+                mount = None if remedy else self._mount(camera)
+                if mount is not None:
+                    manifest = self._scene.manifest
+                    child = str(manifest.sensors.get(camera, {}).get("frame_id", camera))
+                    fixed = verdict.correction.applied_to(mount)
+                    remedy = mount_lines(camera, manifest.device_frame, child, fixed)
+                found = wording.calibration_suspect("sensor", camera, camera, verdict.text, remedy)
+            yield {"about": camera, "text": found.text, "code": found.code.value, "remedy": found.remedy}
+
+    def _mount(self, camera: str) -> Transform | None:
+        """Return where a camera is on the device: at an image between two frames, whose poses are interpolated."""
+        poses = sorted(self._poses, key=lambda pose: pose[0])
+        track = Trajectory(
+            np.array([stamp_ns for stamp_ns, _ in poses], np.int64),
+            np.array([pose.translation for _, pose in poses]),
+            np.array([pose.rotation_xyzw for _, pose in poses]),
+        )
+        for stamp_ns, pose in self._images[camera]:
+            if track.stamps_ns[0] <= stamp_ns <= track.stamps_ns[-1]:
+                there = transforms.interpolate(track, np.array([stamp_ns], np.int64))
+                device = Transform(there.translations[0], there.rotations_xyzw[0])
+                return transforms.compose(transforms.inverse(device), pose)
+        return None
 
     def _losses(self) -> Iterator[dict[str, str]]:
         manifest = self._scene.manifest

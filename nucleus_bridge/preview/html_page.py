@@ -3,20 +3,23 @@
 
 from __future__ import annotations
 
-import html
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 
-from nucleus_bridge.errors import OutputError
+from nucleus_bridge.formats.content import Points, SceneFrame
 from nucleus_bridge.formats.interface import SceneReader
 from nucleus_bridge.model import GpsPose
 from nucleus_bridge.preview.checks import SceneChecks
+from nucleus_bridge.preview.deskewed import DeskewCheck
 from nucleus_bridge.preview.pack import (
+    FULL_QUALITY,
     KEPT_BYTES,
+    QUALITY,
     Pixels,
     can_keep,
     decoded,
@@ -26,13 +29,31 @@ from nucleus_bridge.preview.pack import (
     picture_width,
     shrunk,
 )
+from nucleus_bridge.preview.silhouettes import Outlines
+from nucleus_bridge.preview.template import encoded, filled, write_page
 
-PAGE = Path(__file__).parent / "page"
-SCRIPTS = ("projection.js", "cloud_view.js", "cameras.js", "plots.js", "main.js")
+SCRIPTS = (
+    "palette.js",
+    "poses.js",
+    "projection.js",
+    "overlay.js",
+    "cloud_view.js",
+    "nodes.js",
+    "plots.js",
+    "cameras.js",
+    "score.js",
+    "bench.js",
+    "labels.js",
+    "main.js",
+)
 CLOUD_BYTES = 12_000_000
 MAX_POINTS = 40_000
+JUDGED_FRAMES = 12
+"""The bench compares the edges of so many frames, spread over the scene."""
+MAX_EDGES = 3_000
+"""So many outlines of a frame go into the page."""
 POINT_BYTES = 8 * 4 / 3
-COMPARED_WIDTH = 480
+COMPARED_WIDTH = 640
 """Pictures whose edges are compared with the cloud's are not made narrower than this."""
 
 Progress = Callable[[float], None]
@@ -44,35 +65,52 @@ def preview_page(scene: SceneReader, progress: Progress) -> str:
     Raises:
         SceneError: A file of the scene is missing or damaged.
     """
+    return page_and_checks(scene, progress)[0]
+
+
+def page_and_checks(scene: SceneReader, progress: Progress, *, full_images: bool = False) -> tuple[str, dict[str, Any]]:
+    """Make the page of a scene, and return it with what ``SceneChecks`` says of the scene.
+
+    Args:
+        scene: The scene.
+        progress: Is told how far it is, 0 to 1.
+        full_images: Whether pictures go into the page at their full size.
+
+    Raises:
+        SceneError: A file of the scene is missing or damaged.
+    """
     cv2.setNumThreads(1)  # for pictures so small, other threads cost more than they save
     most = int(min(MAX_POINTS, CLOUD_BYTES / POINT_BYTES / max(1, len(scene))))
     width = picture_width(len(scene) * len(scene.cameras))
     checks = SceneChecks(scene)
+    judged, outlines, deskew = _judged(len(scene)), Outlines(), DeskewCheck(scene)
     frames: list[str] = []
     keeps = False
     for index in range(len(scene)):
-        compares = checks.edges.wants_next()
-        frame = scene.frame(index, None if compares else most)
+        compares, has_edges = checks.edges.wants_next(), index in judged
+        frame = scene.frame(index, None if compares or has_edges else most)
         contents = [scene.image(image) for image in frame.images]
         if index == 0:
-            keeps = sum(map(len, contents)) * len(scene) <= KEPT_BYTES
+            keeps = full_images or sum(map(len, contents)) * len(scene) <= KEPT_BYTES
         packed: dict[str, Any] = {}
         compared: dict[str, Pixels] = {}
         widths: dict[str, int] = {}
         for image, content in zip(frame.images, contents, strict=True):
             header = look_at(content, image)
-            is_compared = compares and checks.edges.wants(image.camera)
             is_kept = keeps and can_keep(content, header)
             jpeg = content
-            if is_compared or not is_kept:
-                least = max(width, COMPARED_WIDTH) if is_compared else width
+            if compares or not is_kept:
+                wanted = header.width if full_images else width
+                least = max(wanted, COMPARED_WIDTH) if compares else wanted
                 pixels = decoded(content, header, image, least, gray=is_kept)
-                if is_compared:
+                if compares:
                     compared[image.camera], widths[image.camera] = pixels, header.width
                 if not is_kept:
-                    jpeg = shrunk(pixels, header, width)
+                    jpeg = shrunk(pixels, header, wanted, FULL_QUALITY if full_images else QUALITY)
             packed[image.camera] = pack_picture(jpeg, header, image)
         checks.add(frame, compared, widths)
+        outlines.passed(frame)
+        deskew.add(frame, measured=has_edges)
         record = {
             "stamp_ns": str(frame.timestamp_ns),
             "position": frame.position.tolist(),
@@ -81,8 +119,9 @@ def preview_page(scene: SceneReader, progress: Progress) -> str:
             "points": len(frame.points) + frame.left_out,
         }
         cloud = _with_long_text(pack_cloud(frame.points, most), "data")
-        images = ",".join(f"{_encoded(name)}:{_with_long_text(image, 'jpeg')}" for name, image in packed.items())
-        frames.append(f'{_encoded(record)[:-1]},"cloud":{cloud},"images":{{{images}}}}}')
+        edges = f',"edges":{encoded(_edges(outlines, frame))}' if has_edges else ""
+        images = ",".join(f"{encoded(name)}:{_with_long_text(image, 'jpeg')}" for name, image in packed.items())
+        frames.append(f'{encoded(record)[:-1]},"cloud":{cloud}{edges},"images":{{{images}}}}}')
         progress(0.9 * (index + 1) / len(scene))
     document = {
         "manifest": json.loads(scene.manifest.to_json()),
@@ -90,78 +129,46 @@ def preview_page(scene: SceneReader, progress: Progress) -> str:
         "cameras": list(scene.cameras),
         "checks": checks.results(lambda share: progress(0.9 + 0.1 * share)),
     }
+    document["checks"]["sharpness"] = deskew.results()
     document["manifest"].pop("files")
     document["bytes"] = sum(file.bytes for file in scene.manifest.files)
     progress(1.0)
     head, *others = frames or [""]
-    data = [f'{_encoded(document)[:-1]},"frames":[', head, *(part for frame in others for part in (",", frame)), "]}"]
-    return _page(scene.manifest.reference_id, data)
+    data = [f'{encoded(document)[:-1]},"frames":[', head, *(part for frame in others for part in (",", frame)), "]}"]
+    return filled("preview.html", SCRIPTS, scene.manifest.reference_id, data), document["checks"]
 
 
-def _encoded(value: object) -> str:
-    """Return JSON in which "<" never appears, so that nothing in it can end its element of a page."""
-    return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+def _judged(count: int) -> frozenset[int]:
+    """Choose the frames whose edges the bench compares: every n-th but the first, or the only one."""
+    return frozenset(range(min(1, count - 1), count, max(1, -(-count // JUDGED_FRAMES)))) if count else frozenset()
+
+
+def _edges(outlines: Outlines, frame: SceneFrame) -> dict[str, Any]:
+    """Pack the outlines of what stands in a frame, which the page compares with edges of the images."""
+    found = outlines.of(frame, MAX_EDGES)
+    return {
+        "points": pack_cloud(Points(found.points, found.weights.astype(np.float32)), MAX_EDGES),
+        "beyond": pack_cloud(Points(found.beyond), MAX_EDGES),
+    }
 
 
 def _with_long_text(record: Mapping[str, Any], key: str) -> str:
     """Return an object as JSON; the text under a key is base64, which need not be looked through."""
     rest = {name: value for name, value in record.items() if name != key}
-    return f'{_encoded(rest)[:-1]},"{key}":"{record[key]}"}}'
+    return f'{encoded(rest)[:-1]},"{key}":"{record[key]}"}}'
 
 
 def _gps(gps: GpsPose) -> dict[str, float]:
     return {"lat": gps.latitude, "lon": gps.longitude, "bearing": gps.bearing}
 
 
-def write_preview(scene: SceneReader, path: Path, progress: Progress) -> None:
-    """Write the page of a scene.
+def write_preview(scene: SceneReader, path: Path, progress: Progress, *, full_images: bool = False) -> dict[str, Any]:
+    """Write the page of a scene and return what ``SceneChecks`` says of it.
 
     Raises:
         SceneError: A file of the scene is missing or damaged.
         OutputError: The page cannot be written.
     """
-    write_page(path, preview_page(scene, progress))
-
-
-def index_page(scenes: list[tuple[SceneReader, str]]) -> str:
-    """Make a page that links to the pages of scenes, given with their file names."""
-    rows = "".join(
-        f'<tr><td><a href="{html.escape(name)}">{html.escape(scene.manifest.reference_id)}</a></td>'
-        f"<td>{scene.manifest.frames}</td><td>{scene.manifest.items}</td><td>{scene.manifest.points}</td>"
-        f"<td>{(scene.manifest.last_stamp_ns - scene.manifest.first_stamp_ns) / 1e9:.1f} s</td>"
-        f"<td>{html.escape(scene.manifest.end_reason)}</td></tr>"
-        for scene, name in scenes
-    )
-    style = (PAGE / "preview.css").read_text(encoding="utf-8")
-    return (
-        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Scenes</title>'
-        f"<style>{style}</style></head><body class=index><h1>{len(scenes)} scenes</h1><table><thead><tr><th>scene</th>"
-        "<th>frames</th><th>items</th><th>points</th><th>length</th><th>ended by</th></tr></thead>"
-        f"<tbody>{rows}</tbody></table></body></html>\n"
-    )
-
-
-def write_page(path: Path, text: str) -> None:
-    """Write a page.
-
-    Raises:
-        OutputError: It cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}") from None
-
-
-def _page(title: str, data: Sequence[str]) -> str:
-    """Fill in the page; the data come in pieces, so that they are copied once."""
-    script = "\n".join((PAGE / name).read_text(encoding="utf-8") for name in SCRIPTS)
-    parts: dict[str, Sequence[str]] = {
-        "TITLE": [html.escape(title)],
-        "STYLE": [(PAGE / "preview.css").read_text(encoding="utf-8")],
-        "DATA": data,
-        "SCRIPT": [f"(() => {{\n'use strict';\n{script}\n}})();"],
-    }
-    pieces = (PAGE / "preview.html").read_text(encoding="utf-8").split("@@")
-    return "".join(text for number, piece in enumerate(pieces) for text in (parts[piece] if number % 2 else [piece]))
+    page, checks = page_and_checks(scene, progress, full_images=full_images)
+    write_page(path, page)
+    return checks

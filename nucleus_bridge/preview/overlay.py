@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nucleus_bridge.calibration.lens import to_pixels
 from nucleus_bridge.decode.distortion import RATIONAL
 from nucleus_bridge.geometry import quaternion
 from nucleus_bridge.model import CameraModel, FloatArray, Transform
-from nucleus_bridge.preview.edges import pixels_of
 from nucleus_bridge.preview.pack import Pixels
 
 NEAR_M, FAR_M = 3.0, 60.0
@@ -45,7 +45,7 @@ def project_cloud(
     x, y, z = ((points - world_from_camera.translation) @ turn).T
     seen = _is_visible(x, y, z, model)
     x, y, z = x[seen], y[seen], z[seen]
-    u, v = pixels_of(x, y, z, model)
+    u, v = to_pixels(x, y, z, model)
     depth = np.sqrt(x * x + y * y + z * z) if model.model == "fisheye" else z
     inside = (u > -0.5) & (v > -0.5) & (u < width - 0.5) & (v < height - 0.5)
     return u[inside], v[inside], depth[inside]

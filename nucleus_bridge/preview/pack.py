@@ -20,6 +20,8 @@ PICTURE_BYTES = 11_000_000
 """Of all pictures of a page that are shrunk."""
 KEPT_BYTES = 20_000_000
 """Of all picture files of a page that are kept as they are."""
+QUALITY, FULL_QUALITY = 75, 92
+"""Of JPEGs that are made: of pictures that are shrunk, and of those at their full size."""
 _EXIF_WITHIN = 1 << 16  # the first segments of a file
 _STEPS = 65_535
 _WIDTHS = (960, 800, 640, 480, 400, 320)
@@ -40,10 +42,11 @@ _GRAY = {
 
 
 def pack_cloud(points: Points, most: int) -> dict[str, Any]:
-    """Thin a cloud out and put it into 8 bytes a point.
+    """Thin a cloud out and put it into 8 or 9 bytes a point.
 
     The data are x, y, z as uint16 of the box from ``low`` in steps of ``step`` metres, then intensity and number of the
-    lidar as uint8; each column as a whole, all little-endian, in base64.
+    lidar as uint8, and with ``has_time`` the point's time as a share of the frame's, 0 to 255; each column as a whole,
+    all little-endian, in base64.
     """
     finite = np.isfinite(points.xyz).all(axis=1)
     if not finite.all():
@@ -59,8 +62,21 @@ def pack_cloud(points: Points, most: int) -> dict[str, Any]:
     zeros = np.zeros(count, np.uint8)
     gray = zeros if points.intensity is None else np.rint(np.clip(points.intensity, 0, 1) * 255).astype(np.uint8)
     device = zeros if points.device is None else points.device
-    data = b"".join(column.tobytes() for column in (*steps, gray, device))
-    return {"count": count, "low": low, "step": step, "data": base64.b64encode(data).decode()}
+    columns: list[NDArray[Any]] = [*steps, gray, device]
+    if points.time_ns is not None:
+        columns.append(_shares(points.time_ns))
+    data = b"".join(column.tobytes() for column in columns)
+    packed = {"count": count, "low": low, "step": step, "data": base64.b64encode(data).decode()}
+    return packed if points.time_ns is None else {**packed, "has_time": True}
+
+
+def _shares(times: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Return times between the first and the last as 0 to 255."""
+    if not len(times):
+        return np.zeros(0, np.uint8)
+    after = (times - times.min()).astype(np.float64)
+    shares: NDArray[np.uint8] = np.rint(after * (255 / max(1.0, float(after.max())))).astype(np.uint8)
+    return shares
 
 
 def picture_width(pictures: int) -> int:
@@ -123,12 +139,17 @@ def resized(pixels: Pixels, width: int) -> Pixels:
     return np.asarray(cv2.resize(pixels, small, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def shrunk(pixels: Pixels, header: FileHeader, width: int) -> bytes:
+def as_gray(pixels: Pixels) -> Pixels:
+    """Return a picture without its colours."""
+    return pixels if pixels.ndim == 2 else np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY), np.uint8)
+
+
+def shrunk(pixels: Pixels, header: FileHeader, width: int, quality: int = QUALITY) -> bytes:
     """Return a picture as a JPEG file that is no wider than ``width``."""
     if pixels.shape[1] > width:
         small = (width, max(1, round(header.height * width / header.width)))
         pixels = np.asarray(cv2.resize(pixels, small, interpolation=cv2.INTER_AREA), np.uint8)
-    return bytes(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 75])[1])
+    return bytes(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1])
 
 
 def pack_picture(jpeg: bytes, header: FileHeader, image: SceneImage) -> dict[str, Any]:

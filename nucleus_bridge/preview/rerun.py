@@ -30,7 +30,7 @@ def write_rerun(scene: SceneReader, path: Path, progress: Callable[[float], None
         rerun: Any = import_module("rerun")
     except ImportError:
         raise InputError(
-            "--rerun needs rerun-sdk, which is not installed: pip install 'nucleus_bridge[rerun]'"
+            "--rerun needs rerun-sdk, which is not installed: pip install 'nucleus-bridge[rerun]'"
         ) from None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from hashlib import sha256
 from itertools import pairwise
 from pathlib import PurePosixPath
 
@@ -22,6 +23,8 @@ SUFFIXES = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd", ".bag")
 _PACKED = ".zstd"
 _SPLIT = re.compile(r"(?P<stem>.+)_(?P<number>[0-9]{1,9})\.(?P<kind>mcap|db3|bag)(\.zstd)?$")
 _LONGEST_PROBLEM = 200
+SAMPLE_BYTES = 64 << 10
+DIGEST_DIGITS = 32
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,31 @@ def marks_of(path: Place) -> list[tuple[str, int, int]]:
         raise unreadable(path, error) from error
 
 
+def digest_of(path: Place) -> str:
+    """Return a digest of a recording that a copy of it has as well, without reading it whole.
+
+    It is over the name, the size, the first and the last 64 KiB of each of its files.
+
+    Raises:
+        BagError: There is none, or it cannot be read.
+    """
+    digest = sha256()
+    try:
+        for file in sorted(files_of(path), key=_name):
+            size = file.stat().st_size
+            with file.open("rb") as content:
+                start = content.read(SAMPLE_BYTES)
+                content.seek(max(0, size - SAMPLE_BYTES))
+                digest.update(f"{file.name} {size}\n".encode() + start + content.read(SAMPLE_BYTES))
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return digest.hexdigest()[:DIGEST_DIGITS]
+
+
+def _name(place: Place) -> str:
+    return place.name
+
+
 def is_recorded(name: str) -> bool:
     """Whether a file of this name may be part of a recording."""
     return PurePosixPath(name).name == METADATA or name.endswith((*SUFFIXES, *(f".db3{end}" for end in LEFT_BEHIND)))
@@ -139,7 +167,7 @@ def _find_in_folder(folder: Place) -> Found:
     elif present:
         plain = {path.name for path in present}
         files = [path for path in present if not path.name.endswith(_PACKED) or _unpacked(path.name) not in plain]
-        damage += _gaps(files)
+        damage += [*_missing_starts(files), *_gaps(files)]
         if hints.listed:
             what = f"none of the files it lists is there ({', '.join(hints.listed)}); those in the folder were read"
             damage.append(Damage(folder / METADATA, what, loses_messages=False))
@@ -237,14 +265,39 @@ def _later_splits(files: list[Place], unlisted: list[Place]) -> list[Place]:
     ]
 
 
-def _gaps(files: list[Place]) -> list[Damage]:
-    """Name what is missing between files that are numbered as the parts of one recording."""
+def is_next_split(earlier: Place, later: Place) -> bool:
+    """Whether by their names a file was written when another one of the same recorder was full."""
+    one, other = _SPLIT.match(earlier.name), _SPLIT.match(later.name)
+    if one is None or other is None:
+        return False
+    return one["stem"] == other["stem"] and int(one["number"]) < int(other["number"])
+
+
+def _series(files: list[Place]) -> dict[tuple[str, str], dict[int, Place]]:
+    """Group the files that are numbered as the parts of one recording, by name and kind."""
     series: dict[tuple[str, str], dict[int, Place]] = {}
     for path in files:
         if match := _SPLIT.match(path.name):
             series.setdefault((match["stem"], match["kind"]), {})[int(match["number"])] = path
+    return series
+
+
+def _missing_starts(files: list[Place]) -> list[Damage]:
+    """Name what is missing before the first file: recorders number them from 0, and fixed mounts are in that one."""
     damage = []
-    for (stem, kind), parts in series.items():
+    for (stem, kind), parts in _series(files).items():
+        first = min(parts)
+        if first > 0 and (len(parts) > 1 or stem == parts[first].parent.name):
+            names = f"{stem}_0.{kind}" + (f" to {stem}_{first - 1}.{kind}" if first > 1 else "")
+            what = f"{names} {'are' if first > 1 else 'is'} missing before it, and what was in there is lost"
+            damage.append(Damage(parts[first], what, is_missing=True))
+    return damage
+
+
+def _gaps(files: list[Place]) -> list[Damage]:
+    """Name what is missing between files that are numbered as the parts of one recording."""
+    damage = []
+    for (stem, kind), parts in _series(files).items():
         numbers = sorted(parts)
         for before, after in pairwise(numbers):
             if after - before > 1:

@@ -103,7 +103,7 @@ class Fields:
         return layout.unpack(self.take(layout.size))
 
     def integer(self, size: int) -> int:
-        """Give the next unsigned integer of so many bytes."""
+        """Give the next unsigned integer, of the given number of bytes."""
         return int.from_bytes(self.take(size), "little")
 
     def sized(self) -> bytes:

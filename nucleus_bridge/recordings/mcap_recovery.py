@@ -35,7 +35,7 @@ def scan(file: BinaryIO, size: int, damage: DamageLog) -> Contents:
     """Walk over the first ``size`` bytes of a file and index each whole message; note what is damaged.
 
     Chunks are only unpacked where their message indexes are missing or name a channel that was not seen before.
-    The walk ends at the end of the data section, or where the bytes are cut short or are no records.
+    The walk ends at the end of the data section, or where the bytes are cut short or are not records.
     """
     walk = _Walk(file, size, damage)
     walk.run()
@@ -85,7 +85,7 @@ class _Walk:
             raise BagError("the recording ends here without its closing records (it was killed or cut)")
         op, length = RECORD_HEADER.unpack(read_exactly(self._file, position, RECORD_HEADER.size))
         if not Op.HEADER <= op <= Op.DATA_END and op < _FIRST_PRIVATE_OP:
-            raise BagError(f"what is here is no mcap record (kind {op})")
+            raise BagError(f"what is here is not an mcap record (kind {op})")
         return op, length
 
     def _record(self, op: int, position: int, end: int) -> None:

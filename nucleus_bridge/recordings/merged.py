@@ -64,7 +64,7 @@ class Merged:
 
     def __truediv__(self, name: str, /) -> Place:
         """Refuse: it is not a folder."""
-        raise BagError(f"{self}: several recordings are no folder that {name} could be in")
+        raise BagError(f"{self}: several recordings are not a folder that {name} could be in")
 
     def exists(self) -> bool:
         """Whether every part is there."""
@@ -83,12 +83,12 @@ class Merged:
         return self.parts
 
     def stat(self) -> Status:
-        """Refuse: it is no file."""
-        raise BagError(f"{self}: several recordings are no file")
+        """Refuse: it is not a file."""
+        raise BagError(f"{self}: several recordings are not a file")
 
     def open(self, mode: str, /) -> BinaryIO:
-        """Refuse: it is no file."""
-        raise BagError(f"{self}: several recordings are no file that can be opened for {mode!r}")
+        """Refuse: it is not a file."""
+        raise BagError(f"{self}: several recordings are not a file that can be opened for {mode!r}")
 
 
 class Shifted(StandIn):

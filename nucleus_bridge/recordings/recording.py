@@ -16,7 +16,7 @@ from nucleus_bridge.model import Message
 from nucleus_bridge.recordings import mcap_records, ros1, sqlite_file
 from nucleus_bridge.recordings.compression import ZSTD_MAGIC, unpack_file
 from nucleus_bridge.recordings.contents import ALWAYS, EVERYWHERE, Damage, StorageFile, TopicInfo, merge_topics
-from nucleus_bridge.recordings.folder import Found, find_files, unreadable
+from nucleus_bridge.recordings.folder import Found, find_files, is_next_split, unreadable
 from nucleus_bridge.recordings.mcap_file import McapFile, has_index
 from nucleus_bridge.recordings.merged import with_one_clock, without_repeats
 from nucleus_bridge.recordings.place import Place
@@ -25,6 +25,8 @@ from nucleus_bridge.recordings.scratch import NoRoomError, Scratch
 from nucleus_bridge.recordings.sqlite_file import LEFT_BEHIND, SqliteFile
 
 _MAGIC_BYTES = 16
+_OVERLAP_NS = 100_000_000
+"""Messages may be written so much out of order where a recorder goes on to its next file."""
 
 # Log time, topic, number of the file, message; None stands for a file of which nothing was read yet.
 _Keyed = tuple[int, str, int, Message | None]
@@ -163,15 +165,24 @@ class Recording:
         """
         laps: dict[int, list[_Piece]] = {}
         last: dict[str, int] = {}
+        before: dict[str, StorageFile] = {}
         for file in self._files:
             names = {topic.name for topic in file.topics if topic.count}
             lap = max((last.get(name, 0) for name in names), default=0)
+            if not self._is_merged and any(_steps_back(before[name], file) for name in names & before.keys()):
+                lap += 1
+            before.update(dict.fromkeys(names, file))
             bounds = [EVERYWHERE[0], *file.log_steps, EVERYWHERE[1]]
             for stretch in pairwise(bounds):
                 laps.setdefault(lap, []).append((file, stretch))
                 lap += 1
             last.update(dict.fromkeys(names, lap - 1))
         return [laps[lap] for lap in sorted(laps)]
+
+
+def _steps_back(earlier: StorageFile, later: StorageFile) -> bool:
+    """Whether the recorder's clock was set back just when it went on to its next file."""
+    return earlier.end_ns - later.start_ns > _OVERLAP_NS and is_next_split(earlier.path, later.path)
 
 
 def open_recording(path: str | PathLike[str] | Place, scratch: Scratch | None = None) -> Recording:
@@ -182,6 +193,16 @@ def open_recording(path: str | PathLike[str] | Place, scratch: Scratch | None = 
 
     Raises:
         BagError: Nothing is there, it is not a rosbag2 recording, or nothing in it can be read.
+
+    Examples:
+        >>> with open_recording("drive") as recording:
+        ...     clouds = list(recording.messages(["/lidar/top/points"]))
+        >>> len(clouds), clouds[0].type_name
+        (40, 'sensor_msgs/msg/PointCloud2')
+        >>> open_recording("nowhere")
+        Traceback (most recent call last):
+        ...
+        nucleus_bridge.errors.BagError: nowhere: no such file or folder; ...
     """
     found = find_files(Path(path) if isinstance(path, (str, PathLike)) else path)
     scratch = scratch or Scratch()

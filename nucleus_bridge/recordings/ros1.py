@@ -63,11 +63,11 @@ class Converter:
         return name
 
     def knows(self, name: str) -> bool:
-        """Tell whether messages of a type can be converted."""
+        """Return whether messages of a type can be converted."""
         return name not in self._unknown
 
     def is_standard(self, name: str) -> bool:
-        """Tell whether a type is one that ROS 2 has."""
+        """Return whether a type is one that ROS 2 has."""
         from rosbags.typesys import Stores, get_typestore  # noqa: PLC0415
 
         return name in get_typestore(Stores.ROS2_HUMBLE).types
@@ -76,7 +76,7 @@ class Converter:
         """Convert a message.
 
         Raises:
-            BagError: Its bytes are no message of that type.
+            BagError: Its bytes are not a message of that type.
         """
         try:
             return bytes(self._store.ros1_to_cdr(data, name))
@@ -147,7 +147,7 @@ class Ros1Bag:
         """Read the index; ``source`` is where the bytes are on this machine.
 
         Raises:
-            BagError: It is no ROS 1 bag, has no index, or is damaged.
+            BagError: It is not a ROS 1 bag, has no index, or is damaged.
         """
         self.path, self._source = path, source
         self.number = 0

@@ -52,7 +52,7 @@ class Scratch:
         return target
 
     def require(self, size: int, source: Place) -> None:
-        """Check that so many more bytes fit.
+        """Check that this many more bytes fit.
 
         Raises:
             NoRoomError: They do not.

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nucleus_bridge.causes import Cause
 from nucleus_bridge.config import Config
 from nucleus_bridge.decode.points import select_points
 from nucleus_bridge.formats.content import LidarSweep, Points
@@ -73,7 +74,7 @@ def _in_scene(world_from_lidar: Transform | Trajectory, offset: FloatArray) -> T
 
 
 def _in_box(cloud: PointCloud, posed: PosedSweep, box: tuple[float, ...]) -> BoolArray:
-    """Tell which points are in a box of the device frame, borders included: what is fixed to the device stays there."""
+    """Find the points in a box of the device frame, borders included; what is fixed to the device stays there."""
     local = _in_device(cloud, posed)
     return np.asarray(np.all((local >= box[:3]) & (local <= box[3:]), axis=1))
 
@@ -87,7 +88,7 @@ def _in_device(cloud: PointCloud, posed: PosedSweep) -> FloatArray:
     return local
 
 
-def _without(cloud: PointCloud, mask: BoolArray, cause: str, counts: dict[str, int]) -> PointCloud:
+def _without(cloud: PointCloud, mask: BoolArray, cause: Cause, counts: dict[str, int]) -> PointCloud:
     """Leave out points and count them."""
     left_out = int(np.count_nonzero(mask))
     if not left_out:
@@ -117,7 +118,7 @@ def _thinned(sweeps: list[LidarSweep], config: Config, losses: Table) -> list[Li
 
 
 def _keep(
-    sweeps: Sequence[LidarSweep], rows: IndexArray, cause: str, config: Config, losses: Table
+    sweeps: Sequence[LidarSweep], rows: IndexArray, cause: Cause, config: Config, losses: Table
 ) -> list[LidarSweep]:
     """Keep some points, numbered over all lidars, and count the others under their lidars' topics."""
     kept: list[LidarSweep] = []

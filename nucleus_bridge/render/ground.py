@@ -30,12 +30,12 @@ def require_library(config: Config) -> None:
     if config.segments_ground and find_spec(LIBRARY) is None:
         raise ConfigError(
             f"ground.method: {config.ground.method} needs {LIBRARY}, which is not installed; "
-            "pip install 'nucleus_bridge[ground]'"
+            "pip install 'nucleus-bridge[ground]'"
         )
 
 
 def find_ground(xyz: FloatArray, posed: PosedSweep, rules: GroundConfig) -> NDArray[np.bool_]:
-    """Tell which points of a sweep are ground.
+    """Return which points of a sweep are ground.
 
     Args:
         xyz: Shape (n, 3), in the device frame, metres; z points up.

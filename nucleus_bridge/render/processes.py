@@ -69,7 +69,7 @@ class _Worker:
         self._process.start()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
-        # Should nobody shut it down, the interpreter would wait for it in vain.
+        # Should nobody shut it down, the interpreter would wait for it and never end.
         self._at_exit = Finalize(self, self._pipe.close, exitpriority=0)
         self._open: deque[tuple[_Answer, _Arena]] = deque()
         self._idle: list[_Arena] = []

@@ -21,11 +21,11 @@ from nucleus_bridge.spool.destination import (
     normalised_endpoint,
 )
 from nucleus_bridge.spool.leases import Leases
+from nucleus_bridge.spool.look_back import LookBack
 from nucleus_bridge.spool.quota import Quota, Room
 from nucleus_bridge.spool.state import StateRecord
 
 ASK_AGAIN_S = 1.0
-SPOOL_FULL = "spool_full"
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class RoomForScenes:
                 yield event
             elif isinstance(event, FrameReady):
                 for name, _ in event.frame.samples:
-                    self._ledger.count(self._topics[name], SPOOL_FULL, event.frame.stamp_ns, self._reason)
+                    self._ledger.count(self._topics[name], "spool_full", event.frame.stamp_ns, self._reason)
             elif isinstance(event, SceneEnded):
                 self._reason = ""
 
@@ -110,3 +110,20 @@ class RoomForScenes:
                 logger.warning("%s; waiting for the upload to make room", admission.reason)
                 is_told = True
             time.sleep(ASK_AGAIN_S)
+
+
+def look_back_of(config: Config, spool: Spool, *, in_memory: int = 1) -> LookBack:
+    """Return where frames wait for an event, beside the open scenes of a spool.
+
+    Args:
+        config: The configuration.
+        spool: The spool.
+        in_memory: So many times ``look_back.memory_bytes`` may be left in memory.
+    """
+    limits = config.look_back
+    return LookBack(
+        spool.path / "open",
+        limits.max_bytes,
+        in_memory * limits.memory_bytes,
+        min_free_bytes=config.spool.min_free_bytes,
+    )

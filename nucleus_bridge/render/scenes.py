@@ -4,19 +4,21 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future
 from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from nucleus_bridge import warnings
 from nucleus_bridge.config import Config
 from nucleus_bridge.errors import BridgeError
 from nucleus_bridge.formats import registry
 from nucleus_bridge.formats.interface import SceneFormat, SceneStart, WholeScene
-from nucleus_bridge.model import Frame, Scene
+from nucleus_bridge.model import Frame
 from nucleus_bridge.pipeline.events import Event, FrameReady, SceneEnded, SceneStarted
 from nucleus_bridge.pipeline.losses import Table, merge, ordered
+from nucleus_bridge.pipeline.told_by_frames import Passage, ToldByFrames
 from nucleus_bridge.render.frame import FrameJob, RenderedFrame, render_frame
 from nucleus_bridge.render.ground import require_library
 from nucleus_bridge.render.sensors import sensors_of
@@ -29,16 +31,27 @@ Result = TypeVar("Result")
 _WORKER_LOST = "a worker process ended unexpectedly, perhaps for lack of memory; try fewer --workers"
 
 
+@dataclass(frozen=True)
+class _Submitted:
+    """What is known of a frame before it is rendered."""
+
+    index: int
+    stamps: dict[str, int]
+    passage: Passage
+
+
 @dataclass
 class _Writing:
     """A scene on its way to the disk."""
 
     start: SceneStart
     target: OpenScene
-    jobs: deque[tuple[dict[str, int], Future[RenderedFrame]]] = field(default_factory=deque)
+    jobs: deque[tuple[_Submitted, Future[RenderedFrame]]] = field(default_factory=deque)
     entries: list[Any] = field(default_factory=list)
     files: list[FileRecord] = field(default_factory=list)
     stamps: list[dict[str, int]] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+    told: ToldByFrames = field(default_factory=ToldByFrames)
     sensors: dict[str, dict[str, Any]] = field(default_factory=dict)
     losses: Table = field(default_factory=dict)
     unusable: dict[str, int] = field(default_factory=dict)
@@ -137,7 +150,7 @@ class SceneRecorder:
             future = self._executor.submit(render_frame, job, self._config)
         except BrokenExecutor:
             raise BridgeError(_WORKER_LOST) from None
-        writing.jobs.append((_stamps_of(event.frame), future))
+        writing.jobs.append((_Submitted(event.index, _stamps_of(event.frame), Passage.of(event.frame)), future))
         self._flying += 1
 
     def _collect(self, in_flight: int) -> list[SealedScene]:
@@ -145,15 +158,20 @@ class SceneRecorder:
         while self._scenes:
             writing = self._scenes[0]
             while writing.jobs and (self._flying > in_flight or writing.jobs[0][1].done()):
-                stamps, future = writing.jobs.popleft()
+                submitted, future = writing.jobs.popleft()
                 self._flying -= 1
-                self._take(writing, stamps, _result(future))
+                self._take(writing, submitted, _result(future))
             if writing.jobs or writing.ended is None:
                 break
             self._scenes.popleft()
             if writing.entries:
                 whole = WholeScene(
-                    writing.start, writing.entries, writing.files, writing.sensors, self._metadata(writing.start.scene)
+                    writing.start,
+                    writing.entries,
+                    writing.files,
+                    writing.sensors,
+                    self._metadata(writing, writing.ended),
+                    _of_items(writing, writing.ended),
                 )
                 closed = self._attendant.submit(close_scene, self._format, whole, writing.target.folder)
                 self._ended.append((closed, writing, writing.ended))
@@ -173,7 +191,7 @@ class SceneRecorder:
                 raise
         return sealed
 
-    def _take(self, writing: _Writing, stamps: dict[str, int], rendered: RenderedFrame) -> None:
+    def _take(self, writing: _Writing, submitted: _Submitted, rendered: RenderedFrame) -> None:
         merge(writing.losses, rendered.losses)
         merge(self.render_losses, rendered.losses)
         for cause, reason in rendered.reasons.items():
@@ -189,7 +207,9 @@ class SceneRecorder:
             writing.unusable[name] = writing.unusable.get(name, 0) + 1
         writing.entries.append(rendered.entry)
         writing.files.extend(rendered.files)
-        writing.stamps.append(stamps)
+        writing.stamps.append(submitted.stamps)
+        writing.numbers.append(submitted.index)
+        writing.told.add(submitted.passage)
         writing.items += 1 + rendered.images
         writing.points += rendered.points
         for name, count in rendered.radar_points.items():
@@ -217,11 +237,12 @@ class SceneRecorder:
             missing=dict(sorted(missing[""].items())),
             losses=ordered(losses),
             end_reason=ended.reason,
-            warnings=tuple(ended.warnings),
+            warnings=(*ended.warnings, *self._advice(writing, files)),
             config_digest=self._config.digest,
             software=SOFTWARE,
             files=files,
-            metadata={} if self._format.holds_metadata else self._metadata(scene),
+            metadata={} if self._format.holds_metadata else self._metadata(writing, ended),
+            events=tuple(asdict(event) for event in ended.events),
             poses=scene.poses,
             stamps=tuple(writing.stamps),
         )
@@ -229,10 +250,42 @@ class SceneRecorder:
         there = folder or self._spool.scene_folder(scene.reference_id)
         return SealedScene(there, Manifest.read(there), existed=folder is None)
 
-    def _metadata(self, scene: Scene) -> dict[str, Any]:
-        """Return the scene's metadata as configured; poses that are estimated are marked."""
-        marks = {"poses": "estimated"} if scene.poses.get("estimated") else {}
-        return {**dict(self._config.metadata), **marks}
+    def _advice(self, writing: _Writing, files: Sequence[FileRecord]) -> Iterator[Mapping[str, str]]:
+        """Yield a warning where a scene is larger than those who take it advise."""
+        if (upload := self._format.upload) is None:
+            return
+        points, size = writing.points // len(writing.entries), sum(record.bytes for record in files)
+        over_points = points if 0 < upload.advised_points < points else 0
+        over_bytes = size if 0 < upload.advised_bytes < size else 0
+        if over_points or over_bytes:
+            yield warnings.scene_large(
+                writing.start.scene.reference_id,
+                over_points,
+                upload.advised_points,
+                over_bytes / 1e9,
+                upload.advised_bytes / 1e9,
+            ).as_json()
+
+    def _metadata(self, writing: _Writing, ended: SceneEnded) -> dict[str, Any]:
+        """Return the scene's metadata: as configured, told by frames and signals; its events are named.
+
+        Poses that are estimated are marked.
+        """
+        marks = {"poses": "estimated"} if writing.start.scene.poses.get("estimated") else {}
+        told = writing.told.metadata() if self._config.metadata_builtin else {}
+        names = ",".join(dict.fromkeys(event.name for event in ended.events))
+        return {
+            **dict(self._config.metadata),
+            **marks,
+            **told,
+            **ended.metadata,
+            **({"events": names} if names else {}),
+        }
+
+
+def _of_items(writing: _Writing, ended: SceneEnded) -> list[Mapping[str, Any]]:
+    """Return the metadata of the items of each frame that was kept; none where no signal has any."""
+    return [ended.item_metadata[number] for number in writing.numbers] if ended.item_metadata else []
 
 
 def _stamps_of(frame: Frame) -> dict[str, int]:

@@ -60,6 +60,8 @@ def _camera(image: PosedImage, frame: Frame, config: Config) -> Record:
         "width": image.image.width,
         "height": image.image.height,
     }
+    if camera.frame_convention == "body":
+        record["frame_convention"] = "body"
     device_from_world = quaternion.conjugate(frame.world_from_device.rotation_xyzw)
     warning = optical_warning(quaternion.multiply(device_from_world, image.world_from_camera.rotation_xyzw))
     if warning:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
+from nucleus_bridge.causes import faults, is_expected
 from nucleus_bridge.config import Config
-from nucleus_bridge.pipeline.losses import Table, faults, is_expected
+from nucleus_bridge.pipeline.losses import Table
 from nucleus_bridge.ros.session import Progress
 from nucleus_bridge.ros.subscriptions import Subscriptions, Topic
 from nucleus_bridge.spool import Spool
@@ -87,6 +88,7 @@ class Reporter:
             self._tf(config, [topic for topic in topics.values() if topic.is_pose], snapshot, now),
             self._synchronisation(config, snapshot, now),
             self._scenes(config, subscriptions, snapshot, now),
+            *self._events(config, snapshot, now),
             self._spool(config, snapshot),
             self._upload(config),
             self._warnings(snapshot),
@@ -204,6 +206,27 @@ class Reporter:
             values |= {f"{topic} {cause}": count for cause, count in causes.items()}
         return self._status("scenes", level, text, values)
 
+    def _events(self, config: Config, snapshot: Snapshot, now: float) -> Iterator[DiagnosticStatus]:
+        """Say what is armed, how full the look-back is, and how far back it reaches; nothing where all is kept."""
+        held = snapshot.progress.look_back
+        if held is None:
+            return
+        fill = (held.memory_bytes + held.disk_bytes) / config.look_back.max_bytes
+        level, text = OK, f"armed: {', '.join(held.armed)}"
+        if any(cause == "look_back_full" for _, cause in self._recent(config, now)):
+            level, text = WARN, "frames before an event are lost: raise look_back.max_bytes, or lower before_s"
+        elif fill >= 1.0 - _NEARLY_FULL / 10:
+            text = f"{text}; the look-back is full and reaches {held.reach_s:.1f} s back"
+        values: dict[str, object] = {
+            "armed": ",".join(held.armed),
+            "reach_s": f"{held.reach_s:.1f}",
+            "wanted_s": f"{config.look_back_s:.1f}",
+            "fill": f"{fill:.3f}",
+            "memory_bytes": held.memory_bytes,
+            "disk_bytes": held.disk_bytes,
+        }
+        yield self._status("events", level, text, values)
+
     def _spool(self, config: Config, snapshot: Snapshot) -> DiagnosticStatus:
         try:
             free = shutil.disk_usage(config.spool.path).free
@@ -252,7 +275,7 @@ def _liveness(config: Config, topic: Topic, now: float, started_s: float, gap_s:
     if topic.problem:
         return bad, topic.problem
     since = topic.last_s if topic.last_s is not None else started_s
-    comes_once = all(role.ahead != "nothing" for role in topic.roles)
+    comes_once = all(role.ahead != "nothing" or role.kind == "value" for role in topic.roles)
     if comes_once or max(now - since, gap_s) <= config.diagnostics.silent_s:
         return (OK, "") if topic.received else (WARN, "nothing has come yet")
     if topic.last_s is None:

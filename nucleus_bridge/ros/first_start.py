@@ -115,9 +115,9 @@ def _value_problem(parameter: str, policy: str, value: object) -> str:
 
 
 def _missing_packages(topics: Iterable[WantedTopic]) -> Iterator[str]:
-    """Tell of topics that cannot be read whichever of their types they have."""
+    """Report topics that cannot be read, whichever of their types they have."""
     for topic in topics:
-        if topic.is_optional:
+        if topic.is_optional or topic.takes_any_type:
             continue
         problems = []
         for type_name in topic.types:

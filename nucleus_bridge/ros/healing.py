@@ -294,7 +294,8 @@ class Probe:
 
 def is_watched(topic: Topic) -> bool:
     """Whether a topic's silence matters: there can be no frame without it, and it is sent again and again."""
-    return topic.needed and all(role.ahead == "nothing" for role in topic.roles)
+    has_type = topic.match is not None or bool(topic.allowed)
+    return topic.needed and has_type and all(role.ahead == "nothing" for role in topic.roles)
 
 
 def type_of(topic: Topic) -> str:

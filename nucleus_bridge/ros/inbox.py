@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from queue import SimpleQueue
 
+from nucleus_bridge.causes import Cause
 from nucleus_bridge.model import Message
 from nucleus_bridge.pipeline.losses import Table, merge
 
@@ -21,7 +22,7 @@ class Lost:
     """A message that is not handed over."""
 
     topic: str
-    cause: str
+    cause: Cause
     head: bytes
 
 
@@ -48,11 +49,19 @@ class FinishScene:
     done: Callable[[Answer], None]
 
 
+@dataclass(frozen=True)
+class Mark:
+    """Somebody made the event ``mark``."""
+
+    stamp_ns: int
+    done: Callable[[Answer], None]
+
+
 class End:
     """Nothing comes after it."""
 
 
-Item = Message | Lost | ClockStep | FinishScene | End
+Item = Message | Lost | ClockStep | FinishScene | Mark | End
 
 
 class Inbox:
@@ -99,7 +108,7 @@ class Inbox:
         self._most_queued = max(self._most_queued, self.queued_bytes)
         self.put(message)
 
-    def lose(self, topic: str, cause: str, data: bytes = b"") -> None:
+    def lose(self, topic: str, cause: Cause, data: bytes = b"") -> None:
         """Count a message that is not handed over."""
         merge(self.losses, {topic: {cause: 1}})
         self.put(Lost(topic, cause, data[:_HEAD_BYTES]))

@@ -34,7 +34,7 @@ CALM_PERIOD_S = 0.2
 CALM_BYTES = 16_384
 """A look that finds less has found no sensor's message, and few others."""
 SILENT_LOOKS = 3
-"""After so many looks in vain it is waited again."""
+"""After this many looks that find nothing, wait again."""
 EVENTS_EVERY = 3
 """Lost messages and the like are asked for at every third look."""
 ONCE = 2

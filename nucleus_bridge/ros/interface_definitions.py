@@ -83,14 +83,14 @@ def read_interface_package(name: str, folder: Path) -> InterfacePackage:
         InputError: A name breaks the rules of ROS 2, there is no ``.msg`` file, or one cannot be read.
     """
     if not _PACKAGE_NAME.fullmatch(name):
-        raise InputError(f"{name!r} is no ROS 2 package name: use lower case letters, digits and single underscores")
+        raise InputError(f"{name!r} is not a ROS 2 package name: use lower case letters, digits and single underscores")
     paths = sorted(folder.glob("*.msg"))
     if not paths:
         raise InputError(f"{folder} has no .msg file; give the folder that holds them, usually <package>/msg")
     messages = {}
     for path in paths:
         if not _MESSAGE_NAME.fullmatch(path.stem):
-            raise InputError(f"{path.name} is no ROS 2 message name: use CamelCase letters and digits")
+            raise InputError(f"{path.name} is not a ROS 2 message name: use CamelCase letters and digits")
         try:
             messages[path.stem] = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:

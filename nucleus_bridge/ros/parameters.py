@@ -46,7 +46,7 @@ class NodeParameters:
 
         Args:
             node: The node.
-            changed: Told the new configuration after a live parameter was set.
+            changed: Is called with the new configuration after a live parameter was set.
             earlier: What was set while the program ran before it was started anew.
             is_busy: Whether only live parameters may be set now; None: always.
 

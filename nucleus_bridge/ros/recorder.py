@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
@@ -21,13 +21,16 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.task import Future
 from std_srvs.srv import Trigger
 
+from nucleus_bridge.causes import EndReason, is_expected
 from nucleus_bridge.config import Config
+from nucleus_bridge.config.sources import MARK
 from nucleus_bridge.errors import BridgeError, ConfigError, InputError, OutputError
 from nucleus_bridge.model import Message
 from nucleus_bridge.pipeline import Pipeline
-from nucleus_bridge.pipeline.losses import Table, is_expected, merge
+from nucleus_bridge.pipeline.losses import Table, merge
 from nucleus_bridge.render.workers import executor_for
 from nucleus_bridge.ros.bond import Bond, status_message
+from nucleus_bridge.ros.definitions import definition_of
 from nucleus_bridge.ros.diagnostics import Reporter, Snapshot
 from nucleus_bridge.ros.first_start import check_first_start, described
 from nucleus_bridge.ros.healing import Healer
@@ -41,17 +44,20 @@ from nucleus_bridge.ros.subscriptions import Subscriptions, Topic
 from nucleus_bridge.ros.view import View
 from nucleus_bridge.spool import SealedScene, Spool
 from nucleus_bridge.spool.durable import unlock_file
+from nucleus_bridge.spool.marks import mark_id
 from nucleus_bridge.warnings import Finding
 
 NAME = "nucleus_recorder"
 SEAL_WITHIN_S = 4.5
-GRAPH_REBUILT = "graph_rebuilt"
 START_AFTER_S = 0.01
 GRAPH_PERIOD_S = 0.25
 REPORT_PERIOD_S = 1.0
 LOSSES_PERIOD_S = 60.0
 ANSWER_WITHIN_S = 0.7
 VIEW_WARNINGS_S = 30.0
+DISCOVERY_S = 2.0
+"""How long a node that is configured looks for the topics of events and signals, to check their fields beforehand."""
+_LOOK_S = 0.05
 CLOCK_STEP_BACK = Duration(nanoseconds=-1)
 
 _DONE = TransitionCallbackReturn.SUCCESS
@@ -93,6 +99,7 @@ class RecorderNode(LifecycleNode):
         self._scene_sealed = self.create_publisher(KeyValue, "~/scene_sealed", 10)
         patient = ReentrantCallbackGroup()  # each call waits for its answer, and nothing may wait for it
         self.create_service(Trigger, "~/finish_scene", self._on_finish_scene, callback_group=patient)
+        self.create_service(Trigger, "~/mark", self._on_mark, callback_group=patient)
         self.create_service(Trigger, "~/pause", self._on_pause)
         self.create_service(Trigger, "~/resume", self._on_resume)
         self._jumps = self.get_clock().create_jump_callback(
@@ -142,7 +149,9 @@ class RecorderNode(LifecycleNode):
             raise ConfigError("spool.path: set it to the folder that takes the scenes")
         if self.config.bond_heartbeat_period:
             status_message()
-        check_first_start(Pipeline(self.config).wanted, self._settings.given, self.resolve_topic_name)
+        pipeline = Pipeline(self.config)
+        check_first_start(pipeline.wanted, self._settings.given, self.resolve_topic_name)
+        self._check_fields(pipeline)
         self._spool = Spool(Path(self.config.spool.path))
         self._spool.create()
         count = self.config.queue.workers
@@ -151,6 +160,29 @@ class RecorderNode(LifecycleNode):
             started.result()
         # Only now: workers that were forked would keep the lock of a recorder that was killed.
         self._reservation = self._spool.reserve()
+
+    def _check_fields(self, pipeline: Pipeline) -> None:
+        """Check the fields of events and signals on the topics that are published already.
+
+        Raises:
+            ConfigError: An event's topic has no such field, or its type is not installed.
+            InputError: A signal's topic has no such field.
+        """
+        wanted = [topic for topic in pipeline.wanted if topic.takes_any_type]
+        published = self._published({self.resolve_topic_name(topic.name) for topic in wanted})
+        for topic in wanted:
+            types = published.get(self.resolve_topic_name(topic.name), [])
+            if len(types) == 1:
+                pipeline.define(topic.name, types[0], definition_of(types[0]))
+
+    def _published(self, names: Collection[str]) -> Mapping[str, list[str]]:
+        """Return the types of what is published; waits a moment for topics that a node so young may not know yet."""
+        limit_s = time.monotonic() + DISCOVERY_S
+        while True:
+            published = dict(self.get_topic_names_and_types())
+            if published.keys() >= set(names) or time.monotonic() > limit_s:
+                return published
+            time.sleep(_LOOK_S)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and record."""
@@ -177,9 +209,14 @@ class RecorderNode(LifecycleNode):
         self._session.start()
         given = self._settings.given
         self._healer = Healer(self, self._healer.healed)
-        earlier = self._resumed.received
         self._listening = Subscriptions(
-            self, self._session.wanted, self._receive, self._on_transport_loss, given, earlier
+            self,
+            self._session.wanted,
+            self._receive,
+            self._on_transport_loss,
+            given,
+            earlier=self._resumed.received,
+            define=self._define,
         )
         self.get_logger().info(f"recording to {self._spool.path}")
 
@@ -237,7 +274,7 @@ class RecorderNode(LifecycleNode):
         self._free()
         self._healer.close()
 
-    def _seal(self, reason: str = "end_of_data") -> str:
+    def _seal(self, reason: EndReason = "end_of_data") -> str:
         """End the recording; return what went wrong with it."""
         if self._bond is not None:
             self._bond.close()
@@ -257,6 +294,7 @@ class RecorderNode(LifecycleNode):
         if self._view is not None:
             self._view.close()
             self._view = None
+        self._log_warnings(self._last.findings)  # what the whole recording shows is judged at its end
         return self._failure
 
     def _free(self) -> None:
@@ -277,6 +315,16 @@ class RecorderNode(LifecycleNode):
             session.inbox.lose(topic.name, "no_clock", data)
         else:
             session.inbox.offer(Message(topic.name, type_name, now_ns, data), is_sample=topic.is_sample)
+
+    def _define(self, topic: str, type_name: str) -> None:
+        """Tell the recording what type the topic of an event or a signal has.
+
+        Raises:
+            ConfigError: A field of an event is not in the type, or its condition does not fit.
+            InputError: A field of a signal is not in the type, or has no single value.
+        """
+        if self._session is not None:
+            self._session.define(topic, type_name, definition_of(type_name))
 
     def _now_ns(self) -> int:
         """Return the time of the node's clock, which is 0 until simulated time is told."""
@@ -309,6 +357,24 @@ class RecorderNode(LifecycleNode):
         if session is None:
             response.message = "not active: nothing is being recorded"
             return response
+        told = await self._answer(session.finish_scene, lambda: _still_ending(session))
+        response.success, response.message = told.success, told.text
+        return response
+
+    async def _on_mark(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """Make the event ``mark`` now; answer with its id."""
+        session, now_ns = self._session, self._now_ns()
+        if session is None or not now_ns:
+            inactive = "not active: nothing is being recorded"
+            response.message = inactive if session is None else "there is no time yet: nobody publishes /clock"
+            return response
+        late = Answer(success=True, text=mark_id(MARK, now_ns))
+        told = await self._answer(lambda done: session.mark(now_ns, done), lambda: late)
+        response.success, response.message = told.success, told.text
+        return response
+
+    async def _answer(self, ask: Callable[[Callable[[Answer], None]], None], late: Callable[[], Answer]) -> Answer:
+        """Ask the recording's thread; say something else where it takes long."""
         answered: Future = Future(executor=self.executor)
         first = threading.Lock()
 
@@ -316,12 +382,11 @@ class RecorderNode(LifecycleNode):
             if first.acquire(blocking=False):
                 answered.set_result(told)
 
-        late = self.create_timer(ANSWER_WITHIN_S, lambda: answer(_still_ending(session)), clock=self._steady)
-        session.finish_scene(answer)
+        timer = self.create_timer(ANSWER_WITHIN_S, lambda: answer(late()), clock=self._steady)
+        ask(answer)
         told: Answer = await answered
-        self.destroy_timer(late)
-        response.success, response.message = told.success, told.text
-        return response
+        self.destroy_timer(timer)
+        return told
 
     def _on_pause(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         return self._set_paused(response, paused=True)
@@ -372,7 +437,7 @@ class RecorderNode(LifecycleNode):
         listening = self._listening
         if listening is None:
             return
-        if failure := self._seal(GRAPH_REBUILT):
+        if failure := self._seal("graph_rebuilt"):
             self.get_logger().error(f"recording stopped: {failure}")
             self._stop.request(FAILED)
             return

@@ -28,7 +28,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SHUTDOWN_S = 4.0
 ERRORS_WITHIN_S = 10.0
 MOST_ERRORS = 1000
-"""More errors within that time are no callback's: the executor itself is broken."""
+"""More errors within that time are not a callback's: the executor itself is broken."""
 
 
 class Stop:

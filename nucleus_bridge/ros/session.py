@@ -12,7 +12,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from queue import Empty
 
+from nucleus_bridge.causes import Cause, EndReason
 from nucleus_bridge.config import Config
+from nucleus_bridge.config.sources import MARK
 from nucleus_bridge.decode.cdr import peek_header
 from nucleus_bridge.errors import BridgeError, DecodeError, SceneExistsError
 from nucleus_bridge.inspect.evidence import findings_of
@@ -23,9 +25,10 @@ from nucleus_bridge.pipeline.frame_builder import Wait
 from nucleus_bridge.pipeline.losses import Table, merge
 from nucleus_bridge.pipeline.topics import WantedTopic
 from nucleus_bridge.render import SceneRecorder
-from nucleus_bridge.render.room import arrived_where_configured
-from nucleus_bridge.ros.inbox import Answer, ClockStep, End, FinishScene, Inbox, Item, Lost
+from nucleus_bridge.render.room import arrived_where_configured, look_back_of
+from nucleus_bridge.ros.inbox import Answer, ClockStep, End, FinishScene, Inbox, Item, Lost, Mark
 from nucleus_bridge.spool import SealedScene, Spool
+from nucleus_bridge.spool.marks import MARKS_NAME, note_mark
 from nucleus_bridge.spool.quota import Quota, Room
 from nucleus_bridge.warnings import Finding
 
@@ -35,6 +38,23 @@ _REPORT_PERIOD_S = 0.1
 _ASK_AGAIN_S = 0.5
 _SLICE_S = 0.1
 _JUDGE_PERIOD_S = 10.0
+
+
+@dataclass(frozen=True)
+class LookBackState:
+    """What waits for an event.
+
+    Attributes:
+        armed: The events that are looked for.
+        reach_s: How far back of the newest frame an event would find all of them.
+        memory_bytes: What waits in memory.
+        disk_bytes: What waits on the disk.
+    """
+
+    armed: tuple[str, ...]
+    reach_s: float
+    memory_bytes: int
+    disk_bytes: int
 
 
 @dataclass(frozen=True)
@@ -57,6 +77,7 @@ class Progress:
         booked: Of the losses, those that were counted where messages come in.
         spool_full: Why the newest scene has no room in the spool, or "".
         findings: What contradicts itself in what was received, as far as it is known.
+        look_back: What waits for an event; None where all frames are kept.
     """
 
     frames: int = 0
@@ -74,6 +95,7 @@ class Progress:
     booked: Table = field(default_factory=dict)
     spool_full: str = ""
     findings: tuple[Finding, ...] = ()
+    look_back: LookBackState | None = None
 
 
 class Session:
@@ -99,8 +121,8 @@ class Session:
             config: The configuration.
             spool: Where scenes go; must have been created.
             executor: Renders the frames.
-            sealed: Told of each scene when it is safe, in the recording's thread.
-            decided: Told of each event of the pipeline, in the recording's thread.
+            sealed: Is called with each scene when it is safe, in the recording's thread.
+            decided: Is called with each event of the pipeline, in the recording's thread.
 
         Raises:
             ConfigError: A calibration file cannot be used.
@@ -114,7 +136,10 @@ class Session:
         self._decided = decided
         self._spool = spool
         self._quota = Quota(spool, config.spool, is_uploaded=arrived_where_configured(config.upload))
-        self._pipeline = Pipeline(config)
+        self._pipeline = Pipeline(config, takes_marks=True)
+        self._look_back = look_back_of(config, spool)
+        if self._pipeline.selection is not None:
+            self._pipeline.selection.hold = self._look_back
         self._topic_of = {sensor.name: sensor.topic for sensor in config.sensors}
         in_flight = FRAMES_IN_FLIGHT_PER_WORKER * config.queue.workers
         self._scenes = SceneRecorder(config, spool, executor, in_flight=in_flight)
@@ -122,7 +147,7 @@ class Session:
         self._longest = Wait()
         self._told: Progress | None = None
         self._stopping = threading.Event()
-        self._end_reason = ""
+        self._end_reason: EndReason = "end_of_data"
         self._time_left_s = 0.0
         self._looked_s = 0.0
         self._ended = False
@@ -142,6 +167,21 @@ class Session:
     def wanted(self) -> Sequence[WantedTopic]:
         """Every topic that is wanted, in each of its roles."""
         return self._pipeline.wanted
+
+    def define(self, topic: str, type_name: str, definition: str) -> None:
+        """Say what type a topic has, before its first message.
+
+        Raises:
+            ConfigError: A field of an event is not in the type, or its condition does not fit.
+            InputError: A field of a signal is not in the type, or has no single value.
+        """
+        self._pipeline.define(topic, type_name, definition)
+
+    def mark(self, stamp_ns: int, done: Callable[[Answer], None]) -> None:
+        """Make the event ``mark``; ``done`` is told its id once it is written down, in the recording's thread."""
+        self.inbox.put(Mark(stamp_ns, done))
+        if self._ended:
+            self._answer_rest()
 
     def take_progress(self) -> Progress:
         """Return the latest snapshot to be told, for the callbacks' thread; the longest wait counts anew after it.
@@ -180,7 +220,7 @@ class Session:
         if self._ended:
             self._answer_rest()
 
-    def stop(self, within_s: float, reason: str = "end_of_data") -> bool:
+    def stop(self, within_s: float, reason: EndReason = "end_of_data") -> bool:
         """Seal the open scene, which ends for a reason, and end; return whether all was over in time.
 
         What is still in the queue when half the time is over is dropped and counted as ``stopping``. A machine that
@@ -232,7 +272,7 @@ class Session:
         with suppress(Empty):
             while True:
                 item = self.inbox.get_nowait()
-                if isinstance(item, FinishScene):
+                if isinstance(item, FinishScene | Mark):
                     item.done(Answer(success=False, text="the recording has ended"))
 
     def _next(self) -> Item:
@@ -261,6 +301,8 @@ class Session:
             self._handle(self._pipeline.set_back(item.now_ns, item.step_ns))
         elif isinstance(item, FinishScene):
             self._finish_scene(item)
+        elif isinstance(item, Mark):
+            self._mark(item)
 
     def _thin(self) -> None:
         """Keep fewer frames while the queue is long, and all of them again once it is short."""
@@ -290,7 +332,21 @@ class Session:
             text = f"{asked} is sealed: {sealed.frames} frames, {sealed.items} items"
             item.done(Answer(success=True, text=text))
 
-    def _lose(self, topic: str, cause: str, head: bytes) -> None:
+    def _mark(self, item: Mark) -> None:
+        """Write a mark down, where ``convert --around`` finds it, and let it select frames."""
+        self._pipeline.mark(item.stamp_ns)
+        try:
+            identity = note_mark(self._spool.path, MARK, item.stamp_ns)
+        except OSError as error:
+            text = f"the mark counts, but {MARKS_NAME} cannot be written: {error.strerror or error}"
+            item.done(Answer(success=False, text=text))
+            return
+        is_selected = self._pipeline.selection is not None
+        item.done(
+            Answer(success=True, text=identity if is_selected else f"{identity} (scene.select keeps every frame)")
+        )
+
+    def _lose(self, topic: str, cause: Cause, head: bytes) -> None:
         """Count a message that does not reach the pipeline; decoders learn of the gap."""
         try:
             stamp_ns = peek_header(head)[0]
@@ -389,4 +445,14 @@ class Session:
             booked={topic: dict(causes) for topic, causes in self._booked.items()},
             spool_full=self._spool_full,
             findings=self._findings(),
+            look_back=self._waiting_for_events(),
         )
+
+    def _waiting_for_events(self) -> LookBackState | None:
+        selection = self._pipeline.selection
+        if selection is None:
+            return None
+        oldest_ns, newest_ns = selection.oldest_held_ns, selection.newest_ns
+        reach_s = 0.0 if oldest_ns is None or newest_ns is None else (newest_ns - oldest_ns) / 1e9
+        held = self._look_back
+        return LookBackState(selection.armed, reach_s, held.in_memory.bytes, held.on_disk.bytes)

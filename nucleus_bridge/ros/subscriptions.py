@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import difflib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,9 +23,10 @@ from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 from nucleus_bridge.decode.pointcloud2 import POINTCLOUD2
 from nucleus_bridge.decode.registry import interface_of
-from nucleus_bridge.errors import ConfigError
+from nucleus_bridge.errors import ConfigError, InputError
 from nucleus_bridge.pipeline.topics import WantedTopic
 from nucleus_bridge.ros.clouds import layout_text
+from nucleus_bridge.ros.definitions import field_problem
 from nucleus_bridge.ros.first_start import OVERRIDES, POLICIES, described, message_type
 from nucleus_bridge.ros.intake import Intake
 from nucleus_bridge.ros.middleware import SubscriptionEventCallbacks
@@ -116,8 +118,22 @@ class Topic:
         self.is_pose = any(role.role == "poses" for role in self.roles)
         self.is_optional = all(role.is_optional for role in self.roles)
         self.needed = any(role.needed for role in self.roles)
-        # Types that it may have in all its roles; asked for at each look at the graph.
-        self.allowed = tuple(name for name in self.roles[0].types if all(name in role.types for role in self.roles))
+
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        """Types that it may have in all its roles; () where any will do."""
+        strict = [role for role in self.roles if not role.takes_any_type]
+        return tuple(name for name in strict[0].types if all(name in role.types for role in strict)) if strict else ()
+
+    @property
+    def takes_any_type(self) -> bool:
+        """Whether any type will do in all its roles."""
+        return all(role.takes_any_type for role in self.roles)
+
+    @property
+    def is_of_field(self) -> bool:
+        """Whether a field of its messages tells of an event, or is a signal of the vehicle."""
+        return any(role.takes_any_type for role in self.roles)
 
     def note(self, size: int, sent_ns: int) -> None:
         """Count a message that came now."""
@@ -146,6 +162,10 @@ Receive = Callable[[Topic, str, bytes], None]
 """Takes topic, type and the serialised message."""
 
 
+Define = Callable[[str, str], None]
+"""Takes topic and type."""
+
+
 class Subscriptions:
     """Everything the recorder listens to.
 
@@ -154,14 +174,16 @@ class Subscriptions:
         durations: How long each message took to be taken and handed over.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it hands on, and to whom
         self,
         node: Node,
         wanted: Iterable[WantedTopic],
         receive: Receive,
         lost: Callable[[str], None],
         given: Mapping[str, object],
+        *,
         earlier: Mapping[str, int] | None = None,
+        define: Define | None = None,
     ) -> None:
         """Subscribe to what is published already; ``update`` does the rest.
 
@@ -169,10 +191,13 @@ class Subscriptions:
             node: The node.
             wanted: The topics, each in all its roles.
             receive: Takes every message.
-            lost: Told the topic of each message that the middleware lost.
+            lost: Is called with the topic of each message that the middleware lost.
             given: The node's parameters, for ``qos_overrides``.
             earlier: Messages of each topic that an earlier connection took.
+            define: Is called with the type of each topic of an event before its first message; raises where it does
+                not fit.
         """
+        self._define = define or (lambda _topic, _type: None)
         self._node = node
         self._receive = receive
         self._lost = lost
@@ -232,13 +257,18 @@ class Subscriptions:
         by_type: dict[str, list[Any]] = {}
         for publisher in publishers:
             by_type.setdefault(publisher.topic_type, []).append(publisher)
-        fitting = [name for name in topic.allowed if name in by_type]
+        fitting = [name for name in (sorted(by_type) if topic.takes_any_type else topic.allowed) if name in by_type]
         if not fitting:
             found, wanted = ", ".join(sorted(by_type)), " or ".join(topic.allowed)
             topic.missing = f"{topic.parameter}: {topic.name} is {found}, not {wanted}; name another topic"
             self.warn(topic.name, topic.missing)
             return
-        topic.missing = ""
+        problems = [field_problem(role, fitting[0]) for role in topic.roles]
+        topic.missing = next(filter(None, problems), "")
+        if topic.missing:
+            self.warn(topic.name, topic.missing, is_error=True)
+        if all(problems):
+            return
         match = match_publishers(topic.roles, fitting[0], by_type[fitting[0]])
         if match != topic.match:
             self._subscribe(topic, match)
@@ -250,6 +280,8 @@ class Subscriptions:
             self._node.get_logger().info(f"{topic.name}: subscribed again as {match}, which all publishers offer")
         topic.match, topic.refused, topic.incompatible = None, "", ""
         try:
+            if topic.is_of_field:
+                self._tell_type(topic, match.type_name)
             topic.subscription = self._intake.subscribe(
                 message_type(match.type_name),
                 topic.name,
@@ -271,6 +303,18 @@ class Subscriptions:
             self.warn(topic.name, topic.refused, is_error=True)
             return
         topic.match = match
+
+    def _tell_type(self, topic: Topic, type_name: str) -> None:
+        """Say what type a topic has, which may not have the fields that are asked for.
+
+        Raises:
+            InputError: It does not; not where that was reported of a signal, since there is more to the topic.
+        """
+        try:
+            self._define(topic.name, type_name)
+        except InputError:
+            if not topic.missing:
+                raise
 
     def _receiver(self, topic: Topic, type_name: str) -> Callable[[bytes, int], None]:
         def take(data: bytes, sent_ns: int) -> None:
@@ -308,11 +352,13 @@ class Subscriptions:
             return
         if time.monotonic() - self._started_s < UNPUBLISHED_AFTER_S:
             return
-        others = sorted(name for name, types in names.items() if not set(topic.allowed).isdisjoint(types))
-        there = ", ".join(name for name in others if name not in self.topics) or "none"
+        allowed = set(topic.allowed)
+        others = sorted(name for name, types in names.items() if set(types) & allowed and name not in self.topics)
+        alike = difflib.get_close_matches(topic.name, names, n=3) if not allowed else []
+        what = f"of type {' or '.join(topic.allowed)}" if allowed else "of a similar name"
         topic.missing = (
             f"{topic.parameter}: nobody publishes {topic.name}; check its name, ROS_DOMAIN_ID and the driver; "
-            f"other topics of type {' or '.join(topic.allowed)}: {there}"
+            f"other topics {what}: {', '.join(others or alike) or 'none'}"
         )
         self.warn(topic.name, topic.missing)
 
@@ -335,7 +381,9 @@ def match_publishers(roles: Sequence[WantedTopic], type_name: str, publishers: S
     profiles = [publisher.qos_profile for publisher in publishers]
     reliable = all(profile.reliability == ReliabilityPolicy.RELIABLE for profile in profiles)
     latched = all(profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for profile in profiles)
-    may_be_latched = any(role.ahead == "first" for role in roles) or any(part.is_latched for part in interfaces)
+    may_be_latched = any(role.ahead == "first" or role.role in ("event", "signal") for role in roles) or any(
+        part.is_latched for part in interfaces
+    )
     return Match(type_name, reliable, latched and may_be_latched, depth)
 
 

@@ -34,7 +34,7 @@ _TOLD = (SceneState.DONE, SceneState.FAILED, SceneState.QUARANTINED, SceneState.
 
 @dataclass
 class UploadProgress(UploadObserver):
-    """What the upload told so far, and the logger that is told of scenes that came to an end."""
+    """What the upload has reported so far, and the logger for scenes that came to an end."""
 
     logger: Any
     states: dict[str, SceneState] = field(default_factory=dict)

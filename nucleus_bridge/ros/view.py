@@ -42,7 +42,7 @@ CLOUD, TRAJECTORY = "~/cloud", "~/trajectory"
 OVERLAY_WIDTH = 960
 OVERLAY_QUALITY = 75
 DRAWN_POINTS = 60_000
-"""So many of a frame's points are drawn on images: more of them hide one another."""
+"""This many of a frame's points are drawn on images: more of them hide one another."""
 TRACK_STEP_M = 0.25
 TRACK_POSES = 1_000
 _ENDS_THE_TRACK = ("pose_jump", "clock_jump")

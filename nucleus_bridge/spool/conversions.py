@@ -21,7 +21,7 @@ FOLDER = "conversions"
 
 @dataclass(frozen=True)
 class SceneSummary:
-    """What is told of a scene in a line."""
+    """What one line says about a scene."""
 
     reference_id: str
     frames: int
@@ -69,6 +69,8 @@ class Conversion:
         damage: What could not be read of it.
         warnings: What is unlikely about its sensors.
         findings: Warnings with codes, as ``--json`` has them.
+        recording: Name of the recording, without its place; empty in notes of older releases.
+        digest: Of the recording; see ``recordings.digest_of``.
     """
 
     bag: str
@@ -78,6 +80,13 @@ class Conversion:
     damage: tuple[DamageNote, ...] = ()
     warnings: tuple[str, ...] = ()
     findings: tuple[Mapping[str, str], ...] = ()
+    recording: str = ""
+    digest: str = ""
+
+    @property
+    def lacks_room(self) -> bool:
+        """Whether scenes found no room in the spool: the same command makes them once there is some."""
+        return any("spool_full" in causes for causes in self.losses.values())
 
     def to_json(self) -> bytes:
         """Serialise."""
@@ -94,7 +103,8 @@ class Conversion:
             losses = {topic: {cause: int(n) for cause, n in each.items()} for topic, each in record["losses"].items()}
             reasons = {cause: str(text) for cause, text in record["reasons"].items()}
             findings = tuple({str(k): str(v) for k, v in found.items()} for found in record.get("findings", ()))
-            return cls(str(record["bag"]), scenes, losses, reasons, damage, warnings, findings)
+            named = str(record.get("recording", "")), str(record.get("digest", ""))
+            return cls(str(record["bag"]), scenes, losses, reasons, damage, warnings, findings, *named)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return None
 

@@ -58,6 +58,8 @@ class Manifest:
             level frame. Absent where there are none.
         stamps: Of each frame: ``stamp_ns``, the ``header.stamp`` of the reference sweep as recorded, and ``time_ns``,
             the same with the configured clock corrections.
+        events: Events of the drive that the scene holds something of: ``name``, ``begin_ns`` and ``end_ns``, the latter
+            not after its last frame. Absent where frames are not selected by events.
     """
 
     reference_id: str
@@ -82,12 +84,13 @@ class Manifest:
     poses: Mapping[str, Any] = field(default_factory=dict)
     stamps: tuple[Mapping[str, int], ...] = ()
     warnings: tuple[Mapping[str, str], ...] = ()
+    events: tuple[Mapping[str, Any], ...] = ()
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> bytes:
         """Serialise, the same content always to the same bytes."""
         record = {"format_version": self.format_version, **asdict(self)}
-        for name in ("metadata", "poses", "stamps", "warnings"):
+        for name in ("metadata", "poses", "stamps", "warnings", "events"):
             if not record[name]:
                 del record[name]
         return (json.dumps(record, indent=1, allow_nan=False) + "\n").encode()
@@ -119,6 +122,7 @@ class Manifest:
             files = tuple(_file_record(entry) for entry in record.pop("files"))
             stamps = tuple(_stamps(entry) for entry in record.pop("stamps", ()))
             record["warnings"] = tuple(record.get("warnings", ()))
+            record["events"] = tuple(_event(entry) for entry in record.get("events", ()))
             known = {item.name for item in fields(cls)}
             manifest = cls(**{key: value for key, value in record.items() if key in known}, files=files, stamps=stamps)
             _check_kinds(manifest)
@@ -134,13 +138,20 @@ def _file_record(entry: Mapping[str, Any]) -> FileRecord:
         raise TypeError(f"files holds {entry!r:.80}")
     path = PurePosixPath(record.path)
     if not path.parts or path.is_absolute() or ".." in path.parts or not record.path.isprintable():
-        raise ValueError(f"{record.path!r:.80} is no path inside of the scene")
+        raise ValueError(f"{record.path!r:.80} is not a path inside of the scene")
     return record
 
 
 def _stamps(entry: Mapping[str, Any]) -> Mapping[str, int]:
     if set(entry) != {"stamp_ns", "time_ns"} or not all(type(value) is int for value in entry.values()):
         raise TypeError(f"stamps holds {entry!r:.80}")
+    return entry
+
+
+def _event(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    kinds = {name: type(value) for name, value in entry.items()}
+    if kinds != {"name": str, "begin_ns": int, "end_ns": int}:
+        raise TypeError(f"events holds {entry!r:.80}")
     return entry
 
 

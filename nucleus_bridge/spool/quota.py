@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from nucleus_bridge.errors import OutputError, SceneError
 from nucleus_bridge.spool import durable
@@ -20,9 +20,7 @@ from nucleus_bridge.spool.spool import Spool
 from nucleus_bridge.spool.state import SceneState, StateBook, StateRecord
 
 DROPS_NAME = "drops.json"
-DROPPED_OLDEST = "dropped_oldest"
-DROPPED_NEWEST = "dropped_newest"
-REMOVED_UPLOADED = "removed_uploaded"
+DropCause = Literal["dropped_oldest", "dropped_newest", "removed_uploaded"]
 _COUNT_WAIT_S = 0.01
 
 
@@ -114,7 +112,7 @@ class Quota:
         if self._limits.when_full == "block":
             return Admission(Room.BLOCKED, reason=reason)
         if self._limits.when_full == "drop_newest":
-            self._count(DROPPED_NEWEST)
+            self._count("dropped_newest")
             return Admission(Room.DROPPED, reason=reason)
         removed: list[str] = []
         for reference_id, state in self._droppable():
@@ -124,7 +122,7 @@ class Quota:
             reason = self._shortage(bytes_needed)
             if not reason:
                 return Admission(Room.ADMITTED, tuple(removed))
-        self._count(DROPPED_NEWEST)
+        self._count("dropped_newest")
         return Admission(Room.DROPPED, tuple(removed), f"{reason}, and no scene is left that may be dropped")
 
     def _shortage(self, bytes_needed: int) -> str:
@@ -168,7 +166,7 @@ class Quota:
         try:
             if leases.take(reference_id) is not Lease.TAKEN or self._standing(reference_id) is not state:
                 return False
-            self._count(REMOVED_UPLOADED if state is SceneState.DONE else DROPPED_OLDEST)
+            self._count("removed_uploaded" if state is SceneState.DONE else "dropped_oldest")
             self._spool.remove_scene(reference_id)
         except (OSError, SceneError):
             return False
@@ -176,7 +174,7 @@ class Quota:
             leases.close()
         return True
 
-    def _count(self, cause: str) -> None:
+    def _count(self, cause: DropCause) -> None:
         """Count a loss where it survives this process."""
         try:
             counted = False

@@ -105,9 +105,9 @@ class Destination(Protocol):
         Args:
             store: Where their files are.
             book: Their states.
-            changed: Told of each new state.
-            note: Told what a person should know.
-            idle: Tells whether every scene that there is was handed in.
+            changed: Is called with each new state.
+            note: Is called with what a person should know.
+            idle: Returns whether every scene that there is was handed in.
             watch: Whether there may be others later.
         """
         ...

@@ -36,7 +36,7 @@ class _Failure:
 
 
 class Doubt:
-    """Holds failures; ``settle`` is told of those that turn out to be their scenes' own.
+    """Holds failures; ``settle`` is called with those that turn out to be their scenes' own.
 
     Args:
         settle: Gives a scene the state that its failure asks for.

@@ -20,7 +20,7 @@ class Difference:
     Attributes:
         kind: What it is, in two words.
         text: What differs, and what to do about it.
-        state: The state that is true, if setting it mends anything.
+        state: The state that is true, if setting it repairs anything.
         changes: What belongs to that state.
         remains: Whether the destination stays as it is when the state is set.
     """

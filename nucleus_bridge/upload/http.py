@@ -57,7 +57,7 @@ def check_endpoint(endpoint: str) -> str:
     """Return an endpoint in the one way to write it.
 
     Raises:
-        ConfigError: It is no URL, or one that would show the key to the network.
+        ConfigError: It is not a URL, or one that would show the key to the network.
     """
     parts = urlsplit(endpoint)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
@@ -140,10 +140,8 @@ class HttpChannel:
             TransientError: Anything that may be otherwise next time.
         """
         data = None if document is None else json.dumps(document, allow_nan=False).encode()
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        auth: object = (self._key, "")
-        if isinstance(self._key, LimitedKey):
-            headers["x-limited-access-key"], auth = self._key, _no_auth
+        own, auth = self._credentials()
+        headers = {"Content-Type": "application/json", "Accept": "application/json", **own}
         what = f"{method} {urlsplit(url).path}"
         answer = self._send(what, method, url, data=data, headers=headers, auth=auth)
         if answer.status in (401, 403):
@@ -157,20 +155,26 @@ class HttpChannel:
         except (ValueError, RecursionError):
             raise TransientError(f"{what}: the answer is not JSON", unclear=True) from None
 
-    def fetch(self, url: str) -> Any:  # noqa: ANN401 - JSON
-        """Read the JSON behind a public URL, without the key.
+    def read(self, url: str, *, with_key: bool) -> bytes:
+        """Read what is behind a URL, with the key only where that is asked for.
 
         Raises:
-            RejectedError: 3xx or 4xx.
+            AuthError: The key is refused.
+            RejectedError: 3xx or another 4xx.
             TransientError: Anything that may be otherwise next time.
         """
         what = f"GET from {urlsplit(url).hostname}"
-        answer = self._send(what, "GET", url, headers={}, auth=_no_auth)
+        headers, auth = self._credentials() if with_key else ({}, _no_auth)
+        answer = self._send(what, "GET", url, headers=headers, auth=auth)
+        if with_key and answer.status in (401, 403):
+            raise AuthError(f"{what}: the API key was refused (HTTP {answer.status}{self._text(answer)})")
         self._check(what, answer)
-        try:
-            return json.loads(answer.body)
-        except (ValueError, RecursionError):
-            raise TransientError(f"{what}: the answer is not JSON", unclear=True) from None
+        return answer.body
+
+    def _credentials(self) -> tuple[dict[str, str], object]:
+        if isinstance(self._key, LimitedKey):
+            return {"x-limited-access-key": self._key}, _no_auth
+        return {}, (self._key, "")
 
     def put(self, url: str, body: bytes) -> None:
         """Put a body to a signed URL: no key, no content type.

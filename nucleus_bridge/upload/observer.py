@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an upload tells while it runs; the command line and the node each show it in their own way."""
+"""What an upload reports while it runs; the command line and the node each show it in their own way."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class UploadObserver:
     """Does nothing; override what is wanted. Calls come one at a time, from several threads."""
 
     def planned(self, scenes: int, size: int) -> None:
-        """Take note that so many more scenes, of so many bytes, are to be sent."""
+        """Take note that more scenes are to be sent, with their bytes."""
 
     def sent(self, size: int, *, skipped: bool) -> None:
         """Take note of bytes that are in the object store now; ``skipped``: they were there."""

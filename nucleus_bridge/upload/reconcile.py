@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compares what the spool, the object store and the service say of each scene, and mends what differs.
+"""Compares what the spool, the object store and the service say of each scene, and repairs what differs.
 
-Nothing is ever deleted or overwritten here: mending means that a scene's state is set to what is true, so that the
+Nothing is ever deleted or overwritten here: repairing means that a scene's state is set to what is true, so that the
 next upload does what is missing.
 """
 
@@ -43,7 +43,7 @@ class Finding:
         kind: What it is, in two words.
         reference_id: The scene.
         text: What differs, and what to do about it.
-        repaired: Whether the spool's state was set right, so that the next upload mends it.
+        repaired: Whether the spool's state was set right, so that the next upload repairs it.
     """
 
     kind: str
@@ -69,10 +69,10 @@ def reconcile(
         holdings: The service's side.
         destination: Whose states are meant; None for the last ones.
         repair: Set the states right.
-        progress: Told how many scenes of how many were compared.
+        progress: Is called with how many scenes of how many were compared.
 
     Raises:
-        OutputError: The spool is none, or cannot be written to although it is to be mended.
+        OutputError: The spool is none, or cannot be written to although it is to be repaired.
         UploadError: The store or the service gives no answer.
     """
     book = StateBook(Spool(spool), destination)
@@ -104,7 +104,7 @@ class _Comparison:
                 self._leases.close()
 
     def _guarded(self, reference_id: str) -> Iterator[Finding]:
-        """Compare one scene; while it is mended no other process may work on it."""
+        """Compare one scene; while it is repaired no other process may work on it."""
         if self._repair and self._leases.take(reference_id) is not Lease.TAKEN:
             yield Finding(BUSY, reference_id, "another process is working on it; it is left alone")
             return
@@ -125,10 +125,10 @@ class _Comparison:
         problems = list(self._objects(record)) if record.state in _SENT else []
         kinds = {kind for kind, _ in problems}
         to_send = MISSING_OBJECT in kinds and DIFFERENT_OBJECT not in kinds
-        mended = to_send and self._set(record, SceneState.SEALED)
+        repaired = to_send and self._set(record, SceneState.SEALED)
         for kind, text in problems:
-            yield Finding(kind, reference_id, text, repaired=mended and kind == MISSING_OBJECT)
-        if mended:
+            yield Finding(kind, reference_id, text, repaired=repaired and kind == MISSING_OBJECT)
+        if repaired:
             return
         difference = self._holdings.compare(record, self._book.spool.scene_folder(reference_id))
         if difference is not None:

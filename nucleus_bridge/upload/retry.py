@@ -33,7 +33,7 @@ class TransientError(UploadError):
 
 
 def _ignore(reason: str, seconds: float) -> None:
-    """Tell nobody."""
+    """Do nothing."""
 
 
 @dataclass

@@ -48,7 +48,7 @@ class Uploader:
         spool: Folder of the spool.
         settings: The ``upload`` group of the configuration.
         key: API key; Nucleus's, or with a task template that for tasks.
-        observer: Is told what happens.
+        observer: Is called with what happens.
         retry: How to try again; its ``stop`` event stops the upload.
         lease_s: How long a process on another machine may be silent before its scenes are taken over.
         retry_quarantined: Take up again what was set aside.
@@ -170,7 +170,7 @@ class Uploader:
         self._scenes.close()
         if not self._scenes.join(JOIN_S):
             return False
-        self._files.close()  # not before: a scene that hands in a file then would wait for it for ever
+        self._files.close()  # not before: a scene that hands in a file then would wait for it forever
         return self._files.join(JOIN_S)
 
     def _feed(self, submitter: Submitter, *, watch: bool) -> None:

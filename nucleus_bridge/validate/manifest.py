@@ -128,6 +128,26 @@ def _is_table(value: object) -> bool:
     return table(value, lambda entry: entry if isinstance(entry, dict) else None) is not None
 
 
+def _is_list_of_events(value: object) -> bool:
+    """Whether events have a name each and do not end before they begin; a scene need not have any."""
+    if value is None:
+        return True
+    if not isinstance(value, list) or not value:
+        return False
+    return all(isinstance(entry, dict) and _is_event(entry) for entry in value)
+
+
+def _is_event(entry: dict[str, object]) -> bool:
+    begin_ns, end_ns = integer(entry.get("begin_ns")), integer(entry.get("end_ns"))
+    return (
+        set(entry) == {"name", "begin_ns", "end_ns"}
+        and _is_text(entry["name"])
+        and begin_ns is not None
+        and end_ns is not None
+        and begin_ns <= end_ns
+    )
+
+
 def _is_text(value: object) -> bool:
     return text_or_none(value) is not None
 
@@ -151,5 +171,6 @@ _FIELDS: dict[str, tuple[Callable[[object], bool], str]] = {
     "end_reason": (_is_text, "a word"),
     "config_digest": (_is_digest, "a sha256 in hexadecimal"),
     "software": (_is_text, "name and version of the writer"),
+    "events": (_is_list_of_events, "a list of name, begin_ns and end_ns, or absent"),
     "files": (lambda value: isinstance(value, list) and bool(value), "a list of files"),
 }

@@ -42,8 +42,12 @@ def check_same(bag: Path, config: Path, folder: Path, convert: Callable[..., Run
             DriveOptions(seconds=4.0, cameras=1, storage="sqlite3", late_static_s=1.0, **SMALL),
             ["scene.max_duration_s=0.5", "scene.frame_stride=2", "scene.min_distance_m=0.1", "point_fields=[time]"],
         ),
+        (
+            DriveOptions(seconds=4.0, cameras=1, lidars=2, radars=1, **SMALL),
+            ["scene.format=sfs", "scene.max_frames=8", "point_fields=[intensity, time]"],
+        ),
     ],
-    ids=["mcap", "sqlite3"],
+    ids=["mcap", "sqlite3", "sfs"],
 )
 def test_chunks_make_the_bytes_of_one_piece(
     tmp_path: Path, convert: Callable[..., Run], drive: DriveOptions, settings: list[str]
@@ -51,6 +55,28 @@ def test_chunks_make_the_bytes_of_one_piece(
     made = make_drive(tmp_path, drive)
     options = [part for text in settings for part in ("--set", text)]
     assert check_same(made.bag, made.config_path, tmp_path, convert, *options, chunk=0.02) > 3
+
+
+@pytest.mark.parametrize("archive", [("--chunk", "0.02", "--workers", "2"), ("--workers", "2")], ids=["chunks", "bags"])
+def test_scenes_without_room_are_counted_and_made_by_the_next_run(
+    tmp_path: Path, convert: Callable[..., Run], archive: tuple[str, ...]
+) -> None:
+    made = make_drive(tmp_path, DriveOptions(seconds=4.0, cameras=0, **SMALL))
+    bags = [made.bag]
+    if "--chunk" not in archive:
+        made.bag.rename(tmp_path / "a")
+        bags = [tmp_path / "a", recording(frames=2).write(tmp_path / "b")]
+    common = ["--config", made.config_path, "--set", "scene.max_frames=10", "--set", "spool.min_free_bytes=0"]
+    whole = convert(bags[0], *common, "--output", tmp_path / "whole")
+    size = sum(path.stat().st_size for path in (tmp_path / "whole" / "scenes").rglob("*") if path.is_file())
+    full = ["--set", f"spool.max_bytes={size // 2}", "--set", "spool.when_full=drop_newest"]
+    first = convert(*bags, *common, *full, *archive, "--output", tmp_path / "spool")
+    assert first.status == 1
+    assert "spool_full" in first.out + first.err
+    assert 0 < len(list((tmp_path / "spool" / "scenes").iterdir())) < 4
+    again = convert(bags[0], *common, "--set", "spool.when_full=drop_newest", *archive, "--output", tmp_path / "spool")
+    assert (whole.status, again.status) == (0, 0), again.err
+    assert tree(tmp_path / "spool" / "scenes") == tree(tmp_path / "whole" / "scenes")
 
 
 def test_two_messages_of_one_stamp_keep_a_recording_in_one_piece(tmp_path: Path, convert: Callable[..., Run]) -> None:

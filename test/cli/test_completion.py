@@ -13,7 +13,7 @@ import pytest
 from nucleus_bridge.cli.main import COMMANDS, build_parser
 
 NAMES = ["demo-drive", "inspect", "init", "convert", "export", "validate", "preview", "upload", "status", "labels"]
-NAMES += ["reconcile", "catalogue", "odometry", "serve", "ros-setup"]
+NAMES += ["predict", "reconcile", "catalogue", "odometry", "serve", "ros-setup"]
 
 
 @pytest.mark.parametrize(

@@ -185,7 +185,7 @@ def test_what_a_parameter_of_ros_cannot_hold_has_no_way_in(annotation: str) -> N
 
 def test_a_field_with_a_default_of_another_type_or_without_a_description_is_refused() -> None:
     assert "the default" in refused("int", "four")
-    assert "the default 1 is no double" in refused("float", 1)
+    assert "the default 1 is not of type double" in refused("float", 1)
     assert "must be one of a, b" in refused("Literal['a', 'b']", "c")
     assert "named in small letters" in refused("str", "", "camelCase")
 
@@ -200,7 +200,7 @@ def test_a_field_with_a_default_of_another_type_or_without_a_description_is_refu
     class Terse:
         key: str = setting("", "a key")
 
-    with pytest.raises(TypeError, match="is no sentence"):
+    with pytest.raises(TypeError, match="is not a sentence"):
         Table(Terse)
 
 

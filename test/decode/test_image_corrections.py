@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from serialised import compressed_message, image_message
 
+from nucleus_bridge.config import CameraConfig
+from nucleus_bridge.decode import registry
 from nucleus_bridge.decode.image import decode_image, image_file, pixels
-from nucleus_bridge.decode.image_checks import orientation_of
+from nucleus_bridge.decode.image_checks import damage_of, orientation_of
 
 HEIGHT, WIDTH = 96, 128
 PATTERNS = ("rggb", "bggr", "gbrg", "grbg")
@@ -128,3 +130,48 @@ class TestBitDepth:
         values = np.full((HEIGHT, WIDTH), 5_000, "<u2")
         raw = image_message("mono16", values.tobytes(), width=WIDTH, height=HEIGHT, step=2 * WIDTH)
         assert (pixels(decode_image(raw, bit_depth=12)) == 255).all()
+
+
+class TestLostBytes:
+    @pytest.mark.parametrize("options", [[], [cv2.IMWRITE_JPEG_QUALITY, 60], [cv2.IMWRITE_JPEG_QUALITY, 99]])
+    def test_bytes_that_were_left_zero_are_damage(self, options):
+        noise = np.random.default_rng(5).integers(0, 255, (120, 160, 3)).astype(np.uint8)
+        whole = cv2.imencode(".jpg", noise, options)[1].tobytes()
+        assert damage_of(whole) == ""
+        for share in (0.4, 0.8):
+            at = int(len(whole) * share)
+            assert "zero" in damage_of(whole[:at] + bytes(90) + whole[at + 90 :])
+        assert "zero" in damage_of(whole[: len(whole) // 2] + bytes(len(whole) // 2) + whole[-2:])
+
+    @pytest.mark.parametrize("optimise", [0, 1])
+    @pytest.mark.parametrize("value", [0, 17, 255])
+    def test_flat_pictures_are_whole(self, optimise, value):
+        flat = np.full((900, 1200, 3), value, np.uint8)
+        for progressive in (0, 1):
+            options = [cv2.IMWRITE_JPEG_OPTIMIZE, optimise, cv2.IMWRITE_JPEG_PROGRESSIVE, progressive]
+            assert damage_of(cv2.imencode(".jpg", flat, options)[1].tobytes()) == ""
+
+
+class TestSettings:
+    """What is configured for a camera reaches the pictures through the decoder that the registry has for its type."""
+
+    @staticmethod
+    def decoded(message, **settings):
+        interface = registry.interface_of(message.type_name, "image")
+        (image,) = interface.decoder(CameraConfig("front", message.topic, **settings)).decode(message)
+        return image
+
+    @pytest.mark.parametrize("pattern", PATTERNS)
+    def test_the_pattern_of_a_mosaic(self, pattern):
+        gray = mosaic(scene(), pattern)
+        raw = image_message("mono8", gray.tobytes(), width=WIDTH, height=HEIGHT, step=WIDTH)
+        for message in (raw, compressed_message(encoded(gray, ".png"), "png")):
+            shown_as = pixels(self.decoded(message, bayer=pattern))
+            assert cv2.PSNR(shown_as[2:-2, 2:-2], scene()[2:-2, 2:-2]) > 30
+
+    def test_the_bit_depth(self):
+        gray = scene()[:, :, 1]
+        values = gray.astype("<u2") << 3
+        raw = image_message("mono16", values.tobytes(), width=WIDTH, height=HEIGHT, step=2 * WIDTH)
+        for message in (raw, compressed_message(encoded(values, ".png"), "mono16; png compressed ")):
+            assert np.array_equal(pixels(self.decoded(message, bit_depth=11)), gray)

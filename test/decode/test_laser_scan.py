@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Laser scanners: each ray at its angle and its time, and what is no return left out."""
+"""Laser scanners: each ray at its angle and its time, and what is not a return left out."""
 
 from __future__ import annotations
 

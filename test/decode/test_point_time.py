@@ -174,6 +174,24 @@ class TestUnitAndReference:
         assert (sweep.time_unit_ns, sweep.last_ns) == (1, STAMP_NS + 100_000)
 
 
+class TestOtherNames:
+    @pytest.mark.parametrize("name", ["ts", "point_time", "relativeTimestamp", "time_us", "OffsetTime", "point_stamp"])
+    def test_a_column_that_is_called_a_time_is_one(self, name):
+        times = spread("<u4", 1_000, span_ns=8 * 10**7)
+        assert decode_sweep(cloud_of(with_times("<u4", times, name)), LIDAR).last_ns == STAMP_NS + 8 * 10**7
+
+    @pytest.mark.parametrize("name", ["type", "tag", "status", "distance", "offset", "sometimes"])
+    def test_other_columns_are_not(self, name):
+        times = spread("<u4", 1_000, span_ns=8 * 10**7)
+        assert decode_sweep(cloud_of(with_times("<u4", times, name)), LIDAR).time_field is None
+
+    def test_numbers_that_cannot_be_times_cost_nothing_where_only_the_name_is_like_one(self):
+        far = np.linspace(3e20, 3.9e20, 200)
+        assert decode_sweep(cloud_of(with_times("<f8", far, "time_us")), LIDAR).time_field is None
+        with pytest.raises(CloudError, match="no convention"):
+            decode_sweep(cloud_of(with_times("<f8", far, "time")), LIDAR)
+
+
 class TestOutliers:
     @pytest.mark.parametrize("wrong", [3.6, -3.6, 0.6, 1e9, np.nan, np.inf, -np.inf])
     @pytest.mark.parametrize("kind", ["<f4", "<f8"])
@@ -187,6 +205,26 @@ class TestOutliers:
         assert (sweep.first_ns, abs(sweep.last_ns - STAMP_NS - 10**8) < 100) == (STAMP_NS, True)
         assert kept.time_ns.min() >= STAMP_NS
         assert kept.time_ns.max() <= STAMP_NS + 10**8 + 100
+
+    @pytest.mark.parametrize("share", [0.08, 0.15, 0.2])
+    @pytest.mark.parametrize(("kind", "start_ns", "wrong"), [("<f8", STAMP_NS, 0.0), ("<f4", 0, 1.9), ("<f4", 0, -2.4)])
+    @pytest.mark.parametrize("is_told", [False, True])
+    def test_many_impossible_times_are_left_out_as_few_are(self, share, kind, start_ns, wrong, is_told):
+        times = spread(kind, 10**9, span_ns=9 * 10**7, count=600, start_ns=start_ns)
+        strays = np.random.default_rng(3).permutation(600)[: int(600 * share)]
+        times[strays] = wrong
+        reference = "absolute" if start_ns else "stamp"
+        lidar = replace(LIDAR, time_unit="s", time_reference=reference) if is_told else LIDAR
+        sweep = decode_sweep(cloud_of(with_times(kind, times, "time")), lidar)
+        kept = select_points(sweep, lidar)
+        assert kept.dropped["time_outlier"] == len(strays)
+        assert STAMP_NS - 1_000 <= kept.time_ns.min() <= kept.time_ns.max() <= STAMP_NS + 9 * 10**7 + 1_000
+
+    def test_a_time_of_the_next_sweep_is_not_one_of_this(self):
+        times = spread("<u4", 1, span_ns=10**8)
+        times[50] = 230_000_000
+        sweep = decode_sweep(cloud_of(with_times("<u4", times, "t")), LIDAR)
+        assert select_points(sweep, LIDAR).dropped["time_outlier"] == 1
 
     @pytest.mark.parametrize("unit", ["us", "ns"])
     def test_unsigned_times_a_little_before_the_stamp_have_wrapped_around(self, unit):

@@ -335,6 +335,18 @@ def test_clouds_are_a_third_of_their_size_in_a_nucleus_scene(
     assert without <= 0.30 * before
 
 
+def test_a_scene_that_is_larger_than_scale_advises_is_noted(tmp_path: Path) -> None:
+    drive = make_drive(tmp_path, DriveOptions(seconds=1.0, points=115_000, cameras=0))
+    for scene_format, settings in (("sfs", []), ("sfs", ["cloud.max_points=100000"]), ("nucleus", [])):
+        config = load_config(drive.config_path, [f"scene.format={scene_format}", *settings])
+        report = convert_bag(drive.bag, config, tmp_path / f"{scene_format}{len(settings)}")
+        (made,) = report.scenes
+        average = made.manifest.points / made.manifest.frames
+        codes = [warning["code"] for warning in made.manifest.warnings]
+        assert ("scene_large" in codes) == (scene_format == "sfs" and average > 100_000)
+        assert (average > 100_000) == (not settings)
+
+
 def test_damage_is_named_with_the_place(scene: Path, tmp_path: Path) -> None:
     content = (scene / SCENE_FILE).read_bytes()
     damaged = tmp_path / scene.name

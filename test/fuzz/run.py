@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fuzz one target: ``python test/fuzz/run.py TARGET --runs 10000``, or guided by coverage with ``--atheris``.
 
-A case that fails is written to ``--keep FOLDER``; once its cause is mended it belongs into ``test/corpus/TARGET``.
+A case that fails is written to ``--keep FOLDER``; once its cause is fixed it belongs in ``test/corpus/TARGET``.
 """
 
 from __future__ import annotations

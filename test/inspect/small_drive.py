@@ -45,6 +45,7 @@ class Lidar:
     moment: str = "start"
     parts: int = 1
     deskewed: bool = False
+    turns: bool = True
     bend: Callable[[np.ndarray], np.ndarray] = field(default=lambda values: values)
 
 
@@ -144,10 +145,16 @@ class SmallDrive:
         origin = place + np.stack([cos * mx - sin * my, sin * mx + cos * my, np.full(len(at), mz)], axis=1)
         azimuth = -2 * np.pi * column / lidar.columns
         elevation = np.radians(np.linspace(-12, 8, lidar.rings))[ring]
+        if not lidar.turns:  # a rosette ahead that comes back to each direction many times
+            phase = 2 * np.pi * np.arange(len(at)) / len(at) + start / S
+            azimuth = 0.55 * np.cos(29 * phase) * np.cos(3 * phase)
+            elevation = 0.18 * np.sin(29 * phase) * np.cos(4 * phase) - 0.03
         heading = azimuth + yaw + lidar.yaw
         level = np.stack([np.cos(heading), np.sin(heading)], axis=1)
-        along = (origin[:, :2] * level).sum(axis=1)
-        wall = -along + np.sqrt(along**2 + WALL_M**2 - (origin[:, :2] ** 2).sum(axis=1))
+        # a wall around the middle of the drive's circle would hide every error that is a turn about it
+        beside = origin[:, :2] - ((0.0, 0.0) if lidar.turns else (20.0, -12.0))
+        along = (beside * level).sum(axis=1)
+        wall = -along + np.sqrt(along**2 + WALL_M**2 - (beside**2).sum(axis=1))
         ground = np.where(elevation < 0, mz / np.tan(np.maximum(-elevation, 1e-9)), np.inf)
         flat = np.minimum(wall, ground)
         rays = np.stack([np.cos(azimuth), np.sin(azimuth), np.tan(elevation)], axis=1)

@@ -15,6 +15,7 @@ import pytest
 from bags import MS, OPTICAL, START_NS, TYPES, Recording, compressed, header, info, jpeg, transforms
 from small_drive import Camera, Lidar, S, SmallDrive, Tf, cloud
 
+from nucleus_bridge import convert_bag
 from nucleus_bridge.inspect.report import BagReport, study
 from nucleus_bridge.inspect.suggest import Suggestion
 from nucleus_bridge.warnings import Code, Weight
@@ -106,12 +107,24 @@ FAULTS: dict[str, tuple[SmallDrive, str, str, object]] = {
         False,
     ),
     "corrected by evidence": (lidar(deskewed=True, columns=90), "already_deskewed", "lidars.os.deskew", False),
+    "corrected by evidence, not turning": (
+        lidar(deskewed=True, turns=False, columns=300),
+        "already_deskewed",
+        "lidars.os.deskew",
+        False,
+    ),
     "four parts": (lidar(parts=4), "sweep_in_parts", "lidars.os.accumulate_ms", 100.0),
     "body frame": (
         camera(frame="cam_mount", rotation=(0.0, 0.0, 0.0, 1.0)),
         "camera_body_frame",
         "cameras.front.frame_convention",
         "body",
+    ),
+    "cx and cy exchanged": (
+        camera(info=lambda at: info(at, CAMERA.frame, k=np.array([50.0, 0, 24.5, 0, 50, 31.5, 0, 0, 1]))),
+        "camera_info_implausible",
+        "",
+        NONE,
     ),
     "calibration of a larger image": (
         camera(info=lambda at: info(at, CAMERA.frame, k=np.array([100.0, 0, 64, 0, 100, 48, 0, 0, 1]))),
@@ -152,6 +165,52 @@ def test_unit_and_reference_of_point_times_follow_from_the_period_of_sweeps(
     report, made = looked_at(lidar(dtype=dtype, unit=unit, reference=reference), tmp_path)
     assert not report.warnings
     assert (made.values["lidars.os.time_unit"], made.values["lidars.os.time_reference"]) == (unit, reference)
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "unit", "reference"),
+    [("tick", "u4", "us", "stamp"), ("dt", "f4", "s", "stamp"), ("when", "f8", "s", "absolute")],
+)
+def test_a_column_by_which_the_lidar_turns_holds_times_whatever_its_name(
+    tmp_path: Path, name: str, dtype: str, unit: str, reference: str
+) -> None:
+    _, made = looked_at(lidar(time=name, dtype=dtype, unit=unit, reference=reference, rate=20), tmp_path)
+    assert made.values["lidars.os.time_field"] == name
+    assert (made.values["lidars.os.time_unit"], made.values["lidars.os.time_reference"]) == (unit, reference)
+
+
+@pytest.mark.parametrize("bend", [lambda v: v * 0.6, lambda v: np.arange(len(v)) * 65_535 // len(v)])
+def test_times_by_which_the_lidar_would_turn_too_fast_are_none(
+    tmp_path: Path, bend: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    report, made = looked_at(lidar(dtype="u2", unit="us", rate=10, bend=bend), tmp_path)
+    assert made.values["lidars.os.time_field"] == "none"
+    assert "point_time_span" in codes(report)
+
+
+@pytest.mark.parametrize("yaw_rate", [0.3, -0.7])
+def test_a_lidar_that_does_not_turn_is_taken_as_it_is(tmp_path: Path, yaw_rate: float) -> None:
+    report, made = looked_at(lidar(turns=False, columns=300).but(yaw_rate=yaw_rate), tmp_path)
+    assert report.warnings == []
+    assert made.values.get("lidars.os.deskew", True) is True
+
+
+def test_every_second_sweep_left_out_is_no_fault_of_its_times(tmp_path: Path) -> None:
+    seen = iter(range(1_000))
+
+    def thin(_: SmallDrive, made: Recording) -> None:
+        made.rows[:] = [row for row in made.rows if row[1] != LIDAR.topic or next(seen) % 2]
+
+    report, made = looked_at(PLAIN.but(seconds=3.0, more=thin), tmp_path)
+    assert report.warnings == []
+    assert made.values["lidars.os.time_field"] == "t"
+
+
+def test_many_stray_times_are_named_and_the_others_kept(tmp_path: Path) -> None:
+    drive = lidar(bend=lambda v: np.where(np.arange(len(v)) % 9 == 4, 2.2e9, v))
+    report, made = looked_at(drive, tmp_path)
+    assert "point_time_outliers" in codes(report)
+    assert (made.values["lidars.os.time_field"], made.values["lidars.os.time_unit"]) == ("t", "ns")
 
 
 def test_a_mount_that_changes_is_named_with_how_far(tmp_path: Path) -> None:
@@ -234,6 +293,25 @@ def test_a_cloud_that_no_lidar_sent_is_left_out_with_its_reason(
     assert report.left_out[topic]
 
 
+def test_all_lidars_in_one_cloud_are_left_out_in_the_frame_of_one_of_them_too(tmp_path: Path) -> None:
+    left, right = (
+        replace(LIDAR, topic=f"/{side}/points", frame=side, mount=(0.4, y, 1.7), columns=columns)
+        for side, y, columns in (("left", 0.9, 50), ("right", -0.9, 40))
+    )
+
+    def join(drive: SmallDrive, made: Recording) -> None:
+        for start in drive.times(LIDAR.rate):
+            seen = [drive.sweep(one, start) for one in (left, right)]
+            points = np.concatenate([world for _, _, world, _ in seen])
+            ring = np.concatenate([ring for _, _, _, ring in seen])
+            message = cloud(start, "left", points, ring, LIDAR, np.zeros(len(points)))
+            made.add("/every/points", message, start + 130 * MS)
+
+    _, made = looked_at(PLAIN.but(lidars=(left, right), more=join), tmp_path)
+    assert set(made.lidar_names) == {left.topic, right.topic}
+    assert "in one" in made.left_out["/every/points"].text
+
+
 def stereo(at: int, tx: float) -> Any:
     p = np.array([50.0, 0, 32, tx, 0, 50, 24, 0, 0, 0, 1, 0])
     return info(at, CAMERA.frame, p=p)
@@ -293,6 +371,28 @@ def test_what_is_wrong_with_pictures_is_found_in_a_sample(
     )
     report, _ = looked_at(PLAIN.but(cameras=(large,)), tmp_path)
     assert set(codes(report)) == {code}
+
+
+@pytest.mark.parametrize(
+    ("changed", "code", "remedy"),
+    [
+        (camera(frame="cam_link", rotation=(0.0, 0.0, 0.0, 1.0)), "camera_body_frame", "frame_convention: body"),
+        (
+            camera(image=lambda at, number: compressed(at, png(mosaic(gradient(number))), CAMERA.frame)),
+            "image_mosaic",
+            "bayer: gbrg",
+        ),
+    ],
+)
+def test_convert_names_it_too_where_the_configuration_does_not_allow_for_it(
+    tmp_path: Path, changed: SmallDrive, code: str, remedy: str
+) -> None:
+    config = study(PLAIN.write(tmp_path / "plain"))[1].config()
+    assert config is not None
+    for number, path in enumerate((changed.write(tmp_path / "changed"), PLAIN.write(tmp_path / "same"))):
+        spool = tmp_path / f"spool{number}"
+        found = {f.code.value: f.remedy for f in convert_bag(path, config, spool).findings}
+        assert found.get(code) == (None if number else f"cameras.front.{remedy}")
 
 
 def test_whole_gray_and_flat_pictures_are_not_called_damaged(tmp_path: Path) -> None:
@@ -366,9 +466,10 @@ def unbent(_number: int, latitude: float, longitude: float) -> tuple[float, floa
         (lambda n, lat, lon: (lat, lon + 0.02) if n == 9 else (lat, lon), lambda yaw: yaw, 0.0, {"gps_implausible"}),
         (unbent, lambda yaw: math.pi / 2 - yaw, 0.0, {"heading_disagrees"}),
         (unbent, lambda yaw: yaw - math.pi / 2, 0.0, {"heading_disagrees"}),
+        (unbent, lambda yaw: yaw + math.radians(21), 0.0, {"heading_disagrees"}),
         (unbent, lambda _yaw: 0.0, -1.0, {"heading_invalid"}),
     ],
-    ids=["good", "zeros", "a jump", "clockwise from north", "a quarter off", "marked unknown"],
+    ids=["good", "zeros", "a jump", "clockwise from north", "a quarter off", "21 degrees off", "marked unknown"],
 )
 def test_fixes_and_headings_are_judged_by_each_other_and_by_the_transforms(
     tmp_path: Path,
@@ -386,6 +487,19 @@ def test_fixes_and_headings_are_judged_by_each_other_and_by_the_transforms(
     assert made.values["gps.topic"] == "/fix"
     is_used = made.values["gps.heading_topic"] == "/gnss/heading"
     assert is_used is not bool(wanted & {"heading_disagrees", "heading_invalid"})
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_fixes_that_wander_while_the_device_stands_say_nothing_about_its_heading(tmp_path: Path, seed: int) -> None:
+    wander = np.random.default_rng(seed).normal(0.0, 1.2e-5, (400, 2))
+
+    def add(drive: SmallDrive, made: Recording) -> None:
+        fixes(drive, made, lambda n, latitude, longitude: (latitude + wander[n, 0], longitude + wander[n, 1]))
+        headings(drive, made, lambda yaw: yaw)
+
+    report, made = looked_at(PLAIN.but(seconds=2.0, speed=1e-6, yaw_rate=1e-6, more=add), tmp_path)
+    assert "heading_disagrees" not in codes(report)
+    assert made.values["gps.heading_topic"] == "/gnss/heading"
 
 
 def test_a_robot_description_fills_in_what_no_transform_says(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_a_recording_of_which_no_frame_comes_is_status_1_and_says_why(
     path = tmp_path / "made.yaml"
     assert main(["init", str(bag), "-o", str(path)]) == 1
     said = capsys.readouterr().err
-    assert "missing: no frame comes of the trial run" in said
+    assert "missing: the trial run makes no frame" in said
     assert "[no_mount]" in said
     assert "# mount_names: [lidar]" in path.read_text()  # only to be uncommented
     assert load_config(path).world_frame == "map"

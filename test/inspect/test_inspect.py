@@ -19,7 +19,7 @@ from nucleus_bridge.inspect.report import BagReport, SensorReport, Verdict, insp
 from nucleus_bridge.inspect.text import plain, sections
 from nucleus_bridge.recordings import open_recording
 from nucleus_bridge.testing.demo import DriveOptions
-from nucleus_bridge.warnings import Code
+from nucleus_bridge.warnings import Code, Finding
 
 STATIC, IMAGE = "/tf_static", "/camera/front/image_raw/compressed"
 
@@ -52,6 +52,12 @@ def texts(report: BagReport, name: str) -> str:
     """Everything that is said about a sensor."""
     about = sensor(report, name)
     return "\n".join([*about.notes, *(finding.text for finding in about.warnings)])
+
+
+def others(report: BagReport, name: str) -> list[Finding]:
+    """What is said about a sensor, its calibration aside: these drives are too short to measure it."""
+    measured = (Code.CALIBRATION_SUSPECT, Code.CALIBRATION_NOT_MEASURED)
+    return [finding for finding in sensor(report, name).warnings if finding.code not in measured]
 
 
 def codes(report: BagReport) -> set[Code]:
@@ -133,7 +139,7 @@ def test_swapped_cameras_are_named(three_cameras: Drive, tmp_path: Path) -> None
     report = inspect_bag(changed(three_cameras.bag, STATIC, swap).write(tmp_path / "bag"))
     assert re.search("'left'.*swapped", texts(report, "front"))
     assert re.search("'front'.*swapped", texts(report, "left"))
-    assert not sensor(report, "rear").warnings
+    assert not others(report, "rear")
 
 
 @pytest.mark.parametrize("camera", ["front", "rear", "left"])
@@ -186,14 +192,14 @@ def test_a_time_offset_of_a_tenth_of_a_second_is_named(three_cameras: Drive, tmp
 
     report = inspect_bag(changed(three_cameras.bag, IMAGE, shift).write(tmp_path / "bag"))
     if shift_ms > 0:  # a stamp after the log time is a proof
-        (finding,) = sensor(report, "front").warnings
+        (finding,) = others(report, "front")
         assert finding.code is Code.SENSOR_CLOCK
         assert re.search(r"cameras\.front\.clock_offset_ms: -?[\d.]+", finding.remedy)
     else:
         off = re.search(r"off by ([+-]\d+) ms", "".join(sensor(report, "front").notes))
         assert off is not None
         assert int(off[1]) == pytest.approx(-shift_ms, abs=30)  # the drive's own delays differ by some milliseconds
-    assert not sensor(report, "rear").warnings
+    assert not others(report, "rear")
     assert not sensor(report, "rear").notes
 
 
@@ -285,7 +291,7 @@ def test_plain_output_has_every_topic_and_no_terminal_codes(drive: Drive, capsys
     out = capsys.readouterr().out
     assert "\x1b" not in out
     assert "Health 100 of 100" in out
-    assert "whether the images fit the cloud was not looked at" in out
+    assert "images agree with the cloud for 2 of 2 cameras" in out
     for topic in ("/lidar/top/points", "/tf", IMAGE):
         assert topic in out
 

@@ -53,5 +53,5 @@ def test_a_missing_extra_costs_its_topics_alone_and_is_named_with_the_command(
     monkeypatch.setitem(sys.modules, library, None)
     report, _ = study(bag)
     told = {warning.name: str(warning) for warning in report.warnings if warning.code.startswith("unreadable")}
-    assert f"pip install 'nucleus_bridge[{extra}]'" in told[topic]
+    assert f"pip install 'nucleus-bridge[{extra}]'" in told[topic]
     assert report.topics

@@ -3,28 +3,29 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import mcap.reader
 import numpy as np
 import pytest
 from drives import Drive
+from label_cases import KEY, Held
 from rosbags.highlevel import AnyReader
-from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from nucleus_bridge.cli.main import main
 from nucleus_bridge.convert import ConversionReport
 from nucleus_bridge.errors import LabelError
-from nucleus_bridge.labels.files import _DETECTIONS
-from nucleus_bridge.labels.label import SceneStamps, label_of_cuboid
+from nucleus_bridge.labels.label import Label, SceneStamps, label_of_cuboid
+from nucleus_bridge.labels.recording import write_recording
 from nucleus_bridge.testing.receiver import Receiver, SceneRules, resolvers_from_mappings
-from nucleus_bridge.testing.receiver.ground_truth import TrueBox, annotate_spool, boxes_of_drive, finish_tasks
+from nucleus_bridge.testing.receiver.ground_truth import TrueBox, boxes_of_drive, finish_tasks
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "cuboid_conventions.json").read_text())
-KEY = "live_0123456789abcdef"
 STAMPS = SceneStamps("drive-1", "map", (100.0, -50.0, 2.0), (17, 18))
 
 
@@ -51,36 +52,6 @@ def test_a_cuboid_that_cannot_be_read_is_named(wrong: dict) -> None:
         label_of_cuboid(cuboid, STAMPS, 0, source="nucleus", track="", label_id="")
 
 
-@dataclass(frozen=True)
-class Held:
-    """A converted drive whose scenes and true boxes the receiver holds."""
-
-    spool: Path
-    boxes: list[TrueBox]
-    stamps: list[int]
-    options: list[str]
-
-
-@pytest.fixture
-def held(drive: Drive, converted: ConversionReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
-    spool = converted.scenes[0].folder.parent.parent
-    truth = drive.truth
-    store = tmp_path / "store"
-    store.mkdir()
-    resolvers = resolvers_from_mappings([f"file://{store}={store}"])
-    with Receiver(
-        tmp_path / "received", resolvers=resolvers, rules=SceneRules(extra_url_schemes=("file",))
-    ) as receiver:
-        monkeypatch.setenv("NUCLEUS_ENDPOINT", receiver.url)
-        monkeypatch.setenv("NUCLEUS_API_KEY", KEY)
-        options = ["--dataset", "town", "--store", f"file://{store}", "--set", "upload.poll_interval_s=0.05"]
-        assert main(["upload", str(spool), *options]) == 0
-        boxes = boxes_of_drive(truth)
-        annotate_spool(receiver.url, KEY, "town", spool, boxes)
-        lidar = next(iter(truth["lidars"].values()))
-        yield Held(spool, boxes, [int(sweep["stamp_ns"]) for sweep in lidar["sweeps"]], options)
-
-
 def test_true_boxes_come_home_in_the_recordings_own_frame_and_stamps(held: Held, tmp_path: Path) -> None:
     assert main(["labels", str(held.spool), "-o", str(tmp_path / "out"), *held.options]) == 0
     rows = [json.loads(line) for line in (tmp_path / "out" / "labels.jsonl").read_text().splitlines()]
@@ -90,11 +61,7 @@ def test_true_boxes_come_home_in_the_recordings_own_frame_and_stamps(held: Held,
     assert {row["stamp_ns"] for row in rows} <= set(held.stamps)
     for row in rows:
         box = truth[row["track"]]
-        assert list(row["position"].values()) == pytest.approx(box.center, abs=1e-3)
-        assert list(row["size"].values()) == pytest.approx(box.size, abs=1e-3)
-        x, y, z, w = row["rotation"].values()
-        heading = math.atan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
-        assert abs(math.remainder(heading - box.heading, math.tau)) < math.radians(0.01)
+        assert_true(row, truth)
         assert (row["label"], row["frame_id"], row["source"]) == (box.label, "map", "nucleus")
 
 
@@ -108,27 +75,119 @@ def test_a_second_run_writes_the_same_and_nothing_twice(held: Held, tmp_path: Pa
 
 
 def test_the_recording_of_labels_plays_beside_the_drive(held: Held, tmp_path: Path) -> None:
+    """Read by public readers alone, with the definitions that are inside."""
     assert main(["labels", str(held.spool), "-o", str(tmp_path), "--format", "mcap", *held.options]) == 0
-    types = get_typestore(Stores.ROS2_HUMBLE)
-    types.register(get_types_from_msg(_DETECTIONS, "vision_msgs/msg/Detection3DArray"))
     truth = {box.track: box for box in held.boxes}
-    seen = set()
-    with AnyReader([tmp_path / "labels"], default_typestore=types) as reader:
+    seen: dict[str, set[str]] = {"/labels/detections": set(), "/labels/markers": set(), "/labels/scene": set()}
+    with AnyReader([tmp_path / "labels"]) as reader:
+        assert {connection.topic for connection in reader.connections} == seen.keys()
+        for connection, log_ns, data in reader.messages():
+            assert log_ns in held.stamps
+            message = reader.deserialize(data, connection.msgtype)
+            for own, stamp, box_pose, size, label in READ[connection.topic](message):
+                assert stamp.sec * 10**9 + stamp.nanosec == log_ns
+                box = min(truth.values(), key=lambda box: math.dist(box.center, point(box_pose.position)))
+                assert point(box_pose.position) == pytest.approx(box.center, abs=1e-3)
+                assert point(size) == pytest.approx(box.size, abs=1e-3)
+                turn = box_pose.orientation
+                heading = 2.0 * math.atan2(turn.z, turn.w)
+                assert abs(math.remainder(heading - box.heading, math.tau)) < math.radians(0.01)
+                assert label == box.label
+                seen[connection.topic].add(own)
+    assert seen["/labels/detections"] == truth.keys()
+    assert {name.rpartition("/")[2] for name in seen["/labels/scene"]} == truth.keys()
+    assert len(seen["/labels/markers"]) == len(truth)
+    with (tmp_path / "labels" / "labels.mcap").open("rb") as file:
+        schemas = {schema.name for schema, _, _ in mcap.reader.make_reader(file).iter_messages()}
+    assert schemas == {
+        "vision_msgs/msg/Detection3DArray",
+        "visualization_msgs/msg/MarkerArray",
+        "foxglove_msgs/msg/SceneUpdate",
+    }
+
+
+def point(vector: Any) -> tuple[float, float, float]:
+    return vector.x, vector.y, vector.z
+
+
+READ: dict[str, Any] = {
+    "/labels/detections": lambda message: [
+        (each.id, each.header.stamp, each.bbox.center, each.bbox.size, each.results[0].hypothesis.class_id)
+        for each in message.detections
+    ],
+    "/labels/markers": lambda message: [
+        (str(each.id), each.header.stamp, each.pose, each.scale, each.ns)
+        for each in message.markers
+        if each.action == each.ADD
+    ],
+    "/labels/scene": lambda message: [
+        (each.id, each.timestamp, each.cubes[0].pose, each.cubes[0].size, each.texts[0].text)
+        for each in message.entities
+    ],
+}
+
+
+def test_frames_without_labels_remove_the_boxes_of_the_one_before(tmp_path: Path) -> None:
+    label = Label("s", 1, 17, "map", "car", "t", "", (1.0, 2.0, 3.0), (4.0, 2.0, 1.5), (0.0, 0.0, 0.0, 1.0), "nucleus")
+    stamps = SceneStamps("s", "map", (0.0, 0.0, 0.0), (16, 17, 18), (16, 17, 18), "top")
+    assert write_recording([[label]], tmp_path, lambda _: stamps).labels == 1
+    counts: dict[str, list[int]] = {}
+    with AnyReader([tmp_path / "labels"]) as reader:
         for connection, log_ns, data in reader.messages():
             message = reader.deserialize(data, connection.msgtype)
-            if connection.topic != "/labels/detections":
-                continue
-            stamp = message.header.stamp
-            assert log_ns == stamp.sec * 10**9 + stamp.nanosec
-            assert log_ns in held.stamps
-            for detection in message.detections:
-                center, size = detection.bbox.center.position, detection.bbox.size
-                box = truth[detection.id]
-                assert (center.x, center.y, center.z) == pytest.approx(box.center, abs=1e-3)
-                assert (size.x, size.y, size.z) == pytest.approx(box.size, abs=1e-3)
-                assert detection.results[0].hypothesis.class_id == box.label
-                seen.add(detection.id)
-    assert seen == truth.keys()
+            counts.setdefault(connection.topic, []).append(len(READ[connection.topic](message)))
+            assert log_ns in stamps.stamps_ns
+            if connection.topic == "/labels/markers":
+                assert message.markers[0].action == message.markers[0].DELETEALL
+            if connection.topic == "/labels/scene":
+                assert message.deletions[0].type == message.deletions[0].ALL
+    assert counts == {topic: [0, 1, 0] for topic in list(READ)}
+
+
+def test_a_table_has_a_row_a_label(held: Held, tmp_path: Path) -> None:
+    assert main(["labels", str(held.spool), "-o", str(tmp_path), "--format", "csv", *held.options]) == 0
+    rows = list(csv.DictReader((tmp_path / "labels.csv").read_text().splitlines()))
+    truth = {box.track: box for box in held.boxes}
+    assert len(rows) == len(truth) * sum(manifest["frames"] for manifest in held.manifests)
+    for row in rows:
+        box = truth[row["track"]]
+        assert [float(row[axis]) for axis in "xyz"] == pytest.approx(box.center, abs=1e-3)
+        assert abs(math.remainder(float(row["yaw"]) - box.heading, math.tau)) < math.radians(0.01)
+        assert int(row["stamp_ns"]) in held.stamps
+
+
+@pytest.mark.parametrize("wrong", ["turned", "mirrored", "width and length swapped", "offset twice"])
+def test_labels_that_come_home_wrong_are_seen(wrong: str, held: Held, tmp_path: Path) -> None:
+    """The comparison of the test above must not hold for what is wrong."""
+    spoilt = {
+        "turned": lambda box: replace(box, heading=box.heading + math.pi / 2),
+        "mirrored": lambda box: replace(box, center=(box.center[0], -box.center[1], box.center[2])),
+        "width and length swapped": lambda box: replace(box, size=(box.size[1], box.size[0], box.size[2])),
+        "offset twice": lambda box: box.moved(*held.manifests[0]["world_offset"].values()),
+    }[wrong]
+    boxes = [box for box in held.boxes if box.size[0] != box.size[1]]
+    rows = [
+        {
+            "track": box.track,
+            "position": dict(zip("xyz", box.center, strict=True)),
+            "size": dict(zip(("length", "width", "height"), box.size, strict=True)),
+            "rotation": {"x": 0.0, "y": 0.0, "z": math.sin(box.heading / 2), "w": math.cos(box.heading / 2)},
+        }
+        for box in map(spoilt, boxes)
+    ]
+    truth = {box.track: box for box in boxes}
+    for row in rows:
+        with pytest.raises(AssertionError):
+            assert_true(row, truth)
+
+
+def assert_true(row: dict[str, Any], truth: dict[str, TrueBox]) -> None:
+    box = truth[row["track"]]
+    assert list(row["position"].values()) == pytest.approx(box.center, abs=1e-3)
+    assert list(row["size"].values()) == pytest.approx(box.size, abs=1e-3)
+    x, y, z, w = row["rotation"].values()
+    heading = math.atan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
+    assert abs(math.remainder(heading - box.heading, math.tau)) < math.radians(0.01)
 
 
 def test_a_dataset_that_is_not_there_is_named(held: Held, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from nucleus_bridge.pipeline.losses import MAX_PENDING, LossLedger, faults
+from nucleus_bridge.causes import faults
+from nucleus_bridge.pipeline.losses import MAX_PENDING, LossLedger
 
 
 def test_losses_go_to_the_scene_of_their_time() -> None:

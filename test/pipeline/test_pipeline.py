@@ -293,7 +293,7 @@ def test_the_helper_recording_is_the_one_that_other_tests_use() -> None:
 def test_transforms_that_resume_about_the_longest_wait_count_by_their_stamps(
     resumes_ms: int, late_ms: int, sensors_late_ms: int, seed: int
 ) -> None:
-    """Which frames are kept at the end of a hole does not depend on what arrives first."""
+    """Which frames are kept at the end of a gap does not depend on what arrives first."""
     chance = random.Random(seed)
     made, latest = [], {}
     for message in messages(drive(range(0, 5000, 100))):

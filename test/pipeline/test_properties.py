@@ -105,7 +105,7 @@ def test_clock_steps_either_way_lose_no_frame(order: list[int], hours: int) -> N
 @settings(max_examples=20, deadline=None)
 @given(ahead_s=st.sampled_from([-86_400, -30, 30, 86_400]), topic=st.sampled_from(["/image", "/tf", "/info"]))
 def test_one_stream_with_another_clock_starves_no_other(ahead_s: int, topic: str) -> None:
-    """The sweeps go on; what cannot fit them is counted, nothing waits for ever."""
+    """The sweeps go on; what cannot fit them is counted, nothing waits forever."""
     made = [
         stamped_later(message, ahead_s * 10**9) if message.topic == topic else message
         for message in messages(drive(STAMPS_MS))

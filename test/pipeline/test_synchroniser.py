@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -188,3 +189,23 @@ def test_any_interleaving_within_the_wait_gives_the_brute_force_answer(recording
     assert used + sum(harness.losses.values()) == sum(len(stamps) for stamps in images.values())
     assert all(a < b for a, b in pairwise(match.anchor.stamp_ns for match in harness.matches))
     assert harness.sync.bytes_held == 0
+
+
+@pytest.mark.parametrize(("late_ms", "expected_ms"), [(2900, 2900), (1900, 0)])
+def test_sweeps_that_come_when_their_images_were_given_up_are_noted(late_ms: int, expected_ms: int) -> None:
+    harness = Harness([camera("front", offset_ms=15)])
+    for ms in range(0, 5000, 100):
+        harness.feed("front", ms + 15)
+        if ms >= late_ms:
+            harness.feed(LIDAR, ms - late_ms)
+    assert abs(harness.sync.overtaken_ns / MS - expected_ms) <= 100
+
+
+def test_sweeps_after_a_pause_of_the_lidar_are_not_late() -> None:
+    harness = Harness([camera("front", offset_ms=15)])
+    for ms in range(0, 12_000, 100):
+        if not 3000 < ms < 8000:
+            harness.feed(LIDAR, ms)
+        harness.feed("front", ms + 15)
+    assert harness.sync.overtaken_ns == 0
+    assert sum(count for (_, cause, _), count in harness.losses.items() if cause == "no_frame") > 20

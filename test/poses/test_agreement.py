@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from drives import make_drive
 from scipy.spatial.transform import Rotation
 
 from nucleus_bridge.cli.main import main
 from nucleus_bridge.model import Trajectory
-from nucleus_bridge.poses.agreement import agreement, top_speed, trajectory_of
+from nucleus_bridge.poses.agreement import agreement, level_agreement, top_speed, trajectory_of
+from nucleus_bridge.testing.demo import DriveOptions
 
 
 def drive(count: int = 200, late_ns: int = 0) -> Trajectory:
@@ -47,6 +49,32 @@ def test_residuals_are_in_metres_and_degrees() -> None:
     )
     assert found is not None
     assert (found.median_m, found.largest_m, found.median_deg) == pytest.approx((0.5, 0.5, 3.0))
+
+
+def test_from_above_heights_and_tilts_do_not_count() -> None:
+    one = drive()
+    tilt = Rotation.from_euler("zyx", (5.0, 0.0, 8.0), degrees=True)
+    tilted = (Rotation.from_quat(one.rotations_xyzw) * tilt).as_quat()
+    other = Trajectory(one.stamps_ns, one.translations * (1.0, 1.0, 40.0), tilted)
+    found = level_agreement(one, other)
+    assert found is not None
+    assert found.largest_m < 0.001
+    assert found.median_deg == pytest.approx(5.0, abs=0.2)
+
+
+def test_inspect_compares_the_moving_edge_with_the_fixes_and_their_course(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drive = make_drive(tmp_path, DriveOptions(seconds=10.0, points=200, cameras=0))
+    assert main(["inspect", str(drive.bag), "--json"]) == 0
+    sources = {source["child"]: source for source in json.loads(capsys.readouterr().out)["pose_sources"]}
+    median_m, _, median_deg, is_aligned = sources["base_link"]["agrees"]["/gnss/fix"]
+    assert is_aligned
+    assert median_m < 0.3  # odometry that is corrected by steps of up to 0.3 m
+    assert median_deg < 5.0
+    assert "/gnss/fix" not in sources["odom"]["agrees"]
+    assert main(["inspect", str(drive.bag)]) == 0
+    assert "from /gnss/fix" in capsys.readouterr().out
 
 
 def test_what_has_no_moment_in_common_is_not_compared() -> None:

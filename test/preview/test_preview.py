@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +13,18 @@ import cv2
 import numpy as np
 import pytest
 from drives import Drive, make_drive
+from tabs import Tab
 
+from nucleus_bridge.calibration.check import SHIFTS_MS
 from nucleus_bridge.cli.main import main
 from nucleus_bridge.convert import ConversionReport, convert_bag
 from nucleus_bridge.formats.content import SceneFrame
 from nucleus_bridge.formats.interface import SceneReader
 from nucleus_bridge.formats.reading import open_scene
 from nucleus_bridge.preview.checks import SceneChecks
-from nucleus_bridge.preview.edges import SHIFTS_MS, shift_warning
 from nucleus_bridge.preview.html_page import COMPARED_WIDTH
 from nucleus_bridge.preview.pack import decoded, look_at, pack_cloud, picture_width
 from nucleus_bridge.testing.demo import DriveOptions
-
-FLAGS = [
-    "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
-]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -47,43 +41,6 @@ def town_page(town: tuple[Drive, ConversionReport], tmp_path_factory: pytest.Tem
     path = tmp_path_factory.mktemp("page") / "town.html"
     assert main(["preview", str(town[1].scenes[0].folder), "-o", str(path)]) == 0
     return path
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no browser here")
-    chromium = os.environ.get("NUCLEUS_BRIDGE_CHROMIUM", "/usr/bin/chromium")
-    if not Path(chromium).is_file():
-        pytest.skip(f"no chromium at {chromium}; set NUCLEUS_BRIDGE_CHROMIUM")
-    with playwright.sync_playwright() as tools:
-        opened = tools.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield opened
-        opened.close()
-
-
-class Tab:
-    """A page opened from disk, everything it complains of or asks the network for noted."""
-
-    def __init__(self, browser: Any, path: Path) -> None:
-        self.complaints: list[str] = []
-        self.requests: list[str] = []
-        self.page = browser.new_page(viewport={"width": 1280, "height": 800})
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto(path.as_uri())
-        self.page.evaluate("() => window.nucleusPreview.ready")
-        self.requests = [url for url in self.requests if not url.startswith("data:")][1:]
-
-    def run(self, script: str, argument: Any = None) -> Any:
-        return self.page.evaluate(script, argument)
-
-    def pixels(self, camera: str) -> np.ndarray:
-        return self.canvas(f"canvas[data-camera={camera}]")
-
-    def canvas(self, selector: str) -> np.ndarray:
-        shot = np.frombuffer(self.page.locator(selector).screenshot(), np.uint8)
-        return cv2.imdecode(shot, cv2.IMREAD_COLOR)
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +97,7 @@ def test_the_clouds_are_drawn_and_change_with_colour_and_world(tab: Tab, selecto
         tab.run("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         shots.append(tab.canvas(selector))
     tab.page.keyboard.press("w")
-    for _ in range(3):
+    while tab.run("() => window.nucleusPreview.look.mode") != 0:
         tab.page.keyboard.press("c")
     assert (shots[0].max(axis=2) > 60).mean() > 0.01
     assert (shots[0] != shots[1]).any()
@@ -296,7 +253,7 @@ def checks_of(scene: SceneReader, frames: list[SceneFrame] | None = None) -> dic
     for frame in frames or [scene.frame(index) for index in range(len(scene))]:
         pictures, widths = {}, {}
         for image in frame.images:
-            if checks.edges.wants(image.camera):
+            if checks.edges.wants_next():
                 content = scene.image(image)
                 header = look_at(content, image)
                 pictures[image.camera] = decoded(content, header, image, COMPARED_WIDTH)
@@ -341,10 +298,11 @@ def test_a_camera_clock_that_is_off_by_a_tenth_of_a_second_is_seen_in_the_edges(
             copy.add_raw(message.topic, message.type_name, data, message.log_ns)
     bag = copy.write(tmp_path / "bag")
     scene = open_scene(convert_bag(bag, street.config, tmp_path / "spool").scenes[0].folder)
-    curves = checks_of(scene)["edges"]["curves"]
-    warning = shift_warning(curves["left"])
-    assert f"moved by {-shift_ms:+d} ms" in warning
-    assert shift_warning(curves["rear"]) == ""
+    verdicts = checks_of(scene)["calibration"]
+    assert verdicts["left"]["state"] == "suspect"
+    assert verdicts["left"]["correction"]["kind"] == "time"
+    assert verdicts["left"]["correction"]["time_ms"] == pytest.approx(-shift_ms, abs=10)
+    assert verdicts["rear"]["state"] != "suspect"
 
 
 def test_cameras_that_are_swapped_in_a_scene_are_named(town: tuple[Drive, ConversionReport], tmp_path: Path) -> None:
@@ -367,7 +325,7 @@ def test_a_spool_gets_an_index_that_links_to_a_page_for_each_scene(converted: Co
     names = [f"{scene.manifest.reference_id}.html" for scene in converted.scenes]
     index = (tmp_path / "pages" / "index.html").read_text()
     for name in names:
-        assert f'href="{name}"' in index
+        assert f'"page":"{name}"' in index
         assert (tmp_path / "pages" / name).stat().st_size > 100_000
 
 
@@ -394,7 +352,7 @@ def test_without_rerun_its_flag_names_the_extra(
 ) -> None:
     monkeypatch.setitem(sys.modules, "rerun", None)
     assert main(["preview", str(converted.scenes[0].folder), "--rerun", str(tmp_path / "x.rrd")]) == 2
-    assert "nucleus_bridge[rerun]" in capsys.readouterr().err
+    assert "nucleus-bridge[rerun]" in capsys.readouterr().err
     assert not (tmp_path / "x.rrd").exists()
 
 

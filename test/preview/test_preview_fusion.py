@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from drives import Drive, make_drive
 
+from nucleus_bridge.calibration.lens import project
 from nucleus_bridge.cli.main import main
 from nucleus_bridge.convert import convert_bag
 from nucleus_bridge.errors import SceneError
@@ -19,7 +20,6 @@ from nucleus_bridge.formats.content import SceneImage
 from nucleus_bridge.formats.interface import SceneReader
 from nucleus_bridge.formats.reading import open_scene
 from nucleus_bridge.model import Transform
-from nucleus_bridge.preview.edges import project
 from nucleus_bridge.testing.demo import DriveOptions
 from nucleus_bridge.testing.demo.cameras import cameras_of
 
@@ -146,5 +146,5 @@ def test_a_damaged_frame_is_named(scenes: dict[str, SceneReader], tmp_path: Path
     folder = Path(shutil.copytree(scenes["sensor_fusion_json"].folder, tmp_path / "other"))
     frame: dict[str, Any] = {"points": [], "images": []}
     (folder / "frames/000001.json").write_text(json.dumps(frame).replace(" ", ""))
-    with pytest.raises(SceneError, match=r"000001\.json: is no frame"):
+    with pytest.raises(SceneError, match=r"000001\.json: is not a frame"):
         open_scene(folder).frame(1)

@@ -132,6 +132,21 @@ def test_a_gap_in_the_numbers_of_the_files_is_a_loss(tmp_path: Path, gone: tuple
         assert str(damage).count("drive_1.mcap") == 1
 
 
+@pytest.mark.parametrize("first", [1, 2])
+def test_files_that_are_missing_at_the_start_are_a_loss(tmp_path: Path, first: int) -> None:
+    parts = [MESSAGES[:8], MESSAGES[8:15], MESSAGES[15:22], MESSAGES[22:]]
+    bag_path = write_splits(tmp_path / "drive", parts)
+    for number in range(first):
+        (bag_path / f"drive_{number}.mcap").unlink()
+    (bag_path / "metadata.yaml").unlink()
+    with open_recording(bag_path) as bag:
+        assert everything(bag) == [message for part in parts[first:] for message in part]
+        (damage,) = bag.damage
+        assert damage.loses_messages
+        assert damage.finding.code == "split_missing"
+        assert damage.path.name == f"drive_{first}.mcap"
+
+
 @pytest.mark.parametrize("has_metadata", [True, False])
 def test_file_both_packed_and_unpacked_is_read_once(tmp_path: Path, has_metadata: bool) -> None:
     bag_path = write_bag(tmp_path / "drive", MESSAGES, SQLITE, CompressionMode.FILE)

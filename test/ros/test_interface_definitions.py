@@ -45,7 +45,7 @@ def test_a_folder_of_messages_is_read_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["Own", "own-msgs", "own__msgs", "_own", "own_", "2own", "", "../own"])
 def test_a_wrong_package_name_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "A.msg").write_text("uint8 a\n")
-    with pytest.raises(InputError, match="no ROS 2 package name"):
+    with pytest.raises(InputError, match="is not a ROS 2 package name"):
         read_interface_package(name, tmp_path)
 
 
@@ -56,7 +56,7 @@ def test_a_folder_without_messages_is_refused(tmp_path: Path) -> None:
 
 def test_wrong_message_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "lower.msg").write_text("uint8 a\n")
-    with pytest.raises(InputError, match=r"lower\.msg is no ROS 2 message name"):
+    with pytest.raises(InputError, match=r"lower\.msg is not a ROS 2 message name"):
         read_interface_package("own_msgs", tmp_path)
     (tmp_path / "lower.msg").unlink()
     (tmp_path / "Latin.msg").write_bytes(b"uint8 a # \xe4\n")

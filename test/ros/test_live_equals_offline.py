@@ -83,8 +83,8 @@ def test_a_real_recording(real_data: Path, tmp_path: Path, rate: str, delay_ms: 
     assert_live_equals_offline(real_data / "scale_sample", config, tmp_path, "--rate", rate, "--delay-ms", delay_ms)
 
 
-@pytest.mark.parametrize("fusion", ["sensor_fusion_json", "sensor_fusion_protobuf"])
-def test_sensor_fusion_frames(tmp_path: Path, fusion: str) -> None:
+@pytest.mark.parametrize("fusion", ["sensor_fusion_json", "sensor_fusion_protobuf", "sfs"])
+def test_formats_of_tasks(tmp_path: Path, fusion: str) -> None:
     drive = make_drive(tmp_path, DriveOptions(seconds=2.0, points=2000, cameras=1, radars=1))
     text = drive.config_path.read_text()
     drive.config_path.write_text(text.replace("prefix: demo", f"prefix: demo, format: {fusion}"))

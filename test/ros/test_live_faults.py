@@ -10,9 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from bags import Recording
+from bags import TYPES, Recording
 from drives import SHORT, Drive, make_drive
 
+from nucleus_bridge.config import load_config
 from nucleus_bridge.convert import convert_bag
 from nucleus_bridge.model import Message
 from nucleus_bridge.recordings import open_recording
@@ -225,6 +226,52 @@ def test_stamps_that_step_back_give_the_same_scenes_live_and_offline(tmp_path: P
         assert node.end() == 0
     assert_same_scenes(tmp_path / "live", tmp_path / "offline", but=("losses", "end_reason"))
     assert manifest(scenes(tmp_path / "live")[0])["end_reason"] == "clock_jump"
+
+
+def test_two_answers_for_one_transform_are_told_live_as_offline(tmp_path: Path, observer: Observer) -> None:
+    """Each pose of the device comes twice, the second time 0.9 m to the side."""
+    drive = make_drive(tmp_path, replace(SMALL, seconds=2.0, cameras=1))
+    made = Recording()
+    with open_recording(drive.bag) as bag:
+        for message in bag.messages([topic.name for topic in bag.topics]):
+            made.add_raw(message.topic, message.type_name, message.data, message.log_ns)
+            if message.topic == "/tf":
+                aside = TYPES.deserialize_cdr(message.data, message.type_name)
+                for transform in aside.transforms:
+                    transform.transform.translation.y += 0.9
+                made.add("/tf", aside, message.log_ns + 1_000_000)
+    bag = made.write(tmp_path / "twice")
+    report = convert_bag(bag, drive.config, tmp_path / "offline")
+    told = [finding for finding in report.findings if finding.code.value == "tf_conflict"]
+    assert {finding.name for finding in told} == {"odom", "base_link"}
+    with recorder(drive.config_path, tmp_path / "live") as node, replay(bag) as player:
+        player.wait_for("done")
+        assert node.end() == 0
+        assert all(f"two answers for the pose of {finding.name!r}" in node.output for finding in told)
+    assert_same_scenes(tmp_path / "live", tmp_path / "offline", but=("warnings",))
+
+
+def test_images_later_than_they_are_waited_for_are_lost_and_told_live_as_offline(
+    tmp_path: Path, observer: Observer
+) -> None:
+    """The images cross a link that takes 1.6 s; the synchroniser waits 0.8 s."""
+    drive = make_drive(tmp_path, replace(SMALL, seconds=3.0, cameras=1))
+    config = optional_cameras(drive, tmp_path / "optional.yaml")
+    config.write_text(config.read_text() + "    sync: {wait_s: 0.8}\n")
+    made, camera = Recording(), load_config(config).cameras[0].image_topic
+    with open_recording(drive.bag) as bag:
+        for message in bag.messages([topic.name for topic in bag.topics]):
+            late_ns = 1_600_000_000 if message.topic == camera else 0
+            made.add_raw(message.topic, message.type_name, message.data, message.log_ns + late_ns)
+    bag = made.write(tmp_path / "late")
+    report = convert_bag(bag, load_config(config), tmp_path / "offline")
+    assert report.losses[camera]["late"] > 10
+    assert "late_messages" in {finding.code.value for finding in report.findings}
+    with recorder(config, tmp_path / "live") as node, replay(bag) as player:
+        player.wait_for("done")
+        assert camera in node.wait_for("[late_messages]")
+        assert node.end() == 0
+    assert_same_scenes(tmp_path / "live", tmp_path / "offline", but=("warnings",))
 
 
 def test_nothing_is_recorded_before_the_first_clock(drive: Drive, tmp_path: Path, observer: Observer) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The soak in its short form: drivers restart, transforms stop, the receiver goes down, and every sweep is told of."""
+"""The short soak: drivers restart, transforms stop, the receiver goes down, and each sweep is accounted for."""
 
 from __future__ import annotations
 

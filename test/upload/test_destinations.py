@@ -206,7 +206,7 @@ def test_a_dataset_is_created_when_there_is_something_to_submit(spool: Path, pla
     arguments = ["upload", spool, "--store", f"file://{objects}", "--dataset", "drives"]
     environment = {"NUCLEUS_ENDPOINT": receiver.url}
     status, out, _ = finish(command(*arguments, "--dry-run", environment=environment))
-    assert (status, "does not exist; is created" in out) == (0, True)
+    assert (status, "does not exist; will be created" in out) == (0, True)
     assert not [record for record in receiver.requests if record.path.endswith("dataset/create")]
     status, _, err = finish(command(*arguments, environment=environment))
     assert status == 0

@@ -104,8 +104,8 @@ ROWS = [
     ),
     Row(
         "an error names an item alone",
-        [Rule(ERRORS, 200, [f"item {NAMES_ITEM} is no image"])],
-        "is no image",
+        [Rule(ERRORS, 200, [f"item {NAMES_ITEM} is not an image"])],
+        "is not an image",
         ("quarantined", "done"),
     ),
     Row(
@@ -163,9 +163,9 @@ ROWS = [
         JobCancelledError,
         1,
     ),
-    Row("retried for ever", job("Retried"), "still Retried after", ("failed", "failed"), submissions=2),
-    Row("queued for ever", job("Queued"), "still Queued after", ("failed", "failed"), submissions=2),
-    Row("running for ever", job("Running", {"progress": "50 %"}), "still Running: 50 % after", ("failed", "failed")),
+    Row("retried forever", job("Retried"), "still Retried after", ("failed", "failed"), submissions=2),
+    Row("queued forever", job("Queued"), "still Queued after", ("failed", "failed"), submissions=2),
+    Row("running forever", job("Running", {"progress": "50 %"}), "still Running: 50 % after", ("failed", "failed")),
     Row(
         "a status nobody knows",
         job("Paused", "ask your admin"),
@@ -192,7 +192,7 @@ ROWS = [
         "not what was asked for",
         ("failed", "failed"),
     ),
-    Row("a status that is no text", [Rule(LOOK, 200, {"status": 7})], "not what was asked for", ("failed", "failed")),
+    Row("a status that is not text", [Rule(LOOK, 200, {"status": 7})], "not what was asked for", ("failed", "failed")),
     Row(
         "no status, but errors of the server",
         [Rule(LOOK, 500, {"error": "oops"})],
@@ -217,9 +217,9 @@ ROWS = [
     Row("413 for the scenes", [Rule(PUT, 413)], "HTTP 413", STAY, UploadError),
     Row("422", [Rule(SUBMIT, 422, {"error": "frames"})], "frames", STAY, UploadError),
     Row("429 once", [Rule(SUBMIT, 429, {}, {"Retry-After": "0"}, times=1)], "", OK),
-    Row("500 for ever", [Rule(SUBMIT, 500, {"error": "down"})], "HTTP 500.*down.*given up", ("failed", "failed")),
+    Row("500 forever", [Rule(SUBMIT, 500, {"error": "down"})], "HTTP 500.*down.*given up", ("failed", "failed")),
     Row("502 and HTML", [Rule(LIST, 502, HTML, times=2)], "", OK),
-    Row("503 for ever", [Rule(SIGN, 503)], "HTTP 503", ("failed", "failed")),
+    Row("503 forever", [Rule(SIGN, 503)], "HTTP 503", ("failed", "failed")),
     Row("504 after all was done", [Rule(SUBMIT, 504, how="after", times=1)], "", OK),
     Row("an expired signed URL", [Rule(PUT, 403, b"<Error><Code>AccessDenied</Code></Error>", times=1)], "", OK),
     # redirects
@@ -238,7 +238,7 @@ ROWS = [
         UploadError,
     ),
     Row("307 without aim", [Rule(LIST, 307)], "redirects to nowhere", STAY, UploadError),
-    # what is no answer
+    # what is not an answer
     Row("HTML with status 200", [Rule(LIST, 200, HTML)], "is not JSON", ("failed", "failed")),
     Row("nothing with status 200", [Rule(SUBMIT, 200, b"")], "is not JSON", ("failed", "failed")),
     Row("an empty list", [Rule(SIGN, 200, [])], "not what was asked for", ("failed", "failed")),
@@ -253,7 +253,7 @@ ROWS = [
     Row("dribble", [Rule(LIST, how="dribble")], "no whole answer", ("failed", "failed")),
     Row("cut", [Rule(LIST, how="cut", times=2)], "", OK),
     Row(
-        "cut for ever",
+        "cut forever",
         [Rule(SHOW, how="cut")],
         "connection failed or broke|ChunkedEncoding|no JSON",
         ("failed", "failed"),

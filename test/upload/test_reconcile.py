@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reconcile finds every difference between spool, object store and service, and mends what can be mended."""
+"""Reconcile finds every difference between spool, object store and service, and repairs what it can."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ import hashlib
 import ipaddress
 import os
 import ssl
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -292,6 +293,12 @@ def test_a_certificate_that_is_not_trusted_ends_at_once_with_the_remedy(encrypte
     for call in calls:
         with pytest.raises(UploadError, match=r"certificate.*not trusted.*SSL_CERT_FILE"):
             call()
+
+
+def test_a_profile_without_boto3_names_the_extra_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    with pytest.raises(ConfigError, match=r"AWS_PROFILE depot: .*pip install 'nucleus-bridge\[aws\]'"):
+        profile_credentials({"AWS_PROFILE": "depot"})
 
 
 def test_a_profile_of_the_credentials_file_is_used(s3: FakeS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

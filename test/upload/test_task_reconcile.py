@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reconcile finds every difference between spool, object store and annotation tasks, and mends what can be mended."""
+"""Reconcile finds each difference between spool, object store and annotation tasks, and repairs what it can."""
 
 from __future__ import annotations
 

@@ -178,7 +178,7 @@ class Uploads(RuleBasedStateMachine):
                 self.done_is_listed(place, record.reference_id)
 
     def done_is_listed(self, place: str, name: str) -> None:
-        """A note may be overtaken by people at the service, not by an upload that just ended; so only tell of it."""
+        """A note may be overtaken by people at the service, not by an upload that just ended; so only report it."""
         if not self.is_held(place, name):
             note(f"{name} is noted as done at {place}, where somebody deleted it")
 

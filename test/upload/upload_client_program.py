@@ -21,6 +21,11 @@ def read_back(client: nucleus.NucleusClient, request: dict[str, Any]) -> Any:
     return {"scenes": names, "payloads": [dataset.get_scene(name).to_payload() for name in names]}
 
 
+def query(client: nucleus.NucleusClient, request: dict[str, Any]) -> Any:
+    dataset = client.get_dataset(next(entry.id for entry in client.datasets if entry.name == request["dataset"]))
+    return {text: sorted(scene.reference_id for scene in dataset.query_scenes(text)) for text in request["queries"]}
+
+
 def send(client: nucleus.NucleusClient, request: dict[str, Any]) -> Any:
     dataset = client.create_dataset(request["dataset"], is_scene=True)
     scenes = [nucleus.LidarScene.from_json(payload) for payload in request["payloads"]]
@@ -32,4 +37,4 @@ def send(client: nucleus.NucleusClient, request: dict[str, Any]) -> Any:
 if __name__ == "__main__":
     asked = json.load(sys.stdin)
     api = nucleus.NucleusClient(api_key=asked["key"], endpoint=asked["endpoint"])
-    print(json.dumps({"read_back": read_back, "send": send}[sys.argv[1]](api, asked)))  # noqa: T201 - for the test
+    print(json.dumps({"read_back": read_back, "query": query, "send": send}[sys.argv[1]](api, asked)))  # noqa: T201 - for the test

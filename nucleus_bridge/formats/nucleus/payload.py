@@ -66,6 +66,11 @@ def image_item(reference_id: str, url: str, params: Mapping[str, Any]) -> dict[s
     }
 
 
+def with_metadata(items: Mapping[str, Mapping[str, Any]], metadata: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return a frame's items with further metadata in each of them."""
+    return {name: {**item, "metadata": {**item["metadata"], **metadata}} for name, item in items.items()}
+
+
 def scene_payload(
     reference_id: str,
     frames: Sequence[Mapping[str, Mapping[str, Any]]],
@@ -99,4 +104,4 @@ def items_of(frame: SceneFrame, reference_id: str, cloud_sensor: str) -> dict[st
     for image in frame.images:
         item_id = f"{reference_id}-{image.camera}-{frame.number:06d}"
         items[image.camera] = image_item(item_id, image.path, camera_params(image))
-    return items
+    return with_metadata(items, frame.metadata) if frame.metadata else items

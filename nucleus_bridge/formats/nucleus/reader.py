@@ -47,7 +47,7 @@ class NucleusReader(SealedFiles):
             path = str(items[self.lidar]["url"])
             images = tuple(_image(name, items[name]) for name in self.cameras if name in items)
         data = self.read(path)
-        with self.reading(path, "it is no point cloud"):
+        with self.reading(path, "it is not a point cloud"):
             document, table = read_cloud(data, most_points)
             record: Any = document.value
             if not isinstance(record, dict) or not isinstance(record.get("points"), list):
@@ -63,6 +63,7 @@ class NucleusReader(SealedFiles):
                 table.points(),
                 images,
                 left_out=table.total - len(table.numbers),
+                metadata=_own_metadata(items[self.lidar]),
             )
         return replace(frame, surplus=self._surplus or self._unsaid(frame, index, path, record, table))
 
@@ -101,6 +102,13 @@ def _payload(content: bytes) -> tuple[list[Items], dict[str, Any], str]:
     wrong = [key for key, value in payload.items() if not isinstance(value, known.get(key, ()))]
     surplus = f"{SCENE_NAME}: {min(wrong)!r:.80} is not known, and would be lost" if wrong else ""
     return frames, metadata if isinstance(metadata, dict) else {}, surplus
+
+
+def _own_metadata(item: dict[str, Any]) -> dict[str, Any]:
+    """Return what all items of a frame say of it, as the cloud has it: text, numbers and booleans."""
+    return {
+        key: value for key, value in item.get("metadata", {}).items() if isinstance(value, str | bool | int | float)
+    }
 
 
 def _image(camera: str, item: dict[str, Any]) -> SceneImage:

@@ -25,6 +25,7 @@ from nucleus_bridge.formats.nucleus.payload import (
     encode_payload,
     items_of,
     scene_payload,
+    with_metadata,
 )
 from nucleus_bridge.formats.point_json import encode_cloud, encode_points
 from nucleus_bridge.formats.reading import json_track
@@ -55,7 +56,7 @@ class NucleusFormat:
         return NUCLEUS_RULES
 
     def expresses(self, model: CameraModel) -> bool:
-        """Tell whether it can say what a camera's intrinsics are."""
+        """Return whether it can say what a camera's intrinsics are."""
         return model.model in COEFFICIENTS
 
     def image_path(self, camera: str, number: int, suffix: str) -> str:
@@ -76,7 +77,11 @@ class NucleusFormat:
 
     def close(self, whole: WholeScene, folder: OpenFolder) -> Sequence[FileRecord]:
         """Write the payload."""
-        payload = scene_payload(whole.start.scene.reference_id, whole.entries, whole.metadata)
+        entries = whole.entries
+        if whole.item_metadata:
+            told = zip(entries, whole.item_metadata, strict=True)
+            entries = [with_metadata(items, metadata) for items, metadata in told]
+        payload = scene_payload(whole.start.scene.reference_id, entries, whole.metadata)
         return (*whole.files, folder.write(SCENE_NAME, [encode_payload(payload)]))
 
     def read(self, folder: Path, manifest: Manifest) -> SceneReader:

@@ -124,7 +124,7 @@ def _check_keys(scene: Mapping[str, object], findings: Findings) -> None:
         text = f"{key} is {shown(scene.get(key))}, expected {expected}"
         findings.expect("scene-keys", _PLACE, holds=isinstance(scene.get(key), kind), text=text)
     if "tracks" in scene:
-        text = "tracks is no list of objects with reference_id and dataset_id"
+        text = "tracks is not a list of objects with reference_id and dataset_id"
         findings.expect("scene-keys", _PLACE, holds=_are_tracks(scene["tracks"]), text=text)
     if "metadata" in scene:
         check_metadata(scene["metadata"], _PLACE, findings)
@@ -263,7 +263,7 @@ def _check_file(
     item: Item, url: str, folder: SceneFolder, listed: Mapping[str, FileRecord], findings: Findings
 ) -> None:
     if not is_inside(url):
-        text = f"url {shown(url)} is no plain relative path"
+        text = f"url {shown(url)} is not a plain relative path"
     elif url not in folder.files:
         text = f"url {shown(url)}: there is no such file"
     else:

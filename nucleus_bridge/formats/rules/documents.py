@@ -70,6 +70,6 @@ def check_metadata(metadata: object, place: Place, findings: Findings, structure
 
 
 def is_inside(path: str) -> bool:
-    """Tell whether a path is relative, in its shortest form, and stays in its folder."""
+    """Return whether a path is relative, in its shortest form, and stays in its folder."""
     pure = PurePosixPath(path)
     return str(pure) == path and path != "." and ".." not in pure.parts and not pure.is_absolute()

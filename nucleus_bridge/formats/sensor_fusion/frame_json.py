@@ -87,7 +87,7 @@ def points_span(document: bytes) -> slice:
     start = document.find(_POINTS)
     stop = document.find(b"]", start)  # points hold neither lists nor texts
     if start < 0 or stop < 0:
-        raise SceneError("is no frame as this package writes them: it has no list of points")
+        raise SceneError("is not a frame as this package writes them: it has no list of points")
     return slice(start + len(_POINTS) - 1, stop + 1)
 
 
@@ -110,7 +110,7 @@ def image_urls(document: bytes) -> list[str]:
     """List the ``image_url`` of every image.
 
     Raises:
-        SceneError: It is no frame.
+        SceneError: It is not a frame.
     """
     return [image["image_url"] for image in _images(without_points(document, points_span(document)))]
 
@@ -119,7 +119,7 @@ def replace_image_urls(document: bytes, url_of: Callable[[str], str]) -> bytes:
     """Replace the ``image_url`` of every image; the text of the points stays as it is.
 
     Raises:
-        SceneError: It is no frame.
+        SceneError: It is not a frame.
     """
     points = points_span(document)
     frame = without_points(document, points)
@@ -135,5 +135,5 @@ def _images(frame: dict[str, Any]) -> list[dict[str, Any]]:
     if not isinstance(images, list) or not all(
         isinstance(image, dict) and isinstance(image.get("image_url"), str) for image in images
     ):
-        raise SceneError("is no frame: its images are no list of objects with an image_url")
+        raise SceneError("is not a frame: its images are not a list of objects with an image_url")
     return images

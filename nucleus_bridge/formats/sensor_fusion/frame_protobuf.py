@@ -97,7 +97,7 @@ def frame_fields(document: bytes) -> Iterator[tuple[WireField, int]]:
     """Find the fields of a frame; points of one length that lie one behind the other are one entry with their count.
 
     Raises:
-        SceneError: It is no message.
+        SceneError: It is not a message.
     """
     start = 0
     while start < len(document):
@@ -113,7 +113,7 @@ def image_urls(document: bytes) -> list[str]:
     """List the ``image_url`` of every image.
 
     Raises:
-        SceneError: It is no frame.
+        SceneError: It is not a frame.
     """
     images = [field for field, _ in frame_fields(document) if _is_image(field)]
     return [_text(document, _url_of(document, image)) for image in images]
@@ -123,7 +123,7 @@ def replace_image_urls(document: bytes, url_of: Callable[[str], str]) -> bytes:
     """Replace the ``image_url`` of every image; all other bytes stay as they are.
 
     Raises:
-        SceneError: It is no frame.
+        SceneError: It is not a frame.
     """
     view = memoryview(document)
     pieces: list[bytes | memoryview] = []
@@ -146,7 +146,7 @@ def _is_image(field: WireField) -> bool:
 def _url_of(document: bytes, image: WireField) -> WireField:
     urls = [field for field in fields(document, image.content, image.stop) if field.number == IMAGE_URL]
     if len(urls) != 1 or urls[0].wire_type != LENGTH_DELIMITED:
-        raise SceneError(f"is no frame: the image at byte {image.start} has no image_url")
+        raise SceneError(f"is not a frame: the image at byte {image.start} has no image_url")
     return urls[0]
 
 
@@ -154,4 +154,4 @@ def _text(document: bytes, field: WireField) -> str:
     try:
         return document[field.content : field.stop].decode()
     except UnicodeDecodeError:
-        raise SceneError(f"is no frame: the text at byte {field.content} is not UTF-8") from None
+        raise SceneError(f"is not a frame: the text at byte {field.content} is not UTF-8") from None

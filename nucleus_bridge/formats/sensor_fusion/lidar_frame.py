@@ -96,7 +96,7 @@ def read_lidar_frame(document: bytes) -> tuple[Record, list[Columns]]:
         runs of the same keys, each a column by key, in the order of the file.
 
     Raises:
-        SceneError: It is no such message, or a required field is missing.
+        SceneError: It is not a message of that type, or a required field is missing.
     """
     runs: list[Columns] = []
     others: list[WireField] = []
@@ -214,7 +214,7 @@ def _point_runs(document: bytes, first: WireField, count: int) -> list[Columns]:
 def _layout(
     document: bytes, found: list[WireField], start: int, length: int
 ) -> tuple[NDArray[np.intp], dict[str, tuple[int, str]]]:
-    """Return which bytes of a point are no values, and where its values are."""
+    """Return which bytes of a point are not values, and where its values are."""
     is_value = np.zeros(length, np.bool_)
     columns: dict[str, tuple[int, str]] = {}
     for field in found:

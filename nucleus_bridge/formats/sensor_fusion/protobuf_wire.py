@@ -82,7 +82,7 @@ def fields(data: bytes | memoryview, start: int = 0, stop: int | None = None) ->
     """Find the fields of a message without looking into their values.
 
     Raises:
-        SceneError: It is no message, or cut off.
+        SceneError: It is not a message, or cut off.
     """
     end = len(data) if stop is None else stop
     while start < end:

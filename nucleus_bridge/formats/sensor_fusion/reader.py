@@ -48,7 +48,7 @@ class SensorFusionReader(SealedFiles):
         """Read one frame."""
         path = self._frames[index]
         data = self.read(path)
-        with self.reading(path, "is no frame"):
+        with self.reading(path, "is not a frame"):
             file = self._read_file(data, most_points)
             record: Any = file.record
             position, heading = read_pose(record["device_position"], record["device_heading"])

@@ -262,7 +262,7 @@ def _check_image(
     camera = match[1] if match else url
     place = Place(frame.file, frame.frame, camera)
     inside = is_inside(url) and url in folder.files
-    text = f"image_url {shown(url)} is no plain relative path of a file that is there"
+    text = f"image_url {shown(url)} is not a plain relative path of a file that is there"
     findings.expect("image-urls-relative-exist", place, holds=inside, text=text)
     params = {key: value for key, value in image.items() if key != "image_url"}
     check_params(params, place, findings, _COEFFICIENTS)

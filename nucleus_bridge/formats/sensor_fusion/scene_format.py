@@ -99,7 +99,7 @@ class SensorFusionFormat:
         return FUSION_RULES
 
     def expresses(self, model: CameraModel) -> bool:
-        """Tell whether it can say what a camera's intrinsics are."""
+        """Return whether it can say what a camera's intrinsics are."""
         return model.model in COEFFICIENTS
 
     def image_path(self, camera: str, number: int, suffix: str) -> str:
@@ -153,7 +153,7 @@ class SensorFusionFormat:
             urls: The URL of each image by its path in the scene; further entries are ignored.
 
         Raises:
-            SceneError: An image is not in ``urls``, or the file is no frame of this format.
+            SceneError: An image is not in ``urls``, or the file is not a frame of this format.
         """
 
         def url_of(path: str) -> str:

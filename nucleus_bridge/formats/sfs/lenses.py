@@ -36,7 +36,7 @@ _WRITTEN = {
 
 
 def expresses(model: CameraModel) -> bool:
-    """Tell whether a file can say what a camera's intrinsics are."""
+    """Return whether a file can say what a camera's intrinsics are."""
     return model.model in _WRITTEN and not model.skew
 
 

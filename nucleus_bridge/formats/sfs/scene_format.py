@@ -35,7 +35,14 @@ class SfsFormat:
 
     name = "sfs"
     title = ".sfs scene"
-    upload = SceneTaskUpload("scene_task", "manifest.sfs.json", "sensor_fusion", SCENE_FILE)
+    upload = SceneTaskUpload(
+        "scene_task",
+        "manifest.sfs.json",
+        "sensor_fusion",
+        SCENE_FILE,
+        advised_points=100_000,
+        advised_bytes=2_000_000_000,
+    )
     holds_radar = True
     holds_annotations = True
     holds_metadata = True
@@ -49,7 +56,7 @@ class SfsFormat:
         return SFS_RULES
 
     def expresses(self, model: CameraModel) -> bool:
-        """Tell whether it can say what a camera's intrinsics are."""
+        """Return whether it can say what a camera's intrinsics are."""
         return lenses.expresses(model)
 
     def image_path(self, camera: str, number: int, suffix: str) -> str:

@@ -39,7 +39,7 @@ def write_videos(scene: SceneTree, folder: Path) -> tuple[dict[str, dict[str, An
         InputError: PyAV is not installed, or an image cannot be decoded.
     """
     if find_spec(LIBRARY) is None:
-        raise InputError("sfs.images: video needs PyAV, which is not installed; pip install 'nucleus_bridge[video]'")
+        raise InputError("sfs.images: video needs PyAV, which is not installed; pip install 'nucleus-bridge[video]'")
     videos: dict[str, dict[str, Any]] = {}
     paths = []
     for camera, shots in scene.shots.items():
@@ -110,7 +110,7 @@ class VideoPictures:
             SceneError: PyAV is not installed, or the video has no such picture.
         """
         if find_spec(LIBRARY) is None:
-            raise SceneError("videos need PyAV, which is not installed; pip install 'nucleus_bridge[video]'")
+            raise SceneError("videos need PyAV, which is not installed; pip install 'nucleus-bridge[video]'")
         import av  # noqa: PLC0415 - an extra
 
         try:

@@ -1,55 +1,100 @@
 // SPDX-License-Identifier: Apache-2.0
-// One card a camera: the image with the lidar points on it, coloured by depth.
+// One card a camera: the image with the lidar points on it.
+
+class Pictures {
+  constructor(frames) { this.frames = frames; this.known = new Map(); }
+
+  // Resolves to a picture that can be drawn, or null.
+  of(index, camera) {
+    const key = `${index} ${camera}`, image = this.frames[index].images[camera];
+    if (!image) return Promise.resolve(null);
+    if (!this.known.has(key)) {
+      if (this.known.size >= 96) this.known.delete(this.known.keys().next().value);
+      this.known.set(key, new Promise((done) => {
+        const picture = new Image();
+        picture.onload = () => done(picture);
+        picture.onerror = () => done(null);
+        picture.src = `data:image/jpeg;base64,${image.jpeg}`;
+      }));
+    }
+    return this.known.get(key);
+  }
+}
+
+// Draws a frame's image, points and layers; resolves to what was drawn.
+class CameraPainter {
+  // scene: frames, cloud(index), pictures, tracks, heights(), options, layers
+  constructor(scene, canvas) { this.scene = scene; this.canvas = canvas; this.overlay = new Overlay(); this.turn = 0; }
+
+  // view: null to fill the canvas. most: points at most.
+  async show(index, camera, change, { view = null, most = Infinity, layered = true, size = 1 } = {}) {
+    const turn = ++this.turn, { frames, pictures, tracks, options } = this.scene, image = frames[index].images[camera];
+    const context = this.canvas.getContext('2d', { willReadFrequently: true });  // drawn on the CPU, as the points are
+    const picture = image ? await pictures.of(index, camera) : null;
+    if (turn !== this.turn) return null;
+    if (!image || !picture) {
+      context.clearRect(0, 0, this.canvas.width, this.canvas.height);
+      return { seen: null, drawn: 0, pose: null, image };
+    }
+    const { width, height } = this.canvas, place = view ?? { scale: width / image.width, x: 0, y: 0 };
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.clearRect(0, 0, width, height);
+    context.imageSmoothingQuality = 'high';
+    context.imageSmoothingEnabled = place.scale * image.width / picture.width < 3;
+    context.drawImage(picture, place.x, place.y, image.width * place.scale, image.height * place.scale);
+    const pose = tracks.corrected(camera, image, change);
+    if (!pose) return { seen: null, drawn: 0, pose, image };
+    const seen = projectCloud(this.scene.cloud(index), image, pose, most);
+    let drawn = 0;
+    if (options.overlay) {
+      const all = { ...options, size: options.size * size, heights: this.scene.heights };
+      drawn = this.overlay.points(context, seen, this.scene.cloud(index), image, place, all);
+    }
+    if (layered) paintLayers(context, projector(image.params, pose), place, index, camera);
+    return { seen, drawn, pose, image };
+  }
+}
+
+function fitCanvas(canvas, image) {
+  const ratio = window.devicePixelRatio || 1;
+  const width = Math.max(80, Math.round((canvas.clientWidth || 400) * ratio)), height = Math.round(width * image.height / image.width);
+  if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; }
+}
 
 class CameraCard {
-  constructor(name, parent) {
-    this.name = name;
-    this.figure = document.createElement('figure');
-    const caption = document.createElement('figcaption');
-    caption.textContent = name;
-    this.note = document.createElement('small');
-    caption.append(this.note);
-    this.canvas = document.createElement('canvas');
+  constructor(scene, name, parent, verdict, open) {
+    this.scene = scene; this.name = name;
+    this.figure = element('figure');
+    this.note = element('small');
+    const bench = element('button', 'bench');
+    bench.title = `judge the calibration of ${name} (Enter)`;
+    bench.className = 'open';
+    this.canvas = element('canvas');
     this.canvas.dataset.camera = name;
+    this.canvas.tabIndex = 0;
+    this.canvas.title = 'opens the bench';
+    this.canvas.setAttribute('role', 'button');
+    this.canvas.setAttribute('aria-label', `open ${name} on the bench`);
+    const caption = element('figcaption', '', element('span', name));
+    if (verdict) caption.append(verdictMark(verdict));
+    caption.append(this.note, bench);
     this.figure.append(caption, this.canvas);
-    this.canvas.addEventListener('click', () => this.figure.classList.toggle('big'));
+    this.painter = new CameraPainter(scene, this.canvas);
+    for (const node of [bench, this.canvas]) node.addEventListener('click', () => open(name));
+    this.canvas.addEventListener('keydown', (event) => { if (event.key === 'Enter') { event.preventDefault(); event.stopPropagation(); open(name); } });
     parent.append(this.figure);
-    this.turn = 0;
+    this.seen = null;
   }
 
-  // options: overlay, size, near, far
-  show(image, cloud, lag, options) {
-    const turn = ++this.turn;
-    if (!image) {
-      this.note.textContent = 'no image in this frame';
-      this.canvas.getContext('2d').clearRect(0, 0, this.canvas.width, this.canvas.height);
-      this.pixels = [];
-      return Promise.resolve();
-    }
-    this.pixels = projectCloud(cloud, image);
-    this.note.textContent = `${image.width} × ${image.height}, ${image.params.camera_model}, ${lag} ms from the sweep, ${this.pixels.length} points`;
-    const picture = new Image();
-    return new Promise((done) => {
-      picture.onload = () => { if (turn === this.turn) this.paint(picture, image, options); done(); };
-      picture.onerror = done;
-      picture.src = `data:image/jpeg;base64,${image.jpeg}`;
-    });
-  }
-
-  paint(picture, image, options) {
-    const context = this.canvas.getContext('2d');
-    this.canvas.width = picture.width; this.canvas.height = picture.height;
-    context.drawImage(picture, 0, 0);
-    if (!options.overlay) return;
-    const scale = picture.width / image.width, size = options.size * picture.width / 960;
-    const far = Math.log(options.far / options.near);
-    // The farthest first, so that near points stay on top.
-    const order = this.pixels.slice().sort((a, b) => b[2] - a[2]);
-    for (const [u, v, depth] of order) {
-      const [r, g, b] = rainbow(1 - Math.min(1, Math.max(0, Math.log(depth / options.near) / far)));
-      context.fillStyle = `rgb(${r},${g},${b})`;
-      // Pixel centres are whole numbers, a canvas counts from the corner.
-      context.fillRect((u + 0.5) * scale - size / 2, (v + 0.5) * scale - size / 2, size, size);
-    }
+  async show(index, lag, change) {
+    const image = this.scene.frames[index].images[this.name];
+    if (image) fitCanvas(this.canvas, image);
+    const shown = await this.painter.show(index, this.name, change, { size: Math.min(1, Math.max(0.5, this.canvas.width / 640)) });
+    if (!shown) return;
+    this.seen = shown.seen;
+    this.figure.classList.toggle('changed', !isUnchanged(change));
+    const points = shown.seen ? `${shown.seen.count} points` : 'no pose is known at the corrected time';
+    this.note.textContent = image ? `${isUnchanged(change) ? '' : 'corrected, '}${points}, ${lag} ms from the sweep, ${image.width} × ${image.height}, ${image.params.camera_model}` : 'no image in this frame';
+    this.note.title = this.note.textContent;
   }
 }

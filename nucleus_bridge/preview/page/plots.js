@@ -1,21 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Plots as inline SVG and tables, built node by node so that no name is ever read as markup.
-
-const PALETTE = ['#3b8eea', '#f28c28', '#2fae66', '#d9534f', '#9b6dd6', '#17a2b8', '#c2a32b', '#d06bb0'];
-
-function svg(name, attributes, text) {
-  const node = document.createElementNS('http://www.w3.org/2000/svg', name);
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  if (text !== undefined) node.textContent = text;
-  return node;
-}
-
-function element(name, text, ...children) {
-  const node = document.createElement(name);
-  if (text) node.textContent = text;
-  node.append(...children);
-  return node;
-}
+// Plots as inline SVG, and tables.
 
 // series: {name: [value or null for each frame]}; ends: what stands below the first and the last value.
 // Returns a function that marks a frame.
@@ -36,7 +20,7 @@ function linePlot(parent, series, digits, ends, fromZero = true) {
   root.append(svg('text', { x: left, y: height - 6 }, ends[0]), svg('text', { x: width - right, y: height - 6, 'text-anchor': 'end' }, ends[1]));
   const legend = element('div'); legend.className = 'legend';
   Object.entries(series).forEach(([name, line], number) => {
-    const colour = PALETTE[number % PALETTE.length];
+    const colour = OKABE_ITO[number % OKABE_ITO.length];
     const group = svg('g', { stroke: colour, fill: colour });
     let path = '';
     line.forEach((value, i) => {
@@ -62,7 +46,7 @@ function rigPlot(parent, views, forwardDeg) {
   root.append(svg('path', { d: 'M0 -74 l-5 9 h10 z', fill: 'currentColor', opacity: 0.5 }));
   Object.entries(views).forEach(([name, view], number) => {
     const azimuth = (view.azimuth_deg - forwardDeg) * Math.PI / 180, level = Math.cos(view.elevation_deg * Math.PI / 180);
-    const dx = -Math.sin(azimuth), dy = -Math.cos(azimuth), colour = PALETTE[number % PALETTE.length], reach = 14 + 40 * level;
+    const dx = -Math.sin(azimuth), dy = -Math.cos(azimuth), colour = OKABE_ITO[number % OKABE_ITO.length], reach = 14 + 40 * level;
     root.append(svg('line', { x1: dx * 12, y1: dy * 12, x2: dx * reach, y2: dy * reach, stroke: colour, 'stroke-width': 3 }));
     root.append(svg('circle', { cx: dx * reach, cy: dy * reach, r: 4, fill: colour }));
     const anchor = Math.abs(dx) < 0.3 ? 'middle' : dx > 0 ? 'start' : 'end';
@@ -85,7 +69,10 @@ function facts(parent, manifest, bytes) {
   const offset = manifest.world_offset;
   rows.push(['world offset', `${offset.x.toFixed(3)}, ${offset.y.toFixed(3)}, ${offset.z.toFixed(3)} m`], ['size', `${(bytes / 1e6).toFixed(1)} MB`]);
   const sensors = Object.entries(manifest.sensors).map(([name, sensor]) => [name, Object.entries(sensor).map(([key, value]) => `${key} ${value}`).join(', ')]);
-  for (const [title, list] of [['Scene', rows], ['Sensors', sensors]]) {
+  const since = (ns) => `${((ns - manifest.first_stamp_ns) / 1e9).toFixed(2)} s`;
+  const events = (manifest.events || []).map((event) => [event.name, `${since(event.begin_ns)} to ${since(event.end_ns)}`]);
+  const tables = [['Scene', rows], ['Sensors', sensors], ...(events.length ? [['Events, from the first frame', events]] : [])];
+  for (const [title, list] of tables) {
     const figure = element('figure', '', element('figcaption', title), table(list));
     parent.append(figure);
   }
@@ -99,9 +86,22 @@ function losses(parent, manifest) {
   rows.sort((a, b) => b[0] - a[0]);
   const most = Math.log1p(rows[0][0]), root = svg('svg', { viewBox: `0 0 340 ${Math.max(60, rows.length * 30)}` });
   rows.forEach(([count, text], i) => {
-    root.append(svg('rect', { x: 0, y: i * 30 + 16, height: 8, width: Math.max(2, 330 * Math.log1p(count) / most), fill: PALETTE[1], rx: 2 }));
+    root.append(svg('rect', { x: 0, y: i * 30 + 16, height: 8, width: Math.max(2, 330 * Math.log1p(count) / most), fill: OKABE_ITO[1], rx: 2 }));
     root.append(svg('text', { x: 0, y: i * 30 + 11 }, `${count}  ${text}`));
   });
   root.style.height = 'auto';
   parent.append(root);
+}
+
+// How thick walls and poles are in the world, with and without deskewing.
+function sharpness(parent, found) {
+  const thick = (metres, count) => (metres === null ? `– (${count})` : `${(1000 * metres).toFixed(1)} mm (${count})`);
+  const rows = [['deskewed', found.deskewed], ['as measured', found.as_measured]].filter(([, one]) => one);
+  if (rows.length) {
+    const body = element('tbody', '', ...rows.map(([name, one]) => element('tr', '', element('th', name), element('td', thick(one.walls_m, one.walls)), element('td', thick(one.poles_m, one.poles)))));
+    parent.append(element('table', '', element('thead', '', element('tr', '', element('th', ''), element('th', 'walls'), element('th', 'poles'))), body));
+  }
+  const said = found.blurs ? '⚠ deskewing makes things thicker: point times or poses are wrong' : rows.length === 2 && !found.why ? 'Deskewing should make things thinner, or leave them as they are.' : '';
+  for (const text of [said, found.why]) if (text) parent.append(element('p', text));
+  parent.append(element('p', `Standard deviation across, in ${found.frames} frames together (cells).`));
 }

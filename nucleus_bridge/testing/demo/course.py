@@ -19,6 +19,8 @@ from nucleus_bridge.testing.demo.options import DriveOptions
 from nucleus_bridge.testing.demo.rigid import FloatArray, Pose, from_roll_pitch_yaw
 
 SPEED_UP_S = 3.5
+BRAKE_EVERY_S, BRAKE_S, CRAWL_S, BRAKE_SHARE = 20.0, 1.5, 1.0, 0.7
+"""With ``events``: it brakes every so many seconds over so many, to this share less, and goes on after so many."""
 START_PHASE = np.radians(200.0)
 BASE_HEIGHT_M = 0.35  # base_link is the middle of the rear axle
 
@@ -64,11 +66,28 @@ def centre(phase: FloatArray, course: str) -> tuple[NDArray[np.complex128], NDAr
 def phase_at(seconds: FloatArray, options: DriveOptions) -> FloatArray:
     """Return the phase on the course after ``seconds`` (k,)."""
     moving = seconds - options.standing_s
-    ramp = np.clip(moving / SPEED_UP_S, 0.0, 1.0)
-    ramp_integral = SPEED_UP_S * ramp**4 * (2.5 + ramp * (ramp - 3.0))
-    cruising = np.maximum(moving - SPEED_UP_S, 0.0)
-    phase: FloatArray = START_PHASE + 2 * np.pi / COURSES[options.course].lap_s * (ramp_integral + cruising)
+    driven = _ramp_integral(moving, SPEED_UP_S)
+    for begin_s in brakes_s(options):
+        released = begin_s + BRAKE_S + CRAWL_S
+        slower = _ramp_integral(seconds - begin_s, BRAKE_S) - _ramp_integral(seconds - released, SPEED_UP_S)
+        driven = driven - BRAKE_SHARE * slower
+    phase: FloatArray = START_PHASE + 2 * np.pi / COURSES[options.course].lap_s * driven
     return phase
+
+
+def brakes_s(options: DriveOptions) -> list[float]:
+    """Return when the vehicle begins to brake, in seconds after the start of the drive; it does so for ``BRAKE_S``."""
+    if not options.events:
+        return []
+    first_s = options.standing_s + SPEED_UP_S + 1.0
+    return [float(begin_s) for begin_s in np.arange(first_s, options.seconds - BRAKE_S, BRAKE_EVERY_S)]
+
+
+def _ramp_integral(seconds: FloatArray, length_s: float) -> FloatArray:
+    """Return the integral of a smoothstep from 0 to 1 over ``length_s`` that begins at 0 and goes on at 1."""
+    ramp = np.clip(seconds / length_s, 0.0, 1.0)
+    integral: FloatArray = length_s * ramp**4 * (2.5 + ramp * (ramp - 3.0)) + np.maximum(seconds - length_s, 0.0)
+    return integral
 
 
 def true_pose(options: DriveOptions, stamp_ns: int) -> Pose:

@@ -71,13 +71,13 @@ def truth_path_of(out_bag: Path) -> Path:
 
 def _check_place(out_bag: Path, truth_path: Path, *, force: bool) -> None:
     if not out_bag.name:
-        raise OutputError(f"{out_bag} is no name for a new folder")
+        raise OutputError(f"{out_bag} is not a name for a new folder")
     for path in (out_bag, truth_path):
         if path.exists() and not force:
             raise OutputError(f"{path} exists already; choose another name or replace it with force")
     is_bag = (out_bag / "metadata.yaml").is_file() or (out_bag.is_file() and out_bag.suffix == ".bag")
     if out_bag.exists() and not is_bag:
-        raise OutputError(f"{out_bag} exists and is no rosbag2 folder, so it is not replaced; choose another name")
+        raise OutputError(f"{out_bag} exists and is not a rosbag2 folder, so it is not replaced; choose another name")
 
 
 def _write_bag(path: Path, options: DriveOptions, progress: Callable[[float], None]) -> None:

@@ -104,7 +104,7 @@ class Video:
             self._av: Any = import_module("av")
         except ImportError:
             raise InputError(
-                f"a camera of {codec} needs the Python package av: pip install 'nucleus_bridge[video]'"
+                f"a camera of {codec} needs the Python package av: pip install 'nucleus-bridge[video]'"
             ) from None
         self._codec, self._frame_id, self._pixels = codec, frame_id, pixels
         self._encoder: Any = None

@@ -20,6 +20,8 @@ CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 FIX = "sensor_msgs/msg/NavSatFix"
 IMU = "sensor_msgs/msg/Imu"
 TF = "tf2_msgs/msg/TFMessage"
+PRESSURE = "sensor_msgs/msg/FluidPressure"
+STRING = "std_msgs/msg/String"
 
 TYPESTORE = get_typestore(Stores.ROS2_HUMBLE)
 _SECOND_NS = 1_000_000_000
@@ -69,6 +71,16 @@ def compressed_image(stamp_ns: int, frame_id: str, jpeg: NDArray[np.uint8]) -> b
     """Return a CompressedImage of the bytes of a JPEG file."""
     header = _header(stamp_ns, frame_id)
     return _bytes(COMPRESSED_IMAGE, header=header, format="rgb8; jpeg compressed bgr8", data=jpeg)
+
+
+def pressure(stamp_ns: int, frame_id: str, pascal: float) -> bytes:
+    """Return a FluidPressure."""
+    return _bytes(PRESSURE, header=_header(stamp_ns, frame_id), fluid_pressure=pascal, variance=0.0)
+
+
+def text(content: str) -> bytes:
+    """Return a String."""
+    return _bytes(STRING, data=content)
 
 
 def camera_info(stamp_ns: int, frame_id: str, lens: Lens) -> bytes:

@@ -48,6 +48,7 @@ class DriveOptions:
         camera: ``images``, or the codec of a video (foxglove_msgs/CompressedVideo), which is never shuffled.
         cloud: ``raw``, or how the clouds are compressed (point_cloud_interfaces/CompressedPointCloud2).
         format: ``ros2``, a rosbag2 folder, or ``ros1``, a .bag file.
+        events: Whether the vehicle brakes hard now and then, with a topic of its brake and one of an operator's marks.
 
     Raises:
         InputError: A value is out of range or not one of the names.
@@ -75,6 +76,7 @@ class DriveOptions:
     camera: str = "images"
     cloud: str = "raw"
     format: str = "ros2"
+    events: bool = False
 
     def __post_init__(self) -> None:
         _check_range("seconds", self.seconds, 0.1, 36_000.0)
@@ -130,7 +132,10 @@ class DriveOptions:
 
     def as_dict(self) -> dict[str, object]:
         """Return the choices by name."""
-        return asdict(self)
+        choices = asdict(self)
+        if not self.events:
+            del choices["events"]  # which drives of before do not have
+        return choices
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:

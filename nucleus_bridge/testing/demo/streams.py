@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from nucleus_bridge.testing.demo import forms, gnss, messages, odometry, packets, radar
+from nucleus_bridge.testing.demo import forms, gnss, messages, odometry, packets, radar, signals
 from nucleus_bridge.testing.demo.cameras import Camera, CameraImages, cameras_of
 from nucleus_bridge.testing.demo.course import true_poses
 from nucleus_bridge.testing.demo.lidar import LIDARS, PERIOD_NS, LidarMount, SpinningLidar
@@ -55,7 +55,8 @@ def streams_of(options: DriveOptions) -> list[Stream]:
     for camera in cameras:
         streams += [_calibration(clock, camera), _images(clock, camera)]
     streams += [_fixes(options, clock), _headings(options, clock)]
-    return [*streams, _scans(options, clock)] if options.radars else streams
+    streams += [_scans(options, clock)] if options.radars else []
+    return [*streams, _brake(options, clock), _marks(options)] if options.events else streams
 
 
 class _Recorder:
@@ -214,6 +215,23 @@ def _scans(options: DriveOptions, clock: _Recorder) -> Stream:
         clock.log_ns(stamps, 20.0, 10.0),
         lambda index: messages.cloud(int(stamps[index]), radar.FRAME_ID, radar.scan(options, index)),
     )
+
+
+def _brake(options: DriveOptions, clock: _Recorder) -> Stream:
+    stamps = signals.brake_stamps(options)
+    return Stream(
+        signals.BRAKE_TOPIC,
+        messages.PRESSURE,
+        stamps,
+        clock.log_ns(stamps, 2.0, 3.0),
+        lambda index: messages.pressure(int(stamps[index]), BASE, signals.pressure_pa(options, int(stamps[index]))),
+    )
+
+
+def _marks(options: DriveOptions) -> Stream:
+    """Messages without a stamp: their log time is the moment."""
+    stamps = signals.mark_stamps(options)
+    return Stream(signals.MARK_TOPIC, messages.STRING, stamps, stamps, lambda _: messages.text(signals.MARK_TEXT))
 
 
 def _pick(poses: Pose, index: int) -> Pose:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nucleus_bridge.testing.demo import gnss, radar
+from nucleus_bridge.testing.demo import gnss, radar, signals
 from nucleus_bridge.testing.demo.cameras import Camera, cameras_of
 from nucleus_bridge.testing.demo.course import true_poses
 from nucleus_bridge.testing.demo.lidar import LIDARS, LidarMount, SpinningLidar
@@ -42,6 +42,7 @@ def truth_of(options: DriveOptions) -> dict[str, Any]:
             "base_from_antenna": _json(gnss.BASE_FROM_ANTENNA),
         },
         **radars,
+        **({"events": _events(options)} if options.events else {}),
         "ground": {"z": 0.0},
         "poles": [_pole(pole) for pole in world.poles],
         "boxes": [_box(box) for box in world.boxes if box.kind != "wall"],
@@ -112,6 +113,20 @@ def _radar(options: DriveOptions) -> dict[str, Any]:
             }
             for stamp_ns, seen in zip(radar.stamps_ns(options), found, strict=True)
         ],
+    }
+
+
+def _events(options: DriveOptions) -> dict[str, Any]:
+    latitude, longitude = signals.place(options)
+    return {
+        "brakes": {"topic": signals.BRAKE_TOPIC, "spans": [vars(span) for span in signals.brakes(options)]},
+        "marks": {"topic": signals.MARK_TOPIC, "stamps_ns": signals.mark_stamps(options).tolist()},
+        "place": {
+            "latitude": latitude,
+            "longitude": longitude,
+            "radius_m": signals.PLACE_RADIUS_M,
+            "visits": [vars(span) for span in signals.visits(options)],
+        },
     }
 
 

@@ -52,7 +52,7 @@ class Box:
         return corners
 
     def contains(self, points: FloatArray, grow: float) -> bool:
-        """Tell whether one of ``points`` (k, 2) lies in the footprint grown by ``grow`` metres."""
+        """Return whether one of ``points`` (k, 2) lies in the footprint grown by ``grow`` metres."""
         cos, sin = np.cos(self.yaw), np.sin(self.yaw)
         local = np.abs((points - [self.x, self.y]) @ np.array([[cos, -sin], [sin, cos]]))
         return bool(np.any(np.all(local <= np.array([self.length, self.width]) / 2 + grow, axis=1)))
@@ -92,7 +92,7 @@ class _Road:
         return float(x), float(y)
 
     def clears(self, points: FloatArray, margin: float) -> bool:
-        """Tell whether ``points`` (k, 2) keep ``margin`` metres from the edge of the road everywhere."""
+        """Return whether ``points`` (k, 2) keep ``margin`` metres from the edge of the road everywhere."""
         left = np.stack([-np.sin(self.heading), np.cos(self.heading)], axis=-1)
         middle = self.line + ROAD_CENTRE_M * left
         distance = np.linalg.norm(middle[None] - points[:, None], axis=-1).min()

@@ -64,7 +64,7 @@ def check_image(chunks: Iterable[bytes]) -> None:
             head += bytes(chunk[:16])
     if not head.startswith(tuple(IMAGE_MAGIC)):
         kinds = " or ".join(IMAGE_MAGIC.values())
-        raise SceneError(f"the image is no {kinds} (it starts with {head[:8].hex(' ') or 'nothing'})")
+        raise SceneError(f"the image is not a {kinds} (it starts with {head[:8].hex(' ') or 'nothing'})")
 
 
 def _check_gps(pose: object) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
@@ -62,12 +62,14 @@ class JobStatus:
         status: The service's own word.
         message: What the service says besides, as one line.
         is_lost: Whether the service does not know the job.
+        detail: The message, where it is an object: its counts.
     """
 
     job_id: str
     status: str
     message: str = ""
     is_lost: bool = False
+    detail: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def ended(self) -> bool:
@@ -220,8 +222,10 @@ class NucleusClient:
                     ),
                 )
             )
-            yield from page["data"]
-            token = page.get("nextPageToken")
+            rows, token = page["data"], page.get("nextPageToken")
+            del page  # not kept beside the next one
+            yield from rows
+            del rows
             if not token:
                 return
 
@@ -286,6 +290,60 @@ class NucleusClient:
         answer = self._http.call("POST", url, {"requestId": request_id, "update": update})
         return str(expect("upload_scenes", answer, lambda a: isinstance(a["job_id"], str))["job_id"])
 
+    def find_model(self, name_or_id: str) -> str | None:
+        """Return the id of the model of that id, reference id or name, or None.
+
+        Raises:
+            ConfigError: Several have that name, and none that reference id.
+        """
+        rows = self._get(
+            "models/", lambda a: all(isinstance(row["id"], str) for row in a["models"]) or not a["models"]
+        )["models"]
+        for key in ("id", "ref_id", "name"):
+            found = [str(row["id"]) for row in rows if row.get(key) == name_or_id]
+            if len(found) > 1:
+                raise ConfigError(
+                    f"--model: {len(found)} models are called {name_or_id!r}: {', '.join(found)}; name one"
+                )
+            if found:
+                return found[0]
+        return None
+
+    def create_model(self, name: str) -> str:
+        """Create a model whose reference id is its name, and return its id.
+
+        After an unclear answer it is looked for before it is asked for again.
+        """
+        document = {"name": name, "reference_id": name, "metadata": {}}
+
+        def create() -> str:
+            answer = self._http.call("POST", self._url("models/add"), document)
+            return str(expect("models/add", answer, lambda a: isinstance(a["model_id"], str))["model_id"])
+
+        return self.retry.call(create, lambda error: self.find_model(name) if error.unclear else None)
+
+    def cuboid_predictions(self, dataset_id: str, model_id: str, item: str) -> list[dict[str, Any]]:
+        """Return the cuboids that a model predicted on one item; none where it predicted nothing in the dataset."""
+        route = f"dataset/{_quoted(dataset_id)}/model/{_quoted(model_id)}/referenceId/{_quoted(item)}"
+        try:
+            answer = self._get(route, lambda a: isinstance(a.get("annotations", a).get("cuboid", []), list))
+        except RejectedError as error:
+            if error.status == 404:
+                return []
+            raise
+        found: list[dict[str, Any]] = answer.get("annotations", answer).get("cuboid", [])
+        return found
+
+    def start_predictions(self, dataset_id: str, model_id: str, request_id: str, *, update: bool) -> str:
+        """Start the job on predictions that were put and return its id, after one attempt.
+
+        Raises:
+            TransientError: It may or may not have started; see ``unclear``.
+        """
+        route = f"dataset/{_quoted(dataset_id)}/model/{_quoted(model_id)}/uploadPredictions?async=1"
+        answer = self._http.call("POST", self._url(route), {"requestId": request_id, "update": update})
+        return str(expect("uploadPredictions", answer, lambda a: isinstance(a["job_id"], str))["job_id"])
+
     def job_status(self, job_id: str) -> JobStatus:
         """Return how a job stands, after one attempt.
 
@@ -295,10 +353,12 @@ class NucleusClient:
         """
         answer = self._http.call("GET", self._url(f"job/{_quoted(job_id)}"))
         expect("job", answer, lambda a: isinstance(a["status"], str) and a.get("job_id") in (None, job_id))
-        return JobStatus(job_id, answer["status"], _message(answer.get("message")))
+        message = answer.get("message")
+        detail = message if isinstance(message, dict) else {}
+        return JobStatus(job_id, answer["status"], _message(message), detail=detail)
 
     def job_errors(self, job_id: str) -> list[str]:
-        """Return what a job found wrong; empty when the service does not tell."""
+        """Return what a job found wrong; empty when the service does not say."""
         try:
             answer = self._get(f"job/{_quoted(job_id)}/errors", lambda a: isinstance(a, list))
         except (RejectedError, UnavailableError):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether a scene that the dataset holds is the one of the spool: equal, incomplete, differs, or a conflict.
 
-What counts is what the service returns: fields that it does not return and URLs that it rewrites are no difference.
+What counts is what the service returns: fields that it does not return and URLs that it rewrites are not a difference.
 The metadata key ``scene_content``, added at submission, tells whether clouds, images, cameras and poses are the same
 also where nothing else does; scenes without it are compared by what can be seen, and are never deleted from the spool.
 """
@@ -42,7 +42,7 @@ class Comparison:
         match: What it is.
         text: What differs, for a person; empty when equal.
         is_proven: Whether the dataset holds the scene's content digest, so that the spool may let it go.
-        items: Reference ids of images whose metadata or camera differ.
+        items: Reference ids of items whose metadata or camera differ.
     """
 
     match: Match
@@ -51,20 +51,21 @@ class Comparison:
     items: frozenset[str] = frozenset()
 
 
-def compare_scenes(sent: Mapping[str, Any], held: Mapping[str, Any]) -> Comparison:
+def compare_scenes(sent: Mapping[str, Any], held: Mapping[str, Any], but: tuple[str, ...] = ()) -> Comparison:
     """Compare a scene as it is or would be submitted with the one that the service returns.
 
     Args:
         sent: The payload with URLs and ``scene_content``.
         held: The service's answer.
+        but: Keys of the scene's metadata that make no difference.
     """
     try:
-        return _compare(sent, held)
+        return _compare(sent, held, but)
     except (KeyError, TypeError, AttributeError):
-        return Comparison(Match.CONFLICT, "is no lidar scene")
+        return Comparison(Match.CONFLICT, "is not a lidar scene")
 
 
-def _compare(sent: Mapping[str, Any], held: Mapping[str, Any]) -> Comparison:
+def _compare(sent: Mapping[str, Any], held: Mapping[str, Any], but: tuple[str, ...]) -> Comparison:
     metadata = held.get("metadata")
     ours, theirs = sent["metadata"][CONTENT_KEY], (metadata or {}).get(CONTENT_KEY)
     if theirs is not None and str(theirs)[:HALF_DIGITS] != ours[:HALF_DIGITS]:
@@ -84,16 +85,20 @@ def _compare(sent: Mapping[str, Any], held: Mapping[str, Any]) -> Comparison:
     items = frozenset(_name(wanted[place]) for place in common if _item_differs(wanted[place], there[place]))
     if theirs is not None and not is_proven and not items:  # other cameras, which the service does not return
         items = frozenset(_name(item) for item in wanted.values() if "camera_params" in item)
-    fields = [] if not metadata else _different(sent["metadata"], metadata, but=() if theirs else (CONTENT_KEY,))
+    ignored = but if theirs else (*but, CONTENT_KEY)
+    fields = [] if not metadata else _different(sent["metadata"], metadata, but=ignored)
     if items or fields:
+        # What is not shown of an item may be missing there, too; on its own it is no difference.
+        items |= {_name(wanted[place]) for place in common if _different(_plain(wanted[place]), _plain(there[place]))}
         what = [f"metadata ({', '.join(sorted(fields))})"] if fields else []
-        what += [f"cameras or metadata of {len(items)} images"] if items else []
+        kinds = {wanted[place].get("type") for place in common if _name(wanted[place]) in items}
+        what += [f"cameras or metadata of {len(items)} {'images' if kinds == {'image'} else 'items'}"] if items else []
         return Comparison(Match.DIFFERS, f"holds the scene with other {' and '.join(what)}", is_proven, items)
     return Comparison(Match.EQUAL, is_proven=is_proven)
 
 
 def points_elsewhere(wanted: str, held: str) -> bool:
-    """Whether a URL that the service returns is surely another object; one that was rewritten does not tell."""
+    """Whether a URL that the service returns is surely another object; one that was rewritten does not say."""
     ours, theirs = urlsplit(wanted), urlsplit(held)
     if not held or ours.scheme != theirs.scheme:
         return False
@@ -114,14 +119,18 @@ def _url(item: Item) -> str:
 def _item_differs(sent: Item, held: Item) -> bool:
     metadata, there = sent.get("metadata") or {}, held.get("metadata") or {}
     raw = metadata.get("camera_params")
-    plain = {key: value for key, value in metadata.items() if key != "camera_params"}
-    if there and _different(plain, there):
+    if there and _different(_plain(sent), there):
         return True
     if raw is None:
         return False
     if (shown := there.get("camera_params")) and _different(raw, shown):
         return True
     return bool((shown := held.get("camera_params")) and _camera_differs(raw, shown))
+
+
+def _plain(item: Item) -> dict[str, Any]:
+    """Return the metadata of an item besides its camera."""
+    return {key: value for key, value in (item.get("metadata") or {}).items() if key != "camera_params"}
 
 
 def _camera_differs(raw: Mapping[str, Any], shown: Mapping[str, Any]) -> bool:

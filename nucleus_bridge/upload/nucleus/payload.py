@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from nucleus_bridge.config import UploadConfig
@@ -20,13 +21,19 @@ CONTENT_KEY = "scene_content"
 HALF_DIGITS = 32
 
 
-def sent_scene(folder: Path, manifest: Manifest, urls: Callable[[list[str]], list[str]]) -> dict[str, Any]:
+def sent_scene(
+    folder: Path,
+    manifest: Manifest,
+    urls: Callable[[list[str]], list[str]],
+    added: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, Any]:
     """Return a scene as it is submitted: URLs in place of paths, and its content's digest in its metadata.
 
     Args:
         folder: The sealed scene.
         manifest: Its manifest.
         urls: Gives the items' URLs for their paths in the scene's folder.
+        added: Further metadata, where the scene has no key of that name itself.
 
     Raises:
         SceneUnreadableError: The disk cannot read ``scene.json`` now.
@@ -38,8 +45,8 @@ def sent_scene(folder: Path, manifest: Manifest, urls: Callable[[list[str]], lis
         items = [item for frame in payload["frames"] for item in frame.values()]
         paths = [item["url"] for item in items]
         if unknown := [path for path in paths if path not in files]:
-            raise SceneError(f"{folder / SCENE_NAME}: {unknown[0]!r} is no file of the scene")
-        payload["metadata"] = {**payload.get("metadata", {}), CONTENT_KEY: scene_content(payload, files)}
+            raise SceneError(f"{folder / SCENE_NAME}: {unknown[0]!r} is not a file of the scene")
+        payload["metadata"] = {**added, **payload.get("metadata", {}), CONTENT_KEY: scene_content(payload, files)}
         for item, url in zip(items, urls(paths), strict=True):
             item["url"] = url
         encode_payload(payload)

@@ -34,6 +34,7 @@ from nucleus_bridge.upload.http import concerns_all
 from nucleus_bridge.upload.nucleus.client import COMPLETED, USUAL, JobStatus, NucleusClient
 from nucleus_bridge.upload.nucleus.comparison import Comparison, Match, compare_scenes
 from nucleus_bridge.upload.nucleus.payload import item_urls, items_of, sent_scene
+from nucleus_bridge.upload.nucleus.provenance import PROVENANCE, Provenance
 from nucleus_bridge.upload.retry import TransientError
 from nucleus_bridge.upload.store.objects import ObjectStore
 
@@ -96,9 +97,9 @@ class SceneSubmitter:
         book: The scenes' states.
         settings: The ``upload`` group of the configuration.
         dataset: Returns the dataset's id; creates the dataset when it does not exist yet.
-        changed: Told of each new state.
-        note: Told what a person should know.
-        idle: Tells whether every scene that there is was handed in.
+        changed: Is called with each new state.
+        note: Is called with what a person should know.
+        idle: Returns whether every scene that there is was handed in.
         watch: Whether there may be others later.
     """
 
@@ -118,6 +119,7 @@ class SceneSubmitter:
         self._client = client
         self._store = store
         self._book = book
+        self._provenance = Provenance(book.spool)
         self._settings = settings
         self._dataset = dataset
         self._dataset_id = ""
@@ -244,7 +246,8 @@ class SceneSubmitter:
     def _read_payload(self, record: StateRecord) -> dict[str, Any]:
         folder = self._book.spool.scene_folder(record.reference_id)
         urls = partial(item_urls, record.reference_id, store=self._store, settings=self._settings)
-        return sent_scene(folder, Manifest.read(folder), urls)
+        manifest = Manifest.read(folder)
+        return sent_scene(folder, manifest, urls, self._provenance.of(manifest))
 
     def _settle_known(self, record: StateRecord, payload: Mapping[str, Any]) -> None:
         """Look at a scene of this id that the dataset holds: ours from an earlier try, another state of it, another."""
@@ -260,7 +263,8 @@ class SceneSubmitter:
 
     def _compare(self, record: StateRecord, payload: Mapping[str, Any]) -> Comparison:
         try:
-            return compare_scenes(payload, self._client.get_scene(self._dataset_id, record.reference_id))
+            held = self._client.get_scene(self._dataset_id, record.reference_id)
+            return compare_scenes(payload, held, () if self._settings.update else PROVENANCE)
         except RejectedError as error:
             return Comparison(Match.INCOMPLETE, f"lists the scene and does not show it ({error})")
 

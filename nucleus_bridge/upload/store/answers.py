@@ -82,7 +82,7 @@ _PASSING_ON_DISK = frozenset({5, 28, 116, 122})
 
 @dataclass(frozen=True)
 class StoreAnswer:
-    """What an error of obstore tells.
+    """What an error of obstore says.
 
     Attributes:
         kind: ``passing``: may be otherwise next time. ``refused``: the credentials are. ``lasting``: anything else.

@@ -70,7 +70,8 @@ def profile_credentials(environment: Mapping[str, str] = os.environ) -> ProfileC
     except ImportError:
         if not named:
             return None
-        message = f"AWS_PROFILE {named}: profiles and SSO need boto3, which is not installed: pip install boto3"
+        needed = "profiles and SSO need boto3, which is not installed: pip install 'nucleus-bridge[aws]'"
+        message = f"AWS_PROFILE {named}: {needed}"
         raise ConfigError(message) from None
     try:
         session = boto3.Session(profile_name=named or None)

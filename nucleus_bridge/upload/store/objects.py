@@ -18,9 +18,8 @@ from nucleus_bridge.spool.manifest import FileRecord
 from nucleus_bridge.upload.retry import Retry, TransientError
 from nucleus_bridge.upload.sealed_file import PART_BYTES, checked_content, checked_parts
 from nucleus_bridge.upload.store.answers import EXISTS_RACES, StoreAnswer, understand
-from nucleus_bridge.upload.store.backend import open_backend
 from nucleus_bridge.upload.store.credentials import ProfileCredentials
-from nucleus_bridge.upload.store.url import StoreUrl, parse_store_url
+from nucleus_bridge.upload.store.url import StoreUrl, open_backend, parse_store_url
 
 LARGE_FILES_AT_ONCE = 2
 SHA256 = "sha256"

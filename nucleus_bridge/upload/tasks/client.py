@@ -76,7 +76,7 @@ class TaskClient:
         answer = self._told(f"task/{quote(task_id, safe='')}")
         return None if answer is None else _checked(answer)
 
-    def result(self, url: str) -> Any:  # noqa: ANN401 - JSON
+    def result(self, url: str) -> bytes:
         """Return what a finished task answers; the key goes to the service's own host alone.
 
         Raises:
@@ -84,10 +84,10 @@ class TaskClient:
             TransientError: Anything that may be otherwise next time.
         """
         is_ours = urlsplit(url)[:2] == urlsplit(self.endpoint)[:2] and "/task/" in urlsplit(url).path
-        return self.retry.again(lambda: self._http.call("GET", url) if is_ours else self._http.fetch(url))
+        return self.retry.again(lambda: self._http.read(url, with_key=is_ours))
 
     def find(self, unique_id: str) -> dict[str, Any] | None:
-        """Return the task of a ``unique_id``, or None when there is none or the service does not tell."""
+        """Return the task of a ``unique_id``, or None when there is none or the service does not say."""
         answer = self._told(f"tasks?{urlencode({'unique_id': unique_id})}")
         if answer is None:
             return None

@@ -112,7 +112,7 @@ class TaskSender:
     Args:
         store: Where to.
         files: The threads.
-        told: Is told of each file that is in the store.
+        told: Is called with each file that is in the store.
         urls: Gives the URLs of images for their keys.
     """
 

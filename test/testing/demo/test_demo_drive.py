@@ -233,7 +233,7 @@ def test_a_folder_that_is_no_bag_is_never_replaced(tmp_path):
     precious = tmp_path / "precious"
     precious.mkdir()
     (precious / "thesis.txt").write_text("years of work")
-    with pytest.raises(OutputError, match="is no rosbag2 folder"):
+    with pytest.raises(OutputError, match="is not a rosbag2 folder"):
         write_demo_drive(precious, SMALL, force=True)
     assert (precious / "thesis.txt").read_text() == "years of work"
 

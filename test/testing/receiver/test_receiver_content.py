@@ -110,5 +110,5 @@ def test_images_pass_however_they_come_in_pieces(image: bytes, size: int) -> Non
 
 @pytest.mark.parametrize("image", [b"", b"\xff\xd8", b"GIF89a", b"RIFF\x00\x00\x00\x00WEBP", b"<html>"])
 def test_other_files_are_no_images(image: bytes) -> None:
-    with pytest.raises(SceneError, match="no JPEG or PNG"):
+    with pytest.raises(SceneError, match="not a JPEG or PNG"):
         check_image([image])

@@ -39,7 +39,7 @@ BROKEN: dict[str, tuple[Change, str]] = {
     "no reference": (lambda s: s.pop("reference_id"), "reference_id"),
     "empty reference": (lambda s: s.update(reference_id=""), "reference_id"),
     "no frames": (lambda s: s.update(frames=[]), "at least 1 frame"),
-    "frames are no array": (lambda s: s.update(frames={"0": s["frames"][0]}), "at least 1 frame"),
+    "frames are not an array": (lambda s: s.update(frames={"0": s["frames"][0]}), "at least 1 frame"),
     "empty frame": (lambda s: s["frames"].append({}), "frame 2"),
     "frame without cloud": (lambda s: s["frames"][1].pop("lidar"), "frame 1 must have exactly 1 pointcloud, not 0"),
     "two clouds in a frame": (
@@ -89,7 +89,7 @@ BROKEN: dict[str, tuple[Change, str]] = {
     "bucket not mapped": (lambda s: first(s, "lidar").update(url="s3://other/cloud.json"), "no mapping"),
     "scheme without resolver": (lambda s: first(s, "lidar").update(url="gs://bucket/cloud.json"), "read gs://"),
     "out of the folder": (lambda s: first(s, "lidar").update(url="s3://bucket/../kept/lock"), "no such file"),
-    "image that is a cloud": (lambda s: first(s, "front").update(url="s3://bucket/cloud.json"), "no JPEG or PNG"),
+    "image that is a cloud": (lambda s: first(s, "front").update(url="s3://bucket/cloud.json"), "not a JPEG or PNG"),
     "cloud that is an image": (lambda s: first(s, "lidar").update(url="s3://bucket/image.jpg"), "not UTF-8"),
 }
 

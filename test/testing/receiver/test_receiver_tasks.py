@@ -103,7 +103,7 @@ def test_tasks_have_keys_of_their_own(serve: Callable[..., Driver], frames: Path
         ({"attachments": ["s3://bucket/wrong.json"]}, "attachment 0, image 0: camera_params.fx"),
         ({"attachments": ["s3://bucket/images.json"]}, "images must be an array"),
         ({"attachments": ["s3://bucket/gone.json"]}, "attachment 0, image 0: s3://bucket/none.jpg cannot be read"),
-        ({"attachments": ["s3://bucket/cloud_as_image.json"]}, "attachment 0, image 0: the image is no JPEG"),
+        ({"attachments": ["s3://bucket/cloud_as_image.json"]}, "attachment 0, image 0: the image is not a JPEG"),
         ({"attachment_type": "sfs"}, "attachment_type"),
         ({"metadata": ["a"]}, "metadata must be an object"),
         ({"labels": None}, "labels"),

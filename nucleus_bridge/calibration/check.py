@@ -1,0 +1,364 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frame by frame to a verdict on every camera: which frames are looked at, and what is said of them in the end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nucleus_bridge.calibration.fit import FINE_DEG, NUMBERS, Fit, Motion, grid
+from nucleus_bridge.calibration.looks import Look, Scan, look_at, rotation_of, scan_of, vector_of
+from nucleus_bridge.calibration.measure import MOST_RIVAL, Kind, Measurement, measure
+from nucleus_bridge.calibration.origin import find_origin
+from nucleus_bridge.formats.content import SceneFrame
+from nucleus_bridge.geometry import quaternion, transforms
+from nucleus_bridge.model import FloatArray, Trajectory, Transform
+
+Array = NDArray[Any]
+State = Literal["agrees", "suspect", "not_measured"]
+Curve = list[float | None]
+
+MOST_FRAMES = 12
+MOST_FRAMES_DEEP = 96
+SHIFTS_MS = (-150, -125, -100, -75, -50, -25, 0, 25, 50, 75, 100, 125, 150)
+"""The time shifts at which the page draws the score."""
+_FEWEST_FRAMES = 3
+_FEWEST_EDGES, _FEWEST_A_FRAME = 200, 20
+_STILL_M, _STILL_DEG = 0.15, 1.0
+"""A frame whose device is nearer than this to that of the frame looked at last shows the same once more."""
+_MOVED_M, _MOVED_DEG = 1.0, 5.0
+_TIME_TOLD_MPS = 1.0
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What would fit better, as it moves the camera in its own optical frame (x right, y down, z ahead).
+
+    Attributes:
+        kind: What is wrong if this is right: ``rotation``, ``shift``, ``time``, or ``mount`` for turn and shift.
+        rotation_deg: Rotation vector of the camera: pitch up, yaw to the right, roll clockwise.
+        shift_m: By how much the camera sits elsewhere.
+        time_ms: What its stamps lack.
+    """
+
+    kind: Kind
+    rotation_deg: tuple[float, float, float]
+    shift_m: tuple[float, float, float]
+    time_ms: float
+
+    @property
+    def angle_deg(self) -> float:
+        """Return by how much the camera is turned."""
+        return math.sqrt(sum(angle * angle for angle in self.rotation_deg))
+
+    @property
+    def distance_m(self) -> float:
+        """Return by how much the camera is moved."""
+        return math.sqrt(sum(shift * shift for shift in self.shift_m))
+
+    def applied_to(self, frame_from_camera: Transform) -> Transform:
+        """Return a camera's pose in any frame as it should be."""
+        turn = rotation_of(np.radians(self.rotation_deg))
+        return transforms.compose(frame_from_camera, Transform(np.array(self.shift_m), turn))
+
+    @property
+    def words(self) -> str:
+        """Say it for people."""
+        parts = []
+        pitch, yaw, roll = self.rotation_deg
+        turns = [
+            f"{abs(angle):.1f} degrees {way[angle > 0]}"
+            for angle, way in ((yaw, ("to the left", "to the right")), (pitch, ("down", "up")),
+                               (roll, ("counter-clockwise", "clockwise")))
+            if abs(angle) >= 0.05
+        ]  # fmt: skip
+        if turns:
+            parts.append("turned by " + " and ".join(turns))
+        right, down, ahead = self.shift_m
+        moves = [
+            f"{abs(shift) * 100:.0f} cm {way[shift > 0]}"
+            for shift, way in ((right, ("to the left", "to the right")), (down, ("up", "down")),
+                               (ahead, ("back", "ahead")))
+            if abs(shift) >= 0.005
+        ]  # fmt: skip
+        if moves:
+            parts.append("moved by " + " and ".join(moves))
+        if abs(self.time_ms) >= 0.5:
+            parts.append(f"stamped {abs(self.time_ms):.0f} ms {'later' if self.time_ms > 0 else 'earlier'}")
+        return " and ".join(parts)
+
+
+@dataclass(frozen=True)
+class Within:
+    """How far a calibration may be off without being seen; None where that could not be measured at all."""
+
+    pitch_deg: float | None
+    yaw_deg: float | None
+    roll_deg: float | None
+    right_m: float | None
+    down_m: float | None
+    ahead_m: float | None
+    time_ms: float | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the images of a camera say about its calibration.
+
+    Attributes:
+        camera: Its name.
+        state: ``agrees``, ``suspect`` or ``not_measured``.
+        text: The same for people, with figures.
+        frames: Images that were looked at.
+        edges: Edges of the clouds that were compared with them.
+        score: How well they meet, in the spread of chance.
+        best_score: How well they would meet with ``correction``, or with a correction too small to matter.
+        within: How far each number may be off unseen; None unless it agrees.
+        correction: What would fit better; None unless it is suspect.
+        curve: Share of the best score at each of ``SHIFTS_MS``.
+    """
+
+    camera: str
+    state: State
+    text: str
+    frames: int
+    edges: int
+    score: float | None = None
+    best_score: float | None = None
+    within: Within | None = None
+    correction: Correction | None = None
+    curve: Curve = field(default_factory=lambda: [None] * len(SHIFTS_MS))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        fix = self.correction
+        return {
+            "camera": self.camera,
+            "state": self.state,
+            "text": self.text,
+            "frames": self.frames,
+            "edges": self.edges,
+            "score": self.score,
+            "best_score": self.best_score,
+            "within": None if self.within is None else dict(vars(self.within)),
+            "correction": None if fix is None else {
+                "kind": fix.kind,
+                "rotation_deg": list(fix.rotation_deg),
+                "shift_m": list(fix.shift_m),
+                "time_ms": fix.time_ms,
+                "angle_deg": round(fix.angle_deg, 3),
+                "distance_m": round(fix.distance_m, 3),
+            },
+        }  # fmt: skip
+
+
+@dataclass
+class _Seen:
+    """What was seen of a camera: where it was in every frame, and the images that are compared."""
+
+    track: list[tuple[int, Transform]] = field(default_factory=list)
+    looks: list[tuple[int, Look]] = field(default_factory=list)
+
+
+class CalibrationCheck:
+    """Compares clouds and images of a scene's frames, given one after the other.
+
+    Of a scene some frames are looked at, spread evenly, none of which shows what the last one showed.
+    """
+
+    def __init__(self, expected: int, most: int = MOST_FRAMES) -> None:
+        """Take how many frames there will be, more or less, and how many may be looked at."""
+        self._stride = max(1, -(-expected // most))
+        self._most = most
+        self._count = 0
+        self._due = 0
+        self._last: Transform | None = None
+        self._looked_at = 0
+        self._cameras: dict[str, _Seen] = {}
+
+    def wants_next(self) -> bool:
+        """Whether the next frame may be one that is looked at."""
+        return self._count >= self._due and self._looked_at < 2 * self._most
+
+    def shows_more(self, position: FloatArray, heading_xyzw: FloatArray) -> bool:
+        """Whether a device there sees something else than in the frame that was looked at last."""
+        return self._last is None or not _is_near(self._last, position, heading_xyzw, _STILL_M, _STILL_DEG)
+
+    def add(self, frame: SceneFrame, pictures: Mapping[str, tuple[Array, int]]) -> None:
+        """Take a frame.
+
+        Args:
+            frame: The frame; with all of its points where it may be wanted.
+            pictures: Where it may be wanted, its gray pictures by camera, perhaps smaller than their files have them,
+                and their width in their files.
+        """
+        if pictures and not self.shows_more(frame.position, frame.heading_xyzw):
+            pictures = {}
+            self._due = self._count + max(1, self._stride // 2)
+        with np.errstate(all="ignore"):  # a damaged scene may say anything
+            self._look(frame, pictures)
+        if pictures:
+            self._looked_at += 1
+            self._due = self._count + self._stride
+            self._last = Transform(frame.position, frame.heading_xyzw)
+        self._count += 1
+
+    def _look(self, frame: SceneFrame, pictures: Mapping[str, tuple[Array, int]]) -> None:
+        scans = _scans_of(frame) if pictures else []
+        for image in frame.images:
+            seen = self._cameras.setdefault(image.camera, _Seen())
+            pose = Transform(image.position, image.heading_xyzw)
+            if image.camera in pictures:
+                gray, width = pictures[image.camera]
+                seen.looks.append((len(seen.track), look_at(gray, width, image.stamp_ns, pose, image.model, scans)))
+            seen.track.append((image.stamp_ns, pose))
+
+    def verdicts(self, progress: Callable[[float], None] | None = None) -> list[Verdict]:
+        """Say what was seen of each camera."""
+        found = []
+        for name, seen in self._cameras.items():
+            with np.errstate(all="ignore"):
+                found.append(_judge(name, seen))
+            if progress:
+                progress(len(found) / len(self._cameras))
+        return found
+
+
+def _scans_of(frame: SceneFrame) -> list[Scan]:
+    up = quaternion.rotate(frame.heading_xyzw, np.array([0.0, 0.0, 1.0]))
+    if frame.sweeps:
+        return [scan_of(sweep.points.xyz, _middle_of(sweep.scene_from_lidar), up) for sweep in frame.sweeps]
+    xyz = np.asarray(frame.points.xyz)
+    device = Transform(frame.position, frame.heading_xyzw)
+    local = (xyz - frame.position) @ quaternion.to_matrix(frame.heading_xyzw)
+    place = find_origin(local[np.isfinite(local).all(axis=1)])
+    return [scan_of(xyz, transforms.compose(device, Transform(place, np.array([0.0, 0.0, 0.0, 1.0]))), up)]
+
+
+def _middle_of(pose: Transform | Trajectory) -> Transform:
+    """Return where a lidar was in the middle of its sweep, from where the rays of all of it are about right."""
+    if isinstance(pose, Trajectory):
+        middle = len(pose.stamps_ns) // 2
+        return Transform(pose.translations[middle], pose.rotations_xyzw[middle])
+    return pose
+
+
+def _is_near(one: Transform, position: FloatArray, heading_xyzw: FloatArray, metres: float, degrees: float) -> bool:
+    turn = quaternion.multiply(quaternion.conjugate(one.rotation_xyzw), heading_xyzw)
+    angle = math.degrees(float(np.linalg.norm(vector_of(turn))))
+    return float(np.linalg.norm(position - one.translation)) < metres and angle < degrees
+
+
+def _judge(camera: str, seen: _Seen) -> Verdict:
+    looks = [(place, look) for place, look in seen.looks if len(look.points) >= _FEWEST_A_FRAME]
+    edges = sum(len(look.points) for _, look in looks)
+    why = _why_not(seen, looks, edges)
+    if why:
+        return Verdict(camera, "not_measured", why, len(seen.looks), edges)
+    shape = looks[0][1].shape
+    looks = [(place, look) for place, look in looks if look.shape == shape and look.model == looks[0][1].model]
+    motions = [_motion(seen.track, place) for place, _ in looks]
+    fit = Fit([look for _, look in looks], motions)
+    measured = measure(fit)
+    speed = float(np.median([np.linalg.norm(motion.velocity) for motion in motions]))
+    verdict = _verdict(camera, len(looks), measured, tells_time=speed >= _TIME_TOLD_MPS)
+    verdict.curve[:] = _curve(fit, measured.best_score)
+    return verdict
+
+
+def _why_not(seen: _Seen, looks: Sequence[tuple[int, Look]], edges: int) -> str:
+    """Say why nothing can be measured; '' where it can be tried."""
+    if len(seen.track) < _FEWEST_FRAMES:
+        return f"{len(seen.track)} {'image' if len(seen.track) == 1 else 'images'} cannot tell a chance from a fit"
+    first = seen.track[0][1]
+    moved = max(float(np.linalg.norm(pose.translation - first.translation)) for _, pose in seen.track)
+    if all(_is_near(first, pose.translation, pose.rotation_xyzw, _MOVED_M, _MOVED_DEG) for _, pose in seen.track):
+        return f"the camera moved {moved:.1f} m: all images show the same"
+    if edges < _FEWEST_EDGES or len(looks) < _FEWEST_FRAMES:
+        count = f"{edges} {'edge' if edges == 1 else 'edges'}"
+        return f"the clouds have {count} within {len(seen.looks)} images, too few to tell"
+    return ""
+
+
+def _motion(track: Sequence[tuple[int, Transform]], place: int) -> Motion:
+    """Return how a camera moves at one of its images, from those before and after it."""
+    (before_ns, before), (after_ns, after) = track[max(0, place - 1)], track[min(len(track) - 1, place + 1)]
+    seconds = (after_ns - before_ns) / 1e9
+    if seconds <= 0:
+        return Motion(np.zeros(3), np.zeros(3))
+    turn = quaternion.multiply(quaternion.conjugate(before.rotation_xyzw), after.rotation_xyzw)
+    velocity = (after.translation - before.translation) / seconds
+    here = quaternion.conjugate(track[place][1].rotation_xyzw)
+    return Motion(quaternion.rotate(here, velocity), vector_of(turn) / seconds)
+
+
+def _curve(fit: Fit, best_score: float) -> Curve:
+    scores = fit.scores(FINE_DEG, np.zeros(NUMBERS), grid({6: [shift / 1e3 for shift in SHIFTS_MS]}))
+    return [round(float(score) / max(best_score, 1e-6), 4) for score in scores]
+
+
+def _verdict(camera: str, frames: int, measured: Measurement, *, tells_time: bool) -> Verdict:
+    figures: dict[str, Any] = {
+        "frames": frames,
+        "edges": measured.edges,
+        "score": round(measured.score, 2),
+        "best_score": round(measured.best_score, 2),
+    }
+    seen = f"{measured.edges} edges in {frames} images"
+    if not measured.is_clear:
+        text = f"edges of the clouds fit the images nowhere clearly better than elsewhere ({seen})"
+        return Verdict(camera, "not_measured", text, **figures)
+    if measured.is_off:
+        fix = _correction(measured)
+        share = measured.score / max(measured.best_score, 1e-6)
+        text = (
+            f"edges of the clouds would fit its images better if it were {fix.words}: as it is calibrated they fit "
+            f"{max(share, 0.0):.0%} as well ({seen})"
+        )
+        return Verdict(camera, "suspect", text, correction=fix, **figures)
+    within = _within(measured, tells_time=tells_time)
+    blind = [
+        name
+        for name, size, rival in zip(("pitch", "yaw"), (within.pitch_deg, within.yaw_deg), measured.rivals, strict=True)
+        if size is None or rival > MOST_RIVAL
+    ]
+    if blind:
+        return Verdict(camera, "not_measured", f"nothing tells its {' and '.join(blind)} ({seen})", **figures)
+    text = f"edges of the clouds fit its images: {_told(within)} ({seen})"
+    return Verdict(camera, "agrees", text, within=within, **figures)
+
+
+def _correction(measured: Measurement) -> Correction:
+    """Turn how points would have to move into how the camera would have to."""
+    at = measured.best.at
+    turn = rotation_of(-at[:3])
+    shift = quaternion.rotate(turn, -at[3:6])
+    pitch, yaw, roll = (round(float(angle), 2) + 0.0 for angle in np.degrees(-at[:3]))
+    right, down, ahead = (round(float(value), 3) + 0.0 for value in shift)
+    return Correction(measured.best.kind, (pitch, yaw, roll), (right, down, ahead), round(float(at[6]) * 1e3, 1) + 0.0)
+
+
+def _within(measured: Measurement, *, tells_time: bool) -> Within:
+    pitch, yaw, roll = (None if size is None else round(math.degrees(size), 1) for size in measured.within[:3])
+    right, down, ahead = (None if size is None else round(size, 2) for size in measured.within[3:6])
+    time = measured.within[6]
+    return Within(pitch, yaw, roll, right, down, ahead, None if time is None or not tells_time else round(time * 1e3))
+
+
+def _told(within: Within) -> str:
+    angles = {"pitch": within.pitch_deg, "yaw": within.yaw_deg, "roll": within.roll_deg}
+    parts = [f"{name} within {size:.1f} degrees" for name, size in angles.items() if size is not None]
+    parts += _named("place within {:.2f} m", [within.right_m, within.down_m, within.ahead_m])
+    parts += _named("stamps within {:.0f} ms", [within.time_ms])
+    return ", ".join(parts)
+
+
+def _named(text: str, sizes: Sequence[float | None]) -> Iterator[str]:
+    known = [size for size in sizes if size is not None]
+    if len(known) == len(sizes):
+        yield text.format(max(known))

@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a near thing ends before a far one in a sweep, along its rings and across them, and where walls begin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nucleus_bridge.model import FloatArray
+
+Array = NDArray[Any]
+
+_STEP_M, _STEP_SHARE = 0.4, 0.08  # smallest step of the range, in metres and as a share of it
+_BENT = 2.0  # times what a plane would explain
+_LONGEST = 1.15  # times the near range: how far behind the last point on a surface its edge is taken to be
+_FARTHEST_M = 60.0
+_ABOVE_GROUND_M = 0.4
+_STRAY = 0.05  # share of points that may be below the ground: reflections
+_PATCH_M, _MOST_PATCHES = 3.0, 30
+_BIN_DEG, _SECTORS = 0.05, 24
+_WIDEST_RING_DEG = 0.4
+_GAP_STEPS = 3.5
+_WIDEST_GAP = np.radians(2.0)
+_WIDEST_RINGS_APART = np.radians(2.6)
+_FOOT_M, _FARTHEST_FOOT_M = 6.0, 40.0  # how far ground is continued, and how far away
+_LEAST_FOOT_M = 0.2  # nearer to the wall it may be the wall
+_STEEPEST_GROUND, _ON_GROUND_M, _MOST_LEAN, _HIGHEST_START_M = 0.1, 0.3, 0.15, 1.5
+_TURN = 8.0  # radians, more than a turn
+_CELL_RAD = np.radians(0.5)
+
+
+@dataclass(frozen=True, eq=False)
+class CloudEdges:
+    """Edges of one sweep.
+
+    Attributes:
+        points: Shape (k, 3): on the near side, moved half-way to the far neighbour.
+        across: Shape (k, 3): unit vectors from the near side to the far one, perpendicular to the ray.
+    """
+
+    points: FloatArray
+    across: FloatArray
+
+    def __len__(self) -> int:
+        """Count them."""
+        return len(self.points)
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """Edges of one direction: the last points on the near side, the range and signed angle at which each edge is."""
+
+    near: Array
+    there: Array
+    angle: Array
+    is_level: bool
+
+
+NO_EDGES = CloudEdges(np.empty((0, 3)), np.empty((0, 3)))
+
+
+def cloud_edges(local: Array, up: FloatArray) -> CloudEdges:
+    """Find the edges of a sweep.
+
+    Args:
+        local: Shape (n, 3), metres, as seen from about where the lidar was, z along the axis that it turns about.
+        up: Shape (3,), unit vector away from the ground in the same frame.
+
+    Returns:
+        The edges, in the same frame.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return _edges(local, up)
+
+
+def _edges(local: Array, up: FloatArray) -> CloudEdges:
+    xyz = np.asarray(local, np.float32)
+    x, y, z = xyz.T
+    distance = np.sqrt(x * x + y * y + z * z)
+    kept = (distance > 0.5) & np.isfinite(distance)
+    if not kept.all():
+        xyz, distance = xyz[kept], distance[kept]
+        x, y, z = xyz.T
+    if len(xyz) < 100:
+        return NO_EDGES
+    above = above_ground(xyz, up)
+    azimuth, elevation = np.arctan2(y, x), np.arcsin(np.clip(z / distance, -1, 1))
+    ring = _rings(azimuth, elevation)
+    rows, step = _along_rings(azimuth, ring)
+    order, column = _in_columns(azimuth, ring, step)
+    found = [
+        *_steps(rows, azimuth, distance, ring, step),
+        *_steps_up(order, column, elevation, distance),
+    ]
+    nearest = _Nearest(azimuth, elevation, distance, max(1.5 * step, np.radians(0.3)))
+    parts = []
+    for one in found:
+        near = one.near
+        good = (distance[near] < _FARTHEST_M) & (above[near] > _ABOVE_GROUND_M)
+        good &= nearest.is_clear(azimuth[near], elevation[near], distance[near], one.angle, is_level=one.is_level)
+        near = near[good]
+        parts.append(_placed(azimuth[near], elevation[near], one.there[good], one.angle[good], is_level=one.is_level))
+    parts.append(_feet(xyz, up, above, order, column))
+    return CloudEdges(np.concatenate([p for p, _ in parts]), np.concatenate([a for _, a in parts]))
+
+
+def above_ground(xyz: Array, up: FloatArray) -> Array:
+    """Return how far points are above the lowest one around them."""
+    height = xyz @ up.astype(np.float32)
+    side = np.cross(up, [0.0, 1.0, 0.0] if abs(up[1]) < 0.9 else [1.0, 0.0, 0.0])
+    side /= np.linalg.norm(side)
+    flat = np.stack([xyz @ side.astype(np.float32), xyz @ np.cross(up, side).astype(np.float32)], axis=1)
+    patch = np.clip(np.floor(flat / _PATCH_M), -_MOST_PATCHES, _MOST_PATCHES).astype(np.int64) + _MOST_PATCHES + 1
+    size = 2 * _MOST_PATCHES + 3
+    number = patch[:, 0] * size + patch[:, 1]
+    order = np.argsort(number * 1e5 + np.clip(height, -1e4, 1e4))
+    places, first, count = np.unique(number[order], return_index=True, return_counts=True)
+    lowest = np.full(size * size, np.inf, np.float32)
+    lowest[places] = height[order[first + (count * _STRAY).astype(np.int64)]]
+    square = lowest.reshape(size, size)
+    around = np.minimum.reduce([np.roll(square, (i, j), (0, 1)) for i in (-1, 0, 1) for j in (-1, 0, 1)])
+    above: Array = height - around[patch[:, 0], patch[:, 1]]
+    return above
+
+
+class _Nearest:
+    """The nearest point in each cell of the sphere around a lidar."""
+
+    def __init__(self, azimuth: Array, elevation: Array, distance: Array, width: float) -> None:
+        self._width = width
+        self._columns, self._rows = int(2 * np.pi / width) + 3, int(np.pi / _CELL_RAD) + 3
+        self._ranges = np.full(self._columns * self._rows, np.inf, np.float32)
+        np.minimum.at(self._ranges, self._cells(azimuth, elevation), distance)
+
+    def _cells(self, azimuth: Array, elevation: Array) -> Array:
+        column = np.floor((azimuth + np.pi) / self._width).astype(np.int64) % self._columns
+        row = np.clip(np.floor((elevation + np.pi / 2) / _CELL_RAD).astype(np.int64) + 1, 0, self._rows - 1)
+        cells: Array = column * self._rows + row
+        return cells
+
+    def is_clear(self, azimuth: Array, elevation: Array, distance: Array, angle: Array, *, is_level: bool) -> Array:
+        """Tell beyond which edges nothing is as near: what is not so is two rings, or two lidars, that alternate."""
+        side = np.sign(angle)
+        least = distance + 0.5 * np.maximum(_STEP_M, _STEP_SHARE * distance)
+        clear = np.ones(len(azimuth), np.bool_)
+        for cells in (1, 2):
+            if is_level:
+                beyond = self._cells(azimuth + angle + cells * side * self._width, elevation)
+            else:
+                beyond = self._cells(azimuth, elevation + angle + cells * side * _CELL_RAD)
+            clear &= self._ranges[beyond] > least
+        return clear
+
+
+def _rings(azimuth: Array, elevation: Array) -> Array:
+    """Number the rings, sector by sector, in which a tilted lidar is as good as level; 0 is no ring.
+
+    A ring is a run of elevations that occur, split where it is wider than a ring can be.
+    """
+    sector = np.clip(((azimuth + np.pi) * (_SECTORS / (2 * np.pi))).astype(np.int64), 0, _SECTORS - 1)
+    bins = np.floor(np.degrees(elevation) / _BIN_DEG).astype(np.int64)
+    bins -= bins.min()
+    size = int(bins.max()) + 1
+    counts = np.bincount(sector * size + bins, minlength=_SECTORS * size).reshape(_SECTORS, size)
+    number = np.zeros((_SECTORS, size), np.int64)
+    widest = round(_WIDEST_RING_DEG / _BIN_DEG)
+    for row, out in zip(counts, number, strict=True):
+        there = np.flatnonzero(row)
+        if not len(there):
+            continue
+        there = there[row[there] > _STRAY * np.median(row[there])]
+        new = np.diff(there, prepend=-9) > 1
+        run = np.flatnonzero(new)
+        within = np.arange(len(there)) - run[np.cumsum(new) - 1]
+        out[there] = np.cumsum(new | (within % widest == 0))
+    result: Array = number[sector, bins]
+    return np.where(result > 0, sector * np.int64(size + 1) + result, 0)
+
+
+def _along_rings(azimuth: Array, ring: Array) -> tuple[Array, float]:
+    """Order points along their rings; return that and the usual step of the azimuth."""
+    order = np.argsort(ring * np.float64(_TURN) + azimuth)
+    gaps = np.diff(azimuth[order])
+    gaps = gaps[(np.diff(ring[order]) == 0) & (gaps > 1e-5)]
+    return order, float(np.median(gaps)) if len(gaps) else 0.01
+
+
+def _steps(rows: Array, azimuth: Array, distance: Array, ring: Array, step: float) -> list[_Found]:
+    """Find where the range steps up along rings: rows of near points, signed angle to the edge."""
+    found = []
+    for order in (rows, rows[::-1]):
+        at, r, n = azimuth[order], distance[order], ring[order]
+        gap = at[1:] - at[:-1]
+        joint = (n[1:] == n[:-1]) & (n[1:] > 0)
+        near = joint & (np.abs(gap) < min(_GAP_STEPS * step, _WIDEST_GAP))
+        index, there = _jumps(r, gap, near)
+        found.append(_Found(order[index], there, gap[index] / 2, is_level=True))
+    return found
+
+
+def _in_columns(azimuth: Array, ring: Array, step: float) -> tuple[Array, Array]:
+    """Order points by column and then upwards, one of each ring; return that, and their columns."""
+    column = np.floor((azimuth + np.pi) / max(1.2 * step, np.radians(0.1))).astype(np.int64)
+    good = np.flatnonzero(ring > 0)
+    _, first = np.unique(column[good] * np.int64(1_000_000) + ring[good], return_index=True)
+    order = good[first]
+    return order, column[order]
+
+
+def _steps_up(order: Array, column: Array, elevation: Array, distance: Array) -> list[_Found]:
+    """Find where the range steps up from ring to ring, upwards and downwards."""
+    found = []
+    for rows, col in ((order, column), (order[::-1], column[::-1])):
+        el, r = elevation[rows], distance[rows]
+        gap = el[1:] - el[:-1]
+        near = (col[1:] == col[:-1]) & (np.abs(gap) < _WIDEST_RINGS_APART) & (np.abs(gap) > 1e-4)
+        index, there = _jumps(r, gap, near)
+        found.append(_Found(rows[index], there, gap[index] / 2, is_level=False))
+    return found
+
+
+def _feet(xyz: Array, up: FloatArray, above: Array, order: Array, column: Array) -> tuple[FloatArray, FloatArray]:
+    """Find where the ground meets what stands on it: two points of the ground, then two of a wall above one another.
+
+    Both are continued to where they meet, between two rings (C. Yuan et al., RA-L 2021, on such edges).
+    """
+    height = (xyz[order] @ up.astype(np.float32)).astype(np.float64)
+    flat = xyz[order].astype(np.float64) - height[:, None] * up
+    away = np.sqrt((flat * flat).sum(axis=1))
+    first, last, low, high = (slice(k, len(order) - 3 + k) for k in range(4))
+    slope = (height[last] - height[first]) / (away[last] - away[first])
+    lean = (away[high] - away[low]) / (height[high] - height[low])
+    foot = height[last] + slope * (away[low] - away[last])
+    gap = away[low] - away[last]
+    is_foot = (
+        (column[first] == column[high])
+        & (away[last] > away[first] + 0.05)
+        & (np.abs(slope) < _STEEPEST_GROUND)
+        & (above[order][last] < _ON_GROUND_M)
+        & (height[high] > height[low] + 0.1)
+        & (np.abs(lean) < _MOST_LEAN)
+        & (gap > _LEAST_FOOT_M)
+        & (gap < _FOOT_M)
+        & (away[low] < _FARTHEST_FOOT_M)
+        & (height[low] > foot + 0.05)
+        & (height[low] < foot + _HIGHEST_START_M)
+    )
+    found = np.flatnonzero(is_foot)
+    wall = found + 2
+    reach = away[wall] - lean[found] * (height[wall] - foot[found])
+    points = flat[wall] * (reach / away[wall])[:, None] + foot[found][:, None] * up
+    ray = points / np.sqrt((points * points).sum(axis=1, keepdims=True))
+    across = up - (ray @ up)[:, None] * ray
+    return points, across / np.sqrt((across * across).sum(axis=1, keepdims=True))
+
+
+def _jumps(r: Array, gap: Array, near: Array) -> tuple[Array, Array]:
+    """Find where the next range is larger than a step, and than a plane through this point and the last explains.
+
+    Returns:
+        Where that is, and the range of the edge there: that plane's half-way to the next point.
+    """
+    rise = r[1:] - r[:-1]
+    jumps = rise > np.maximum(np.float32(_STEP_M), np.float32(_STEP_SHARE) * r[:-1])
+    inverse = 1.0 / r
+    slope = np.zeros_like(r)
+    tilt = (inverse[1:-1] - inverse[:-2]) / gap[:-1]
+    follows = near[:-1] & (np.abs(r[1:-1] - r[:-2]) < np.maximum(_STEP_M, 0.3 * r[1:-1]))
+    slope[1:-1] = np.where(follows, tilt, 0.0)
+    explained = -slope[:-1] * gap
+    found = np.flatnonzero(near & jumps & (inverse[:-1] - inverse[1:] > _BENT * explained))
+    half = inverse[found] - explained[found] / 2
+    there = np.clip(1.0 / np.maximum(half, 1e-6), r[found], np.minimum(r[found + 1], _LONGEST * r[found]))
+    return found, there
+
+
+def _placed(
+    azimuth: Array, elevation: Array, distance: Array, angle: Array, *, is_level: bool
+) -> tuple[FloatArray, FloatArray]:
+    """Place edges at the near range, half-way to the far neighbour, and say in which direction that lies."""
+    az = azimuth + angle if is_level else azimuth
+    el = elevation if is_level else elevation + angle
+    level = np.cos(el)
+    ray = np.stack([level * np.cos(az), level * np.sin(az), np.sin(el)], axis=1)
+    side = np.sign(angle)[:, None]
+    if is_level:
+        across = side * np.stack([-np.sin(az), np.cos(az), np.zeros_like(az)], axis=1)
+    else:
+        across = side * np.stack([-np.sin(el) * np.cos(az), -np.sin(el) * np.sin(az), level], axis=1)
+    return (ray * distance[:, None]).astype(np.float64), across.astype(np.float64)

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``nucleus-bridge predict``: detections, recorded or from a file, as predictions of a model in Nucleus."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from nucleus_bridge.cli.labels import open_dataset
+from nucleus_bridge.cli.upload import add_settings, need_spool, upload_settings
+from nucleus_bridge.config import load_config
+from nucleus_bridge.errors import ConfigError, InputError
+from nucleus_bridge.labels.fetch import scenes_there
+from nucleus_bridge.labels.frames import TOLERANCE_NS, FrameIndex
+from nucleus_bridge.labels.given import GivenDetections
+from nucleus_bridge.labels.label import Label
+from nucleus_bridge.labels.predictions import PredictionUpload, compare_with_held, predictions
+from nucleus_bridge.labels.recorded import RecordedDetections
+from nucleus_bridge.recordings import open_recording
+from nucleus_bridge.recordings.merged import Merged
+from nucleus_bridge.spool import Spool
+from nucleus_bridge.spool.state import StateBook
+from nucleus_bridge.text import printable_lines
+from nucleus_bridge.upload.retry import Retry
+
+_SHOWN_ERRORS = 10
+
+
+def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse keeps its type private
+    """Add the command."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "predict",
+        help="upload detections as predictions of a model",
+        description="Put detections of a recording (Detection3DArray, Autoware's objects, cubes of a MarkerArray) or "
+        "of a file (JSON lines as labels writes them) on the clouds of a spool's scenes, as predictions of a model in "
+        "Nucleus. May be interrupted at any time and repeated: nothing is there twice.",
+        epilog="example: nucleus-bridge predict /data/spool --from /perception/objects --recording drive "
+        "--config drive.yaml --model centerpoint-7 --dataset town",
+    )
+    parser.add_argument("spool", metavar="SPOOL", type=Path, help="folder with the scenes")
+    parser.add_argument("--from", metavar="TOPIC|FILE", dest="source", required=True, help="where the detections are")
+    parser.add_argument("--model", metavar="NAME", required=True, help="model; made when there is none of the name")
+    parser.add_argument(
+        "--recording",
+        metavar="BAG",
+        type=Path,
+        action="append",
+        default=[],
+        help="the recording, for a topic and for the poses of boxes; given several times, they are one drive",
+    )
+    parser.add_argument("--min-score", metavar="SCORE", type=float, default=0.0, help="leave out lower scores")
+    add_settings(parser)
+    parser.add_argument("--update", action="store_true", help="overwrite predictions that are there with other content")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="ask the service what it holds, say what is new, send nothing"
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def run(options: argparse.Namespace) -> int:
+    """Upload the predictions."""
+    settings = upload_settings(options)
+    if settings.task_template:
+        raise ConfigError("--task: predictions go to a Nucleus dataset; name it with --dataset")
+    if options.update:
+        settings = replace(settings, update=True)
+    book = StateBook(Spool(need_spool(options.spool)))
+    client, dataset_id = open_dataset(settings, book, Retry(give_up_after_s=settings.timeout_s))
+    refused: dict[str, str] = {}
+    frames = FrameIndex(scenes_there(client, dataset_id, book, refused).values())
+    for text in refused.values():
+        _say(text)
+    if not frames.scenes:
+        raise InputError(f"{options.spool}: dataset {dataset_id} holds none of its scenes; upload them first")
+    with _detections(options, frames) as found:
+        counted = _Counted()
+        rows = predictions(counted.through(found.labels()), frames.scenes)
+        model_id = client.find_model(options.model)
+        if options.dry_run:
+            held = compare_with_held(client, dataset_id, model_id, rows)
+            made = "" if model_id else " (does not exist; will be created)"
+            print(f"{counted.text}, {held.text}, to model {options.model}{made} in dataset {dataset_id}; not done")
+            return _status(found, counted, refused)
+        model_id = model_id or client.create_model(options.model)
+        outcome = PredictionUpload(client, dataset_id, model_id, settings, _say).send(rows)
+    for text in outcome.errors[:_SHOWN_ERRORS]:
+        _say(text)
+    parts = [counted.text]
+    parts += [f"{outcome.there} were there"] if outcome.there else []
+    parts += [f"{len(outcome.errors)} not taken"] if outcome.errors else []
+    parts += [f"{outcome.failed} failed"] if outcome.failed else []
+    print(f"{', '.join(parts)}; model {options.model} ({model_id}) in dataset {dataset_id}")
+    return 1 if outcome.errors or outcome.failed else _status(found, counted, refused)
+
+
+@contextmanager
+def _detections(options: argparse.Namespace, frames: FrameIndex) -> Iterator[GivenDetections | RecordedDetections]:
+    """Open where the detections are: a file of that name, else a topic of the recording."""
+    config = load_config(options.config, options.overrides) if options.config is not None else None
+    path, least = Path(options.source), options.min_score
+    with ExitStack() as stack:
+        recording = None
+        if options.recording:
+            place = Merged.of(options.recording) if len(options.recording) > 1 else options.recording[0]
+            recording = stack.enter_context(open_recording(place))
+        if path.is_file():
+            yield GivenDetections(path, frames, recording, config, least)
+        elif recording is not None:
+            yield RecordedDetections(recording, options.source, frames, config, least)
+        else:
+            raise InputError(f"--from: {options.source} is not a file; for a topic give --recording BAG")
+
+
+class _Counted:
+    """Counts what goes by."""
+
+    def __init__(self) -> None:
+        self.labels = 0
+        self._last: tuple[str, int] | None = None
+        self._seen: set[tuple[str, int]] = set()
+
+    def through(self, labels: Iterable[Label]) -> Iterator[Label]:
+        for label in labels:
+            self.labels += 1
+            place = label.scene, label.frame
+            if place != self._last:
+                self._last = place
+                self._seen.add(place)
+            yield label
+
+    @property
+    def text(self) -> str:
+        scenes = len({scene for scene, _ in self._seen})
+        return (
+            f"{_number(self.labels, 'prediction')} on {_number(len(self._seen), 'frame')} of {_number(scenes, 'scene')}"
+        )
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def _status(found: GivenDetections | RecordedDetections, counted: _Counted, refused: dict[str, str]) -> int:
+    """Say what was not used; return the exit status."""
+    what = "row" if isinstance(found, GivenDetections) else "message"
+    if found.unmatched:
+        within = f"{TOLERANCE_NS / 1e6:.0f} ms"
+        _say(f"{_number(found.unmatched, what)} of {found.messages} not within {within} of a frame of the scenes")
+    for cause, count in sorted(found.lost.counts.items()):
+        _say(f"{count} lost by {cause}: {found.lost.reasons[cause]}")
+    lacks_rows = isinstance(found, GivenDetections) and found.unmatched
+    return 1 if found.lost.counts or refused or lacks_rows or not counted.labels else 0
+
+
+def _say(text: str) -> None:
+    print(printable_lines(text), file=sys.stderr)
