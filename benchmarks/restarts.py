@@ -207,7 +207,7 @@ def main() -> int:
         return 0
     os.environ["FASTDDS_BUILTIN_TRANSPORTS"] = given.transport
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
-    given.cameras = 0
+    given.cameras, given.armed = 0, 0
     with tempfile.TemporaryDirectory() as scratch:
         return run(given, Path(scratch))
 

@@ -219,7 +219,7 @@ def main() -> int:
     parser.add_argument("--every", type=float, default=10.0, help="seconds between two printed lines")
     parser.add_argument("--keep-every", type=int, default=0, metavar="N", help="upload one scene of N, keep none")
     given = parser.parse_args()
-    given.image = "jpeg"
+    given.image, given.armed = "jpeg", 0
     os.environ.setdefault("FASTDDS_BUILTIN_TRANSPORTS", "LARGE_DATA")
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
     os.environ["NUCLEUS_API_KEY"] = "soak"

@@ -97,21 +97,17 @@ def _is_visible(x: Array, y: Array, z: Array, model: CameraModel) -> NDArray[np.
 def _turning_point(model: CameraModel) -> float:
     """Return where a distortion turns back: an angle for a fisheye, else a distance from the axis in depths."""
     k1, k2, _, _, k3, k4, k5, k6 = (model.distortion.get(name, 0.0) for name in RATIONAL)
+    most = _WIDEST_ANGLE if model.model == "fisheye" else _WIDEST
+    value = np.arange(_STEPS) * (most / _STEPS)
+    square = value * value
     if model.model == "fisheye":
-        most = _WIDEST_ANGLE
-        square = (np.arange(_STEPS) * (most / _STEPS)) ** 2
-        slope = 1 + square * (3 * k1 + square * (5 * k2 + square * (7 * k3 + square * 9 * k4)))
+        bent = value * (1 + square * (k1 + square * (k2 + square * (k3 + square * k4))))
     else:
-        most = _WIDEST
-        square = (np.arange(_STEPS) * (most / _STEPS)) ** 2
-        above = 1 + square * (k1 + square * (k2 + square * k3))
         below = 1 + square * (k4 + square * (k5 + square * k6))
-        above_slope = 2 * square * (k1 + square * (2 * k2 + square * 3 * k3))
-        below_slope = 2 * square * (k4 + square * (2 * k5 + square * 3 * k6))
-        # The sign of the slope of r * above / below; what is below must not have changed its own.
-        slope = np.where(np.minimum.accumulate(below) > 0, (above + above_slope) * below - above * below_slope, -1.0)
-    turned = np.flatnonzero(slope <= 0)
-    return float(turned[0] * most / _STEPS) if len(turned) else most
+        with np.errstate(divide="ignore"):
+            bent = value * (1 + square * (k1 + square * (k2 + square * k3))) / below
+    turned = np.flatnonzero(~(np.diff(bent) > 0))
+    return float(value[turned[0]]) if len(turned) else most
 
 
 def _rainbow(depth: FloatArray) -> NDArray[np.uint8]:
