@@ -38,7 +38,7 @@ from nucleus_bridge.geometry import transforms  # noqa: E402
 from nucleus_bridge.inspect.calibration import TrialCheck  # noqa: E402
 from nucleus_bridge.inspect.scan import scan_bag  # noqa: E402
 from nucleus_bridge.inspect.suggest import suggest  # noqa: E402
-from nucleus_bridge.model import Frame, PosedImage, PosedSweep, Transform  # noqa: E402
+from nucleus_bridge.model import Frame, PosedImage, PosedSweep, Trajectory, Transform  # noqa: E402
 from nucleus_bridge.pipeline.events import FrameReady  # noqa: E402
 from nucleus_bridge.recordings import open_recording  # noqa: E402
 from nucleus_bridge.replay import primed_pipeline  # noqa: E402
@@ -154,7 +154,8 @@ def frames_of(bag: Path, config: Config | None) -> tuple[list[Frame], Config]:
     with open_recording(bag) as source:
         if config is None:
             config = suggest(scan_bag(source, full=True, progress=lambda _: None)).config()
-            assert config is not None
+        if config is None:
+            raise SystemExit(f"{bag} has no lidar")
         pipeline = primed_pipeline(source, config)
         events = [event for message in source.messages(list(pipeline.topics)) for event in pipeline.add(message)]
         events += pipeline.finish()
@@ -189,7 +190,7 @@ def drive(seed: int, folder: Path) -> tuple[list[Frame], Config, Poser]:
     return frames[begin : begin + 30], config, pose_at
 
 
-def blind(frames: Sequence[Frame], config: Config) -> dict[str, list[Frame]]:
+def blind(frames: Sequence[Frame]) -> dict[str, list[Frame]]:
     """Make what cannot be judged: one frame, a vehicle that stands, bare ground."""
     first = frames[0]
     step = round(1e8)
@@ -207,22 +208,26 @@ def blind(frames: Sequence[Frame], config: Config) -> dict[str, list[Frame]]:
 
 
 def _ground(posed: PosedSweep) -> PosedSweep:
-    """Keep the points below the lidar by more than its height over the ground, a hand's breadth less."""
+    """Keep the points that lie on the ground, which is flat and at 0."""
+    pose = posed.world_from_lidar
+    start = Transform(pose.translations[0], pose.rotations_xyzw[0]) if isinstance(pose, Trajectory) else pose
     points = posed.sweep.points
-    return replace(posed, sweep=replace(posed.sweep, points=points[points["z"] < np.float32(-1.9)]))
+    height = transforms.apply(start, np.stack([points[axis] for axis in "xyz"], axis=1).astype(float))[:, 2]
+    return replace(posed, sweep=replace(posed.sweep, points=points[height < 0.05]))
 
 
 def sample(path: Path) -> None:
     """Try a real recording."""
     frames, config = frames_of(path, None)
 
-    def pose_at(posed: PosedImage, late_ns: int) -> Transform:
+    def pose_at(posed: PosedImage, _late_ns: int) -> Transform:
         return posed.world_from_camera
 
+    sizes = (-3.0, -2.0, -1.0, 1.0, 2.0, 3.0)
     listed = [RIGHT]
-    for axis in range(3):
-        for size in (-3.0, -2.0, -1.0, 1.0, 2.0, 3.0):
-            listed.append(Error(f"turn {size:+g} deg, {AXES[axis]}", turn_deg=along(axis, size)))
+    listed += [
+        Error(f"turn {size:+g} deg, {AXES[axis]}", turn_deg=along(axis, size)) for axis in range(3) for size in sizes
+    ]
     listed += [
         Error(f"shift {size * 100:+g} cm, {PLACES[axis]}", shift_m=along(axis, size))
         for axis in range(3)
@@ -260,7 +265,7 @@ def main() -> None:
                     print(
                         f"seed {seed} {error.name} {verdict.camera}: {verdict.state}: {verdict.text}", file=sys.stderr
                     )
-        for name, seen in blind(frames, config).items():
+        for name, seen in blind(frames).items():
             for verdict in verdicts(seen, config):
                 rows[name].add(verdict, RIGHT)
         show(rows, f"after seed {seed}, {time.process_time() - spent:.0f} s of CPU time")
@@ -268,9 +273,8 @@ def main() -> None:
 
 def show(rows: dict[str, Row], title: str) -> None:
     """Print the table so far."""
-    print(
-        f"\n{title}\n| error | cameras | suspect | agrees | not measured | left after correction: median, 95 %, within 0.2 deg |"
-    )
+    left_over = "left after correction: median, 95 %, within 0.2 deg"
+    print(f"\n{title}\n| error | cameras | suspect | agrees | not measured | {left_over} |")
     print("|---|---|---|---|---|---|", flush=True)
     for name in sorted(rows):
         row = rows[name]

@@ -306,8 +306,8 @@ def report(given: argparse.Namespace, spool: Path, watch: Watch, cpu_s: float, s
     return 0 if frames == wanted else 1
 
 
-def main() -> int:  # noqa: PLR0915 - one run from its arguments to its figures
-    """Run the benchmark."""
+def arguments() -> argparse.ArgumentParser:
+    """Return what can be chosen."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--points", type=int, default=130_000)
@@ -326,7 +326,12 @@ def main() -> int:  # noqa: PLR0915 - one run from its arguments to its figures
     parser.add_argument("--publish-idle", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--subscribe", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--publish", action="store_true", help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    return parser
+
+
+def main() -> int:
+    """Run the benchmark."""
+    given = arguments().parse_args()
     for chosen, role in ((given.publish, publish), (given.publish_idle, publish_idle), (given.subscribe, subscribe)):
         if chosen:
             role(given)

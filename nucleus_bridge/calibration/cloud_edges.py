@@ -26,7 +26,7 @@ _GAP_STEPS = 3.5
 _WIDEST_GAP = np.radians(2.0)
 _WIDEST_RINGS_APART = np.radians(2.6)
 _FOOT_M, _FARTHEST_FOOT_M = 6.0, 40.0  # how far ground is continued, and how far away
-_LEAST_FOOT_M = 0.2  # nearer to the wall it may be the wall
+_LEAST_FOOT_M, _APART_M = 0.2, 0.04  # nearer to the wall it may be the wall; nearer to each other they tell no lean
 _STEEPEST_GROUND, _ON_GROUND_M, _MOST_LEAN, _HIGHEST_START_M = 0.1, 0.3, 0.15, 1.5
 _TURN = 8.0  # radians, more than a turn
 _CELL_RAD = np.radians(0.5)
@@ -240,7 +240,7 @@ def _feet(xyz: Array, up: FloatArray, above: Array, order: Array, column: Array)
         & (away[last] > away[first] + 0.05)
         & (np.abs(slope) < _STEEPEST_GROUND)
         & (above[order][last] < _ON_GROUND_M)
-        & (height[high] > height[low] + 0.1)
+        & (height[high] > height[low] + _APART_M)
         & (np.abs(lean) < _MOST_LEAN)
         & (gap > _LEAST_FOOT_M)
         & (gap < _FOOT_M)

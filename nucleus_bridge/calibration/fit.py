@@ -123,11 +123,14 @@ class Fit:
             yield np.where(inside, maps[cells], np.int8(0))
 
     def _map(self, width_deg: float) -> Array:
-        if width_deg not in self._maps:
-            sigma = max(1.0, width_deg / self.pixel_deg)
-            self._maps[width_deg] = np.stack(
-                [edge_maps(edge_strengths(look.gray), sigma) for look in self.looks]
-            ).reshape(-1)
+        """Return the maps of all images one after the other, each direction by itself."""
+        if not self._maps:
+            parts: dict[float, list[Array]] = {COARSE_DEG: [], FINE_DEG: []}
+            for look in self.looks:
+                strengths = edge_strengths(look.gray)
+                for width, maps in parts.items():
+                    maps.append(edge_maps(strengths, max(1.0, width / self.pixel_deg)))
+            self._maps = {width: np.stack(maps).reshape(-1) for width, maps in parts.items()}
         return self._maps[width_deg]
 
     def _places(self, at: FloatArray) -> tuple[Array, Array]:

@@ -85,25 +85,22 @@ class Measurement:
 
 def measure(fit: Fit, start: FloatArray = NOTHING) -> Measurement:
     """Score corrections of every kind around ``start``, what the calibration says, and weigh them."""
-    angles = np.radians(np.arange(-_RANGE_DEG, _RANGE_DEG + 1e-6, _GRID_DEG))
-    turns = grid({0: angles, 1: angles})
-    table = fit.scores(COARSE_DEG, start, turns)
-    top = int(table.argmax())
-    aside = np.hypot(*(turns[:, :2] - turns[top, :2]).T) > math.radians(_PEAK_DEG)
-    found = _corrections(fit, start, turns[top])
+    around = _surroundings(fit, start)
+    found = _corrections(fit, start, around.turn)
     now = _candidate(fit, "rotation", start)
     near = max([now, *(_within_tolerance(fit, start, kind) for kind in _SINGLE)], key=_score)
     best = _simplest(start, found)
-    elsewhere = fit.scores(FINE_DEG, start, turns[np.flatnonzero(aside)[::3]])
-    broad = _stands_out(float(table[top]), table[aside])
-    clearness = broad + _stands_out(best.score, elsewhere)
-    rivals = _rivals(table.reshape(len(angles), len(angles)), top)
+    is_serious = bool((np.abs(best.at - start) > _SERIOUS).any())
+    if is_serious:  # a peak at the edge of what was looked at has other surroundings than one in the middle
+        around = _surroundings(fit, best.at)
+    elsewhere = around.elsewhere
+    clearness = around.clearness + _stands_out(best.score, elsewhere)
+    rivals = around.rivals
     is_clear = clearness >= _LEAST_CLEAR and _in_spread(best.blocks) >= _LEAST_EVEN and min(rivals) <= MOST_RIVAL
     more = best.blocks - near.blocks
     gain = float(more.sum()) / max(best.score, 1e-6)
     sureness = _in_spread(more)
     noise = float(more.sum()) / max(_spread(elsewhere), 1e-6)
-    is_serious = bool((np.abs(best.at - start) > _SERIOUS).any())
     is_off = (
         is_serious
         and gain >= _LEAST_GAIN
@@ -117,6 +114,34 @@ def measure(fit: Fit, start: FloatArray = NOTHING) -> Measurement:
     return Measurement(
         fit.count, now.score, best.score, clearness, is_clear, rivals, gain, sureness, is_off, best, within
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Surroundings:
+    """Scores of turns around a correction.
+
+    Attributes:
+        turn: The best turn.
+        clearness: How far its score stands out from those that are not near it, in their spread.
+        rivals: Best score at another pitch and at another yaw, as shares of it.
+        elsewhere: Scores of finer edges at some turns that are not near it.
+    """
+
+    turn: FloatArray
+    clearness: float
+    rivals: tuple[float, float]
+    elsewhere: FloatArray
+
+
+def _surroundings(fit: Fit, at: FloatArray) -> _Surroundings:
+    angles = np.radians(np.arange(-_RANGE_DEG, _RANGE_DEG + 1e-6, _GRID_DEG))
+    turns = grid({0: angles, 1: angles})
+    table = fit.scores(COARSE_DEG, at, turns)
+    top = int(table.argmax())
+    aside = np.hypot(*(turns[:, :2] - turns[top, :2]).T) > math.radians(_PEAK_DEG)
+    elsewhere = fit.scores(FINE_DEG, at, turns[np.flatnonzero(aside)[::3]])
+    rivals = _rivals(table.reshape(len(angles), len(angles)), top)
+    return _Surroundings(turns[top], _stands_out(float(table[top]), table[aside]), rivals, elsewhere)
 
 
 def _score(one: Candidate) -> float:

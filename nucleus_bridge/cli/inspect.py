@@ -25,7 +25,11 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
     )
     add_recording_arguments(parser)
     parser.add_argument("--full", action="store_true", help="read everything, however large it is")
-    parser.add_argument("--deep", action="store_true", help="decode every picture, not a sample of at most 12")
+    parser.add_argument(
+        "--deep",
+        action="store_true",
+        help="decode every picture, not a sample of at most 12; measure calibrations with up to 96 frames",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
     parser.set_defaults(run=run)
     return parser

@@ -31,7 +31,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
         description="Show a scene as one HTML page that needs no server and no network: its clouds in 3D and from "
         "above, the trajectory, and each image with the lidar points on it, projected with what will be uploaded. "
         "For a spool, a folder with an index and a page a scene.",
-        epilog="example: nucleus-bridge preview /data/spool -o review",
+        epilog="example: nucleus-bridge preview /data/spool/scenes/drive-20260101T120000.000000000Z -o scene.html",
     )
     parser.add_argument("scene", metavar="SCENE", type=Path, help="scene folder, or spool")
     parser.add_argument(
@@ -39,19 +39,19 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
         "--output",
         metavar="FILE",
         type=Path,
-        help="page to write, for a spool a folder (default: <id>.html, or preview)",
+        help="page; for a spool, folder (default: <id>.html, preview)",
     )
     parser.add_argument(
         "--json", action="store_true", help="print what was seen as one JSON document instead of the pages' paths"
     )
     parser.add_argument("--rerun", metavar="FILE.rrd", type=Path, help="write a recording for the Rerun viewer instead")
     parser.add_argument(
-        "--labels", metavar="FILE.jsonl", type=Path, help="draw these labels, as labels --format json writes them"
-    )
-    parser.add_argument(
         "--full-images",
         action="store_true",
         help="put images into the page at their full size, to zoom in on the bench; makes large pages",
+    )
+    parser.add_argument(
+        "--labels", metavar="FILE.jsonl", type=Path, help="draw these labels, as labels --format json writes them"
     )
     parser.set_defaults(run=run)
     return parser
@@ -85,11 +85,6 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _draw(labels: LabelFile | None, scene: SceneReader, page: Path) -> None:
-    if labels is not None:
-        add_labels(page, labels.of_scene(scene.manifest.reference_id, scene.manifest.world_offset))
-
-
 def _document(scenes: list[dict[str, Any]]) -> str:
     return json.dumps({"scenes": scenes}, indent=1, allow_nan=False)
 
@@ -105,6 +100,11 @@ def _seen(scene: SceneReader, path: Path, checks: Mapping[str, Any]) -> dict[str
         ],
         "calibrations": list(checks["calibration"].values()),
     }
+
+
+def _draw(labels: LabelFile | None, scene: SceneReader, page: Path) -> None:
+    if labels is not None:
+        add_labels(page, labels.of_scene(scene.manifest.reference_id, scene.manifest.world_offset))
 
 
 def _spool(spool: Spool, folder: Path, labels: LabelFile | None, *, as_json: bool, full_images: bool) -> int:

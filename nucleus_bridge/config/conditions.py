@@ -147,4 +147,4 @@ def _of_numbers(name: str, event: EventConfig, condition: Condition) -> Iterator
     elif condition.number is None:
         yield f"{name}.when: {event.field} is a number ({unit}, written without it); {condition.operand!r} is none"
     elif condition.measure == "norm":
-        yield f"{name}.when: {event.field} is a number ({unit}) and no vector; use 'abs' instead of 'norm'"
+        yield f"{name}.when: {event.field} is a number ({unit}) and not a vector; use 'abs' instead of 'norm'"

@@ -19,7 +19,8 @@ from nucleus_bridge.geometry import quaternion, transforms
 from nucleus_bridge.model import FloatArray, IntArray, Trajectory
 
 CELL_M = 1.0
-_LEAST_POINTS, _LEAST_SWEEPS = 6, 3
+LEAST_SWEEPS = 3
+_LEAST_POINTS = 6
 _FLAT_M, _WIDE_M = 0.06, 0.12  # of a wall: across, and along
 _SLIM_M, _TALL_M = 0.15, 0.2  # of a pole
 _UPRIGHT, _LEVEL = 0.9, 0.4  # cosines with the vertical: of a pole at least, of a wall's normal at most
@@ -108,7 +109,7 @@ class _Cells:
         total = np.add.reduceat(counts, starts)[:, None, None]
         middle = np.add.reduceat(sums, starts) / total[:, :, 0]
         whole = np.add.reduceat(squares, starts) / total - middle[:, :, None] * middle[:, None, :]
-        several = sweeps >= _LEAST_SWEEPS
+        several = sweeps >= LEAST_SWEEPS
         self.within = (np.add.reduceat(scatter, starts) / total)[several]
         self.whole = whole[several]
 
@@ -143,3 +144,46 @@ def blurs(deskewed: Sharpness, as_measured: Sharpness) -> bool:
     pairs = ((deskewed.walls_m, as_measured.walls_m), (deskewed.poles_m, as_measured.poles_m))
     known = [(one, other) for one, other in pairs if one is not None and other is not None]
     return any(one > other + _BLURS_M + _BLURS_SHARE * other for one, other in known)
+
+
+@dataclass(frozen=True)
+class DeskewEffect:
+    """What deskewing does to the sharpness of several sweeps together.
+
+    Attributes:
+        frames: Sweeps that were measured.
+        deskewed: With each point moved by the pose at its own time; None where that is not known.
+        as_measured: With one pose a sweep; None where that is not known.
+        blurs: Whether deskewing makes things thicker.
+        why: Why something is not known, or ''.
+    """
+
+    frames: int
+    deskewed: Sharpness | None
+    as_measured: Sharpness | None
+    blurs: bool
+    why: str
+
+    @property
+    def words(self) -> str:
+        """Say it for people."""
+        parts = []
+        for one, name in ((self.deskewed, "deskewed"), (self.as_measured, "as measured")):
+            thick = [] if one is None else [("walls", one.walls_m), ("poles", one.poles_m)]
+            said = ", ".join(f"{what} {1000 * metres:.1f} mm" for what, metres in thick if metres is not None)
+            parts += [f"{name}: {said}"] if said else []
+        worse = ["deskewing makes things thicker: point times or poses are wrong"] if self.blurs else []
+        return "; ".join([*parts, *worse, *([self.why] if self.why else [])]) or "no walls or poles"
+
+
+def deskew_effect(
+    deskewed: Sequence[NDArray[np.floating]], as_measured: Sequence[NDArray[np.floating]], why: str
+) -> DeskewEffect:
+    """Measure sweeps both ways; what is not known is empty, and ``why`` says why a comparison means nothing."""
+    frames = max(len(deskewed), len(as_measured))
+    if frames < LEAST_SWEEPS:
+        few = "is 1 sweep to compare" if frames == 1 else f"are {frames} sweeps to compare"
+        return DeskewEffect(frames, None, None, blurs=False, why=why or f"there {few}, which is too few")
+    one, other = (sharpness(sweeps) if sweeps else None for sweeps in (deskewed, as_measured))
+    worse = not why and one is not None and other is not None and blurs(one, other)
+    return DeskewEffect(frames, one, other, blurs=worse, why=why)

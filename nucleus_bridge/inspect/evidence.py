@@ -21,8 +21,8 @@ from nucleus_bridge.pipeline.evidence import MOST, Evidence, SeenSweeps
 from nucleus_bridge.recordings import TopicInfo
 from nucleus_bridge.warnings import Code, Finding
 
-MADE_BY_PIPELINE = frozenset((Code.CLOCK_STEP, Code.LATE_MESSAGES, Code.TF_SPARSE))
-"""What the pipeline itself tells where it happens, and what is a matter of taste here."""
+MADE_BY_PIPELINE = frozenset((Code.CLOCK_STEP, Code.LATE_MESSAGES))
+"""What the pipeline itself tells where it happens."""
 _LEAST_SWEEPS = 3
 _PARAMETERS = {"lidar": "lidars", "cloud": "lidars", "image": "cameras", "radar": "radars"}
 

@@ -334,6 +334,8 @@ def _lidar(topic: str, scan: Scan, made: Suggestion, trial: Trial, findings: lis
         "intensity": f"{facts.intensity_field}: {seen[0]:g} to {seen[1]:g}" if seen else "none",
         "poses": _coverage(made, stream, facts.times.span_ms),
     }
+    if name in trial.sharpness:
+        measured["thickness, all sweeps"] = trial.sharpness[name].words
     notes, about = made.clocks.notes.get(topic, []), _about(topic, findings)
     if name:
         verdict, why = _verdict(topic, name, made, trial)

@@ -11,8 +11,10 @@ from nucleus_bridge.calibration.check import Verdict
 from nucleus_bridge.causes import is_expected
 from nucleus_bridge.config import Config
 from nucleus_bridge.errors import InputError
+from nucleus_bridge.geometry.sharpness import DeskewEffect
 from nucleus_bridge.inspect.calibration import TrialCheck
 from nucleus_bridge.inspect.scan import Progress, sampled_messages
+from nucleus_bridge.inspect.sharpness import TrialSharpness
 from nucleus_bridge.pipeline.events import Event, FrameReady
 from nucleus_bridge.recordings import Recording
 from nucleus_bridge.replay import primed_pipeline
@@ -36,6 +38,7 @@ class Trial:
         whole: Whether the whole recording went in.
         problem: Why nothing could be tried, or ''.
         calibrations: What the frames say about the calibration of each camera.
+        sharpness: How sharp each lidar's sweeps are together; looked at with ``deep`` alone.
     """
 
     frames: int = 0
@@ -45,6 +48,7 @@ class Trial:
     whole: bool = True
     problem: str = ""
     calibrations: list[Verdict] = field(default_factory=list)
+    sharpness: dict[str, DeskewEffect] = field(default_factory=dict)
 
     def why_not(self, topic: str) -> str:
         """Say what became of the messages of a topic that reached no frame."""
@@ -66,16 +70,18 @@ def try_config(bag: Recording, config: Config, *, full: bool, deep: bool = False
         return Trial(problem=str(error))
     used: Counter[str] = Counter()
     frames, stopped = 0, False
-    check = TrialCheck(config, _expected(bag, config, full=full), deep=deep)
+    expected = _expected(bag, config, full=full)
+    check = TrialCheck(config, expected, deep=deep)
+    sharpness = TrialSharpness(config, expected) if deep else None
     for message, over in sampled_messages(bag, list(pipeline.topics), full=full):
-        frames += _count(pipeline.add(message), used, check)
+        frames += _count(pipeline.add(message), used, check, sharpness)
         if bag.end_ns > bag.start_ns:
             progress((message.log_ns - bag.start_ns) / (bag.end_ns - bag.start_ns))
         stopped = over or (not full and frames >= MAX_FRAMES)
         if stopped:
             break
     if not stopped:
-        frames += _count(pipeline.finish(), used, check)
+        frames += _count(pipeline.finish(), used, check, sharpness)
     losses = {
         topic: {cause: count for cause, count in causes.items() if not is_expected(cause)}
         for topic, causes in pipeline.ledger.totals.items()
@@ -83,7 +89,15 @@ def try_config(bag: Recording, config: Config, *, full: bool, deep: bool = False
     progress(1.0)
     reasons = dict(pipeline.ledger.reasons)
     lost = {topic: causes for topic, causes in losses.items() if causes}
-    return Trial(frames, dict(used), lost, reasons, not stopped, calibrations=check.verdicts())
+    return Trial(
+        frames,
+        dict(used),
+        lost,
+        reasons,
+        not stopped,
+        calibrations=check.verdicts(),
+        sharpness=sharpness.results() if sharpness else {},
+    )
 
 
 def _expected(bag: Recording, config: Config, *, full: bool) -> int:
@@ -93,12 +107,14 @@ def _expected(bag: Recording, config: Config, *, full: bool) -> int:
     return sweeps if full else min(sweeps, MAX_FRAMES)
 
 
-def _count(events: Iterable[Event], used: Counter[str], check: TrialCheck) -> int:
+def _count(events: Iterable[Event], used: Counter[str], check: TrialCheck, sharpness: TrialSharpness | None) -> int:
     count = 0
     for event in events:
         if isinstance(event, FrameReady):
             used.update(name for name, _ in event.frame.samples)
             check.add(event.frame)
+            if sharpness is not None:
+                sharpness.add(event.frame)
             count += 1
     return count
 

@@ -20,7 +20,7 @@ from nucleus_bridge.labels.label import Label
 
 CHANGES = "changes.jsonl"
 NEAR_M = 2.0
-"""Two boxes of one class whose centres are no further apart are the same object, where no id says so."""
+"""Two boxes of one class whose centres are at most that far apart are the same object, where no id says so."""
 SAME_M = 1e-3
 SAME_DEG = 0.01
 

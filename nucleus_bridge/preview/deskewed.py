@@ -3,19 +3,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from nucleus_bridge.formats.content import SceneFrame, some_of
 from nucleus_bridge.formats.interface import SceneReader
-from nucleus_bridge.geometry.sharpness import blurs, moved_to_own_time, sharpness
+from nucleus_bridge.geometry.sharpness import LEAST_SWEEPS, DeskewEffect, deskew_effect, moved_to_own_time
 from nucleus_bridge.model import FloatArray, IntArray, Trajectory
 
 MOST_POINTS = 10_000
 """Of a frame, so many are measured."""
-_FEWEST_FRAMES = 3
 _STILL_M = 0.5
 
 
@@ -45,29 +43,19 @@ class DeskewCheck:
             points = points.at(some_of(len(points), MOST_POINTS))
         self._sweeps.append(_Sweep(frame.timestamp_ns, np.asarray(points.xyz, np.float64), points.time_ns))
 
-    def results(self) -> dict[str, Any]:
-        """Say how thick walls and poles are.
-
-        Returns:
-            ``frames``, how many were measured; ``deskewed`` and ``as_measured``, what ``Sharpness`` says, or None;
-            ``blurs``, whether deskewing makes it worse; ``why``, why something is not known, or ''.
-        """
-        found: dict[str, Any] = {"frames": len(self._sweeps), "deskewed": None, "as_measured": None, "blurs": False}
-        if len(self._sweeps) < _FEWEST_FRAMES:
-            count = len(self._sweeps)
-            why = f"{count} frame is too few to compare" if count == 1 else f"{count} frames are too few to compare"
-            return {**found, "why": why}
+    def results(self) -> DeskewEffect:
+        """Say how thick walls and poles are."""
+        if len(self._sweeps) < LEAST_SWEEPS:
+            return deskew_effect([sweep.points for sweep in self._sweeps], [], "")
         track = np.array([position for _, position, _ in self._poses])
         why = "" if float(np.ptp(track, axis=0).max()) > _STILL_M else "the device hardly moved"
-        given, other = ("deskewed", "as_measured") if self._is_deskewed else ("as_measured", "deskewed")
         moved = self._moved()
         if moved is None:
             why = why or "the scene has no point times (point_fields: time)"
-            one = sharpness([sweep.points for sweep in self._sweeps])
-            return {**found, given: asdict(one), "why": why}
-        measured = {given: sharpness([before for before, _ in moved]), other: sharpness([after for _, after in moved])}
-        worse = not why and blurs(measured["deskewed"], measured["as_measured"])
-        return {**found, **{name: asdict(one) for name, one in measured.items()}, "blurs": worse, "why": why}
+            given = [sweep.points for sweep in self._sweeps]
+            return deskew_effect(given, [], why) if self._is_deskewed else deskew_effect([], given, why)
+        before, after = ([pair[side] for pair in moved] for side in (0, 1))
+        return deskew_effect(before, after, why) if self._is_deskewed else deskew_effect(after, before, why)
 
     def _moved(self) -> list[tuple[FloatArray, FloatArray]] | None:
         """Return each sweep's points at whose time the pose is known, as they are and the other way; None without."""
@@ -82,4 +70,4 @@ class DeskewCheck:
             if len(points):
                 other = moved_to_own_time(points, times, sweep.stamp_ns, poses, back=self._is_deskewed)
                 moved.append((points, other))
-        return moved if len(moved) >= _FEWEST_FRAMES else None
+        return moved if len(moved) >= LEAST_SWEEPS else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,7 @@ def page_and_checks(scene: SceneReader, progress: Progress, *, full_images: bool
         "cameras": list(scene.cameras),
         "checks": checks.results(lambda share: progress(0.9 + 0.1 * share)),
     }
-    document["checks"]["sharpness"] = deskew.results()
+    document["checks"]["sharpness"] = asdict(deskew.results())
     document["manifest"].pop("files")
     document["bytes"] = sum(file.bytes for file in scene.manifest.files)
     progress(1.0)

@@ -31,7 +31,8 @@ NEW_GRACE_S = 2.5
 IN_VAIN_S, LONGEST_IN_VAIN_S = 10.0, 300.0
 """After a third connection in a row that heard nothing either, and at most."""
 AT_ONCE = 2
-ENDS_WITHIN_S = 5.0
+BEGINS_WITHIN_S, ENDS_WITHIN_S = 30.0, 5.0
+"""On a busy machine it takes seconds to start a process."""
 
 
 @dataclass
@@ -251,6 +252,7 @@ class Probe:
         os.set_blocking(self._process.stdout.fileno(), False)
         self._told = b""
         self._started_s = now
+        self._listens_since_s: float | None = None
         self._ends_at_s = 0.0
 
     def heard(self) -> set[str]:
@@ -263,7 +265,10 @@ class Probe:
 
     def is_over(self, now: float) -> bool:
         """Whether it has listened for long enough, or ended."""
-        return now - self._started_s > PROBE_S or self._process.poll() is not None
+        if self._listens_since_s is None and b"listening\n" in self._told:
+            self._listens_since_s = now
+        since_s = self._started_s + BEGINS_WITHIN_S if self._listens_since_s is None else self._listens_since_s
+        return now - since_s > PROBE_S or self._process.poll() is not None
 
     def end(self, now: float) -> None:
         """Let it end."""
@@ -289,7 +294,8 @@ class Probe:
 
 def is_watched(topic: Topic) -> bool:
     """Whether a topic's silence matters: there can be no frame without it, and it is sent again and again."""
-    return topic.needed and all(role.ahead == "nothing" for role in topic.roles)
+    has_type = topic.match is not None or bool(topic.allowed)
+    return topic.needed and has_type and all(role.ahead == "nothing" for role in topic.roles)
 
 
 def type_of(topic: Topic) -> str:

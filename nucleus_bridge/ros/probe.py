@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A participant of its own that listens whether topics can be heard: ``probe TOPIC TYPE [TOPIC TYPE ...]``.
 
-Says ``heard TOPIC`` for the first message of each, and ends when stdin closes, as it does with the process that asked.
-It has its own process, since Fast DDS may wait without an end when a participant with ``LARGE_DATA`` leaves.
+Says ``listening`` once it does, ``heard TOPIC`` for the first message of each, and ends when stdin closes, as it does
+with the process that asked. It has its own process, since Fast DDS may wait without an end when a participant with
+``LARGE_DATA`` leaves.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     heard: set[str] = set()
     for topic, type_name in zip(given[::2], given[1::2], strict=True):
         listen(node, topic, type_name, partial(tell_once, topic, heard))
+    print("listening", flush=True)
     threading.Thread(target=end_with_stdin, daemon=True).start()
     with suppress(KeyboardInterrupt, ExternalShutdownException):
         rclpy.spin(node)

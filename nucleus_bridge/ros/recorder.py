@@ -427,8 +427,6 @@ class RecorderNode(LifecycleNode):
             topics, silent_s = self._listening.topics.values(), self.config.diagnostics.silent_s
             if deaf := self._healer.look(topics, silent_s, heals=self.config.ros.heal):
                 self._connect_anew(deaf)
-        if self._view is not None:
-            self._view.look()
 
     def _connect_anew(self, deaf: Sequence[str]) -> None:
         """Seal the open scene and start the program anew: no connection of it can be trusted any more."""
@@ -463,6 +461,8 @@ class RecorderNode(LifecycleNode):
         if session is not None and session.failure:
             self.trigger_deactivate()
             session = None
+        if self._view is not None:
+            self._view.look()
         state = "inactive" if session is None else "paused" if self._paused else "active"
         progress = self._totals(session.take_progress()) if session else self._last
         self._log_losses(progress.losses)

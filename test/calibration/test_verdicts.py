@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ from drives import Drive, make_drive
 
 from nucleus_bridge.calibration.check import CalibrationCheck, Verdict
 from nucleus_bridge.calibration.remedy import mount_lines, time_line
+from nucleus_bridge.cli.main import main
 from nucleus_bridge.config import load_config
 from nucleus_bridge.convert import convert_bag
 from nucleus_bridge.formats.content import SceneFrame, SceneImage
@@ -207,6 +209,20 @@ def test_a_correction_is_undone_by_its_inverse(frames: list[Any]) -> None:
     there = verdict.correction.applied_to(Transform(STILL, about(0, 2.0)))
     back = transforms.compose(there, transforms.inverse(there))
     assert np.abs(back.translation).max() < 1e-9
+
+
+def test_preview_prints_the_verdicts_and_its_page_says_what_was_measured(
+    scene: SceneReader, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.html"
+    assert main(["preview", str(scene.folder), "-o", str(page), "--json"]) == 0
+    (seen,) = json.loads(capsys.readouterr().out)["scenes"]
+    assert seen["page"] == str(page)
+    assert [(found["camera"], found["state"]) for found in seen["calibrations"]] == [("front", "agrees")]
+    assert not [warning for warning in seen["warnings"] if warning["code"]]
+    text = page.read_text()
+    assert "edges of the clouds fit the images of front" in text
+    assert "nothing unlikely about the cameras" not in text
 
 
 def test_real_recordings_with_their_own_calibration_are_not_suspect(real_data: Path) -> None:

@@ -98,6 +98,26 @@ def test_each_scene_says_which_events_it_holds(tmp_path: Path) -> None:
     assert main(["validate", str(tmp_path / "spool")]) == 0
 
 
+@pytest.mark.parametrize(
+    "events",
+    [
+        [],
+        {},
+        [{"name": "hit"}],
+        [{"name": "hit", "begin_ns": 2, "end_ns": 1}],
+        [{"name": 3, "begin_ns": 1, "end_ns": 1}],
+    ],
+)
+def test_a_manifest_whose_events_are_none_is_found_by_validate(tmp_path: Path, events: object) -> None:
+    bag = signal(recording(10), [(0.4, 0.5)], 1.0, lambda _, on: boolean(on)).write(tmp_path / "bag")
+    config = settings(tmp_path, 'hit: {topic: /signal, when: "== true", before_s: 0.2, after_s: 0.0}')
+    [scene] = convert_bag(bag, config, tmp_path / "spool").scenes
+    assert main(["validate", str(tmp_path / "spool")]) == 0
+    path = scene.folder / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "events": events}))
+    assert main(["validate", str(tmp_path / "spool")]) == 1
+
+
 def test_windows_that_overlap_or_touch_are_one_and_the_drive_bounds_them(tmp_path: Path) -> None:
     pulses = [(0.0, 0.2), (4.0, 4.2), (5.7, 6.0), (14.8, 15.0)]
     bag = signal(recording(FRAMES), pulses, 15.0, lambda _, on: boolean(on))
@@ -221,7 +241,7 @@ def test_no_event_is_no_scene_and_no_failure(tmp_path: Path, capsys: pytest.Capt
     [
         ('{topic: /signal, field: dat, when: "> 1"}', "the nearest field of std_msgs/msg/Float64 is data (float64)"),
         ('{topic: /signal, when: "> 5 km/h"}', "without it, not with '5 km/h'"),
-        ('{topic: /signal, when: "norm > 5"}', "no vector"),
+        ('{topic: /signal, when: "norm > 5"}', "not a vector"),
         ('{topic: /nowhere, when: "> 5"}', "/nowhere is not in"),
         ('{topic: device, field: speeed, when: "> 5"}', "the nearest is speed (float64, m/s)"),
         ('{topic: device, field: speed, when: "> 50 km/h"}', "(m/s, written without it)"),

@@ -74,9 +74,9 @@ def test_deskewing_makes_a_moving_scene_sharp_whichever_way_it_was_written(
     for index in range(len(scene)):
         check.add(scene.frame(index), measured=index % 2 == 0)
     found = check.results()
-    assert found["deskewed"]["walls_m"] < 0.02
-    assert found["as_measured"]["walls_m"] > 3 * found["deskewed"]["walls_m"]
-    assert (found["blurs"], found["why"]) == (False, "")
+    assert found.deskewed.walls_m < 0.02
+    assert found.as_measured.walls_m > 3 * found.deskewed.walls_m
+    assert (found.blurs, found.why) == (False, "")
 
 
 def test_point_times_that_run_backwards_are_seen(moving: Drive, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -113,8 +113,8 @@ def test_without_point_times_or_motion_it_says_why(moving: Drive, tmp_path_facto
     for index in range(len(scene)):
         check.add(scene.frame(index), measured=True)
     found = check.results()
-    assert (found["as_measured"], found["why"]) == (None, "the scene has no point times (point_fields: time)")
-    assert found["deskewed"]["walls_m"] < 0.02
+    assert (found.as_measured, found.why) == (None, "the scene has no point times (point_fields: time)")
+    assert found.deskewed.walls_m < 0.02
     few = DeskewCheck(scene)
     few.add(scene.frame(0), measured=True)
-    assert few.results()["why"] == "1 frame is too few to compare"
+    assert few.results().why == "there is 1 sweep to compare, which is too few"

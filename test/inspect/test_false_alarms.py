@@ -13,6 +13,7 @@ from small_drive import Camera, Lidar, SmallDrive, Tf
 
 from nucleus_bridge.geometry import quaternion
 from nucleus_bridge.inspect.report import study
+from nucleus_bridge.warnings import Code
 
 DRIVES, CHUNKS = 200, 8
 TIMES = (
@@ -86,7 +87,8 @@ def alarms(seed: int) -> list[str]:
     """What is wrongly said of a drive."""
     with tempfile.TemporaryDirectory() as folder:
         report, _ = study(consistent(seed).write(Path(folder), "sqlite3" if seed % 5 == 0 else "mcap"))
-    found = [f"drive {seed}: {finding}" for finding in report.warnings]
+    wrong = [finding for finding in report.warnings if finding.code is not Code.CALIBRATION_NOT_MEASURED]
+    found = [f"drive {seed}: {finding}" for finding in wrong]  # pictures are drawn and show nothing of the clouds
     return found if report.trial.frames else [*found, f"drive {seed}: no frame: {report.missing}"]
 
 

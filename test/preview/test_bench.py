@@ -219,6 +219,18 @@ def test_a_calibration_that_is_three_degrees_off_is_brought_back(
     assert max(away_from_truth(scene, camera, street.truth)) < 0.2
 
 
+def test_a_measured_correction_is_taken_over(bench: Tab) -> None:
+    before = bench.run("() => window.nucleusPreview.corrected('front')")
+    correction = {"rotation_deg": [1.5, -2.0, 0.8], "shift_m": [0.1, -0.2, 0.05], "time_ms": 0}
+    assert not bench.page.locator("#benchTake").is_visible()
+    bench.run("(correction) => window.nucleusPreview.bench.take(correction)", correction)
+    after = bench.run("() => window.nucleusPreview.corrected('front')")
+    turn = cv2.Rodrigues(np.radians(correction["rotation_deg"]))[0]
+    heading = rotation(before["turn"])
+    assert degrees_between(heading @ turn, rotation(after["turn"])) < 0.002
+    assert np.abs(heading @ correction["shift_m"] + before["at"] - after["at"]).max() < 1e-3
+
+
 def test_stamps_that_are_off_are_found(bench: Tab) -> None:
     bench.page.locator("#benchCamera").select_option("left")
     bench.page.locator("#bench-ms-exact").fill("-80")

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from drives import Drive, make_drive
-from tabs import Tab
+from tabs import PAINTED, Tab
 
 from nucleus_bridge.calibration.check import SHIFTS_MS
 from nucleus_bridge.cli.main import main
@@ -113,6 +113,32 @@ def test_dragging_turns_the_view(tab: Tab) -> None:
     tab.page.mouse.up()
     tab.run("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     assert (before != tab.canvas("#view3d")).any(axis=2).mean() > 0.01
+
+
+def test_a_view_draws_fewer_points_while_it_moves_and_all_once_it_stands(tab: Tab) -> None:
+    whole = tab.run("() => window.nucleusPreview.look.cloud(window.nucleusPreview.frame).count")
+    tab.run("() => { const { view3d } = window.nucleusPreview; view3d.share = 0.1; view3d.draw(true); }")
+    tab.run(PAINTED)
+    tab.page.wait_for_function("(whole) => window.nucleusPreview.drawn === whole", arg=whole)
+    few = tab.run(
+        """() => new Promise((done) => { const { view3d } = window.nucleusPreview;
+        Object.assign(view3d, { share: 0.1, moving: false });
+        view3d.draw(true); requestAnimationFrame(() => done(view3d.drawn)); })"""
+    )
+    assert 0.09 * whole < few < 0.2 * whole
+
+
+def test_arrows_turn_the_view_that_has_the_focus_and_points_fade(tab: Tab) -> None:
+    tab.run("() => { window.turned = window.nucleusPreview.view3d.turn; }")
+    tab.page.locator("#view3d").focus()
+    tab.page.keyboard.press("ArrowLeft")
+    assert tab.run("() => window.nucleusPreview.view3d.turn !== window.turned")
+    tab.page.keyboard.press("0")
+    tab.page.locator("#cloudSize").focus()
+    before = tab.canvas("#view3d")
+    tab.page.locator("#cloudFade").fill("1")
+    assert tab.canvas("#view3d").mean() < 0.97 * before.mean()
+    tab.page.locator("#cloudFade").fill("0")
 
 
 def test_the_theme_turns_dark_and_light(tab: Tab) -> None:

@@ -100,7 +100,8 @@ def test_boxes_are_drawn_where_the_true_cameras_see_them(
         page.evaluate(f"() => window.nucleusPreview.setFrame({FRAME})")
         compared = 0
         for name, camera in drive.truth["cameras"].items():
-            ends = np.array(page.evaluate("(camera) => window.nucleusPreview.labelEnds(camera)", name), float)
+            segments = page.evaluate("(camera) => window.nucleusPreview.labelSegments(camera)", name)
+            ends = np.array([end for segment in segments for end in segment[:2]], float).reshape(-1, 3)[:, :2]
             image = camera["images"][FRAME]
             for box in boxes:
                 pixels = seen_at(true_corners(box), camera, image["map_from_camera"])
@@ -118,7 +119,7 @@ def test_boxes_are_drawn_where_the_true_cameras_see_them(
             return {name: cv2.imdecode(data, cv2.IMREAD_COLOR).astype(int) for name, data in raw.items()}
 
         shown = shots()
-        page.locator("#layer-labels").click()
+        page.locator("#labelsShown").click()
         page.evaluate(f"() => window.nucleusPreview.setFrame({FRAME})")
         page.wait_for_function("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         hidden = shots()

@@ -54,6 +54,7 @@ class Bench {
     click('benchOut', () => this.zoom(0.8));
     click('benchFit', () => this.zoom(0));
     click('benchFull', () => this.zoom(NaN));
+    click('benchTake', () => this.take(this.scene.verdicts[this.camera].correction));
     click('findRotation', () => this.find(['pitch', 'yaw', 'roll']));
     click('findPosition', () => this.find(['right', 'down', 'ahead']));
     click('findTime', () => this.find(['ms']));
@@ -93,6 +94,7 @@ class Bench {
     byId('benchOther').value = this.other;
     const verdict = this.scene.verdicts[camera];
     byId('benchVerdict').replaceChildren(...(verdict ? [verdictMark(verdict), element('span', ` ${verdict.text ?? ''}`)] : []));
+    byId('benchTake').hidden = !verdict?.correction;
     this.strip();
     if (!this.scores.has(camera)) this.scores.set(camera, new EdgeScore(this.scene, camera));
     this.refresh();
@@ -140,6 +142,13 @@ class Bench {
     this.setting.B = { ...unchanged(), ...change };
     this.setting.shows = 'B';
     this.refresh();
+  }
+
+  // Takes over a correction that was measured when the page was made.
+  take(correction) {
+    const change = changeOfCorrection(correction);
+    for (const { key, unit } of AXES) change[key] = Number(change[key].toFixed(unit === 'ms' ? 1 : 3));
+    this.replace(change);
   }
 
   swap() { this.setting.shows = this.setting.shows === 'A' ? 'B' : 'A'; this.refresh(); }

@@ -1,21 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Draws clouds and trajectory with WebGL, in perspective or from straight above.
 
+// The colours come with the points: a shader that works them out would take most of the time on software rendering.
 const POINT_SHADER = `
-attribute vec3 at; attribute vec3 more;
-uniform mat4 view; uniform vec3 low, step, device; uniform float size, mode, age, fade; uniform vec2 heights;
-varying vec3 colour;
-${VIRIDIS_SHADER}
-${KINDS_SHADER}
+attribute vec3 at; attribute vec3 tint; uniform mat4 view; uniform float size; varying vec3 colour;
+void main() { gl_Position = view * vec4(at, 1.0); gl_PointSize = size; colour = tint; }`;
+const FADING_SHADER = `
+attribute vec3 at; attribute vec3 tint; uniform mat4 view; uniform vec3 low, step, device; uniform float size, fade; varying vec3 colour;
 void main() {
-  vec3 place = low + at * step;
-  gl_Position = view * vec4(place, 1.0);
-  gl_PointSize = size;
-  float away = distance(place, device), value = (place.z - heights.x) / (heights.y - heights.x);
-  if (mode > 4.5) value = age; else if (mode > 2.5 && mode < 3.5) value = more.z;
-  else if (mode > 1.5 && mode < 2.5) value = 1.0 - log(max(away, 3.0) / 3.0) / 3.0; else if (mode > 0.5 && mode < 1.5) value = sqrt(more.x);
-  colour = mode > 3.5 && mode < 4.5 ? kind(more.y * 255.0) : viridis(value);
-  colour *= 1.0 - fade * clamp(away / 80.0, 0.0, 0.85);
+  gl_Position = view * vec4(at, 1.0); gl_PointSize = size;
+  colour = tint * (1.0 - fade * clamp(distance(low + at * step, device) / 80.0, 0.0, 0.85));
 }`;
 const LINE_SHADER = `
 attribute vec3 at; attribute vec3 tint; uniform mat4 view; varying vec3 colour;
@@ -47,40 +41,55 @@ const KEY_STEPS = {
   ArrowLeft: { x: -1, y: 0 }, ArrowRight: { x: 1, y: 0 }, ArrowUp: { x: 0, y: -1 }, ArrowDown: { x: 0, y: 1 },
   '+': { zoom: 0.85 }, '-': { zoom: 1 / 0.85 }, 0: { home: true },
 };
-const STRIDE = 12;  // bytes a point: three positions as uint16; intensity, lidar, time as uint8; three unused
+const STRIDE = 8;  // bytes a point: three positions as uint16, two unused
 const SLOWEST_MS = 36, FAST_MS = 22, STILL_MS = 250;
 
-// A cloud as the graphics card wants it, in an order of which every beginning is spread over the whole cloud.
-function interleaved(cloud) {
-  const n = cloud.count, bytes = new Uint8Array(STRIDE * n), words = new Uint16Array(bytes.buffer), [x, y, z] = cloud.steps;
-  let jump = Math.max(1, Math.round(n * 0.6180339887));
+// Calls visit(place, number) so that the points of every beginning of the places are spread over the whole cloud.
+function spread(count, visit) {
+  let jump = Math.max(1, Math.round(count * 0.6180339887));
   const common = (a, b) => (b ? common(b, a % b) : a);
-  while (n && common(jump, n) !== 1) jump++;
-  for (let i = 0, from = 0; i < n; i++, from = (from + jump) % n) {
-    words[6 * i] = x[from]; words[6 * i + 1] = y[from]; words[6 * i + 2] = z[from];
-    bytes[STRIDE * i + 6] = cloud.intensity[from]; bytes[STRIDE * i + 7] = cloud.device[from];
-    if (cloud.time) bytes[STRIDE * i + 8] = cloud.time[from];
-  }
-  return bytes;
+  while (count && common(jump, count) !== 1) jump++;
+  for (let i = 0, from = 0; i < count; i++, from = (from + jump) % count) visit(i, from);
+}
+
+function spreadPositions({ count, steps: [x, y, z] }) {
+  const words = new Uint16Array(STRIDE / 2 * count);
+  spread(count, (i, from) => { words[4 * i] = x[from]; words[4 * i + 1] = y[from]; words[4 * i + 2] = z[from]; });
+  return words;
+}
+
+// mode: height, intensity, distance from where the device was, time in the sweep, lidar, frame (age, 0 to 1).
+function spreadColours(cloud, mode, { heights, device, age }) {
+  const { count, low, step, steps, intensity, time } = cloud, colours = new Uint32Array(count);
+  const distance = (i) => Math.hypot(...[0, 1, 2].map((axis) => low[axis] + steps[axis][i] * step[axis] - device[axis]));
+  const values = [
+    (i) => (low[2] + steps[2][i] * step[2] - heights[0]) / (heights[1] - heights[0]) * 255, (i) => 15.97 * Math.sqrt(intensity[i]),
+    (i) => 255 - 85 * Math.log(Math.max(3, distance(i)) / 3), (i) => (time ? time[i] : 0), null, () => 255 * age,
+  ];
+  const valueOf = values[mode];
+  if (valueOf) spread(count, (i, from) => { colours[i] = GRADIENT[Math.min(255, Math.max(0, valueOf(from))) | 0]; });
+  else spread(count, (i, from) => { colours[i] = KINDS[cloud.device[from]]; });
+  return colours;
 }
 
 class CloudView {
-  // look: what both views share: cloud(i), count, frame, world, mode, size, fade, heights, device(), lines(). While the view
+  // look: what both views share: cloud(i), count, frame, world, mode, size, fade, heights, device(i), lines(). While the view
   // moves, it draws so many points that it stays fluent, and all of them once it stands.
   constructor(canvas, look, fromAbove) {
     this.canvas = canvas; this.look = look; this.fromAbove = fromAbove; this.buffers = new Map(); this.share = 1; this.last = 0;
     this.gl = canvas.getContext('webgl', { antialias: false, preserveDrawingBuffer: true });
     this.reset();
     if (!this.gl) { this.complain(); return; }
-    this.points = this.program(POINT_SHADER);
-    this.lines = this.program(LINE_SHADER);
+    this.plain = this.program(POINT_SHADER);
+    this.fading = this.program(FADING_SHADER);
+    this.lineProgram = this.program(LINE_SHADER);
     this.lineBuffer = this.gl.createBuffer();
     this.listen();
   }
 
   program(text) {
     const gl = this.gl, program = compile(gl, text), places = {};
-    for (const name of ['view', 'low', 'step', 'device', 'size', 'mode', 'age', 'fade', 'heights']) places[name] = gl.getUniformLocation(program, name);
+    for (const name of ['view', 'low', 'step', 'device', 'size', 'fade']) places[name] = gl.getUniformLocation(program, name);
     return { program, places };
   }
 
@@ -152,36 +161,43 @@ class CloudView {
   }
 
   bufferOf(index) {
-    const gl = this.gl;
+    const gl = this.gl, { look } = this;
     if (!this.buffers.has(index)) {
-      const cloud = this.look.cloud(index), buffer = gl.createBuffer();
+      const cloud = look.cloud(index), buffer = gl.createBuffer();
       gl.bindBuffer(gl.ARRAY_BUFFER, buffer);
-      gl.bufferData(gl.ARRAY_BUFFER, interleaved(cloud), gl.STATIC_DRAW);
-      this.buffers.set(index, { buffer, cloud });
+      gl.bufferData(gl.ARRAY_BUFFER, spreadPositions(cloud), gl.STATIC_DRAW);
+      this.buffers.set(index, { buffer, cloud, colours: gl.createBuffer(), mode: null });
     }
-    return this.buffers.get(index);
+    const found = this.buffers.get(index);
+    if (found.mode !== look.mode) {
+      const about = { heights: look.heights, device: look.device(index), age: look.count > 1 ? index / (look.count - 1) : 0 };
+      gl.bindBuffer(gl.ARRAY_BUFFER, found.colours);
+      gl.bufferData(gl.ARRAY_BUFFER, spreadColours(found.cloud, look.mode, about), gl.STATIC_DRAW);
+      found.mode = look.mode;
+    }
+    return found;
   }
 
   // Draws soon; `moves`: because the view is being moved.
   draw(moves = false) {
     if (!this.gl) return;
-    if (moves) { this.movedAt = performance.now(); } else { this.share = 1; this.movedAt = 0; }
+    this.moves = moves;
     if (this.waiting) return;
     this.waiting = true;
     requestAnimationFrame((now) => { this.waiting = false; this.step(now); });
   }
 
   step(now) {
-    const moves = this.movedAt && performance.now() - this.movedAt < STILL_MS;
-    if (moves) {
-      const took = now - this.last;
-      if (took > SLOWEST_MS && took < 1000) this.share = Math.max(0.03, this.share * Math.max(0.5, 0.9 * SLOWEST_MS / took));
+    const { moves } = this, took = now - this.last;
+    if (moves && this.moving) {
+      if (took > SLOWEST_MS) this.share = Math.max(0.02, this.share * Math.max(0.3, 0.9 * SLOWEST_MS / took));
       else if (took < FAST_MS) this.share = Math.min(1, this.share * 1.04);
     }
+    this.moving = moves;
     this.last = now;
     this.paint(moves ? this.share : 1);
     clearTimeout(this.timer);
-    if (moves && this.share < 1) this.timer = setTimeout(() => { const share = this.share; this.draw(); this.share = share; }, STILL_MS);
+    if (moves && this.share < 1) this.timer = setTimeout(() => this.draw(), Math.max(STILL_MS, 3 * took));
   }
 
   paint(share = 1) {
@@ -198,23 +214,18 @@ class CloudView {
   }
 
   paintPoints(view, ratio, share) {
-    const gl = this.gl, { program, places } = this.points, look = this.look;
+    const gl = this.gl, look = this.look, { program, places } = look.fade ? this.fading : this.plain;
     gl.useProgram(program);
-    gl.uniformMatrix4fv(places.view, false, view);
     gl.uniform1f(places.size, look.size * ratio * (look.world ? 0.7 : 1) * Math.min(2, Math.sqrt(1 / share)));
-    gl.uniform1f(places.mode, look.mode);
-    gl.uniform1f(places.fade, look.fade);
-    gl.uniform3fv(places.device, look.device());
-    gl.uniform2f(places.heights, look.heights[0], look.heights[1]);
-    const frames = look.world ? [...Array(look.count).keys()] : [look.frame];
+    if (look.fade) { gl.uniform1f(places.fade, look.fade); gl.uniform3fv(places.device, look.device(look.frame)); }
     let drawn = 0;
-    for (const index of frames) {
-      const { buffer, cloud } = this.bufferOf(index), count = Math.ceil(cloud.count * share);
-      gl.uniform1f(places.age, look.count > 1 ? index / (look.count - 1) : 0);
-      gl.uniform3fv(places.low, cloud.low);
-      gl.uniform3fv(places.step, cloud.step);
+    for (const index of look.world ? Array(look.count).keys() : [look.frame]) {
+      const { buffer, colours, cloud } = this.bufferOf(index), count = Math.ceil(cloud.count * share);
+      const { low: [x, y, z], step: [a, b, c] } = cloud;
+      gl.uniformMatrix4fv(places.view, false, product(view, [a, 0, 0, 0, 0, b, 0, 0, 0, 0, c, 0, x, y, z, 1]));
+      if (look.fade) { gl.uniform3fv(places.low, cloud.low); gl.uniform3fv(places.step, cloud.step); }
       this.attribute(program, 'at', buffer, gl.UNSIGNED_SHORT, false, STRIDE, 0);
-      this.attribute(program, 'more', buffer, gl.UNSIGNED_BYTE, true, STRIDE, 6);
+      this.attribute(program, 'tint', colours, gl.UNSIGNED_BYTE, true, 4, 0);
       gl.drawArrays(gl.POINTS, 0, count);
       drawn += count;
     }
@@ -222,7 +233,7 @@ class CloudView {
   }
 
   paintLines(view) {
-    const gl = this.gl, { program, places } = this.lines, { at, tint } = this.look.lines();
+    const gl = this.gl, { program, places } = this.lineProgram, { at, tint } = this.look.lines();
     gl.useProgram(program);
     gl.uniformMatrix4fv(places.view, false, view);
     gl.bindBuffer(gl.ARRAY_BUFFER, this.lineBuffer);

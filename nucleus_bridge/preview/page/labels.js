@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Labels: boxes in 3D, from above and on the images, coloured by class: a layer, where the page holds labels.
+// Labels: boxes in 3D, from above and on the images, coloured by class; a layer where the page has labels.
 
 const labelled = JSON.parse(document.getElementById('labels')?.textContent ?? 'null');
 // Corners 0 to 3 go round the front and back at the bottom, 4 to 7 above them; 0 and 1 are in front.
@@ -9,7 +9,7 @@ const labelColour = (kind, most = 255) => `rgb(${labelled.colours[kind].map((par
 
 // The boxes of a frame: class, and lines as pairs of points; the last line leads from the middle to the front.
 function labelsOf(index) {
-  return (labelled?.frames[index] ?? []).map(([kind, x, y, z, qx, qy, qz, qw, length, width, height]) => {
+  return (labelled.frames[index] ?? []).map(([kind, x, y, z, qx, qy, qz, qw, length, width, height]) => {
     const m = rotationOf([qx, qy, qz, qw]);
     const place = (a, b, c) => [x, y, z].map((start, row) =>
       start + m[3 * row] * a * length / 2 + m[3 * row + 1] * b * width / 2 + m[3 * row + 2] * c * height / 2);
@@ -20,36 +20,22 @@ function labelsOf(index) {
   });
 }
 
-if (labelled) {
-  addLayer({
-    name: 'labels', title: 'labels', shown: true,
-    inScene(line, frame) {
-      for (const { kind, lines } of labelsOf(frame)) for (const [from, to] of lines) line(from, to, labelled.colours[kind]);
-    },
-    onImage(pen, frame) {
-      const width = Math.max(1.5, pen.context.canvas.width / 480);
-      for (const { kind, lines } of labelsOf(frame)) for (const [from, to] of lines) pen.line(from, to, labelColour(kind), width);
-    },
-  });
+// Where the ends of lines are on an image, as [[u, v, depth], [u, v, depth], class] in pixels of the full image.
+function labelSegments(index, params, pose) {
+  const project = projector(params, pose), out = new Float64Array(3);
+  const seen = (at) => (project(at[0], at[1], at[2], out) ? Array.from(out) : null);
+  return labelsOf(index).flatMap(({ kind, lines }) => lines.map(([from, to]) => [seen(from), seen(to), kind])).filter(([from, to]) => from && to);
 }
 
-// Says which colour is which class, beside the switch of the layer.
-function labelLegend() {
-  if (!labelled) return;
-  const legend = byId('layer-labels').parentElement;
-  legend.title = 'labelled boxes';
-  labelled.classes.forEach((name, kind) => {
+if (labelled) {
+  const names = labelled.classes.map((name, kind) => {
     const chip = element('span', ` ■ ${name}`);
     chip.style.color = labelColour(kind, 200);
-    legend.append(chip);
+    return chip;
   });
-}
-
-// The ends of the boxes' lines that a camera sees, in pixels of the full image.
-function labelEnds(index, image, pose) {
-  const project = projector(image.params, pose), out = new Float64Array(3);
-  return labelsOf(index).flatMap(({ lines }) => lines.flat().filter((at) => project(...at, out)).map((at) => {
-    project(...at, out);
-    return [out[0], out[1]];
-  }));
+  addLayer({
+    name: 'labels', title: 'labels', id: 'labelsShown', shown: true, legend: names,
+    onImage(pen, frame) { for (const { kind, lines } of labelsOf(frame)) for (const [from, to] of lines) pen.line(from, to, labelColour(kind)); },
+    inScene(line, frame) { for (const { kind, lines } of labelsOf(frame)) for (const [from, to] of lines) line(from, to, labelled.colours[kind]); },
+  });
 }

@@ -21,7 +21,7 @@ function heightsOf(cloud) {
 
 const look = {
   count: frames.length, frame: 0, world: false, mode: 0, size: 2, fade: 0, heights: heightsOf(cloudOf(0)), cloud: cloudOf,
-  device() { return frames[this.frame].position; },
+  device(i) { return frames[i].position; },
   home() {
     const cloud = cloudOf(this.frame), at = frames[this.frame].position, distances = [];
     for (let i = 0; i < cloud.count; i += 7) distances.push(Math.hypot(...[0, 1].map((axis) => cloud.low[axis] + cloud.steps[axis][i] * cloud.step[axis] - at[axis])));
@@ -114,9 +114,10 @@ function header() {
   const seconds = Number(BigInt(frames[frames.length - 1].stamp_ns) - BigInt(frames[0].stamp_ns)) / 1e9;
   byId('title').textContent = manifest.reference_id;
   byId('summary').textContent = `${manifest.frames} frames in ${seconds.toFixed(1)} s, ${data.cameras.length} cameras, ${manifest.points.toLocaleString('en')} points (the page shows ${frames.reduce((sum, frame) => sum + frame.cloud.count, 0).toLocaleString('en')}), ${manifest.device_frame} in ${manifest.world_frame}`;
-  for (const { about, text } of data.checks.warnings) {
+  for (const { about, text, remedy } of data.checks.warnings) {
     const note = element('span', `⚠ ${about}: ${text}`);
     note.className = 'check';
+    if (remedy) note.title = remedy;
     byId('checks').append(note);
   }
   if (!data.checks.warnings.length) {
@@ -129,9 +130,9 @@ function header() {
 function layerControls() {
   for (const layer of layers) {
     const box = element('input');
-    box.type = 'checkbox'; box.checked = layer.shown; box.id = `layer-${layer.name}`;
+    box.type = 'checkbox'; box.checked = layer.shown; box.id = layer.id ?? `layer-${layer.name}`;
     box.addEventListener('change', () => { layer.shown = box.checked; redraw(); showImages(); });
-    byId('imageControls').append(element('label', '', box, ` ${layer.title}`));
+    byId('imageControls').append(element('label', '', box, ` ${layer.title}`, ...(layer.legend ?? [])));
   }
 }
 
@@ -197,7 +198,6 @@ function offerColours() {
 
 header();
 layerControls();
-labelLegend();
 offerColours();
 listen();
 const frameEnds = ['frame 1', String(frames.length)];
@@ -221,10 +221,7 @@ window.nucleusPreview = {
     const seen = pose && projectCloud(cloudOf(look.frame), image, pose);
     return seen ? Array.from({ length: seen.count }, (_, i) => [seen.u[i], seen.v[i], seen.depth[i]]) : [];
   },
-  labelEnds(camera) {
-    const image = frames[look.frame].images[camera];
-    return labelEnds(look.frame, image, tracks.corrected(camera, image, bench.shown(camera)));
-  },
+  labelSegments(camera) { const image = frames[look.frame].images[camera]; return labelSegments(look.frame, image.params, tracks.corrected(camera, image, bench.shown(camera))); },
   corrected(camera) { return tracks.corrected(camera, frames[look.frame].images[camera], bench.shown(camera)); },
   hidden(camera) {
     const image = frames[look.frame].images[camera], seen = projectCloud(cloudOf(look.frame), image, tracks.corrected(camera, image, bench.shown(camera)));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Colours that people tell apart whatever colours they see: viridis (S. van der Walt and N. Smith) for what is more or
-// less, the eight of M. Okabe and K. Ito for what is one or another. The shaders use the same polynomial.
+// less, the eight of M. Okabe and K. Ito for what is one or another.
 
 const VIRIDIS = [
   [0.2777273272234177, 0.005407344544966578, 0.3340998053353061], [0.1050930431085774, 1.404613529898575, 1.384590162594685],
@@ -20,13 +20,3 @@ const partsOf = (hex) => [1, 3, 5].map((start) => parseInt(hex.slice(start, star
 const packedColour = ([r, g, b]) => (255 << 24 | b << 16 | g << 8 | r) >>> 0;
 const GRADIENT = Uint32Array.from({ length: 256 }, (_, i) => packedColour(viridis(i / 255)));
 const KINDS = Uint32Array.from({ length: 256 }, (_, i) => packedColour(partsOf(OKABE_ITO[i % OKABE_ITO.length])));
-
-const VIRIDIS_SHADER = `vec3 viridis(float share) {
-  float t = ${DARKEST.toFixed(3)} + ${(1 - DARKEST).toFixed(3)} * clamp(share, 0.0, 1.0);
-  return clamp(${VIRIDIS.map((row, power) => `vec3(${row.map((value) => value.toFixed(7)).join(', ')})${power < 6 ? ' + t * (' : ''}`).join('')}${')'.repeat(6)}, 0.0, 1.0);
-}`;
-const KINDS_SHADER = `vec3 kind(float number) {
-  float n = mod(number + 0.5, ${OKABE_ITO.length}.0);
-  ${OKABE_ITO.map((hex, i) => `if (n < ${i + 1}.0) return vec3(${partsOf(hex).map((value) => (value / 255).toFixed(4)).join(', ')});`).join('\n  ')}
-  return vec3(1.0);
-}`;

@@ -81,6 +81,16 @@ function poseOfChange(change) {
   return { at: [change.right, change.down, change.ahead], turn: multiplied(multiplied(about(1, change.yaw), about(0, change.pitch)), about(2, change.roll)) };
 }
 
+// The change that a measured correction makes: rotation_deg is a rotation vector, shift_m and time_ms as they are.
+function changeOfCorrection({ rotation_deg: vector, shift_m: shift, time_ms: ms }) {
+  const angle = Math.hypot(...vector) * Math.PI / 180, length = Math.hypot(...vector) || 1, half = Math.sin(angle / 2) / length;
+  const m = rotationOf([vector[0] * half, vector[1] * half, vector[2] * half, Math.cos(angle / 2)]), degrees = 180 / Math.PI;
+  return {
+    pitch: -Math.asin(Math.min(1, Math.max(-1, m[5]))) * degrees, yaw: Math.atan2(m[2], m[8]) * degrees, roll: Math.atan2(m[3], m[4]) * degrees,
+    right: shift[0], down: shift[1], ahead: shift[2], ms,
+  };
+}
+
 const poseOfImage = ({ params }) => ({
   at: ['x', 'y', 'z'].map((axis) => params.position[axis]), turn: ['x', 'y', 'z', 'w'].map((axis) => params.heading[axis]),
 });
