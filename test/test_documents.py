@@ -249,6 +249,8 @@ def test_output_agrees_up_to_ports_and_the_sizes_of_images() -> None:
     assert not agree(["a  91.0 MB"], ["a  81.0 MB"])
     assert not agree(["2 scene"], ["2 scenes"])
     assert not agree(["a", "b"], ["a"])
+    assert agree(["agrees: yaw within, ..."], ["agrees: yaw within, place within"])
+    assert not agree(["agrees: yaw within, ..."], ["agrees: roll within, place within"])
     assert not agree(["a", "...", "z"], ["a", "y"])
 
 
