@@ -113,7 +113,7 @@ def renew(page: str, printed: Mapping[Step, list[str]]) -> None:
 
 
 def agree(shown: Iterable[str], printed: Iterable[str]) -> bool:
-    """Whether the output that is shown is what was printed: ``...`` is any lines, or the rest of one; ports, ids and sizes vary."""
+    """Whether what is shown was printed. ``...`` is any lines, or the rest of one; ports, ids and sizes vary."""
     shown, printed = list(shown), list(printed)
     for place, (one, other) in enumerate(zip_longest(shown, printed)):
         if one is not None and one.strip() == "...":
