@@ -320,7 +320,9 @@ def primed_pipeline(recording: Recording, config: Config, *, looks_ahead: bool =
     """
     pipeline = _prepared(recording, Pipeline(config))
     if looks_ahead and pipeline.selection is not None:
-        pipeline.selection.ahead = _windows_ahead(recording, pipeline)
+        windows = _windows_ahead(recording, pipeline)
+        if windows is not None:
+            pipeline.look_ahead(windows)
     return pipeline
 
 

@@ -62,7 +62,13 @@ class Waiting:
 
 
 class FrameBuilder:
-    """Gives matches their poses, calibrations and GPS pose."""
+    """Gives matches their poses, calibrations and GPS pose.
+
+    Attributes:
+        bytes_held: Size of the messages of the frames that wait.
+        is_patient: Whether frames wait until their time is over, without a look at what is missing: where they wait for
+            something else anyway.
+    """
 
     def __init__(
         self,
@@ -87,6 +93,7 @@ class FrameBuilder:
         self._dropped = False
         self._hole_ns = 0
         self.bytes_held = 0
+        self.is_patient = False
 
     def wait_for(self, missing: Callable[[int], object]) -> None:
         """Let frames wait for something else, too: ``missing`` says what there is none of yet at a stamp."""
@@ -117,7 +124,7 @@ class FrameBuilder:
         while self._queue:
             deadline_ns = self._queue[0].match.deadline_ns
             over = everything or message_time_ns >= deadline_ns + self._grace_ns
-            if not over and self._is_blocked(transforms_alone=message_time_ns >= deadline_ns):
+            if not over and (self.is_patient or self._is_blocked(transforms_alone=message_time_ns >= deadline_ns)):
                 return
             candidate = self.pop_oldest(message_time_ns)
             if candidate is not None:

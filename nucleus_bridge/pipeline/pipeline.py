@@ -277,6 +277,12 @@ class Pipeline:
         if self.selection is not None:
             self.selection.mark(stamp_ns)
 
+    def look_ahead(self, windows: Windows) -> None:
+        """Hold only frames that may lie in a window of an event."""
+        if self.selection is not None:
+            self.selection.ahead = windows
+            self._frames.is_patient = True
+
     def scout(self, message: Message) -> None:
         """Look for events in a message, of a pipeline that makes no frames."""
         self.add(message)
