@@ -31,7 +31,7 @@ from benchmarks.rows import Row
 
 COPY_SYNCED = "copying messages, synced"
 BARS = {"plain script, json": 12.0, COPY_SYNCED: 0.25}
-READERS = ("validate", "preview")
+READERS = ("validate", "preview", "preview, cameras measured")
 BAR_READER = 1.0  # no more CPU time than a conversion of the same frames
 BAR_TWO_WORKERS = 1.8
 BAR_PEAK_MB = 400.0
@@ -172,7 +172,8 @@ def compare(
             run(name, [*convert, "--workers", str(count), "--output", spool])
         written = sum(path.stat().st_size for path in spool.rglob("*") if path.is_file())
         run("validate", [*tool, "validate", spool])
-        run("preview", [*tool, "preview", spool, "-o", next(places)])
+        run("preview", [*tool, "preview", spool, "-o", next(places), "--no-calibration"])
+        run("preview, cameras measured", [*tool, "preview", spool, "-o", next(places)])
         copy: list[str | Path] = [sys.executable, "-c", COPY, bag]
         ways: dict[str, list[str | Path]] = {
             COPY_SYNCED: [*copy, next(places), str(written), "messages"],

@@ -21,6 +21,7 @@ from nucleus_bridge.model import FloatArray, Trajectory, Transform
 
 Array = NDArray[Any]
 State = Literal["agrees", "suspect", "not_measured"]
+_NOT_ASKED = "it was not asked for"
 Curve = list[float | None]
 
 MOST_FRAMES = 12
@@ -172,8 +173,8 @@ class CalibrationCheck:
     """
 
     def __init__(self, expected: int, most: int = MOST_FRAMES) -> None:
-        """Take how many frames there will be, more or less, and how many may be looked at."""
-        self._stride = max(1, -(-expected // most))
+        """Take how many frames there will be, more or less, and how many may be looked at; 0: nothing is measured."""
+        self._stride = max(1, -(-expected // max(1, most)))
         self._most = most
         self._count = 0
         self._due = 0
@@ -223,7 +224,7 @@ class CalibrationCheck:
         found = []
         for name, seen in self._cameras.items():
             with np.errstate(all="ignore"):
-                found.append(_judge(name, seen))
+                found.append(_judge(name, seen) if self._most else Verdict(name, "not_measured", _NOT_ASKED, 0, 0))
             if progress:
                 progress(len(found) / len(self._cameras))
         return found

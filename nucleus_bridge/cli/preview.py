@@ -53,6 +53,12 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
     parser.add_argument(
         "--labels", metavar="FILE.jsonl", type=Path, help="draw these labels, as labels --format json writes them"
     )
+    parser.add_argument(
+        "--no-calibration",
+        action="store_false",
+        dest="measures",
+        help="do not measure whether the cameras fit the clouds, which takes longer than all the rest",
+    )
     parser.set_defaults(run=run)
     return parser
 
@@ -65,9 +71,7 @@ def run(options: argparse.Namespace) -> int:
     if spool.scenes_dir.is_dir() and not (options.scene / MANIFEST_NAME).exists():
         if options.rerun:
             raise InputError(f"{options.scene} is a spool; --rerun takes one scene, one of {spool.scenes_dir}")
-        return _spool(
-            spool, options.output or Path("preview"), labels, as_json=options.json, full_images=options.full_images
-        )
+        return _spool(spool, options, labels)
     scene = open_scene(options.scene)
     with progress_bar(f"preview {scene.manifest.reference_id}") as bar:
         if options.rerun:
@@ -79,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
             path = options.output or Path(name)
             if path.is_dir():
                 path /= name
-            checks = write_preview(scene, path, bar, full_images=options.full_images)
+            checks = write_preview(scene, path, bar, full_images=options.full_images, measures=options.measures)
             _draw(labels, scene, path)
             print(_document([_seen(scene, path, checks)]) if options.json else path)
     return 0
@@ -107,22 +111,25 @@ def _draw(labels: LabelFile | None, scene: SceneReader, page: Path) -> None:
         add_labels(page, labels.of_scene(scene.manifest.reference_id, scene.manifest.world_offset))
 
 
-def _spool(spool: Spool, folder: Path, labels: LabelFile | None, *, as_json: bool, full_images: bool) -> int:
+def _spool(spool: Spool, options: argparse.Namespace, labels: LabelFile | None) -> int:
+    folder: Path = options.output or Path("preview")
     scenes = [(open_scene(path), f"{path.name}.html") for path in spool.scenes()]
     if not scenes:
         raise InputError(f"{spool.path} holds no sealed scene")
     seen = []
     for scene, name in scenes:
         with progress_bar(f"preview {scene.manifest.reference_id}") as bar:
-            seen.append(write_preview(scene, folder / name, bar, full_images=full_images))
+            seen.append(
+                write_preview(scene, folder / name, bar, full_images=options.full_images, measures=options.measures)
+            )
         _draw(labels, scene, folder / name)
-        if not as_json:
+        if not options.json:
             print(folder / name)
     index = [(scene, name, checks) for (scene, name), checks in zip(scenes, seen, strict=True)]
     write_page(folder / "index.html", index_page(index))
     print(
         _document([_seen(scene, folder / name, checks) for scene, name, checks in index])
-        if as_json
+        if options.json
         else folder / "index.html"
     )
     return 0

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nucleus_bridge import warnings as wording
-from nucleus_bridge.calibration.check import SHIFTS_MS, CalibrationCheck, Verdict
+from nucleus_bridge.calibration.check import MOST_FRAMES, SHIFTS_MS, CalibrationCheck, Verdict
 from nucleus_bridge.calibration.remedy import mount_lines, time_line
 from nucleus_bridge.causes import is_expected
 from nucleus_bridge.formats.content import SceneFrame
@@ -26,13 +26,13 @@ _STILL_M = 0.01
 class SceneChecks:
     """Looks at the frames of a scene one after the other and says what it saw."""
 
-    def __init__(self, scene: SceneReader) -> None:
+    def __init__(self, scene: SceneReader, *, measures: bool = True) -> None:
         self._scene = scene
         self._frames: list[tuple[FloatArray, FloatArray]] = []
         self._rotations: dict[str, FloatArray] = {}
         self._poses: list[tuple[int, Transform]] = []
         self._images: dict[str, list[tuple[int, Transform]]] = {}
-        self.edges = CalibrationCheck(len(scene))
+        self.edges = CalibrationCheck(len(scene), MOST_FRAMES if measures else 0)
 
     def add(self, frame: SceneFrame, pictures: Mapping[str, Pixels], widths: Mapping[str, int]) -> None:
         """Take a frame, and its gray pictures where ``edges`` wants them, with their width in their files."""

@@ -69,13 +69,16 @@ def preview_page(scene: SceneReader, progress: Progress) -> str:
     return page_and_checks(scene, progress)[0]
 
 
-def page_and_checks(scene: SceneReader, progress: Progress, *, full_images: bool = False) -> tuple[str, dict[str, Any]]:
+def page_and_checks(
+    scene: SceneReader, progress: Progress, *, full_images: bool = False, measures: bool = True
+) -> tuple[str, dict[str, Any]]:
     """Make the page of a scene, and return it with what ``SceneChecks`` says of the scene.
 
     Args:
         scene: The scene.
         progress: Is told how far it is, 0 to 1.
         full_images: Whether pictures go into the page at their full size.
+        measures: Whether the calibration of cameras is measured, which takes longer than all the rest.
 
     Raises:
         SceneError: A file of the scene is missing or damaged.
@@ -83,7 +86,7 @@ def page_and_checks(scene: SceneReader, progress: Progress, *, full_images: bool
     cv2.setNumThreads(1)  # for pictures so small, other threads cost more than they save
     most = int(min(MAX_POINTS, CLOUD_BYTES / POINT_BYTES / max(1, len(scene))))
     width = picture_width(len(scene) * len(scene.cameras))
-    checks = SceneChecks(scene)
+    checks = SceneChecks(scene, measures=measures)
     judged, outlines, deskew = _judged(len(scene)), Outlines(), DeskewCheck(scene)
     frames: list[str] = []
     keeps = False
@@ -163,13 +166,15 @@ def _gps(gps: GpsPose) -> dict[str, float]:
     return {"lat": gps.latitude, "lon": gps.longitude, "bearing": gps.bearing}
 
 
-def write_preview(scene: SceneReader, path: Path, progress: Progress, *, full_images: bool = False) -> dict[str, Any]:
-    """Write the page of a scene and return what ``SceneChecks`` says of it.
+def write_preview(
+    scene: SceneReader, path: Path, progress: Progress, *, full_images: bool = False, measures: bool = True
+) -> dict[str, Any]:
+    """Write the page of a scene, as ``page_and_checks`` makes it, and return what ``SceneChecks`` says of the scene.
 
     Raises:
         SceneError: A file of the scene is missing or damaged.
         OutputError: The page cannot be written.
     """
-    page, checks = page_and_checks(scene, progress, full_images=full_images)
+    page, checks = page_and_checks(scene, progress, full_images=full_images, measures=measures)
     write_page(path, page)
     return checks
