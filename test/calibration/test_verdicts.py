@@ -231,3 +231,15 @@ def test_real_recordings_with_their_own_calibration_are_not_suspect(real_data: P
     assert set(states) == {"front", "back", "front_left"}
     assert "suspect" not in states.values()
     assert list(states.values()).count("agrees") >= 2
+
+
+def test_a_page_without_the_measurement_says_so(
+    scene: SceneReader, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["preview", str(scene.folder), "-o", str(tmp_path / "page.html"), "--json", "--no-calibration"]
+    assert main(arguments) == 0
+    (seen,) = json.loads(capsys.readouterr().out)["scenes"]
+    assert [(verdict["state"], verdict["frames"]) for verdict in seen["calibrations"]] == [("not_measured", 0)]
+    assert [warning["code"] for warning in seen["warnings"] if warning["sensor"] == "front"] == [
+        "calibration_not_measured"
+    ]
