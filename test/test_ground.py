@@ -55,7 +55,7 @@ def test_the_same_sweep_has_the_same_ground_whatever_was_before_it(drive: Drive,
 
 def test_without_the_library_the_remedy_is_named(drive: Drive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nucleus_bridge.render.ground.LIBRARY", "a_library_that_is_not_there")
-    with pytest.raises(ConfigError, match=r"pip install 'nucleus_bridge\[ground\]'"):
+    with pytest.raises(ConfigError, match=r"pip install 'nucleus-bridge\[ground\]'"):
         convert_bag(drive.bag, load_config(drive.config_path, CHOICES), tmp_path / "spool")
 
 

@@ -58,11 +58,11 @@ def make_archive(top: Path, recordings: int) -> Archive:
 
 
 def tree(folder: Path) -> dict[str, str]:
-    """Return the digest of every file below a folder."""
+    """Return the digest of every file below a folder, but what a killed process had not put into its place yet."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        if path.is_file() and path.suffix != ".tmp"
     }
 
 

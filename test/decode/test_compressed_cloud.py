@@ -158,7 +158,7 @@ def test_draco_data_that_is_damaged_is_refused(data: bytes) -> None:
 
 def test_a_missing_library_is_one_line_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "DracoPy", None)
-    with pytest.raises(InputError, match=r"pip install 'nucleus_bridge\[draco\]'"):
+    with pytest.raises(InputError, match=r"pip install 'nucleus-bridge\[draco\]'"):
         compressed_as_cloud(packed(points_of(POINT), b"DRACO" + bytes(20), "draco"))
 
 

@@ -195,7 +195,7 @@ def test_packets_without_metadata_say_what_is_missing() -> None:
 
 
 def test_metadata_of_another_sensor_is_refused_packet_by_packet() -> None:
-    with pytest.raises(DecodeError, match="the metadata tells"):
+    with pytest.raises(DecodeError, match="the metadata says"):
         decode([metadata_message(metadata_text("RNG15_RFL8_NIR8_DUAL")), *frame_messages("LEGACY")])
 
 

@@ -200,5 +200,5 @@ def test_a_cut_scan_is_refused() -> None:
 
 def test_a_missing_library_is_one_line_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "velodyne_decoder", None)
-    with pytest.raises(InputError, match=r"pip install 'nucleus_bridge\[packets\]'"):
+    with pytest.raises(InputError, match=r"pip install 'nucleus-bridge\[packets\]'"):
         decode(scan())

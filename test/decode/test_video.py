@@ -275,7 +275,7 @@ def test_data_without_a_picture_is_counted(data: bytes) -> None:
 
 def test_a_missing_library_is_one_line_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(InputError, match=r"pip install 'nucleus_bridge\[video\]'"):
+    with pytest.raises(InputError, match=r"pip install 'nucleus-bridge\[video\]'"):
         VideoDecoder()
 
 

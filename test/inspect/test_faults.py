@@ -197,7 +197,7 @@ def test_times_by_which_the_lidar_would_turn_too_fast_are_none(
 @pytest.mark.parametrize("yaw_rate", [0.3, -0.7])
 def test_a_lidar_that_does_not_turn_is_taken_as_it_is(tmp_path: Path, yaw_rate: float) -> None:
     report, made = looked_at(lidar(turns=False, columns=300).but(yaw_rate=yaw_rate), tmp_path)
-    assert report.warnings == []
+    assert set(codes(report)) <= {"calibration_not_measured"}  # its pictures are drawn
     assert made.values.get("lidars.os.deskew", True) is True
 
 
@@ -208,7 +208,7 @@ def test_every_second_sweep_left_out_is_no_fault_of_its_times(tmp_path: Path) ->
         made.rows[:] = [row for row in made.rows if row[1] != LIDAR.topic or next(seen) % 2]
 
     report, made = looked_at(PLAIN.but(seconds=3.0, more=thin), tmp_path)
-    assert report.warnings == []
+    assert set(codes(report)) <= {"calibration_not_measured"}
     assert made.values["lidars.os.time_field"] == "t"
 
 

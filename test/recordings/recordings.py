@@ -114,14 +114,17 @@ def write_splits(
     splits: Sequence[Sequence[Logged]],
     plugin: StoragePlugin = MCAP,
     mode: CompressionMode = CompressionMode.NONE,
+    *,
+    one_recorder: bool = True,
 ) -> Path:
-    """Write a recording of several files, as a recorder that starts a new file now and then."""
+    """Write a recording of several files, as a recorder does that starts a new file now and then; or several."""
     path.mkdir()
     parts: list[dict[str, Any]] = []
     for number, messages in enumerate(splits):
         part = write_bag(path / f"part{number}", messages, plugin, mode)
         file = storage_file(part)
-        name = f"{path.name}_{number}{''.join(file.suffixes)}"
+        stem = f"{path.name}_{number}" if one_recorder else f"{path.name}_{'abcdef'[number]}_0"
+        name = f"{stem}{''.join(file.suffixes)}"
         file.rename(path / name)
         parts.append(yaml.safe_load((part / "metadata.yaml").read_text())["rosbag2_bagfile_information"])
         parts[-1]["files"][0]["path"] = name

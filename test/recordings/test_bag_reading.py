@@ -134,7 +134,7 @@ def test_order_is_the_same_for_every_storage_and_split(
 
 @settings(max_examples=25, deadline=None)
 @given(messages=messages_in_recording_order, data=st.data())
-def test_order_ignores_how_messages_are_spread_over_overlapping_splits(
+def test_order_ignores_how_messages_are_spread_over_the_files_of_several_recorders(
     messages: list[Logged], data: st.DataObject
 ) -> None:
     messages = [message._replace(log_ns=message.log_ns + number) for number, message in enumerate(messages)]
@@ -143,7 +143,11 @@ def test_order_ignores_how_messages_are_spread_over_overlapping_splits(
     with tempfile.TemporaryDirectory() as folder:
         reference = read_all(write_bag(Path(folder, "whole"), messages))
         assert (
-            read_all(write_splits(Path(folder, "split"), splits, data.draw(st.sampled_from([MCAP, SQLITE]))))
+            read_all(
+                write_splits(
+                    Path(folder, "split"), splits, data.draw(st.sampled_from([MCAP, SQLITE])), one_recorder=False
+                )
+            )
             == reference
         )
 
@@ -205,7 +209,7 @@ def test_topic_that_is_not_cdr_is_listed_and_refused(tmp_path: Path) -> None:
 def test_first_messages_are_the_first_by_log_time(tmp_path: Path, plugin: StoragePlugin, mode: CompressionMode) -> None:
     messages = drive()
     splits = [messages[30:50], messages[50:], out_of_order(messages[:30])]
-    bag_path = write_splits(tmp_path / "drive", splits, plugin, mode)
+    bag_path = write_splits(tmp_path / "drive", splits, plugin, mode, one_recorder=False)
     with open_recording(bag_path) as bag:
         first = bag.first_messages([CLOUDS, TF, "/not/there"])
     assert logged(list(first.values())) == [messages[0], messages[2]]

@@ -32,6 +32,7 @@ float64 share 1.5
     assert {name: package.depends for name, package in BUILT_IN.items()} == {
         "tf2_msgs": ["geometry_msgs"],
         "radar_msgs": ["std_msgs"],
+        "bond": ["std_msgs"],
     }
 
 

@@ -109,7 +109,7 @@ def test_choices_that_contradict_each_other_are_refused() -> None:
 
 def test_a_video_without_its_library_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(InputError, match=r"pip install 'nucleus_bridge\[video\]'"):
+    with pytest.raises(InputError, match=r"pip install 'nucleus-bridge\[video\]'"):
         write_demo_drive(tmp_path / "drive", DriveOptions(seconds=0.3, points=500, camera="h264"))
 
 
