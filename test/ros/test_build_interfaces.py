@@ -114,6 +114,9 @@ def test_a_built_message_crosses_dds_between_two_processes(built: tuple[Interfac
     if message == "TFMessage":
         assert [transform.child_frame_id for transform in read.transforms] == ["base_linkä"] * 2
         assert read.transforms[1].transform.translation.x == sent.transforms[1].transform.translation.x
+    elif message == "Status":
+        assert (read.id, read.instance_id, read.active) == ("node", "one", True)
+        assert (read.heartbeat_timeout, read.heartbeat_period) == (4.0, 0.25)
     else:
         assert read.header.frame_id == "radar"
         assert [(one.range, one.azimuth, one.elevation) for one in read.returns] == [(12.5, -0.25, 0.0)]
