@@ -32,7 +32,8 @@ from benchmarks.rows import Row
 COPY_SYNCED = "copying messages, synced"
 BARS = {"plain script, json": 12.0, COPY_SYNCED: 0.25}
 READERS = ("validate", "preview", "preview, cameras measured")
-BAR_READER = 1.0  # no more CPU time than a conversion of the same frames
+SFS = "convert --format sfs"
+BAR_READER = BAR_SFS = 1.0  # no more CPU time than a conversion of the same frames
 BAR_TWO_WORKERS = 1.8
 BAR_PEAK_MB = 400.0
 
@@ -171,6 +172,7 @@ def compare(
             name = f"convert, {count} worker{'s' * (count > 1)}"
             run(name, [*convert, "--workers", str(count), "--output", spool])
         written = sum(path.stat().st_size for path in spool.rglob("*") if path.is_file())
+        run(SFS, [*convert, "--format", "sfs", "--output", next(places)])
         run("validate", [*tool, "validate", spool])
         run("preview", [*tool, "preview", spool, "-o", next(places), "--no-calibration"])
         run("preview, cameras measured", [*tool, "preview", spool, "-o", next(places)])
@@ -195,6 +197,7 @@ def rows(result: dict[str, Any]) -> Iterator[Row]:
     for reader in READERS:
         name = f"{reader} of the same frames, cpu"
         yield Row(name, taken.pop(reader)["cpu_s"], "s", "convert, 1 worker", one["cpu_s"], BAR_READER)
+    yield Row(f"{SFS}, cpu", taken.pop(SFS)["cpu_s"], "s", "convert, 1 worker", one["cpu_s"], BAR_SFS)
     for figure in ("cpu_s", "wall_s"):
         name = f"convert {result['seconds']:g} s of driving, {figure.partition('_')[0]}"
         for peer, row in taken.items():
