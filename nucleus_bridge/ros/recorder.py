@@ -55,7 +55,7 @@ REPORT_PERIOD_S = 1.0
 LOSSES_PERIOD_S = 60.0
 ANSWER_WITHIN_S = 0.7
 VIEW_WARNINGS_S = 30.0
-DISCOVERY_S = 2.0
+DISCOVERY_S = 5.0
 """How long a node that is configured looks for the topics of events and signals, to check their fields beforehand."""
 _LOOK_S = 0.05
 CLOCK_STEP_BACK = Duration(nanoseconds=-1)
