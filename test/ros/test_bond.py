@@ -42,6 +42,7 @@ class Manager:
             self.heard.append((time.monotonic(), status))
 
     def say(self, *, active: bool) -> None:
+        wait_until(lambda: self._publisher.get_subscription_count() > 1, "the recorder beside ourselves")
         self._publisher.publish(Status(id="nucleus_recorder", instance_id=OTHER, active=active))
 
 
