@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -164,7 +165,7 @@ class Pending(Generic[Taken]):
         return [(stamp, content) for stamp, _, content in taken]
 
 
-class Track:
+class Track(ABC):
     """One event; takes values and says what spans come of them."""
 
     def __init__(self, spans: Spans) -> None:
@@ -189,8 +190,8 @@ class Track:
         self._pending = Pending()
         self.spans.restart()
 
-    def _take(self, stamp_ns: int, value: Value | None) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _take(self, stamp_ns: int, value: Value | None) -> None: ...
 
 
 class MarkTrack(Track):
