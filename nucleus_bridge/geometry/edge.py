@@ -292,8 +292,11 @@ class DynamicEdge:
 
     def poses_at(self, stamps_ns: IntArray) -> Transform:
         """Return parent_from_child at stamps within the span, shape (n,), of an edge that was never reparented."""
-        before, after, fraction = transforms.bracket(self._stamps_view(), stamps_ns)
-        poses = self._poses_view()
+        oldest = self._stamps[self._first]
+        earliest, latest = (int(stamps_ns.min()), int(stamps_ns.max())) if len(stamps_ns) else (oldest, oldest)
+        begin = max(bisect_left(self._stamps, earliest, self._first) - 1, self._first)
+        knots_ns, poses = self._copy(begin, bisect_right(self._stamps, latest, begin) + 1)
+        before, after, fraction = transforms.bracket(knots_ns, stamps_ns)
         start, end = poses[before], poses[after]
         return transforms.between(Transform(start[:, :3], start[:, 3:]), Transform(end[:, :3], end[:, 3:]), fraction)
 
@@ -320,12 +323,9 @@ class DynamicEdge:
         if end <= begin:
             return 0.0
         context = max(begin - 3, self._first)  # the three pairs before are what a pair is judged by
-        offset = context - self._first
-        window = slice(offset, end + 1 - self._first)
         numbers = np.array(self._parent_numbers[context : end + 1])
-        steps = unexplained_steps(
-            self._stamps_view()[window], self._poses_view()[window, :3], numbers[1:] == numbers[:-1]
-        )
+        stamps_ns, poses = self._copy(context, end + 1)
+        steps = unexplained_steps(stamps_ns, poses[:, :3], numbers[1:] == numbers[:-1])
         return float(steps[begin - context :].max())
 
     def _pose(self, index: int) -> Pose:
@@ -341,13 +341,14 @@ class DynamicEdge:
             del self._poses[: 7 * self._first]
             self._first = 0
 
-    # An array cannot grow while a view of it lives: the views below must not outlive the call that made them.
+    def _copy(self, begin: int, end: int) -> tuple[IntArray, FloatArray]:
+        """Return the stamps and poses of some samples.
 
-    def _stamps_view(self) -> IntArray:
-        return np.frombuffer(self._stamps, dtype=np.int64)[self._first :]
-
-    def _poses_view(self) -> FloatArray:
-        return np.frombuffer(self._poses, dtype=np.float64).reshape(-1, 7)[self._first :]
+        No views: an array cannot grow while one lives, and whoever looks at the stack of another thread (a profiler, a
+        debugger) keeps the variables of a call for a while after its end.
+        """
+        stamps, poses = self._stamps[begin:end], self._poses[7 * begin : 7 * end]
+        return np.frombuffer(stamps, dtype=np.int64), np.frombuffer(poses, dtype=np.float64).reshape(-1, 7)
 
 
 Edge = StaticEdge | DynamicEdge

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import sys
 import tracemalloc
 
 import numpy as np
@@ -183,3 +184,23 @@ def test_a_pair_counts_the_same_however_short_the_interval():
     found = [edge.largest_jump(a, b) for a, b in itertools.pairwise(stamps.tolist())]
     np.testing.assert_array_equal(found, expected)
     assert edge.largest_jump(0, 10**6) == max(found)
+
+
+def test_a_history_grows_while_a_profiler_still_holds_the_frame_of_a_look_at_it():
+    edge = DynamicEdge(cache_ns=None, reset_ns=None)
+    held = []
+
+    def hold(frame, event, _argument):
+        if event == "return":
+            held.append((frame, frame.f_locals))
+
+    for step in range(100):
+        edge.insert(step, "map", at(step))
+        sys.setprofile(hold)
+        try:
+            found = edge.poses_at(np.array([max(step - 1, 0), step]))
+            edge.largest_jump(0, step)
+        finally:
+            sys.setprofile(None)
+        assert found.translation[:, 0].tolist() == [max(step - 1, 0), step]
+    assert held
