@@ -4,6 +4,8 @@
 #   make test    set up a ROS 2 from wheels as well, and run the linters and the whole test suite
 #   make test ROS=jazzy   the live tests alone, on the wheels of another distribution, in .venv-jazzy
 #   make lint    the linters alone
+#   make coverage   the whole suite, and what of the package it runs; fails below the floor in pyproject.toml
+#   make pictures   make the pictures of the documents anew
 #   make clean   remove everything that the others made
 # The live tests, which drive in real time, have the machine to themselves; all others share it (WORKERS at a time).
 # One that fails is run once more, and reported as rerun: discovery between processes may fail on a stalled machine.
@@ -25,7 +27,7 @@ endif
 export ROS_LOG_DIR := $(CURDIR)/$(VENV)/ros-log
 export ROS
 
-.PHONY: demo test lint clean core dev
+.PHONY: demo test lint pictures coverage clean core dev
 
 demo: core
 	@tools/demo.sh $(BIN) demo-output
@@ -51,6 +53,14 @@ test: dev
 	@cat .venv/not-run.txt 2>/dev/null || true
 endif
 
+coverage: dev
+	@rm -f .coverage
+	$(MAKE) --no-print-directory test PYTEST_ARGS="--cov --cov-append --cov-fail-under=0 --cov-report= $(PYTEST_ARGS)"
+	$(BIN)/coverage report --skip-covered --sort=cover
+
+pictures: dev
+	@$(BIN)/python tools/pictures.py
+
 lint: dev check
 
 check:
@@ -64,5 +74,5 @@ core dev:
 
 clean:
 	rm -rf .venv .venv-jazzy .venv-client .venv-lidar-io .venv-sfs .venv-nuscenes demo-output build dist site *.egg-info
-	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

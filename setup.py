@@ -64,6 +64,7 @@ EXTRAS = {
         "numpy<2.5",  # the types of later ones are not for Python 3.10, which mypy checks for
         "playwright",
         "pytest>=7",
+        "pytest-cov>=5",
         "pytest-rerunfailures",
         "pytest-xdist",
         "ruff==0.17.5",

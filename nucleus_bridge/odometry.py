@@ -26,7 +26,7 @@ from nucleus_bridge.replay import check_topics, messages_ahead
 from nucleus_bridge.spool.durable import replace_file
 
 DRIFT = 0.01
-"""What users are told to reckon with, as part of the way: measured on real roads, not on the demo drive."""
+"""The drift to expect, as a share of the distance: measured on real roads, not on the demo drive."""
 _SPREAD_STAMPS = 8
 
 

@@ -254,7 +254,7 @@ def pose_unused(topic: str, type_name: str, count: int, remedy: str) -> Finding:
         Code.POSE_UNUSED,
         "topic",
         topic,
-        f"{topic} has {_count(count, 'message')} of {type_name} that tell a pose, and no transform does",
+        f"{topic} has {_count(count, 'message')} of {type_name} that give a pose, and no transform does",
         remedy,
     )
 

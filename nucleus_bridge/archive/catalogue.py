@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The catalogue of a spool: one SQLite file that tells what there is, kept up to date by what changed."""
+"""The catalogue of a spool: one SQLite file that lists what there is and is updated by what changed."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ REACH = 20_000
 
 
 class NotDivisibleError(BridgeError):
-    """It cannot be told which messages a frame was made of."""
+    """Nothing says which messages a frame was made of."""
 
 
 @dataclass(frozen=True)
@@ -327,7 +327,7 @@ class _Seen:
     def _source(self, sensor: str, sample: Payload) -> Source:
         source = self._sources.get(sample)
         if source is None:
-            raise NotDivisibleError(f"it cannot be told which messages of {sensor} have the stamp {sample.stamp_ns}")
+            raise NotDivisibleError(f"nothing says which messages of {sensor} have the stamp {sample.stamp_ns}")
         return source
 
 

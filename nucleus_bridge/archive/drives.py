@@ -27,7 +27,7 @@ from nucleus_bridge.replay import scout_of
 from nucleus_bridge.warnings import Weight
 
 AT_ONCE = 20
-"""So many recordings go into the file at a time: what was read before an interruption is not read again."""
+"""Recordings are written to the file in groups of this size; after an interruption the last group is read again."""
 _SENSORS = ("lidar", "camera", "radar")
 
 

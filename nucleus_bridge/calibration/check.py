@@ -69,7 +69,7 @@ class Correction:
 
     @property
     def words(self) -> str:
-        """Say it for people."""
+        """Describe it in words."""
         parts = []
         pitch, yaw, roll = self.rotation_deg
         turns = [

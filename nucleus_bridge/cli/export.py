@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
         for topic, count in _left_out(scene).items():
             print(
                 f"nucleus-bridge: warning: {count} radar detections of {topic} are not in the Nucleus scene; convert "
-                "the recording to have them",
+                "the recording to get them",
                 file=sys.stderr,
             )
     return 0

@@ -89,7 +89,7 @@ def _print(output: Path, report: dict[str, Any], device: str) -> None:
         f"{report['failed']} of {report['sweeps']} sweeps not registered; at least {report['least_inliers']:.0%} of "
         f"the points on the map, residual at most {report['largest_residual']:.2f}"
     )
-    print(f"estimated: reckon with a drift of {report['drift_m']:.1f} m (1 % of the way); no position on the globe")
+    print(f"estimated: expect a drift of {report['drift_m']:.1f} m (1 % of the way); no position on the globe")
 
 
 def _warn(text: str) -> None:

@@ -105,7 +105,7 @@ def _nal_units(data: memoryview) -> Iterator[memoryview]:
 
 @dataclass(frozen=True)
 class _Sps:
-    """Of a sequence parameter set what a slice header cannot be read without."""
+    """The part of a sequence parameter set that is needed to read a slice header."""
 
     separate_planes: bool
     frame_num_bits: int

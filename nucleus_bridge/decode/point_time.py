@@ -32,9 +32,9 @@ SHORTEST_SWEEP_NS = 1_000_000
 LONGEST_SWEEP_NS = NS_PER_S
 """The unit is the one in which a sweep takes this long."""
 FARTHEST_RELATIVE_NS = 5 * NS_PER_S
-"""Farthest from ``header.stamp`` that times which count from it may be."""
+"""Times that count from ``header.stamp`` lie at most this far from it."""
 FARTHEST_FROM_STAMP_NS = 10 * NS_PER_S
-"""Farthest from ``header.stamp`` that absolute times may be."""
+"""Absolute times lie at most this far from ``header.stamp``."""
 _TELLING = 8
 """With fewer different times the span of a cloud says nothing about their unit."""
 _SAMPLE = 512

@@ -23,7 +23,7 @@ from nucleus_bridge.spool.manifest import MANIFEST_NAME, Manifest
 DISTORTION = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6", "lx", "ly", "xi")
 """Every coefficient that a record of a camera may have."""
 MERGED_CLOUD = "lidar"
-"""Under this name goes the cloud of several lidars."""
+"""Name of the merged cloud of several lidars."""
 
 _FARTHEST_M = 1e9
 _LATEST_NS = 2**63 - 1

@@ -166,7 +166,7 @@ class DeskewEffect:
 
     @property
     def words(self) -> str:
-        """Say it for people."""
+        """Describe it in words."""
         parts = []
         for one, name in ((self.deskewed, "deskewed"), (self.as_measured, "as measured")):
             thick = [] if one is None else [("walls", one.walls_m), ("poles", one.poles_m)]

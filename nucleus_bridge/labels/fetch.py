@@ -25,7 +25,7 @@ PAGE_ROWS = 500
 _COMPLETED = "completed"
 
 Note = Callable[[str], None]
-"""Takes a line for a person."""
+"""Takes one line of text for the user."""
 
 
 @dataclass

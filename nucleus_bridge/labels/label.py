@@ -105,7 +105,7 @@ class Label:
 
     @property
     def heading(self) -> float:
-        """Of the box's front about +z, radians, 0 along +x."""
+        """Heading of the box's front about +z, radians, 0 along +x."""
         x, y, z, w = self.rotation
         return math.atan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
 

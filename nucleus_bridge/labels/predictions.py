@@ -30,7 +30,7 @@ _FIRST_LOOK_S = 0.05
 _DECIMALS = 6
 
 Note = Callable[[str], None]
-"""Takes a line for a person."""
+"""Takes one line of text for the user."""
 
 
 def prediction(label: Label, stamps: SceneStamps, annotation_id: str) -> dict[str, Any]:

@@ -25,7 +25,7 @@ Taken = TypeVar("Taken")
 RATE_NS = 1_000_000_000
 """A rate is the number of messages over so long."""
 MOST_PENDING = 100_000
-"""So many values wait at most: without a sweep there is no time by which they could be worked off."""
+"""The most values that wait: as long as there is no sweep, nothing says when they can be processed."""
 NO_FIX_NS = 5_000_000_000
 """Between two fixes further apart nothing is known of the place."""
 _SEMI_MAJOR_M, _ECCENTRICITY_SQUARED = 6_378_137.0, 6.694379990141e-3  # WGS 84

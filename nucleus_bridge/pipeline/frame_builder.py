@@ -25,7 +25,7 @@ from nucleus_bridge.poses.feed import PoseFeed
 from nucleus_bridge.warnings import Finding
 
 GRACE_SHARE = 0.25
-"""Of ``sync.wait_s``: how much later than a frame's deadline a transform from before it may arrive."""
+"""How much later than a frame's deadline an earlier transform may arrive, as a share of ``sync.wait_s``."""
 
 DESCRIPTION_WAITS = "transforms that would replace those of the robot description"
 

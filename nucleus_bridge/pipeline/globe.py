@@ -36,7 +36,7 @@ STEP_TOLERANCE_M, STEP_SHARE, FASTEST_M_S = 15.0, 0.3, 80.0
 TELLING_WAY_M, MOST_OFF_DEG, FIX_ERROR_M = 2.0, 10.0, 4.0
 """Over such a way a heading does not count that is further off what fixes and transforms say than bad fixes explain."""
 FIXES, HEADINGS = "gps.topic", "gps.heading_topic"
-"""Under these names losses are reported."""
+"""The names that losses are reported under."""
 SEMI_MAJOR_M, FLATTENING = 6_378_137.0, 1 / 298.257223563  # WGS 84
 LossReport = Callable[[str, Cause, int, str], None]
 ECCENTRICITY_SQUARED = FLATTENING * (2 - FLATTENING)

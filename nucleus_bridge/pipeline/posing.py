@@ -71,7 +71,7 @@ Need = tuple[str, int, int]
 
 
 DEFERRED_S = 60.0
-"""So long the transforms and fixes are sure to be there that a frame, once it is wanted, is made whole with."""
+"""How long the transforms and fixes that a waiting frame needs are kept, so that it is complete once it is wanted."""
 UNPOSED = Trajectory(np.empty(0, np.int64), np.empty((0, 3)), np.empty((0, 4)))
 """Stands for the poses of a sweep that are there and were not asked for yet."""
 

@@ -21,7 +21,7 @@ from nucleus_bridge.pipeline.posing import LossReport
 from nucleus_bridge.pipeline.signals import Signals
 
 MAX_COORDINATE_M = 1e5
-"""Beyond it a 32-bit float, which the service computes with, is coarser than a centimetre."""
+"""The service computes with 32-bit floats, which beyond this are coarser than a centimetre."""
 
 
 """Why a scene ends with the window of its events."""

@@ -70,7 +70,7 @@ class SceneChecks:
         for camera, texts in camera_warnings(self._rotations, ahead).items():
             warnings += [{"about": camera, "text": text} for text in texts]
         if self._scene.manifest.poses.get("estimated"):
-            text = "its poses are estimated from the lidar: they drift, reckon with 1 % of the way"
+            text = "its poses are estimated from the lidar: they drift: expect 1 % of the distance"
             warnings.append({"about": "device", "text": text})
         warnings += self._losses()
         verdicts = self.edges.verdicts(progress)

@@ -13,7 +13,7 @@ from nucleus_bridge.geometry.sharpness import LEAST_SWEEPS, DeskewEffect, deskew
 from nucleus_bridge.model import FloatArray, IntArray, Trajectory
 
 MOST_POINTS = 10_000
-"""Of a frame, so many are measured."""
+"""Points of a frame that are measured."""
 _STILL_M = 0.5
 
 

@@ -52,7 +52,7 @@ MAX_POINTS = 40_000
 JUDGED_FRAMES = 12
 """The bench compares the edges of so many frames, spread over the scene."""
 MAX_EDGES = 3_000
-"""So many outlines of a frame go into the page."""
+"""The most outlines of a frame that go into the page."""
 POINT_BYTES = 8 * 4 / 3
 COMPARED_WIDTH = 640
 """Pictures whose edges are compared with the cloud's are not made narrower than this."""

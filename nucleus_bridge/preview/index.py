@@ -19,7 +19,7 @@ from nucleus_bridge.preview.template import encoded, filled
 SCRIPTS = ("palette.js", "nodes.js", "index.js")
 PICTURE_WIDTH = 200
 TRACK_POSITIONS = 200
-"""Of a scene, so many go onto the map."""
+"""The most positions of a scene on the map."""
 
 
 def index_page(scenes: Sequence[tuple[SceneReader, str, Mapping[str, Any]]]) -> str:

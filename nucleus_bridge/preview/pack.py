@@ -17,11 +17,11 @@ from nucleus_bridge.image_header import FileHeader, read_file_header
 Pixels = NDArray[np.uint8]
 
 PICTURE_BYTES = 11_000_000
-"""Of all pictures of a page that are shrunk."""
+"""Bytes of all shrunk pictures of a page together."""
 KEPT_BYTES = 20_000_000
-"""Of all picture files of a page that are kept as they are."""
+"""Bytes of all picture files of a page that are kept as they are."""
 QUALITY, FULL_QUALITY = 75, 92
-"""Of JPEGs that are made: of pictures that are shrunk, and of those at their full size."""
+"""Quality of JPEGs that are made: of shrunk pictures, and of those at full size."""
 _EXIF_WITHIN = 1 << 16  # the first segments of a file
 _STEPS = 65_535
 _WIDTHS = (960, 800, 640, 480, 400, 320)

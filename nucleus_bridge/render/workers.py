@@ -16,8 +16,8 @@ from nucleus_bridge.render.processes import SharedMemoryExecutor, follow_parent
 Result = TypeVar("Result")
 
 CALLS_AHEAD = 4
-"""As many calls wait for each other process before this one carries one out itself: to carry one out and read on takes
-less time than that process needs for so many."""
+"""Calls that wait for each other process before this process runs one itself, which takes less time than the other
+process needs for its queue."""
 
 
 class InlineExecutor(Executor):

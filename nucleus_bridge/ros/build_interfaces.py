@@ -111,7 +111,7 @@ def why_unusable(package: InterfacePackage) -> str:
     """Load the messages in a fresh Python and serialise each; return what went wrong, or ""."""
     command = [sys.executable, "-c", _LOAD_AND_ROUND_TRIP, package.name, *package.messages]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own interpreter
-    return (done.stderr.strip().splitlines() or ["it ended without a word"])[-1] if done.returncode else ""
+    return (done.stderr.strip().splitlines() or ["it ended without output"])[-1] if done.returncode else ""
 
 
 def _generate(package: InterfacePackage, installation: Installation, work: Path) -> None:

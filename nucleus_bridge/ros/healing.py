@@ -79,7 +79,7 @@ class Healed:
 
 
 class Healer:
-    """Told about the topics now and then; says when this process is deaf.
+    """Is given the state of the topics from time to time; says when this process is deaf.
 
     Attributes:
         healed: What is known of earlier connections.

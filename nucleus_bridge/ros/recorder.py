@@ -374,7 +374,7 @@ class RecorderNode(LifecycleNode):
         return response
 
     async def _answer(self, ask: Callable[[Callable[[Answer], None]], None], late: Callable[[], Answer]) -> Answer:
-        """Ask the recording's thread; say something else where it takes long."""
+        """Ask the recording's thread; give the ``late`` answer where it takes long."""
         answered: Future = Future(executor=self.executor)
         first = threading.Lock()
 

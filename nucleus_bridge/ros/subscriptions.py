@@ -46,7 +46,7 @@ HISTORY_OVERRUN = (
 )
 
 _DEPTH = 100
-"""Of topics that no decoder reads by itself."""
+"""Types of topics that no decoder reads by itself."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from nucleus_bridge.upload.store.objects import ObjectStore
 Changed = Callable[[StateRecord], None]
 Told = Callable[[str, int, bool], None]
 Note = Callable[[str], None]
-"""Told what a person should know, as one line."""
+"""Takes one line of text for the user."""
 FrameKeys = tuple[str, ...]
 """Keys of the files that were made for a submission, in the order of the frames; none when it needs no such files."""
 

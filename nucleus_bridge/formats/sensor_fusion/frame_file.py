@@ -22,7 +22,7 @@ COEFFICIENTS = {
 """Distortion coefficients by camera model, in the order in which JSON has them."""
 
 _DOUBLE_STEP_NS = 256
-"""At the present time neighbouring 64-bit floats are so far apart."""
+"""Distance between neighbouring 64-bit floats at today's times."""
 
 _ORDER = "point-keys-and-order"
 

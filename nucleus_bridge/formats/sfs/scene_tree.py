@@ -31,7 +31,7 @@ SCENE_FILE = "scene.sfs"
 VERSION = "1.0"
 TIME_UNIT = "microseconds"
 OWN = "nucleus_bridge"
-"""Under this key of the metadata stands what the specification has no place for."""
+"""Key of the metadata that holds what the specification has no place for."""
 MICROSECOND_NS = 1000
 
 _LONGEST_NS = 2**32 * MICROSECOND_NS

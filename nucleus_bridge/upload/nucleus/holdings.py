@@ -82,7 +82,7 @@ class DatasetHoldings:
             return Difference(INCOMPLETE_SCENE, f"{text}; delete it there and upload again", SceneState.SEALED)
         if record.state is SceneState.DONE:
             return None
-        return Difference(UNNOTED_SCENE, f"{self.name} holds it, which was not noted", SceneState.DONE)
+        return Difference(UNNOTED_SCENE, f"{self.name} holds it; the spool had no note of that", SceneState.DONE)
 
     def holds(self, reference_id: str) -> bool:
         """Whether the dataset has a scene of this id."""

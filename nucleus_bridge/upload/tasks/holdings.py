@@ -61,7 +61,9 @@ class TaskHoldings:
             return Difference(ENDED_TASK, text, SceneState.FAILED, noted, remains=True)
         if record.state in _WAITING:
             noted = {"task_id": task["task_id"], "task_status": task["status"]}
-            return Difference(UNNOTED_TASK, f"{name} was made of it, which was not noted", SceneState.DONE, noted)
+            return Difference(
+                UNNOTED_TASK, f"{name} was made of it; the spool had no note of that", SceneState.DONE, noted
+            )
         return None
 
     def holds(self, reference_id: str) -> bool:
