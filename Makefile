@@ -7,13 +7,15 @@
 #   make coverage   the whole suite, and what of the package it runs; fails below the floor in pyproject.toml
 #   make pictures   make the pictures of the documents anew
 #   make clean   remove everything that the others made
-# The live tests, which drive in real time, have the machine to themselves; all others share it (WORKERS at a time).
+# The live tests, which drive in real time and mostly wait, come last, LIVE_WORKERS files of them at a time, each test in a
+# ROS domain of its own; WORKERS is for all others, one more than cores, since some of them wait as well.
 # One that fails is run once more, and reported as rerun: discovery between processes may fail on a stalled machine.
 # Another Python: make test PYTHON=python3.12. Arguments for pytest: make test PYTEST_ARGS='-k deskew'.
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
-WORKERS ?= $(shell nproc)
+WORKERS ?= $(shell expr $$(nproc) + 1)
+LIVE_WORKERS ?= $(shell nproc)
 ROS ?= kilted
 VENV := .venv$(if $(filter-out kilted,$(ROS)),-$(ROS))
 BIN := $(VENV)/bin
@@ -48,7 +50,7 @@ test: dev
 	export AMENT_PREFIX_PATH="$(CURDIR)/.venv"; \
 	failed=0; set -x; \
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not live and not slow" $(PYTEST_ARGS) || [ $$? = 5 ] || failed=1; \
-	$(BIN)/python -m pytest -m "live and not slow" --reruns 1 $(PYTEST_ARGS) || [ $$? = 5 ] || failed=1; \
+	$(BIN)/python -m pytest -n $(LIVE_WORKERS) --dist loadfile -m "live and not slow" --reruns 1 $(PYTEST_ARGS) || [ $$? = 5 ] || failed=1; \
 	exit $$failed
 	@cat .venv/not-run.txt 2>/dev/null || true
 endif
