@@ -130,7 +130,7 @@ def image_file(image: Image, fmt: str, quality: int) -> tuple[bytes | memoryview
     Raises:
         ImageError: It cannot be decoded or encoded.
     """
-    if image.encoding in SUFFIXES and not image.bayer and not (image.bit_depth and _has_16_bits(image)):
+    if image.encoding in SUFFIXES and not image.bayer and not (image.bit_depth and is_sixteen_bit_png(image)):
         return upright(image.data.data), SUFFIXES[image.encoding]
     return encode_pixels(pixels(image), fmt, quality), SUFFIXES[fmt]
 
@@ -166,7 +166,8 @@ def is_gray(image: Image) -> bool:
     return image.encoding in ("mono8", "8UC1")
 
 
-def _has_16_bits(image: Image) -> bool:
+def is_sixteen_bit_png(image: Image) -> bool:
+    """Whether an image is a PNG file of 16 bits a channel."""
     return image.encoding == "png" and bytes(image.data[_PNG_DEPTH_AT : _PNG_DEPTH_AT + 1]) == b"\x10"
 
 

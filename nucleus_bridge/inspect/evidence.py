@@ -14,6 +14,7 @@ from nucleus_bridge.errors import TransformError
 from nucleus_bridge.geometry import TransformTree
 from nucleus_bridge.inspect.clocks import compare_clocks
 from nucleus_bridge.inspect.clouds import CloudFacts
+from nucleus_bridge.inspect.kept_samples import sample_findings
 from nucleus_bridge.inspect.point_times import FAR_MS, MOST_SHARE, NO_TIMES, PointTimes, Times
 from nucleus_bridge.inspect.scan import Scan, Stream, Track, kinds_of
 from nucleus_bridge.inspect.transforms import Transforms, transform_findings
@@ -28,7 +29,7 @@ _PARAMETERS = {"lidar": "lidars", "cloud": "lidars", "image": "cameras", "radar"
 
 
 def findings_of(evidence: Evidence, config: Config, tree: TransformTree) -> list[Finding]:
-    """Judge what was noted: clocks of sensors and transforms, two answers for one transform, mounts that change."""
+    """Judge what was noted: clocks of sensors and transforms, two answers for one transform, mounts, samples."""
     parts = [slice(None)]
     if any(seen.is_cut for seen in evidence.topics.values()) or any(seen.is_cut for seen in evidence.edges.values()):
         parts = [slice(0, MOST // 2), slice(MOST // 2, None)]  # what is not continuous is judged apart
@@ -38,7 +39,7 @@ def findings_of(evidence: Evidence, config: Config, tree: TransformTree) -> list
     for part in parts:
         for finding in _judged(evidence, config, tree, part):
             found.setdefault((finding.code, finding.name), finding)
-    return list(found.values())
+    return [*found.values(), *sample_findings(evidence, config)]
 
 
 def _judged(evidence: Evidence, config: Config, tree: TransformTree, part: slice) -> list[Finding]:

@@ -31,7 +31,7 @@ from nucleus_bridge.inspect.point_times import Times
 from nucleus_bridge.inspect.poses import Frames, choose_frames, with_description, with_poses
 from nucleus_bridge.inspect.satellites import judge_satellites, positions_of
 from nucleus_bridge.inspect.scan import Scan, Stream
-from nucleus_bridge.inspect.sweeps import Parts, corrected_by_evidence, corrected_by_name, find_parts
+from nucleus_bridge.inspect.sweeps import Parts, corrected_by_evidence, corrected_by_name, find_parts, poses_in
 from nucleus_bridge.inspect.transforms import Transforms, find_transforms, transform_findings
 from nucleus_bridge.model import FloatArray, IntArray
 from nucleus_bridge.warnings import Finding
@@ -328,7 +328,8 @@ def _deskewed(made: Suggestion, key: str, topic: str, facts: CloudFacts) -> None
     if not why and made.frames.moves:
         shift_ns = round(getattr(made.clocks.corrections.get(topic), "offset_ms", 0.0) * 1e6)
         frame = facts.clouds[0].sweep.frame_id
-        why = corrected_by_evidence(facts, facts.times, frame, made.frames.world, made.transforms, shift_ns)
+        poses_of = poses_in(made.transforms.tree, made.frames.world, frame, shift_ns)
+        why = corrected_by_evidence(facts, facts.times, poses_of)
     if why:
         finding = warnings.already_deskewed(topic, why, f"{key}.deskew: false")
         made.put(f"{key}.deskew", False, finding.text)

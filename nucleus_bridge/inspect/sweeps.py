@@ -5,16 +5,16 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from nucleus_bridge.errors import TransformError
-from nucleus_bridge.geometry import quaternion, transforms
+from nucleus_bridge.geometry import TransformTree, quaternion, transforms
 from nucleus_bridge.inspect.clouds import Cloud, CloudFacts, usable_points
 from nucleus_bridge.inspect.point_times import UNITS_NS, PointTimes
-from nucleus_bridge.inspect.transforms import Transforms
-from nucleus_bridge.model import FloatArray, IntArray, Transform
+from nucleus_bridge.model import FloatArray, IntArray, Trajectory, Transform
 
 _CORRECTED = re.compile(
     r"(^|[/_-])(rectified|deskewed|undistorted|undistort|corrected|compensated|motion_corrected)([/_-]|$)"
@@ -114,9 +114,23 @@ def _longest_run(mask: np.ndarray) -> int:
     return longest
 
 
-def corrected_by_evidence(
-    facts: CloudFacts, times: PointTimes, lidar_frame: str, world_frame: str, tree: Transforms, shift_ns: int = 0
-) -> str:
+PosesOf = Callable[[Cloud, IntArray], Trajectory | None]
+"""Returns the poses of the lidar at stamps within a cloud, or None where they are not known."""
+
+
+def poses_in(tree: TransformTree, world_frame: str, lidar_frame: str, shift_ns: int = 0) -> PosesOf:
+    """Return what looks poses up in a tree, at stamps to which ``shift_ns`` is added."""
+
+    def poses_of(_cloud: Cloud, stamps_ns: IntArray) -> Trajectory | None:
+        try:
+            return tree.lookup_many(world_frame, lidar_frame, stamps_ns + shift_ns)
+        except TransformError:
+            return None
+
+    return poses_of
+
+
+def corrected_by_evidence(facts: CloudFacts, times: PointTimes, poses_of: PosesOf) -> str:
     """Say why clouds must be corrected for motion already; '' where nothing shows it.
 
     The lasers of a turning lidar fire together, so the points of one moment lie in one vertical plane, which turns
@@ -127,22 +141,19 @@ def corrected_by_evidence(
     Args:
         facts: The clouds.
         times: What their point times mean.
-        lidar_frame: Frame of the clouds.
-        world_frame: Frame in which the device moves.
-        tree: Transforms.
-        shift_ns: What is added to the clouds' stamps.
+        poses_of: Returns the poses of the lidar.
     """
     given: list[float] = []
     undone: list[float] = []
     for cloud in facts.clouds[:: max(1, len(facts.clouds) // _MOST_CLOUDS)]:
         if len(given) > 1 and float(np.median(given)) < _SHARPEST:
             break
-        compared = _compared(cloud, times, lidar_frame, world_frame, tree, shift_ns)
+        compared = _compared(cloud, times, poses_of)
         if compared is not None:
             given.append(compared[0])
             undone.append(compared[1])
     if not given:
-        return _thin_as_it_is(facts, times, lidar_frame, world_frame, tree, shift_ns)
+        return _thin_as_it_is(facts, times, poses_of)
     if len(given) < 2:
         return ""
     before, after = float(np.median(given)), float(np.median(undone))
@@ -154,15 +165,13 @@ def corrected_by_evidence(
     )
 
 
-def _thin_as_it_is(
-    facts: CloudFacts, times: PointTimes, lidar_frame: str, world_frame: str, tree: Transforms, shift_ns: int
-) -> str:
+def _thin_as_it_is(facts: CloudFacts, times: PointTimes, poses_of: PosesOf) -> str:
     """Say why clouds of a lidar that does not turn must be corrected already; '' where nothing shows it."""
     moved: list[float] = []
     given: list[float] = []
     for cloud in facts.clouds[:: max(1, len(facts.clouds) // _MOST_SURFACES)]:
         rows = _rows_of(cloud, times)
-        poses = None if rows is None else _relative_poses(tree, world_frame, lidar_frame, rows[1] + shift_ns)
+        poses = None if rows is None else _relative_poses(poses_of, cloud, rows[1])
         if rows is None or poses is None:
             continue
         xyz, at_ns, _ = rows
@@ -218,18 +227,18 @@ def _thickness(xyz: FloatArray, at_ns: IntArray) -> float | None:
     return float(np.sqrt(max(float(np.median(spread[steep, 0])), 0.0)))
 
 
-def _compared(
-    cloud: Cloud, times: PointTimes, lidar_frame: str, world_frame: str, tree: Transforms, shift_ns: int
-) -> tuple[float, float] | None:
+def _compared(cloud: Cloud, times: PointTimes, poses_of: PosesOf) -> tuple[float, float] | None:
     """Return how uneven a cloud is as it is, and with the correction taken back, radians."""
     rows = _rows_of(cloud, times)
     if rows is None:
         return None
     xyz, at_ns, ring = rows
-    poses = _relative_poses(tree, world_frame, lidar_frame, at_ns + shift_ns)
+    poses = _relative_poses(poses_of, cloud, at_ns)
     as_given = _unevenness(xyz, at_ns, ring) if poses is not None else None
     if poses is None or as_given is None:
         return None
+    if as_given < _SHARPEST:
+        return as_given, as_given
     tried = (_unevenness(_uncorrected(xyz, at_ns, poses, moment), at_ns, ring) for moment in (0.0, 0.5, 1.0))
     others = [other for other in tried if other is not None]
     return (as_given, min(others)) if others else None
@@ -280,12 +289,11 @@ class _Poses:
         return place, quaternion.slerp(self.rotations[low], self.rotations[high], share)
 
 
-def _relative_poses(tree: Transforms, world: str, lidar: str, at_ns: IntArray) -> _Poses | None:
+def _relative_poses(poses_of: PosesOf, cloud: Cloud, at_ns: IntArray) -> _Poses | None:
     knots = np.unique(np.linspace(float(at_ns[0]), float(at_ns[-1]), _KNOTS).astype(np.int64))
     knots[0], knots[-1] = at_ns[0], at_ns[-1]
-    try:
-        trajectory = tree.tree.lookup_many(world, lidar, knots)
-    except TransformError:
+    trajectory = poses_of(cloud, knots)
+    if trajectory is None:
         return None
     moved = float(np.linalg.norm(trajectory.translations[-1] - trajectory.translations[0]))
     if moved < _MOVED_M:

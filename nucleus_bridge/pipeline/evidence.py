@@ -6,7 +6,8 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass, field
 
-from nucleus_bridge.model import Sweep
+from nucleus_bridge.model import Frame, Image, Sweep
+from nucleus_bridge.pipeline.kept_samples import KeptSamples
 from nucleus_bridge.poses import Edge
 
 MOST = 2_000
@@ -71,6 +72,7 @@ class Evidence:
         self.sweeps: dict[str, SeenSweeps] = {}
         self.edges: dict[tuple[str, str, str], SeenEdge] = {}
         self.statics: dict[str, list[Edge]] = {}
+        self.samples = KeptSamples()
 
     def note(self, topic: str, type_name: str, stamp_ns: int, log_ns: int) -> None:
         """Take note of a message."""
@@ -91,6 +93,15 @@ class Evidence:
         if len(seen.firsts) < MOST and sweep.time_field is not None:
             seen.firsts.append(sweep.first_ns - sweep.stamp_ns)
             seen.lasts.append(sweep.last_ns - sweep.stamp_ns)
+        self.samples.note_first(topic, sweep)
+
+    def note_picture(self, camera: str, image: Image) -> None:
+        """Take note of a picture of a camera."""
+        self.samples.note_picture(camera, image)
+
+    def note_frame(self, frame: Frame) -> None:
+        """Take note of how the sweeps of a frame were moved."""
+        self.samples.note_posed(frame.sweeps)
 
     def note_edge(self, topic: str, edge: Edge, log_ns: int) -> None:
         """Take note of a transform that moves."""

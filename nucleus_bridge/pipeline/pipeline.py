@@ -22,7 +22,7 @@ from nucleus_bridge.decode.navsat import Fix, Heading, Missing
 from nucleus_bridge.decode.pointcloud2 import has_points
 from nucleus_bridge.errors import DecodeError, InputError, TransformError
 from nucleus_bridge.geometry import TransformTree
-from nucleus_bridge.model import Message, Payload, Sweep
+from nucleus_bridge.model import Image, Message, Payload, Sweep
 from nucleus_bridge.pipeline.calibrations import Calibrations
 from nucleus_bridge.pipeline.epochs import Cut, Entry, Epochs, Series, entry_of
 from nucleus_bridge.pipeline.events import Event, EventSpan, FrameReady, SceneEnded
@@ -600,6 +600,8 @@ class Pipeline:
         self._sync.add_anchor(sweep.stamp_ns, sweep.last_ns, sweep.nbytes, sweep)
 
     def _take_sample(self, topic: WantedTopic, sample: Payload) -> None:
+        if isinstance(sample, Image):
+            self.evidence.note_picture(topic.reader, sample)
         self._sync.add(topic.reader, sample.stamp_ns, sample.nbytes, sample)
 
     def advance(self) -> None:
@@ -708,6 +710,7 @@ class Pipeline:
         for number, event in enumerate(events):
             if isinstance(event, FrameReady):
                 self._used.update(name for name, _ in event.frame.samples)
+                self.evidence.note_frame(event.frame)
             elif isinstance(event, SceneEnded):
                 taken, self._of_scene = self._of_scene, []
                 late = (finding for finding in self._late() if event.losses.get(finding.name, {}).get("late"))

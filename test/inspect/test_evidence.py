@@ -47,7 +47,7 @@ def swept(
     """Judge sweeps: when their first point is from the stamp, how long they take, how late they are logged."""
     config = load_config(make_drive(tmp_path, replace(SHORT, seconds=0.4, points=300, cameras=1)).config_path)
     evidence, (lidar, *_) = Evidence(), config.lidars
-    points = np.zeros(1, [("x", "<f4"), ("t", "<f8")])
+    points = np.zeros(1, [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("t", "<f8")])
     for number in range(12):
         stamp_ns = T0 + round(number * period_ms * 1e6)
         first_ns = stamp_ns + round(first_ms * 1e6)

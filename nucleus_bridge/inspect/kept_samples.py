@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the few sweeps and pictures that were kept on their way through the pipeline show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+
+from nucleus_bridge import warnings
+from nucleus_bridge.config import CameraConfig, Config, LidarConfig
+from nucleus_bridge.decode.image_checks import significant_bits
+from nucleus_bridge.geometry import transforms
+from nucleus_bridge.inspect.clouds import Cloud, CloudFacts
+from nucleus_bridge.inspect.point_times import UNITS_NS, PointTimes, Times
+from nucleus_bridge.inspect.sweeps import corrected_by_evidence, corrected_by_name, find_parts
+from nucleus_bridge.model import IntArray, Sweep, Trajectory
+from nucleus_bridge.pipeline.evidence import Evidence
+from nucleus_bridge.pipeline.kept_samples import MovedSweep, SeenPictures
+from nucleus_bridge.warnings import Finding
+
+_LEAST_PICTURES = 3
+_UNITS = {unit_ns: unit for unit, unit_ns in UNITS_NS.items()}
+
+
+def sample_findings(evidence: Evidence, config: Config) -> Iterator[Finding]:
+    """Name sweeps in parts, clouds that are corrected already, and pictures that will be dark."""
+    for lidar in config.lidars:
+        yield from _in_parts(evidence, lidar)
+        yield from _corrected(evidence, lidar)
+    for camera in config.cameras:
+        seen = evidence.samples.pictures.get(camera.name)
+        if seen is not None and not camera.bit_depth:
+            yield from _dark(seen, camera)
+
+
+def _in_parts(evidence: Evidence, lidar: LidarConfig) -> Iterator[Finding]:
+    sweeps, topic = evidence.samples.first.get(lidar.topic, []), evidence.topics.get(lidar.topic)
+    if topic is None or lidar.accumulate_ms:
+        return
+    steps = np.diff(np.sort(topic.stamps))
+    steps = steps[steps > 0]
+    if not len(steps):
+        return
+    clouds = tuple(Cloud(sweep.stamp_ns, sweep.stamp_ns, sweep) for sweep in sweeps)
+    parts = find_parts(CloudFacts(clouds=clouds), float(np.median(steps)))
+    if parts is not None:
+        remedy = f"lidars.{lidar.name}.accumulate_ms: {parts.turn_ms}"
+        yield warnings.sweep_in_parts(lidar.topic, parts.count, parts.degrees, remedy)
+
+
+def _corrected(evidence: Evidence, lidar: LidarConfig) -> Iterator[Finding]:
+    kept = evidence.samples.moved.get(lidar.name)
+    if kept is None or not kept.items:
+        return
+    if kept.judged_at != kept.taken:
+        word = corrected_by_name(lidar.topic)
+        kept.verdict = f"its name says {word}" if word else _corrected_by_evidence(kept.items)
+        kept.judged_at = kept.taken
+    if kept.verdict:
+        yield warnings.already_deskewed(lidar.topic, kept.verdict, f"lidars.{lidar.name}.deskew: false")
+
+
+def _corrected_by_evidence(kept: list[MovedSweep]) -> str:
+    alike = [moved for moved in kept if moved.sweep.points.dtype == kept[0].sweep.points.dtype]
+    poses = {id(moved.sweep): moved.poses for moved in alike}
+
+    def poses_of(cloud: Cloud, stamps_ns: IntArray) -> Trajectory | None:
+        known = poses[id(cloud.sweep)]
+        return transforms.interpolate(known, np.clip(stamps_ns, known.stamps_ns[0], known.stamps_ns[-1]))
+
+    clouds = tuple(Cloud(moved.sweep.stamp_ns, moved.sweep.base_ns, moved.sweep) for moved in alike)
+    return corrected_by_evidence(CloudFacts(clouds=clouds), _times(alike[0].sweep), poses_of)
+
+
+def _times(sweep: Sweep) -> PointTimes:
+    """Return what the times of a sweep mean: they count from what stands for its stamp."""
+    first, last = ((at_ns - sweep.stamp_ns) / 1e6 for at_ns in (sweep.first_ns, sweep.last_ns))
+    unit = _UNITS[sweep.time_unit_ns]
+    return PointTimes(Times.GOOD, sweep.time_field or "", unit=unit, first_ms=first, last_ms=last)
+
+
+def _dark(seen: SeenPictures, camera: CameraConfig) -> Iterator[Finding]:
+    if seen.judged_at != seen.files.taken:
+        decoded = (cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) for data in seen.files.items)
+        largest = [int(picture.max()) for picture in decoded if picture is not None and picture.dtype == np.uint16]
+        seen.in_files, seen.judged_at = (len(largest), max(largest, default=0)), seen.files.taken
+    looked_at, largest_of_all = seen.looked_at + seen.in_files[0], max(seen.largest, seen.in_files[1])
+    bits = significant_bits(largest_of_all)
+    if looked_at >= _LEAST_PICTURES and largest_of_all and bits < 16:
+        yield warnings.image_dark(camera.image_topic, largest_of_all, bits, camera.name)

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A few sweeps and pictures kept on their way, thinned out, to be looked at for warnings; they decide nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from nucleus_bridge.decode.image import is_sixteen_bit_png
+from nucleus_bridge.decode.point_time import signed
+from nucleus_bridge.model import Image, PosedSweep, Sweep, Trajectory
+
+Item = TypeVar("Item")
+
+FIRST_SWEEPS, SWEEPS, FILES = 8, 3, 5
+"""At most so many of each are kept: sweeps one after the other, sweeps over the drive, files of pictures."""
+_MOST_POINTS, _MOMENTS = 3_000, 2_048
+_LEAST_WAY_M = 0.15
+_MANY_PICTURES = 12
+_SIXTEEN = frozenset(("mono16", "rgb16", "bgr16", "rgba16", "bgra16"))
+
+
+class Spread(Generic[Item]):
+    """A few of many, evenly spread without knowing how many will come: where it is full every other one is dropped."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._every = 1
+        self._count = 0
+        self.items: list[Item] = []
+        self.taken = 0
+        """How many were taken so far: where it has changed, ``items`` have."""
+        self.judged_at = 0
+        """``taken`` when ``verdict`` was made."""
+        self.verdict = ""
+
+    def wants(self) -> bool:
+        """Count one more; say whether it should be given."""
+        self._count += 1
+        return (self._count - 1) % self._every == 0
+
+    def give(self, item: Item) -> None:
+        """Take what is wanted."""
+        self.items.append(item)
+        self.taken += 1
+        if len(self.items) > self._most:
+            self.items = self.items[::2]
+            self._every *= 2
+
+
+@dataclass(frozen=True)
+class MovedSweep:
+    """Some points of a sweep as they were measured, and the lidar's poses by which they are moved."""
+
+    sweep: Sweep
+    poses: Trajectory
+
+
+@dataclass
+class SeenPictures:
+    """What was noted of the pictures of one camera that have 16 bits.
+
+    Attributes:
+        looked_at: Pictures whose largest value is known.
+        largest: The largest value of those.
+        files: Compressed ones, not decoded yet.
+        judged_at: ``files.taken`` when those were decoded.
+        in_files: How many of them could be decoded, and the largest value in them.
+    """
+
+    looked_at: int = 0
+    largest: int = 0
+    files: Spread[bytes] = field(default_factory=lambda: Spread(FILES))
+    judged_at: int = 0
+    in_files: tuple[int, int] = (0, 0)
+    _raw: Spread[None] = field(default_factory=lambda: Spread(_MANY_PICTURES))
+
+    def note(self, image: Image) -> None:
+        """Take note of a picture, if it has 16 bits."""
+        if is_sixteen_bit_png(image):
+            if self.files.wants():
+                self.files.give(image.data.tobytes())
+        elif (image.encoding in _SIXTEEN or _is_wide_mosaic(image.encoding)) and self._raw.wants():
+            self._raw.give(None)
+            values = image.data[: len(image.data) // 2 * 2].view(">u2" if image.is_bigendian else "<u2")
+            self.looked_at += 1
+            self.largest = max(self.largest, int(values.max(initial=0)))
+
+
+def _is_wide_mosaic(encoding: str) -> bool:
+    return encoding.startswith("bayer") and encoding.endswith("16")
+
+
+class KeptSamples:
+    """Keeps some sweeps by topic and by lidar, and what pictures by camera show.
+
+    Attributes:
+        first: The first sweeps of a topic, one after the other.
+        moved: Sweeps of a lidar that were moved by the vehicle's motion.
+        pictures: Pictures of a camera.
+    """
+
+    def __init__(self) -> None:
+        self.first: dict[str, list[Sweep]] = {}
+        self.moved: dict[str, Spread[MovedSweep]] = {}
+        self.pictures: dict[str, SeenPictures] = {}
+
+    def note_first(self, topic: str, sweep: Sweep) -> None:
+        """Keep some points of the first sweeps of a topic."""
+        kept = self.first.setdefault(topic, [])
+        if len(kept) < FIRST_SWEEPS:
+            every = (len(sweep.points) // _MOST_POINTS) | 1  # odd, so that no column of a grid is left out
+            kept.append(replace(sweep, points=sweep.points[::every].copy()))
+
+    def note_posed(self, sweeps: Iterable[PosedSweep]) -> None:
+        """Keep some points of the sweeps of a frame over which the vehicle moved."""
+        for posed in sweeps:
+            poses, sweep = posed.world_from_lidar, posed.sweep
+            if not isinstance(poses, Trajectory) or sweep.time_field is None:
+                continue
+            way_m = float(np.linalg.norm(poses.translations[-1] - poses.translations[0]))
+            kept = self.moved.setdefault(posed.lidar, Spread(SWEEPS))
+            if way_m >= _LEAST_WAY_M and kept.wants():
+                kept.give(MovedSweep(_some_moments(sweep), poses))
+
+    def note_picture(self, camera: str, image: Image) -> None:
+        """Take note of a picture of a camera."""
+        self.pictures.setdefault(camera, SeenPictures()).note(image)
+
+
+def _some_moments(sweep: Sweep) -> Sweep:
+    """Return a sweep with the points of some moments: those that were measured together stay together."""
+    points = sweep.points
+    every = len(points) // _MOST_POINTS
+    if every < 2 or sweep.last_ns <= sweep.first_ns:
+        return replace(sweep, points=points.copy())
+    times = signed(np.ascontiguousarray(points[sweep.time_field]))
+    with np.errstate(invalid="ignore"):
+        since = times.astype(np.float64) - (sweep.first_ns - sweep.base_ns) / sweep.time_unit_ns
+        moment = since * (_MOMENTS * sweep.time_unit_ns / (sweep.last_ns - sweep.first_ns))
+        chosen = np.flatnonzero(np.remainder(np.floor(moment), every) == 0)
+    return replace(sweep, points=points[chosen])
