@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Detections that were recorded, from vision_msgs, Autoware or cubes among markers, as boxes in their frame.
 
-Messages of types that no ROS installation here knows are read by the definitions below.
+Messages of types that no ROS installation here knows are read by the definitions below: those of vision_msgs 4 and of
+its releases for Foxy and ROS 1, of autoware_perception_msgs 1, and of its predecessor autoware_auto_perception_msgs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -29,29 +32,61 @@ DETECTION3D_DEFINITION = _RULE.join((
     "MSG: vision_msgs/ObjectHypothesis\nstring class_id\nfloat64 score\n",
     "MSG: vision_msgs/BoundingBox3D\ngeometry_msgs/Pose center\ngeometry_msgs/Vector3 size\n",
 ))  # fmt: skip
-AUTOWARE_PACKAGES = ("autoware_perception_msgs", "autoware_auto_perception_msgs")
-AUTOWARE_LABELS = ("unknown", "car", "truck", "bus", "trailer", "motorcycle", "bicycle", "pedestrian")
-_AUTOWARE_KINEMATICS = {
-    "Detected": "geometry_msgs/PoseWithCovariance pose_with_covariance\nbool has_position_covariance\n"
-    "uint8 orientation_availability\ngeometry_msgs/TwistWithCovariance twist_with_covariance\nbool has_twist\n"
-    "bool has_twist_covariance\n",
-    "Tracked": "geometry_msgs/PoseWithCovariance pose_with_covariance\nuint8 orientation_availability\n"
-    "geometry_msgs/TwistWithCovariance twist_with_covariance\n"
-    "geometry_msgs/AccelWithCovariance acceleration_with_covariance\nbool is_stationary\n",
+
+
+def _old_detection3d(package: str, id_type: str, tracking: str) -> str:
+    """Return the definition of Detection3DArray before Galactic, under a package name of its own."""
+    return _RULE.join((
+        f"std_msgs/Header header\n{package}/Detection3D[] detections\n",
+        (f"MSG: {package}/Detection3D\nstd_msgs/Header header\n{package}/ObjectHypothesisWithPose[] results\n"
+        f"{package}/BoundingBox3D bbox\nsensor_msgs/PointCloud2 source_cloud\n{tracking}"),
+        (f"MSG: {package}/ObjectHypothesisWithPose\n{id_type} id\nfloat64 score\n"
+        "geometry_msgs/PoseWithCovariance pose\n"),
+        f"MSG: {package}/BoundingBox3D\ngeometry_msgs/Pose center\ngeometry_msgs/Vector3 size\n",
+    ))  # fmt: skip
+
+
+OLD_DETECTION3D = {
+    "vision_msgs_foxy/msg/Detection3DArray": _old_detection3d(
+        "vision_msgs_foxy", "string", "bool is_tracking\nstring tracking_id\n"
+    ),
+    "vision_msgs_noetic/msg/Detection3DArray": _old_detection3d("vision_msgs_noetic", "int64", ""),
 }
+"""Layouts that have the same name in recordings; a message is of the first one that fits all of its bytes."""
+AUTOWARE_PACKAGES = ("autoware_perception_msgs", "autoware_auto_perception_msgs")
+AUTOWARE_LABELS = (
+    "unknown", "car", "truck", "bus", "trailer", "motorcycle", "bicycle", "pedestrian",
+    "animal", "hazard", "over_drivable", "under_drivable",
+)  # fmt: skip
+_AVAILABLE = "uint8 orientation_availability\n"
+_MOTION = (
+    "geometry_msgs/TwistWithCovariance twist_with_covariance\n"
+    "geometry_msgs/AccelWithCovariance acceleration_with_covariance\n"
+)
+_TRACKED = {"autoware_perception_msgs": _MOTION + _AVAILABLE, "autoware_auto_perception_msgs": _AVAILABLE + _MOTION}
+"""Between a track's pose and ``is_stationary``; the two packages differ in the order."""
+_UNAVAILABLE = 0  # an orientation, which is left empty then
+_CYLINDER, _POLYGON = 1, 2
 _NEAREST_TO_UNIT = 1e-3
 _CUBE, _ADD = 1, 0
 
 
 def autoware_definition(package: str, kind: str) -> str:
     """Return the definition of DetectedObjects (``Detected``) or TrackedObjects (``Tracked``)."""
-    own = "unique_identifier_msgs/UUID object_id\n" if kind == "Tracked" else ""
+    is_tracked = kind == "Tracked"
+    own = "unique_identifier_msgs/UUID object_id\n" if is_tracked else ""
+    detected = (
+        f"bool has_position_covariance\n{_AVAILABLE}geometry_msgs/TwistWithCovariance twist_with_covariance\n"
+        "bool has_twist\nbool has_twist_covariance\n"
+    )
+    kinematics = f"{_TRACKED[package]}bool is_stationary\n" if is_tracked else detected
     return _RULE.join((
         f"std_msgs/Header header\n{package}/{kind}Object[] objects\n",
         (f"MSG: {package}/{kind}Object\n{own}float32 existence_probability\n{package}/ObjectClassification[] "
         f"classification\n{package}/{kind}ObjectKinematics kinematics\n{package}/Shape shape\n"),
         f"MSG: {package}/ObjectClassification\nuint8 label\nfloat32 probability\n",
-        f"MSG: {package}/{kind}ObjectKinematics\n{_AUTOWARE_KINEMATICS[kind]}",
+        (f"MSG: {package}/{kind}ObjectKinematics\ngeometry_msgs/PoseWithCovariance pose_with_covariance\n"
+        f"{kinematics}"),
         f"MSG: {package}/Shape\nuint8 type\ngeometry_msgs/Polygon footprint\ngeometry_msgs/Vector3 dimensions\n",
         "MSG: unique_identifier_msgs/UUID\nuint8[16] uuid\n",
     ))  # fmt: skip
@@ -62,7 +97,7 @@ DEFINITIONS = {
     **{
         f"{package}/msg/{kind}Objects": autoware_definition(package, kind)
         for package in AUTOWARE_PACKAGES
-        for kind in _AUTOWARE_KINEMATICS
+        for kind in ("Detected", "Tracked")
     },
 }
 
@@ -70,6 +105,9 @@ DEFINITIONS = {
 @lru_cache(maxsize=8)
 def _make_known(type_name: str) -> None:
     register(type_name, DEFINITIONS[type_name])
+    if type_name == DETECTION3D:
+        for name, definition in OLD_DETECTION3D.items():
+            register(name, definition)
 
 
 def decode_detections(min_score: float, message: Message) -> Detections:
@@ -84,12 +122,23 @@ def decode_detections(min_score: float, message: Message) -> Detections:
             ``empty_frame_id``), or a box is not finite, turned by nothing or has no size (``bad_detection``).
     """
     _make_known(message.type_name)
-    found = deserialise(message, *DEFINITIONS)
+    found = _deserialised(message)
     with naming(message):
         stamp_ns, frame_id = _place(found.header)
         rows = _vision(found) if message.type_name == DETECTION3D else _autoware(found)
         boxes = tuple(_checked(row) for row in rows if row.score >= min_score)
     return Detections(stamp_ns, frame_id, boxes)
+
+
+def _deserialised(message: Message) -> Any:
+    """Read a message; where it is not of today's layout, by the older ones of its type."""
+    try:
+        return deserialise(message, *DEFINITIONS)
+    except DecodeError:
+        for name in OLD_DETECTION3D if message.type_name == DETECTION3D else ():
+            with suppress(DecodeError):
+                return deserialise(replace(message, type_name=name))
+        raise
 
 
 def decode_cubes(message: Message) -> list[Detections]:
@@ -124,10 +173,12 @@ def _place(header: Any) -> tuple[int, str]:
 
 def _vision(found: Any) -> Iterator[Detection]:
     for detection in found.detections:
-        best = max((result.hypothesis for result in detection.results), key=lambda each: each.score, default=None)
-        label, score = ("unknown", 0.0) if best is None else (str(best.class_id) or "unknown", float(best.score))
-        center, size = detection.bbox.center, detection.bbox.size
-        yield _box(label, score, str(detection.id), center, size)
+        results = [getattr(result, "hypothesis", result) for result in detection.results]
+        best = max(results, key=lambda each: each.score, default=None)
+        name = "" if best is None else str(best.class_id if hasattr(best, "class_id") else best.id)
+        track = str(getattr(detection, "id", getattr(detection, "tracking_id", "")))
+        score = 0.0 if best is None else float(best.score)
+        yield _box(name or "unknown", score, track, detection.bbox.center, detection.bbox.size)
 
 
 def _autoware(found: Any) -> Iterator[Detection]:
@@ -136,8 +187,25 @@ def _autoware(found: Any) -> Iterator[Detection]:
         number = 0 if best is None else int(best.label)
         label = AUTOWARE_LABELS[number] if number < len(AUTOWARE_LABELS) else f"class_{number}"
         track = bytes(detected.object_id.uuid).hex() if hasattr(detected, "object_id") else ""
-        pose = detected.kinematics.pose_with_covariance.pose
-        yield _box(label, float(detected.existence_probability), track, pose, detected.shape.dimensions)
+        pose, size = detected.kinematics.pose_with_covariance.pose, detected.shape.dimensions
+        box = _box(label, float(detected.existence_probability), track, pose, size)
+        if detected.kinematics.orientation_availability == _UNAVAILABLE and not box.rotation_xyzw.any():
+            box = replace(box, rotation_xyzw=np.array([0.0, 0.0, 0.0, 1.0]))
+        yield _shaped(box, detected.shape)
+
+
+def _shaped(box: Detection, shape: Any) -> Detection:
+    """Put a box around what is not one: a cylinder has its diameter as x, a polygon has no size but its height."""
+    if shape.type == _CYLINDER:
+        return replace(box, size=np.array([box.size[0], box.size[0], box.size[2]]))
+    if shape.type != _POLYGON or not shape.footprint.points:
+        return box
+    corners = np.array([[corner.x, corner.y] for corner in shape.footprint.points], np.float64)
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    axis, w = box.rotation_xyzw[:3], box.rotation_xyzw[3]
+    middle = np.array([*((low + high) / 2), 0.0])
+    middle = middle + 2 * np.cross(axis, np.cross(axis, middle) + w * middle)
+    return replace(box, center=box.center + middle, size=np.array([*(high - low), box.size[2]]))
 
 
 def _box(label: str, score: float, track: str, pose: Any, size: Any) -> Detection:

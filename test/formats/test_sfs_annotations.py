@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from scale_sfs import leaves, verdicts
 
 from nucleus_bridge.config import load_config
 from nucleus_bridge.convert import ConversionReport, convert_bag
-from nucleus_bridge.decode.detections import DEFINITIONS, DETECTION3D
+from nucleus_bridge.decode.detections import DEFINITIONS, DETECTION3D, decode_detections
 from nucleus_bridge.formats.sfs.container import open_tree
+from nucleus_bridge.model import Message
 from nucleus_bridge.validate.scenes import validate_path
 
 TOPIC = "/detections"
@@ -72,23 +74,32 @@ def vision(stamp_ns: int, frame_id: str = "lidar", turn: list[float] | None = No
     return make("vision_msgs/Detection3DArray", header(stamp_ns, frame_id), boxes)
 
 
-def autoware(type_name: str, stamp_ns: int) -> Any:
+def autoware(
+    type_name: str, stamp_ns: int, shape_type: int = 0, footprint: tuple[tuple[float, float], ...] = (), **options: Any
+) -> Any:
     package, _, name = type_name.split("/")
     kind = name.removesuffix("Objects")
-    place = make(
-        "geometry_msgs/PoseWithCovariance", pose((10.0, 2.0, -1.0), quaternion(rotation(0, 0, YAW))), np.zeros(36)
-    )
+    turned = options.get("turn", quaternion(rotation(0, 0, YAW)))
+    place = make("geometry_msgs/PoseWithCovariance", pose((10.0, 2.0, -1.0), turned), np.zeros(36))
     vector = make("geometry_msgs/Vector3", 0.0, 0.0, 0.0)
     twist = make("geometry_msgs/TwistWithCovariance", make("geometry_msgs/Twist", vector, vector), np.zeros(36))
     accel = make("geometry_msgs/AccelWithCovariance", make("geometry_msgs/Accel", vector, vector), np.zeros(36))
-    moves = (place, 0, twist, accel, False) if kind == "Tracked" else (place, False, 0, twist, False, False)
-    kinematics = make(f"{package}/{kind}ObjectKinematics", *moves)
-    classes = [make(f"{package}/ObjectClassification", 1, 0.2), make(f"{package}/ObjectClassification", 7, 0.8)]
+    known = options.get("known", 2)
+    own = {
+        "pose_with_covariance": place, "twist_with_covariance": twist, "orientation_availability": known,
+        **({"acceleration_with_covariance": accel, "is_stationary": True} if kind == "Tracked" else
+           {"has_position_covariance": True, "has_twist": True, "has_twist_covariance": True}),
+    }  # fmt: skip
+    kinematics = TYPES.types[f"{package}/msg/{kind}ObjectKinematics"](**own)
+    label = options.get("label", 7)
+    classes = [make(f"{package}/ObjectClassification", 1, 0.2), make(f"{package}/ObjectClassification", label, 0.8)]
+    corners = [make("geometry_msgs/Point32", x, y, 0.0) for x, y in footprint]
+    size = options.get("size", (0.6, 0.5, 1.75))
     shape = make(
-        f"{package}/Shape", 0, make("geometry_msgs/Polygon", []), make("geometry_msgs/Vector3", 0.6, 0.5, 1.75)
+        f"{package}/Shape", shape_type, make("geometry_msgs/Polygon", corners), make("geometry_msgs/Vector3", *size)
     )
-    own = (make("unique_identifier_msgs/UUID", np.arange(16, dtype=np.uint8)),) if kind == "Tracked" else ()
-    thing = make(f"{package}/{kind}Object", *own, 0.9, classes, kinematics, shape)
+    track = (make("unique_identifier_msgs/UUID", np.arange(16, dtype=np.uint8)),) if kind == "Tracked" else ()
+    thing = make(f"{package}/{kind}Object", *track, 0.9, classes, kinematics, shape)
     return make(f"{package}/{name}", header(stamp_ns, "lidar"), [thing])
 
 
@@ -134,6 +145,95 @@ def test_objects_of_autoware_are_read(tmp_path: Path, type_name: str) -> None:
     assert {cuboid["label"] for cuboid in found} == {"pedestrian"}
     assert found[0]["id"] == ("found-000102030405060708090a0b0c0d0e0f" if is_tracked else "found-000000-0")
     np.testing.assert_allclose(found[0]["path"]["values"][0][6:], [0, 0, np.degrees(YAW)], atol=1e-5)
+
+
+# Fields that stand in a message, in order, as the packages' own repositories define them; headers and UUIDs apart.
+DOUBLES = {"pose": 7 + 36, "twist": 6 + 36, "acceleration": 6 + 36}
+TRACKED_ORDER = {
+    "autoware_perception_msgs": ("pose", "twist", "acceleration", "uint8", "bool"),
+    "autoware_auto_perception_msgs": ("pose", "uint8", "twist", "acceleration", "bool"),
+}
+
+
+class Bytes:
+    """CDR written by hand, so that a wrong definition is not on both sides."""
+
+    def __init__(self) -> None:
+        self.data = bytearray(b"\0\1\0\0")
+
+    def put(self, form: str, *values: Any) -> Bytes:
+        size = struct.calcsize(form[-1])
+        self.data += bytes(-(len(self.data) - 4) % size) + struct.pack(f"<{len(values)}{form[-1]}", *values)
+        return self
+
+    def text(self, text: str) -> Bytes:
+        self.put("I", len(text) + 1)
+        self.data += text.encode() + b"\0"
+        return self
+
+    def header(self, stamp_ns: int, frame_id: str = "lidar") -> Bytes:
+        return self.put("i", stamp_ns // 10**9).put("I", stamp_ns % 10**9).text(frame_id)
+
+
+@pytest.mark.parametrize("package", TRACKED_ORDER)
+def test_tracks_of_both_packages_are_read_in_their_own_order(package: str) -> None:
+    made = Bytes().header(STAMPS[0]).put("I", 1)
+    made.data += bytes(range(16))
+    made.put("f", 0.9).put("I", 1).put("B", 10).put("f", 0.8)
+    turned = quaternion(rotation(0, 0, YAW))
+    for part in TRACKED_ORDER[package]:
+        if part in DOUBLES:
+            numbers = [10.0, 2.0, -1.0, *turned] if part == "pose" else []
+            made.put("d", *numbers, *[0.25] * (DOUBLES[part] - len(numbers)))
+        else:
+            made.put("B", 1)
+    made.put("B", 0).put("I", 0).put("d", 4.5, 1.8, 1.5)
+    message = Message(TOPIC, f"{package}/msg/TrackedObjects", 0, bytes(made.data))
+    (box,) = decode_detections(0.0, message).boxes
+    assert (box.label, box.track, round(box.score, 6)) == ("over_drivable", bytes(range(16)).hex(), 0.9)
+    assert (box.center.tolist(), box.size.tolist()) == ([10.0, 2.0, -1.0], [4.5, 1.8, 1.5])
+    np.testing.assert_array_equal(box.rotation_xyzw, turned)
+
+
+@pytest.mark.parametrize("release", ["foxy", "noetic", "galactic"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_every_layout_of_detection3d_is_read(release: str, count: int) -> None:
+    made = Bytes().header(STAMPS[0]).put("I", count)
+    turned = quaternion(rotation(ROLL, PITCH, YAW))
+    for number in range(count):
+        made.header(STAMPS[0]).put("I", 2)
+        for label, score in ((3, 0.2), (number, 0.7)):
+            made.put("q", label) if release == "noetic" else made.text(str(label))
+            made.put("d", score, *[0.0] * 7, *[0.5] * 36)
+        made.put("d", 10.0, 2.0, -1.0, *turned, 4.5, 1.8, 1.5)
+        if release != "galactic":  # the cloud that it was found in, with one point
+            made.header(STAMPS[0]).put("I", 1, 1).put("I", 1).text("x").put("I", 0).put("B", 7).put("I", 1)
+            made.put("B", 0).put("I", 4, 4).put("I", 4).put("B", 1, 2, 3, 4).put("B", 1)
+        if release == "foxy":
+            made.put("B", 1)
+        if release != "noetic":
+            made.text(f"track {number}")
+    found = decode_detections(0.0, Message(TOPIC, DETECTION3D, 0, bytes(made.data)))
+    tracks = ["" if release == "noetic" else f"track {number}" for number in range(count)]
+    assert [(box.label, box.track, box.score) for box in found.boxes] == [
+        (str(number), track, 0.7) for number, track in enumerate(tracks)
+    ]
+    assert all(box.size.tolist() == [4.5, 1.8, 1.5] for box in found.boxes)
+
+
+def test_shapes_that_are_not_boxes_get_one_around_them(tmp_path: Path) -> None:
+    square = ((-1.0, -0.5), (3.0, -0.5), (3.0, 1.5), (-1.0, 1.5))
+    shapes = [
+        autoware(AUTOWARE[0], STAMPS[0], 2, square, size=(0.0, 0.0, 1.2)),
+        autoware(AUTOWARE[0], STAMPS[1], 1, size=(0.8, 0.0, 1.7), turn=[0.0] * 4, known=0),
+    ]
+    polygon, cylinder = annotations(convert(tmp_path, dict(zip(STAMPS, shapes, strict=False))))
+    (row,), (other,) = polygon["path"]["values"], cylinder["path"]["values"]
+    middle = rotation(0, 0, YAW) @ (1.0, 0.5, 0.0)
+    driven = (STAMPS[0] - START_NS) / 1e9
+    np.testing.assert_allclose(row[:3], [4.0, 2.0, 1.2], atol=1e-6)
+    np.testing.assert_allclose(row[3:6], middle + np.array([10.0 + driven, 2.0, 1.0]), atol=1e-5)
+    assert (other[:3], other[6:]) == ([0.8, 0.8, 1.7], [0.0, 0.0, 0.0])
 
 
 def test_headings_do_not_jump_where_people_interpolate(tmp_path: Path) -> None:

@@ -73,9 +73,14 @@ def bad_rules(folder: Path) -> list[str]:
     return [f"{result.rule}: {result.failures[0].text}" for result in report.rules if not result.ok]
 
 
-SETTINGS = {
+SETTINGS = {  # fmt: skip
     "separate lidars": (),
     "merged lidars": ("sfs.lidars=merged",),
+    "merged lidars that begin before the first one": (
+        "sfs.lidars=merged",
+        "lidar_names=[lidar_right,top,lidar_left]",
+        "lidars.top.tolerance_ms=70",
+    ),
     "voxels": ("sfs.voxel_m=0.5",),
     "all point fields": ("point_fields=[intensity,device,time]",),
 }
