@@ -10,13 +10,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nucleus_bridge.calibration.image_edges import DIRECTIONS, SCALE, edge_maps, edge_strengths
+from nucleus_bridge.calibration.image_edges import DIRECTIONS, NOTHING, SCALE, edge_maps
 from nucleus_bridge.calibration.lens import is_ahead, pixel_angle_deg
 from nucleus_bridge.calibration.looks import Look, picture_places, rotation_of
 from nucleus_bridge.geometry import quaternion
@@ -32,8 +33,8 @@ BANDS = 5
 """Of an image, from left to right: what is in one of them is taken to be right or wrong together."""
 MOST_EDGES = 3_000
 """Of one camera."""
-_AT_ONCE = 2_000_000
 _NOWHERE = -1e6
+_STRAIGHT = 1.5  # first steps of a search: so far edges are taken to move in straight lines
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,33 +45,32 @@ class Motion:
     turn: FloatArray
 
 
-@dataclass(eq=False)
 class Fit:
     """The images of one camera, ready to be scored."""
 
-    looks: Sequence[Look]
-    motions: Sequence[Motion]
-    _maps: dict[float, Array] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        counts = [len(look.points) for look in self.looks]
-        self.count = sum(counts)
-        self.frames = np.repeat(np.arange(len(counts)), counts)
-        kept = np.arange(self.count)
-        if self.count > MOST_EDGES:
-            kept = np.sort(np.random.default_rng(0).choice(self.count, MOST_EDGES, replace=False))
-            self.count, self.frames = MOST_EDGES, self.frames[kept]
-        self._points = np.concatenate([look.points for look in self.looks])[kept]
-        self._turns = np.array([motion.turn for motion in self.motions])[self.frames]
-        self._velocities = np.array([motion.velocity for motion in self.motions])[self.frames]
-        self._height, self._width = self.looks[0].shape
-        directions = np.concatenate([look.directions for look in self.looks])[kept]
-        self._bases = (self.frames * DIRECTIONS + directions) * (self._height * self._width)
-        columns = np.concatenate([look.columns for look in self.looks])[kept]
-        half = (self.frames * 2 // len(counts)).astype(np.int64)
+    def __init__(self, looks: Sequence[Look], motions: Sequence[Motion]) -> None:
+        """Take the images, all of one size and lens, and how the camera moved at each of them."""
+        counts = [len(look.points) for look in looks]
+        frames = np.repeat(np.arange(len(counts)), counts)
+        groups = frames * DIRECTIONS + np.concatenate([look.directions for look in looks])
+        order = np.argsort(groups, kind="stable")
+        if len(order) > MOST_EDGES:
+            kept = np.random.default_rng(0).choice(len(order), MOST_EDGES, replace=False)
+            order = order[np.sort(kept)]
+        frames, self.count = frames[order], len(order)
+        numbers, first = np.unique(groups[order], return_index=True)
+        ends = [*first[1:].tolist(), self.count]
+        self._groups = list(zip(numbers.tolist(), first.tolist(), ends, strict=True))
+        self._looks = looks
+        self._points = np.concatenate([look.points for look in looks])[order]
+        self._turns = np.array([motion.turn for motion in motions])[frames]
+        self._velocities = np.array([motion.velocity for motion in motions])[frames]
+        columns = np.concatenate([look.columns for look in looks])[order]
+        half = (frames * 2 // len(counts)).astype(np.int64)
         self.blocks = half * BANDS + np.minimum((columns * BANDS).astype(np.int64), BANDS - 1)
-        model = self.looks[0].model
-        self.pixel_deg = pixel_angle_deg(model) / self.looks[0].scale
+        self.pixel_deg = pixel_angle_deg(looks[0].model) / looks[0].scale
+        self._maps: dict[float, list[Array]] = {}
+        self._known: tuple[bytes, Array] = (b"", np.empty(0))
 
     def scores(self, width_deg: float, at: FloatArray, steps: FloatArray) -> FloatArray:
         """Score corrections: the sum over all edges over its spread if they fell anywhere.
@@ -83,20 +83,17 @@ class Fit:
         Returns:
             Shape (g,).
         """
-        sums = [values.sum(axis=0, dtype=np.int64) for values in self._values(width_deg, at, steps)]
-        scores: FloatArray = np.concatenate(sums) / (SCALE * math.sqrt(max(self.count, 1)))
+        sums = np.zeros(len(steps), np.int64)
+        for _, values in self._values(width_deg, at, steps):
+            sums += cv2.reduce(values, 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[0]
+        scores: FloatArray = (sums - NOTHING * self.count) / (SCALE * math.sqrt(max(self.count, 1)))
         return scores
 
-    def block_scores(self, width_deg: float, at: FloatArray, steps: FloatArray) -> FloatArray:
-        """Score corrections block by block: shape (g, 2 * BANDS); the scores are the sums over blocks."""
-        order = np.argsort(self.blocks, kind="stable")
-        there, first = np.unique(self.blocks[order], return_index=True)
-        parts = []
-        for values in self._values(width_deg, at, steps):
-            sums = np.zeros((2 * BANDS, values.shape[1]))
-            sums[there] = np.add.reduceat(values[order].astype(np.int64), first, axis=0)
-            parts.append(sums.T)
-        scores: FloatArray = np.concatenate(parts) / (SCALE * math.sqrt(max(self.count, 1)))
+    def block_scores(self, width_deg: float, at: FloatArray) -> FloatArray:
+        """Score a correction block by block: shape (2 * BANDS,); its score is the sum over blocks."""
+        found = [values[:, 0] for _, values in self._values(width_deg, at, np.zeros((1, NUMBERS)))]
+        values = np.concatenate(found).astype(np.float64) - NOTHING
+        scores: FloatArray = np.bincount(self.blocks, values, 2 * BANDS) / (SCALE * math.sqrt(max(self.count, 1)))
         return scores
 
     def moved(self, at: FloatArray) -> FloatArray:
@@ -111,51 +108,57 @@ class Fit:
         result: FloatArray = points + at[3:6]
         return result
 
-    def _values(self, width_deg: float, at: FloatArray, steps: FloatArray) -> Iterator[Array]:
-        maps = self._map(width_deg)
-        places, slopes = self._places(at)
-        for some in np.array_split(steps, max(1, len(steps) * self.count // _AT_ONCE)):
-            moved = np.tensordot(slopes, some.astype(np.float32), axes=(2, 1)) + places[:, :, None]
-            column, row = np.rint(moved[:, 0]), np.rint(moved[:, 1])
-            inside = (column >= 0) & (column < self._width) & (row >= 0) & (row < self._height)
-            cells = np.where(inside, row * np.float32(self._width) + column, 0).astype(np.int64)
-            cells += self._bases[:, None]
-            yield np.where(inside, maps[cells], np.int8(0))
+    def _values(self, width_deg: float, at: FloatArray, steps: FloatArray) -> Iterator[tuple[int, Array]]:
+        """Look up edges in the maps: for each image and direction its number, and shape (its edges, g)."""
+        maps, rows = self._map(width_deg), self._places(at)
+        factors = np.ones((NUMBERS + 1, len(steps)), np.float32)
+        factors[:NUMBERS] = steps.T
+        for number, begin, end in self._groups:
+            column, row = rows[0, begin:end] @ factors, rows[1, begin:end] @ factors
+            yield number, cv2.remap(
+                maps[number],
+                column,
+                row,
+                cv2.INTER_NEAREST,
+                borderMode=cv2.BORDER_CONSTANT,
+                borderValue=float(NOTHING),
+            )
 
-    def _map(self, width_deg: float) -> Array:
-        """Return the maps of all images one after the other, each direction by itself."""
+    def _map(self, width_deg: float) -> list[Array]:
+        """Return the maps of all images, each direction by itself."""
         if not self._maps:
-            parts: dict[float, list[Array]] = {COARSE_DEG: [], FINE_DEG: []}
-            for look in self.looks:
-                strengths = edge_strengths(look.gray)
-                for width, maps in parts.items():
-                    maps.append(edge_maps(strengths, max(1.0, width / self.pixel_deg)))
-            self._maps = {width: np.stack(maps).reshape(-1) for width, maps in parts.items()}
+            sigmas = {width: max(1.0, width / self.pixel_deg) for width in (COARSE_DEG, FINE_DEG)}
+            self._maps = {width: [] for width in sigmas}
+            for look in self._looks:
+                for maps, found in zip(self._maps.values(), edge_maps(look.gray, list(sigmas.values())), strict=True):
+                    maps.extend(found)
         return self._maps[width_deg]
 
-    def _places(self, at: FloatArray) -> tuple[Array, Array]:
-        """Return where edges fall, shape (k, 2), and how that changes with each number, shape (k, 2, 7)."""
+    def _places(self, at: FloatArray) -> Array:
+        """Return where edges fall and how that changes: shape (2, k, 8), columns and rows, by each number and at all."""
+        known = at.tobytes()
+        if self._known[0] == known:
+            return self._known[1]
         points = self.moved(at)
-        look = self.looks[0]
-        places = picture_places(points, look.model, look.scale)
-        places[~is_ahead(*points.T)] = _NOWHERE
-        step = 0.005 * np.sqrt((points * points).sum(axis=1, keepdims=True))
-        by_axis = np.empty((len(points), 2, 3))
+        look = self._looks[0]
+        step = 0.005 * np.sqrt((points * points).sum(axis=1))
+        there = np.repeat(points[None], 7, axis=0)
         for axis in range(3):
-            there = np.zeros(3)
-            there[axis] = 1.0
-            there_and_back = (points + there * step, points - there * step)
-            ahead, back = (picture_places(moved, look.model, look.scale) for moved in there_and_back)
-            by_axis[:, :, axis] = (ahead - back) / (2 * step)
-        moves = np.zeros((len(points), 3, NUMBERS))
+            there[1 + 2 * axis, :, axis] += step
+            there[2 + 2 * axis, :, axis] -= step
+        places = picture_places(there, look.model, look.scale)
+        by_axis = (places[1::2] - places[2::2]) / (2 * step[:, None])  # (3, k, 2)
         x, y, z = points.T
-        moves[:, 0, 1], moves[:, 0, 2] = z, -y
-        moves[:, 1, 0], moves[:, 1, 2] = -z, x
-        moves[:, 2, 0], moves[:, 2, 1] = y, -x
-        moves[:, 0, 3] = moves[:, 1, 4] = moves[:, 2, 5] = 1.0
-        moves[:, :, 6] = -np.cross(self._turns, points) - self._velocities
-        slopes = np.einsum("kij,kjl->kil", by_axis, moves)
-        return places.astype(np.float32), slopes.astype(np.float32)
+        rows = np.empty((2, len(points), NUMBERS + 1), np.float32)
+        drift = -np.cross(self._turns, points) - self._velocities
+        for out, (dx, dy, dz) in zip(rows, np.moveaxis(by_axis, 2, 0), strict=True):
+            out[:, 0], out[:, 1], out[:, 2] = dz * y - dy * z, dx * z - dz * x, dy * x - dx * y
+            out[:, 3], out[:, 4], out[:, 5] = dx, dy, dz
+            out[:, 6] = dx * drift[:, 0] + dy * drift[:, 1] + dz * drift[:, 2]
+        rows[:, :, 7] = places[0].T
+        rows[:, ~is_ahead(x, y, z), 7] = _NOWHERE
+        self._known = (known, rows)
+        return rows
 
 
 def grid(axes: Mapping[int, Sequence[float] | FloatArray]) -> FloatArray:
@@ -179,19 +182,23 @@ def climb(
     Tries steps along each of them and each pair, takes the best, and halves the steps when none is better.
     """
     patterns = _patterns(free)
-    at, size = start.copy(), first
-    best = float(fit.scores(width_deg, at, np.zeros((1, NUMBERS)))[0])
+    base, moved, size = start, np.zeros(NUMBERS), first
+    best = float(fit.scores(width_deg, base, moved[None])[0])
     for _ in range(_MOST_ROUNDS):
-        steps = patterns * (_FIRST_STEP * size)
-        scores = fit.scores(width_deg, at, steps)
+        steps = moved + patterns * (_FIRST_STEP * size)
+        scores = fit.scores(width_deg, base, steps)
         top = int(scores.argmax())
         if scores[top] > best + 1e-9:
-            at = at + steps[top]
+            moved = steps[top]
             best = float(scores[top])
+            if (np.abs(moved) > _STRAIGHT * _FIRST_STEP).any():
+                base, moved = base + moved, np.zeros(NUMBERS)
+                best = float(fit.scores(width_deg, base, moved[None])[0])
         else:
             size /= 2
             if size < least:
                 break
+    at = base + moved
     return at, float(fit.scores(width_deg, at, np.zeros((1, NUMBERS)))[0])
 
 

@@ -149,7 +149,7 @@ def _score(one: Candidate) -> float:
 
 
 def _candidate(fit: Fit, kind: Kind, at: FloatArray) -> Candidate:
-    return Candidate(kind, at, fit.block_scores(FINE_DEG, at, NOTHING[None])[0])
+    return Candidate(kind, at, fit.block_scores(FINE_DEG, at))
 
 
 def _corrections(fit: Fit, start: FloatArray, turn: FloatArray) -> dict[Kind, Candidate]:
