@@ -87,7 +87,7 @@ def _windows_ahead(recording: Recording, pipeline: Pipeline) -> Windows | None:
     if has_files and pipeline.selection is not None and pipeline.selection.needs_poses:
         return None
     scout = _prepared(recording, Pipeline(pipeline.config, is_scout=True))
-    for message in recording.messages(scout.topics):
+    for message in recording.messages(scout.topics, trusts_index=True):  # all of it is read anew, and checked, then
         scout.scout(message)
     return widened(scout.scouted())
 

@@ -148,11 +148,18 @@ class StorageFile(Protocol):
         """The places within the file, ascending, at which the recorder's clock was set back."""
 
     def messages(
-        self, topics: Collection[str], span: tuple[int, int] = ALWAYS, stretch: tuple[int, int] = EVERYWHERE
+        self,
+        topics: Collection[str],
+        span: tuple[int, int] = ALWAYS,
+        stretch: tuple[int, int] = EVERYWHERE,
+        *,
+        trusts_index: bool = False,
     ) -> Iterator[Message]:
         """Yield the messages of these topics by log time, then topic name, then place in the file.
 
         Only those with log times in ``span``, both ends included, and with places in ``stretch``, its end excluded.
+        With ``trusts_index`` a file may read the bytes alone that its index points to, and look at no checksum.
+        With ``trusts_index`` only the bytes that an index points to may be read, so that checksums are not looked at.
         Damage ends it early or leaves messages out and is added to ``damage``; nothing is raised for it.
         """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import zlib
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
 from operator import attrgetter
@@ -27,6 +27,7 @@ from nucleus_bridge.recordings.mcap_records import (
     Contents,
     Fields,
     Op,
+    PlainChunk,
     Schema,
     add_channel,
     add_schema,
@@ -45,6 +46,9 @@ _MAX_NS = (1 << 63) - 1
 
 # Log time, topic, offset of the block, byte in the block, channel, the message's bytes as stored.
 Entry = tuple[int, str, int, int, Channel, bytes]
+
+Take = Callable[[int, int], bytes]
+"""Gives the bytes of a block from one place to another."""
 
 _START_BITS = 40  # of the place of a message: where it stands within its block
 
@@ -98,9 +102,17 @@ class McapFile:
         return log_steps([(np.concatenate(times), places[channel]) for channel, times in logs.items()])
 
     def messages(
-        self, topics: Collection[str], span: tuple[int, int] = ALWAYS, stretch: tuple[int, int] = EVERYWHERE
+        self,
+        topics: Collection[str],
+        span: tuple[int, int] = ALWAYS,
+        stretch: tuple[int, int] = EVERYWHERE,
+        *,
+        trusts_index: bool = False,
     ) -> Iterator[Message]:
-        """Yield the messages of these topics; only blocks that hold one of them are read and unpacked."""
+        """Yield the messages of these topics; only blocks that hold one of them are read and unpacked.
+
+        Where the index is trusted, only the wanted messages of a chunk that is not compressed are read.
+        """
         first_ns, last_ns = span
         is_whole = stretch == EVERYWHERE
         channels = {key: channel for key, channel in self._contents.channels.items() if channel.topic in topics}
@@ -119,7 +131,8 @@ class McapFile:
                 for block in blocks:
                     yield from self._release(entries, bisect_left(entries, (block.start_ns,)))
                     before = len(entries)
-                    self._read_block(file, block, channels, entries, span)
+                    if not (trusts_index and self._pick_from_block(file, block, channels, entries, span)):
+                        self._read_block(file, block, channels, entries, span)
                     if not is_whole:
                         entries[before:] = [x for x in entries[before:] if stretch[0] <= _place(x) < stretch[1]]
                     found += len(entries) - before
@@ -164,22 +177,60 @@ class McapFile:
         first_ns, last_ns = span
         known_ns = block.start_ns
         try:
-            data = _block_records(file, block)
-            for op, start, end in records(data):
+            found, take = self._records_of(file, block)
+            for op, start, end in found:
                 if op != Op.MESSAGE:
                     continue
                 if end - start < MESSAGE_HEADER.size:
                     self.damage.add("a message is shorter than its header", block.offset, known_ns)
                     continue
-                number, _, log_ns, _ = MESSAGE_HEADER.unpack_from(data, start)
+                number, _, log_ns, _ = MESSAGE_HEADER.unpack(take(start, start + MESSAGE_HEADER.size))
                 known_ns = log_ns
                 channel = channels.get(number)
                 if channel and first_ns <= log_ns <= last_ns:
-                    payload = bytes(data[start + MESSAGE_HEADER.size : end])  # its own, so that the block can go
+                    payload = take(start + MESSAGE_HEADER.size, end)  # its own, so that the block can go
                     entries.append((log_ns, channel.topic, block.offset, start, channel, payload))
         except BagError as error:
             if block.whole:
                 self.damage.add(f"{error}; its messages are lost", block.offset, known_ns)
+
+    def _records_of(self, file: BinaryIO, block: Block) -> tuple[Iterator[tuple[int, int, int]], Take]:
+        """Return the records of a block and what gives their bytes; they are not copied twice where that can be.
+
+        Raises:
+            BagError: The block is damaged.
+        """
+        chunk = PlainChunk.at(file, block) if isinstance(self._source, Path) else None
+        if chunk is not None and not chunk.checksum:
+            return chunk.records(), chunk.take
+        data = _block_records(file, block)
+        return records(data), lambda start, end: bytes(data[start:end])
+
+    def _pick_from_block(
+        self,
+        file: BinaryIO,
+        block: Block,
+        channels: Mapping[int, Channel],
+        entries: list[Entry],
+        span: tuple[int, int],
+    ) -> bool:
+        """Add the wanted messages of a block that its index points to; False, and nothing added, where that fails."""
+        is_listed = bool(block.index_bytes) and isinstance(self._source, Path)
+        chunk = PlainChunk.at(file, block) if is_listed else None
+        if chunk is None:
+            return False
+        found: list[Entry] = []
+        try:
+            for number, _, places in _index_entries(file, block):
+                channel = channels.get(number)
+                for place in places.tolist() if channel else ():
+                    log_ns, payload = chunk.message(place, number)
+                    if channel and span[0] <= log_ns <= span[1]:
+                        found.append((log_ns, channel.topic, block.offset, place, channel, payload))
+        except (BagError, ValueError):
+            return False
+        entries += found
+        return True
 
     def _release(self, entries: list[Entry], count: int) -> Iterator[Message]:
         """Yield the first entries as messages and remove them."""

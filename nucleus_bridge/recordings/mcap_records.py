@@ -27,6 +27,8 @@ _CHUNK_INDEX = struct.Struct("<QQQQ")
 _CHANNEL_OFFSET = struct.Struct("<HQ")
 _INDEX_ENTRY_BYTES = 16
 _INDEX_HEADER_BYTES = 15
+_LONGEST_COMPRESSION_BYTES = 32
+"""Room for the name of a chunk's compression and the size behind it."""
 
 
 class Op(IntEnum):
@@ -131,14 +133,20 @@ def records(data: bytes | memoryview) -> Iterator[tuple[int, int, int]]:
     """
     position, size = 0, len(data)
     while position < size:
-        if size - position < RECORD_HEADER.size:
-            raise BagError(f"a record is cut short {size - position} bytes after its start")
-        op, length = RECORD_HEADER.unpack_from(data, position)
-        start = position + RECORD_HEADER.size
-        position = start + length
-        if position > size:
-            raise BagError(f"a record of {length} bytes is cut short after {size - start}")
+        op, start, position = _record(data, position, position, size)
         yield op, start, position
+
+
+def _record(data: bytes | memoryview, at: int, position: int, size: int) -> tuple[int, int, int]:
+    """Return opcode, first byte and end of the record at ``position`` of ``size`` bytes; ``data`` has its header."""
+    if size - position < RECORD_HEADER.size:
+        raise BagError(f"a record is cut short {size - position} bytes after its start")
+    op, length = RECORD_HEADER.unpack_from(data, at)
+    start = position + RECORD_HEADER.size
+    end = start + length
+    if end > size:
+        raise BagError(f"a record of {length} bytes is cut short after {size - start}")
+    return op, start, end
 
 
 def add_schema(fields: Fields, schemas: dict[int, Schema]) -> None:
@@ -216,6 +224,67 @@ def unpack_chunk_record(content: bytes, start: int = 0, *, whole: bool = True) -
     if whole and checksum and zlib.crc32(unpacked) != checksum:
         raise BagError("a chunk does not match its checksum")
     return unpacked
+
+
+class PlainChunk:
+    """A chunk that is not compressed, whose records are read from the file one by one.
+
+    Attributes:
+        checksum: Of its records; 0 where it has none.
+    """
+
+    def __init__(self, file: BinaryIO, start: int, size: int, checksum: int) -> None:
+        self._file, self._start, self._size = file, start, size
+        self.checksum = checksum
+
+    @classmethod
+    def at(cls, file: BinaryIO, block: Block) -> PlainChunk | None:
+        """Return the chunk of a block; None where there is no whole one that is not compressed."""
+        end = block.offset + block.length
+        if not (block.is_chunk and block.whole) or file.seek(0, 2) < end:
+            return None
+        try:
+            size = min(block.length, RECORD_HEADER.size + _CHUNK_HEADER.size + _LONGEST_COMPRESSION_BYTES)
+            fields = Fields(read_exactly(file, block.offset, size))
+            op, length = fields.unpack(RECORD_HEADER)
+            _, _, records_bytes, checksum = fields.unpack(_CHUNK_HEADER)
+            compression, packed_bytes = fields.text(), fields.integer(8)
+        except BagError:
+            return None
+        start = block.offset + fields.position
+        is_plain = op == Op.CHUNK and length == block.length - RECORD_HEADER.size and not compression
+        if not is_plain or not records_bytes == packed_bytes <= min(end - start, MAX_UNPACKED_BYTES):
+            return None
+        return cls(file, start, records_bytes, checksum)
+
+    def records(self) -> Iterator[tuple[int, int, int]]:
+        """Yield opcode, first byte and end of the content of each record, as ``records`` does.
+
+        Raises:
+            BagError: The last record is not whole; those before were yielded.
+        """
+        position = 0
+        while position < self._size:
+            head = self.take(position, min(self._size, position + RECORD_HEADER.size))
+            op, start, position = _record(head, 0, position, self._size)
+            yield op, start, position
+
+    def take(self, start: int, end: int) -> bytes:
+        """Return bytes of its records."""
+        return read_exactly(self._file, self._start + start, end - start)
+
+    def message(self, place: int, channel: int) -> tuple[int, bytes]:
+        """Return log time and bytes of the message whose record's content begins at a place.
+
+        Raises:
+            BagError: There is no such message of this channel.
+        """
+        head = self.take(place - RECORD_HEADER.size, place + MESSAGE_HEADER.size)
+        op, length = RECORD_HEADER.unpack_from(head)
+        number, _, log_ns, _ = MESSAGE_HEADER.unpack_from(head, RECORD_HEADER.size)
+        if op != Op.MESSAGE or number != channel or not MESSAGE_HEADER.size <= length <= self._size - place:
+            raise BagError("there is no message where the index says one is")
+        return log_ns, self.take(place + MESSAGE_HEADER.size, place + length)
 
 
 def chunk_times(content: bytes) -> tuple[int, int]:

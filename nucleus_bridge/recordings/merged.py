@@ -113,11 +113,16 @@ class Shifted(StandIn):
         self._file.number = number
 
     def messages(
-        self, topics: Collection[str], span: tuple[int, int] = ALWAYS, stretch: tuple[int, int] = EVERYWHERE
+        self,
+        topics: Collection[str],
+        span: tuple[int, int] = ALWAYS,
+        stretch: tuple[int, int] = EVERYWHERE,
+        *,
+        trusts_index: bool = False,
     ) -> Iterator[Message]:
         """Yield the messages of these topics."""
         first_ns, last_ns = span if span == ALWAYS else (span[0] - self._shift_ns, span[1] - self._shift_ns)
-        for message in self._file.messages(topics, (first_ns, last_ns), stretch):
+        for message in self._file.messages(topics, (first_ns, last_ns), stretch, trusts_index=trusts_index):
             yield replace(message, log_ns=message.log_ns + self._shift_ns)
 
 

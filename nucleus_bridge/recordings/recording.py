@@ -84,6 +84,7 @@ class Recording:
         span: tuple[int, int] = ALWAYS,
         window_ns: int = 500_000_000,
         max_window_bytes: int = 64_000_000,
+        trusts_index: bool = False,
     ) -> Iterator[Message]:
         """Read the messages of these topics in one pass, each topic's in the order of its header stamps.
 
@@ -93,13 +94,16 @@ class Recording:
         that comes late, nothing is dropped. Topics follow each other by log time, then by name. Types without a header
         keep their log order. Unreadable parts are left out and added to ``damage``.
 
+        ``trusts_index`` is for looking at few messages of a recording that is read anew afterwards: damage that is not
+        in what its index points to may not be met.
+
         Raises:
             BagError: A topic is not serialised as CDR.
         """
         self._require_cdr(topics)
         return chain.from_iterable(
             by_stamp(messages, self._has_header, window_ns=window_ns, max_window_bytes=max_window_bytes)
-            for messages in self._laps(topics, span)
+            for messages in self._laps(topics, span, trusts_index=trusts_index)
         )
 
     def first_messages(self, topics: Collection[str]) -> dict[str, Message]:
@@ -141,7 +145,9 @@ class Recording:
         """Merge the files; between two steps of the recorder's clock by log time."""
         return chain.from_iterable(self._laps(topics, span))
 
-    def _laps(self, topics: Collection[str], span: tuple[int, int]) -> Iterator[Iterator[Message]]:
+    def _laps(
+        self, topics: Collection[str], span: tuple[int, int], *, trusts_index: bool = False
+    ) -> Iterator[Iterator[Message]]:
         """Yield the messages of each stretch of the recording over which the recorder's clock did not step back."""
         first_ns, last_ns = span
         wanted = frozenset(topics)
@@ -149,9 +155,12 @@ class Recording:
             inside = [piece for piece in pieces if piece[0].start_ns <= last_ns and piece[0].end_ns >= first_ns]
             files = [piece for piece in inside if any(x.name in wanted and x.count for x in piece[0].topics)]
             if len(files) == 1:
-                yield files[0][0].messages(wanted, span, files[0][1])
+                yield files[0][0].messages(wanted, span, files[0][1], trusts_index=trusts_index)
             elif files:
-                yield self._merged([_keyed(piece, number, wanted, span) for number, piece in enumerate(files)])
+                keyed = [
+                    _keyed(piece, number, wanted, span, trusts_index=trusts_index) for number, piece in enumerate(files)
+                ]
+                yield self._merged(keyed)
 
     def _merged(self, files: list[Iterator[_Keyed]]) -> Iterator[Message]:
         rows = ((number, message) for _, _, number, message in merge(*files) if message is not None)
@@ -296,8 +305,10 @@ def _first_bytes(path: Place) -> bytes:
         return file.read(_MAGIC_BYTES)
 
 
-def _keyed(piece: _Piece, number: int, topics: Collection[str], span: tuple[int, int]) -> Iterator[_Keyed]:
+def _keyed(
+    piece: _Piece, number: int, topics: Collection[str], span: tuple[int, int], *, trusts_index: bool
+) -> Iterator[_Keyed]:
     file, stretch = piece
     yield file.start_ns, "", number, None  # it is opened only when the stream comes to its start
-    for message in file.messages(topics, span, stretch):
+    for message in file.messages(topics, span, stretch, trusts_index=trusts_index):
         yield message.log_ns, message.topic, number, message

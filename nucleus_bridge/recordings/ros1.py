@@ -115,10 +115,15 @@ class Ros1Messages(StandIn):
         self._file.number = number
 
     def messages(
-        self, topics: Collection[str], span: tuple[int, int] = ALWAYS, stretch: tuple[int, int] = EVERYWHERE
+        self,
+        topics: Collection[str],
+        span: tuple[int, int] = ALWAYS,
+        stretch: tuple[int, int] = EVERYWHERE,
+        *,
+        trusts_index: bool = False,
     ) -> Iterator[Message]:
         """Yield the messages of these topics."""
-        for message in self._file.messages(topics, span, stretch):
+        for message in self._file.messages(topics, span, stretch, trusts_index=trusts_index):
             name = self._names.get((message.topic, message.type_name))
             if name is None:
                 yield message
@@ -175,7 +180,12 @@ class Ros1Bag:
         return ()
 
     def messages(
-        self, topics: Collection[str], span: tuple[int, int] = ALWAYS, stretch: tuple[int, int] = EVERYWHERE
+        self,
+        topics: Collection[str],
+        span: tuple[int, int] = ALWAYS,
+        stretch: tuple[int, int] = EVERYWHERE,
+        *,
+        trusts_index: bool = False,  # noqa: ARG002 - what is read is what an index points to, anyway
     ) -> Iterator[Message]:
         """Yield the messages of these topics."""
         first_ns, last_ns = span

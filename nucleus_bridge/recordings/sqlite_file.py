@@ -67,7 +67,12 @@ class SqliteFile:
         self.topics = tuple(channel.info(self._counts[key]) for key, channel in self._channels.items())
 
     def messages(
-        self, topics: Collection[str], span: tuple[int, int] = ALWAYS, stretch: tuple[int, int] = EVERYWHERE
+        self,
+        topics: Collection[str],
+        span: tuple[int, int] = ALWAYS,
+        stretch: tuple[int, int] = EVERYWHERE,
+        *,
+        trusts_index: bool = False,  # noqa: ARG002 - what is read is what an index points to, anyway
     ) -> Iterator[Message]:
         """Yield the messages of these topics; payloads of other topics are not read."""
         channels = {key: channel for key, channel in self._channels.items() if channel.topic in topics}
