@@ -314,6 +314,20 @@ def clock_step(name: str, back_s: float, after_s: float | None, *, is_frame: boo
     )
 
 
+def clock_step_forward(name: str, by_s: float, after_s: float, max_gap_s: float | None, *, is_frame: bool) -> Finding:
+    """A clock that was set forward by less than what ends a scene, so that poses are interpolated across it."""
+    what = f"transforms of {name!r}" if is_frame else name
+    remedy = "synchronise clocks before recording (chrony, PTP); nothing can be said about what was measured across it"
+    return Finding(
+        Code.CLOCK_STEP,
+        "frame" if is_frame else "topic",
+        name,
+        f"stamps of {what} step forward by {length_of_time(by_s * 1e3)} {after_s:.1f} s after their start, while log "
+        "times go on evenly: the clock was set, and what is interpolated across it is wrong",
+        remedy if max_gap_s is None else f"scene.max_gap_s: {max_gap_s}",
+    )
+
+
 def sensor_clock(topic: str, text: str, remedy: str) -> Finding:
     """A sensor whose clock is not that of the others."""
     return Finding(Code.SENSOR_CLOCK, "topic", topic, text, remedy)

@@ -132,6 +132,7 @@ def suggest(scan: Scan) -> Suggestion:
     _radars(made, scan, reference)
     _mounts(made, mounts)
     _unmounted(made, scan)
+    _forward_steps(made)
     doubtful = {f.name for f in made.findings if f.code is warnings.Code.SENSOR_CLOCK}
     late = [f for f in made.findings if f.code is warnings.Code.LATE_MESSAGES and f.name not in doubtful]
     if late:
@@ -249,6 +250,16 @@ class _Reference:
             groups = self.times // round(self.parts[self.stream.name].turn_ms * 1e6)
             self.times = self.times[np.append(True, np.diff(groups) > 0)]
         self.period_ns = float(np.median(np.diff(self.times))) if len(self.times) > 1 else 0.0
+
+
+def _forward_steps(made: Suggestion) -> None:
+    """End scenes where a clock was set forward: nothing is interpolated across a gap of that length."""
+    key, _, limit = next((f.remedy for f in made.clocks.forward_steps if f.remedy.startswith("scene.")), "").partition(
+        ": "
+    )
+    if limit:
+        made.put(key, float(limit), made.clocks.forward_steps[0].text)
+    made.findings += [f.remedied() if limit else f for f in made.clocks.forward_steps]
 
 
 def _clock(made: Suggestion, key: str, topic: str) -> None:
