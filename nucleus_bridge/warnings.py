@@ -18,6 +18,7 @@ class Code(str, Enum):
     TF_CONFLICT = "tf_conflict"
     TF_SPARSE = "tf_sparse"
     TF_GAP = "tf_gap"
+    TF_IMPLAUSIBLE = "tf_implausible"
     BAD_TRANSFORM = "bad_transform"
     STATIC_CHANGED = "static_changed"
     NO_POSE = "no_pose"
@@ -201,6 +202,17 @@ def tf_gap(child: str, gaps: int, longest_s: float, moved_m: float) -> Finding:
         f"{moved_m:.1f} m; sweeps in them get no pose",
         "record without loss, or raise scene.max_gap_s if it moved evenly in between",
         Weight.LOSS,
+    )
+
+
+def tf_implausible(child: str, why: str) -> Finding:
+    """An edge that moves as no vehicle can."""
+    return Finding(
+        Code.TF_IMPLAUSIBLE,
+        "frame",
+        child,
+        f"transforms of {child!r} cannot be right: {why}",
+        "convert a part of the recording, or take poses from elsewhere: pose_names, poses.<name>.topic or file",
     )
 
 
@@ -649,6 +661,17 @@ def gps_implausible(topic: str, count: int, total: int, why: str) -> Finding:
         f"{count} of {_count(total, 'fix', 'fixes')} on {topic} cannot be: {why}; they are not used",
         "gps.topic: '' leaves fixes out",
         Weight.LOSS,
+    )
+
+
+def gps_track_implausible(topic: str, total: int, why: str) -> Finding:
+    """Fixes that all together contradict the transforms."""
+    return Finding(
+        Code.GPS_IMPLAUSIBLE,
+        "topic",
+        topic,
+        f"all of {_count(total, 'fix', 'fixes')} on {topic} contradict the transforms: {why}",
+        "gps.topic: '' leaves fixes out",
     )
 
 
