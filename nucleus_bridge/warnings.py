@@ -18,6 +18,7 @@ class Code(str, Enum):
     TF_CONFLICT = "tf_conflict"
     TF_SPARSE = "tf_sparse"
     TF_GAP = "tf_gap"
+    TF_IMPLAUSIBLE = "tf_implausible"
     BAD_TRANSFORM = "bad_transform"
     STATIC_CHANGED = "static_changed"
     NO_POSE = "no_pose"
@@ -204,6 +205,17 @@ def tf_gap(child: str, gaps: int, longest_s: float, moved_m: float) -> Finding:
     )
 
 
+def tf_implausible(child: str, why: str) -> Finding:
+    """An edge that moves as no vehicle can."""
+    return Finding(
+        Code.TF_IMPLAUSIBLE,
+        "frame",
+        child,
+        f"transforms of {child!r} cannot be right: {why}",
+        "convert a part of the recording, or take poses from elsewhere: pose_names, poses.<name>.topic or file",
+    )
+
+
 def static_changed(child: str, moved_m: float, turned_deg: float, after_s: float) -> Finding:
     """A static transform that changes within a recording."""
     return Finding(
@@ -311,6 +323,20 @@ def clock_step(name: str, back_s: float, after_s: float | None, *, is_frame: boo
         + ": the clock was set; the scene ends there",
         "synchronise clocks before recording (chrony, PTP); nothing can be said about the time that ran twice",
         Weight.LOSS,
+    )
+
+
+def clock_step_forward(name: str, by_s: float, after_s: float, max_gap_s: float | None, *, is_frame: bool) -> Finding:
+    """A clock that was set forward by less than what ends a scene, so that poses are interpolated across it."""
+    what = f"transforms of {name!r}" if is_frame else name
+    remedy = "synchronise clocks before recording (chrony, PTP); nothing can be said about what was measured across it"
+    return Finding(
+        Code.CLOCK_STEP,
+        "frame" if is_frame else "topic",
+        name,
+        f"stamps of {what} step forward by {length_of_time(by_s * 1e3)} {after_s:.1f} s after their start, while log "
+        "times go on evenly: the clock was set, and what is interpolated across it is wrong",
+        remedy if max_gap_s is None else f"scene.max_gap_s: {max_gap_s}",
     )
 
 
@@ -635,6 +661,17 @@ def gps_implausible(topic: str, count: int, total: int, why: str) -> Finding:
         f"{count} of {_count(total, 'fix', 'fixes')} on {topic} cannot be: {why}; they are not used",
         "gps.topic: '' leaves fixes out",
         Weight.LOSS,
+    )
+
+
+def gps_track_implausible(topic: str, total: int, why: str) -> Finding:
+    """Fixes that all together contradict the transforms."""
+    return Finding(
+        Code.GPS_IMPLAUSIBLE,
+        "topic",
+        topic,
+        f"all of {_count(total, 'fix', 'fixes')} on {topic} contradict the transforms: {why}",
+        "gps.topic: '' leaves fixes out",
     )
 
 

@@ -43,7 +43,9 @@ def _contradictions(info: CameraInfo, width: int, height: int, *, rectified: boo
         yield f"the last row of K is {info.k[6]:g} {info.k[7]:g} {info.k[8]:g} in place of 0 0 1: it may be transposed"
     roi, bin_x, bin_y = info.roi, max(info.binning_x, 1), max(info.binning_y, 1)
     seen_width, seen_height = (roi.width or info.width) / bin_x, (roi.height or info.height) / bin_y
-    scale_x, scale_y = seen_width / width if width else 1.0, seen_height / height if height else 1.0
+    scale_x, scale_y = (
+        seen / side if seen and side else 1.0 for seen, side in ((seen_width, width), (seen_height, height))
+    )
     cx, cy = (cx - roi.x_offset) / bin_x / scale_x, (cy - roi.y_offset) / bin_y / scale_y
     fx, fy = fx / bin_x / scale_x, fy / bin_y / scale_y
     where = f"{name} has its principal point at ({cx:.4g}, {cy:.4g}) in an image of {width} x {height}"

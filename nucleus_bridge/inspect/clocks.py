@@ -11,8 +11,9 @@ import numpy as np
 
 from nucleus_bridge import warnings
 from nucleus_bridge.inspect.clouds import CloudFacts
+from nucleus_bridge.inspect.forward_steps import forward_step_findings
 from nucleus_bridge.inspect.scan import Scan, Stream, Track
-from nucleus_bridge.inspect.transforms import EDGE_STEP, SENSOR_STEP, Transforms, find_step, motion_of
+from nucleus_bridge.inspect.transforms import EDGE_STEP, MAX_GAP_S, SENSOR_STEP, Transforms, find_step, motion_of
 from nucleus_bridge.model import IntArray
 from nucleus_bridge.warnings import Finding, length_of_time
 
@@ -82,6 +83,7 @@ class Clocks:
         transforms_offset_ms: To be added to the stamps of transforms.
         transforms_reason: Why.
         findings: Warnings.
+        forward_steps: Clocks that were set forward; beside the findings, as no stage of the pipeline sees them.
         notes: What is worth knowing and proves nothing, by topic.
     """
 
@@ -92,6 +94,7 @@ class Clocks:
     transforms_offset_ms: float = 0.0
     transforms_reason: str = ""
     findings: list[Finding] = field(default_factory=list)
+    forward_steps: list[Finding] = field(default_factory=list)
     notes: dict[str, list[str]] = field(default_factory=dict)
 
     def corrected(self, stream: Stream) -> IntArray:
@@ -104,7 +107,12 @@ class Clocks:
 
 
 def compare_clocks(
-    scan: Scan, transforms: Transforms, facts: Mapping[str, CloudFacts], path: Iterable[str], wait_s: float
+    scan: Scan,
+    transforms: Transforms,
+    facts: Mapping[str, CloudFacts],
+    path: Iterable[str],
+    wait_s: float,
+    max_gap_s: float = MAX_GAP_S,
 ) -> Clocks:
     """Compare the clocks of sensors and of the transforms of these child frames."""
     streams = [s for s in scan.streams.values() if any(kind in s.kinds for kind in _KINDS) and s.info.count]
@@ -135,6 +143,7 @@ def compare_clocks(
     for topic, seen in facts.items():
         _moment_by_times(topic, seen, clocks)
     clocks.findings += step_findings(streams, tracks)
+    clocks.forward_steps = forward_step_findings(streams, tracks, max_gap_s)
     return clocks
 
 
@@ -280,7 +289,7 @@ def _judge_tracks(tracks: list[Track], edges: Mapping[int, Latency], clocks: Clo
             offset = _rounded(latency.high_ms - min(max(reference, 0.0), _USUAL_DELAY_MS))
             ahead.append(warnings.tf_clock_ahead(track.child, -off, motion.speed, offset))
             offsets.append(offset)
-        elif latency.high_ms - max(min(reference, LATE_MS), 0.0) > LATE_MS - 5.0 and latency.high_ms > LATE_MS:
+        elif latency.high_ms - max(reference, 0.0) > LATE_MS - 5.0 and latency.high_ms > LATE_MS:
             offset = _rounded(latency.high_ms - max(reference, 0.0))
             clocks.findings.append(
                 warnings.tf_clock_behind(track.child, latency.high_ms, reference, motion.speed, offset)
@@ -295,6 +304,8 @@ def _find_moment(stream: Stream, facts: CloudFacts, clocks: Clocks, reference: f
     """Find a lidar whose clouds are recorded before the sweep would be over that began at their stamps."""
     times = facts.times
     if not times.is_good or times.is_absolute or times.first_ms < -0.1 * times.span_ms:
+        return
+    if clocks.latencies[stream.name].spread_ms > _UNSTEADY_MS:
         return
     late = stream.latencies_ms - offset_ms
     soonest, usual = np.percentile(late, (5, 50))

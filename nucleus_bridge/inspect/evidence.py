@@ -47,15 +47,16 @@ def _judged(evidence: Evidence, config: Config, tree: TransformTree, part: slice
     transforms = Transforms(tree, tracks, tuple(sorted({t.topic for t in tracks if not t.static})), ())
     scan = Scan({stream.name: stream for stream in _streams(evidence, part)})
     path = sorted({child for frame in _frames(config, tree) for child in frame})
-    clocks = compare_clocks(scan, transforms, _facts(evidence, config), path, config.sync.wait_s)
-    found = [*clocks.findings, *transform_findings(transforms, path, config.scene.max_gap_s or 1e9)]
+    max_gap_s = config.scene.max_gap_s or 1e9
+    clocks = compare_clocks(scan, transforms, _facts(evidence, config), path, config.sync.wait_s, max_gap_s)
+    found = [*clocks.findings, *transform_findings(transforms, path, max_gap_s)]
     by_topic = {sensor.topic: f"{_PARAMETERS[sensor.kind]}.{sensor.name}" for sensor in config.sensors}
     by_topic |= {topic.name: "gps" for topic in config.gps.topics}
     return [
         replace(finding, remedy=finding.remedy.replace("<sensor>", by_topic.get(finding.name, "<sensor>")))
         for finding in dict.fromkeys(found)
         if finding.code not in MADE_BY_PIPELINE
-    ]
+    ] + clocks.forward_steps
 
 
 def _facts(evidence: Evidence, config: Config) -> dict[str, CloudFacts]:

@@ -11,11 +11,13 @@ import numpy as np
 from nucleus_bridge import warnings
 from nucleus_bridge.config import CameraConfig, Config, LidarConfig
 from nucleus_bridge.decode.image_checks import significant_bits
+from nucleus_bridge.decode.navsat import Fix
 from nucleus_bridge.geometry import transforms
 from nucleus_bridge.inspect.clouds import Cloud, CloudFacts
 from nucleus_bridge.inspect.point_times import UNITS_NS, PointTimes, Times
+from nucleus_bridge.inspect.satellites import track_contradiction
 from nucleus_bridge.inspect.sweeps import corrected_by_evidence, corrected_by_name, find_parts
-from nucleus_bridge.model import IntArray, Sweep, Trajectory
+from nucleus_bridge.model import FloatArray, IntArray, Sweep, Trajectory
 from nucleus_bridge.pipeline.evidence import Evidence
 from nucleus_bridge.pipeline.kept_samples import MovedSweep, SeenPictures
 from nucleus_bridge.warnings import Finding
@@ -25,14 +27,26 @@ _UNITS = {unit_ns: unit for unit, unit_ns in UNITS_NS.items()}
 
 
 def sample_findings(evidence: Evidence, config: Config) -> Iterator[Finding]:
-    """Name sweeps in parts, clouds that are corrected already, and pictures that will be dark."""
+    """Name sweeps in parts, clouds that are corrected already, fixes of elsewhere, and pictures that will be dark."""
     for lidar in config.lidars:
         yield from _in_parts(evidence, lidar)
         yield from _corrected(evidence, lidar)
+    kept = evidence.samples.fixes.items
+    places = {one.fix.stamp_ns: (*one.place, 0.0) for one in kept}
+
+    def positions(stamps_ns: IntArray) -> FloatArray:
+        return np.array([places[stamp_ns] for stamp_ns in stamps_ns.tolist()])
+
+    if why := track_contradiction(sorted((one.fix for one in kept), key=_stamp), positions):
+        yield warnings.gps_track_implausible(config.gps.topic, len(kept), why)
     for camera in config.cameras:
         seen = evidence.samples.pictures.get(camera.name)
         if seen is not None and not camera.bit_depth:
             yield from _dark(seen, camera)
+
+
+def _stamp(fix: Fix) -> int:
+    return fix.stamp_ns
 
 
 def _in_parts(evidence: Evidence, lidar: LidarConfig) -> Iterator[Finding]:

@@ -64,6 +64,7 @@ class Why(Enum):
     NO_FIX = "no_fix"
     NO_CLOUD = "no_cloud"
     TRANSPORT = "transport"
+    OTHER_ROBOT = "other_robot"
 
 
 DERIVED = frozenset(

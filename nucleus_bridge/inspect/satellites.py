@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -32,6 +32,8 @@ _COURSE_S, _NEAR_MIDDLE = 3.0, 0.2
 _DISAGREES_DEG, _STEADILY_DEG = 30.0, 15.0
 _AGREES_DEG = 12.0
 _LEAST_HEADINGS, _LEAST_FIXES = 5, 3
+_LEAST_PLACES, _TELLING_REACH_M, _SAME_PLACE = 4, 20.0, 0.3
+_OFF_SHARE, _LEAST_OFF_M, _MUCH_BETTER = 0.07, 1.5, 0.25
 
 
 @dataclass
@@ -68,6 +70,10 @@ def judge_satellites(scan: Scan, positions: Positions, ahead_deg: float, yaw_of:
         fixes, total = fixes_of(stream)
         if not fixes:
             found.left_out[stream.name] = LeftOut(Why.NO_FIX, f"no fix in {total} messages")
+            continue
+        if why := track_contradiction(_somewhere(fixes), positions):
+            found.left_out[stream.name] = LeftOut(Why.NO_FIX, why)
+            found.findings.append(warnings.gps_track_implausible(stream.name, len(fixes), why).remedied())
             continue
         found.fix_topic = stream.name
         fixes = _plausible(stream.name, fixes, positions, found.findings)
@@ -123,16 +129,16 @@ def fixes_of(stream: Stream) -> tuple[list[Fix], int]:
 
 def _plausible(topic: str, fixes: list[Fix], positions: Positions, findings: list[Finding]) -> list[Fix]:
     """Name what cannot be, and return the rest."""
-    nowhere = [fix for fix in fixes if abs(fix.latitude) < _NOWHERE_DEG and abs(fix.longitude) < _NOWHERE_DEG]
-    good = [fix for fix in fixes if not (abs(fix.latitude) < _NOWHERE_DEG and abs(fix.longitude) < _NOWHERE_DEG)]
+    good = _somewhere(fixes)
+    nowhere = len(fixes) - len(good)
     far = _strays(good, positions)
     texts = []
     if nowhere:
-        texts.append(f"{len(nowhere)} are at latitude 0, longitude 0")
+        texts.append(f"{nowhere} are at latitude 0, longitude 0")
     if len(far):
         texts.append(f"{len(far)} are up to {_distance_text(max(far.values()))} from where the device was")
     if texts:
-        findings.append(warnings.gps_implausible(topic, len(nowhere) + len(far), len(fixes), " and ".join(texts)))
+        findings.append(warnings.gps_implausible(topic, nowhere + len(far), len(fixes), " and ".join(texts)))
     return [fix for number, fix in enumerate(good) if number not in far]
 
 
@@ -157,6 +163,40 @@ def _strays(fixes: list[Fix], positions: Positions) -> dict[int, float]:
         if off > _IMPLAUSIBLE_M:
             found[number] = off
     return found if len(found) < len(fixes) / 2 else {}
+
+
+def _somewhere(fixes: list[Fix]) -> list[Fix]:
+    """Return the fixes that are not at latitude 0, longitude 0."""
+    return [fix for fix in fixes if max(abs(fix.latitude), abs(fix.longitude)) >= _NOWHERE_DEG]
+
+
+def track_contradiction(fixes: list[Fix], positions: Positions) -> str:
+    """Say what is wrong with all fixes together; '' where their track has the size of the device's own.
+
+    Transforms know how far it is from one place to another, whatever they call north.
+    """
+    fixes = fixes[:: max(1, len(fixes) // _COMPARED)]
+    track = positions(np.array([fix.stamp_ns for fix in fixes], np.int64)) if len(fixes) >= _LEAST_PLACES else None
+    there = np.zeros(0, np.bool_) if track is None else np.isfinite(track).all(axis=1)
+    if track is None or there.sum() < _LEAST_PLACES:
+        return ""
+    swapped = [replace(fix, latitude=fix.longitude, longitude=fix.latitude) for fix in fixes]
+    by_transforms, by_fixes, by_swapped = (
+        _apart(points[there]) for points in (track[:, :2], _local(fixes), _local(swapped))
+    )
+    reach, reach_of_fixes = float(by_transforms.max()), float(by_fixes.max())
+    off, off_if_swapped = (float(np.median(np.abs(apart - by_transforms))) for apart in (by_fixes, by_swapped))
+    text = ""
+    if reach >= _TELLING_REACH_M and reach_of_fixes < _SAME_PLACE * reach:
+        text = f"they move {_distance_text(reach_of_fixes)} where the transforms move {_distance_text(reach)}"
+    elif reach >= _TELLING_REACH_M and off > max(_OFF_SHARE * reach, _LEAST_OFF_M, off_if_swapped / _MUCH_BETTER):
+        text = "their track fits the transforms only with latitude and longitude exchanged"
+    return text
+
+
+def _apart(points: FloatArray) -> FloatArray:
+    """Return the distances between all points, shape (n, n)."""
+    return np.asarray(np.linalg.norm(points[:, None] - points[None], axis=2))
 
 
 def _strays_by_speed(places: FloatArray, stamps: IntArray) -> dict[int, float]:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -32,7 +32,7 @@ from nucleus_bridge.inspect.poses import Frames, choose_frames, with_description
 from nucleus_bridge.inspect.satellites import judge_satellites, positions_of
 from nucleus_bridge.inspect.scan import Scan, Stream
 from nucleus_bridge.inspect.sweeps import Parts, corrected_by_evidence, corrected_by_name, find_parts, poses_in
-from nucleus_bridge.inspect.transforms import Transforms, find_transforms, transform_findings
+from nucleus_bridge.inspect.transforms import Transforms, find_transforms, other_robots, transform_findings
 from nucleus_bridge.model import FloatArray, IntArray
 from nucleus_bridge.warnings import Finding
 
@@ -109,10 +109,17 @@ def suggest(scan: Scan) -> Suggestion:
     if made.clocks.transforms_offset_ms:
         offset_ns = round(made.clocks.transforms_offset_ms * 1e6)
         made.transforms = transforms = _transforms(scan, sensors, offset_ns)
-    chosen, made.left_out = choose_lidars(scan, transforms, made.lidars)
+    robots = other_robots(scan, transforms)
+    own = {topic: facts for topic, facts in made.lidars.items() if not _robot_of(topic, robots)}
+    chosen, made.left_out = choose_lidars(scan, transforms, own)
     made.cameras = {facts.image_topic: facts for facts in camera_facts(scan, transforms)}
-    pictures, left = choose_cameras(made.cameras)
+    pictures, left = choose_cameras({t: facts for t, facts in made.cameras.items() if not _robot_of(t, robots)})
     made.left_out.update(left)
+    for topic in (*made.lidars, *made.cameras):
+        if robot := _robot_of(topic, robots):
+            made.left_out[topic] = LeftOut(
+                Why.OTHER_ROBOT, f"of another robot, whose transforms are on {robots[robot]}"
+            )
     _missing(made, scan, chosen)
     made.frames = choose_frames(scan, transforms, clouds[chosen[0]] if chosen else None)
     made.findings += made.clocks.findings
@@ -132,6 +139,7 @@ def suggest(scan: Scan) -> Suggestion:
     _radars(made, scan, reference)
     _mounts(made, mounts)
     _unmounted(made, scan)
+    _forward_steps(made)
     doubtful = {f.name for f in made.findings if f.code is warnings.Code.SENSOR_CLOCK}
     late = [f for f in made.findings if f.code is warnings.Code.LATE_MESSAGES and f.name not in doubtful]
     if late:
@@ -140,6 +148,11 @@ def suggest(scan: Scan) -> Suggestion:
     _point_fields(made)
     made.findings = [_addressed(made, finding) for finding in made.findings]
     return made
+
+
+def _robot_of(topic: str, robots: Mapping[str, str]) -> str:
+    """Return the namespace of another robot that a topic is in, or ''."""
+    return next((space for space in robots if topic.startswith(f"{space}/")), "")
 
 
 def _transforms(scan: Scan, sensors: list[Stream], offset_ns: int) -> Transforms:
@@ -249,6 +262,16 @@ class _Reference:
             groups = self.times // round(self.parts[self.stream.name].turn_ms * 1e6)
             self.times = self.times[np.append(True, np.diff(groups) > 0)]
         self.period_ns = float(np.median(np.diff(self.times))) if len(self.times) > 1 else 0.0
+
+
+def _forward_steps(made: Suggestion) -> None:
+    """End scenes where a clock was set forward: nothing is interpolated across a gap of that length."""
+    key, _, limit = next((f.remedy for f in made.clocks.forward_steps if f.remedy.startswith("scene.")), "").partition(
+        ": "
+    )
+    if limit:
+        made.put(key, float(limit), made.clocks.forward_steps[0].text)
+    made.findings += [f.remedied() if limit else f for f in made.clocks.forward_steps]
 
 
 def _clock(made: Suggestion, key: str, topic: str) -> None:

@@ -28,6 +28,9 @@ _ZIGZAG_M_PER_S2, _ZIGZAG_DEG_PER_S2 = 4.0, 300.0
 _ZIGZAG_SHARE, _LEAST_ZIGZAGS = 0.05, 5
 _SPARSE_M, _SPARSE_DEG = 0.1, 0.5
 _STANDING_M = 0.3
+_FASTEST_M_S = 150.0
+_OTHER_ROBOT_M = 0.5
+_LEAST_STILL, _LEAST_MOVING, _MOVING_M_S, _HARDEST_M_S2 = 10, 5, 1.0, 30.0
 SENSOR_STEP, EDGE_STEP = 2, 3
 _ON_ITS_WAY_NS, _AGAIN = 1e9, 0.6
 """This many messages in a row below the highest stamp are a step of the clock, not a late message."""
@@ -93,7 +96,7 @@ def find_transforms(scan: Scan, sensors: Iterable[Stream], *, offset_ns: int = 0
 
     ``offset_ns`` is added to the stamps of all of them.
     """
-    topics, static_topics = _choose_topics(scan, [stream.name for stream in sensors])
+    topics, static_topics = _choose_topics(scan, list(sensors))
     wanted = {*topics, *static_topics}
     tracks = tuple(track for track in scan.tracks.values() if track.topic in wanted)
     tree, problems = TransformTree(), dict(scan.problems)
@@ -103,7 +106,7 @@ def find_transforms(scan: Scan, sensors: Iterable[Stream], *, offset_ns: int = 0
     return Transforms(tree, tracks, topics, static_topics, problems)
 
 
-def _choose_topics(scan: Scan, sensors: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _choose_topics(scan: Scan, sensors: list[Stream]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Take the usual topics where they are, else those of the namespace that the sensors are in."""
     streams = [stream.name for stream in scan.of_kind("transforms")]
     chosen = []
@@ -113,14 +116,63 @@ def _choose_topics(scan: Scan, sensors: list[str]) -> tuple[tuple[str, ...], tup
     ):
         there = tuple(name for name in names if name in usual)
         if not there and len(names) > 1:
-            near = [name for name in names if any(topic.startswith(f"{_space(name)}/") for topic in sensors)]
-            there = tuple(near)
+            near = [name for name in names if any(stream.name.startswith(f"{_space(name)}/") for stream in sensors)]
+            there = _of_one_robot(near, scan, sensors)
         chosen.append(there or tuple(names))
     moving, static = chosen
     if moving and moving[0] not in DEFAULT_TOPICS:  # a namespace of its own: its static ones belong to it
         own = tuple(name for name in streams if is_static_topic(name) and _space(name) == _space(moving[0]))
         static = tuple(dict.fromkeys((*static, *own)))
     return moving, static
+
+
+def _of_one_robot(topics: list[str], scan: Scan, sensors: list[Stream]) -> tuple[str, ...]:
+    """Return the topics of the namespace with the most sensors, where several have transforms of the same frames."""
+    children: dict[str, set[str]] = {}
+    for topic, _, child in scan.tracks:
+        if topic in topics:
+            children.setdefault(_space(topic), set()).add(child)
+    spaces = sorted({_space(topic) for topic in topics})
+    if not any(
+        children.get(one, set()) & children.get(other, set()) for one in spaces for other in spaces if one < other
+    ):
+        return tuple(topics)
+
+    def sensors_in(space: str) -> tuple[int, int]:
+        inside = [stream for stream in sensors if stream.name.startswith(f"{space}/")]
+        return len(inside), sum("cloud" in stream.kinds for stream in inside)
+
+    chosen = max(spaces, key=sensors_in)
+    return tuple(topic for topic in topics if _space(topic) == chosen)
+
+
+def other_robots(scan: Scan, transforms: Transforms) -> dict[str, str]:
+    """Return the namespaces of other robots, with their topic of transforms: the same frames are elsewhere there."""
+    spaces = {_space(topic) for topic in transforms.topics}
+    chosen = {
+        track.child: track for track in transforms.tracks if not track.static and track.topic in transforms.topics
+    }
+    found = {}
+    for track in scan.tracks.values():
+        own, space = chosen.get(track.child), _space(track.topic)
+        if own is not None and not track.static and space and space not in spaces and _are_apart(own, track):
+            found[space] = track.topic
+    return found
+
+
+def _are_apart(one: Track, other: Track) -> bool:
+    """Whether two tracks of one frame are in different places at the same time."""
+    here, there = motion_of([one]), motion_of([other])
+    if len(here.stamps_ns) < 2 or len(there.stamps_ns) < 2:
+        return False
+    inside = (there.stamps_ns >= here.stamps_ns[0]) & (there.stamps_ns <= here.stamps_ns[-1])
+    if not inside.any():
+        return False
+    stamps = there.stamps_ns[inside] - here.stamps_ns[0]
+    expected = np.stack(
+        [np.interp(stamps, here.stamps_ns - here.stamps_ns[0], here.positions[:, axis]) for axis in range(3)], axis=1
+    )
+    return float(np.median(np.linalg.norm(expected - there.positions[inside], axis=1))) > _OTHER_ROBOT_M
 
 
 def _space(topic: str) -> str:
@@ -209,6 +261,8 @@ def transform_findings(transforms: Transforms, path: Iterable[str], max_gap_s: f
             found.append(sparse)
         if (gap := _gap(child, motion, max_gap_s)) is not None:
             found.append(gap)
+        if conflict is None and (why := _impossible(motion)):
+            found.append(warnings.tf_implausible(child, why))
     fixed = sorted({track.child for track in transforms.tracks if track.static})
     changes = (_static_change(child, [t for t in transforms.tracks_of(child) if t.static]) for child in fixed)
     return [*found, *(change for change in changes if change is not None)]
@@ -373,6 +427,36 @@ def _gap(child: str, motion: Motion, max_gap_s: float) -> Finding | None:
     if far < _STANDING_M:
         return None
     return warnings.tf_gap(child, len(long), float(steps[long].max()), far)
+
+
+def _impossible(motion: Motion) -> str:
+    """Say what no vehicle can do; '' where nothing is of that kind."""
+    if len(motion.positions) < _LEAST_STILL:
+        return ""
+    if motion.speed > _FASTEST_M_S:
+        return f"it moves at {motion.speed:.0f} m/s: are its positions in metres?"
+    return _frozen(motion)
+
+
+def _frozen(motion: Motion) -> str:
+    """Say where an edge stands still all at once, to the last digit, although it is sent on."""
+    still = (np.diff(motion.positions, axis=0) == 0).all(axis=1) & (np.diff(motion.rotations, axis=0) == 0).all(axis=1)
+    if not still.any():
+        return ""
+    speeds = np.linalg.norm(np.diff(motion.positions, axis=0), axis=1) / motion.steps_s
+    for begin in np.flatnonzero(still[1:] & ~still[:-1]) + 1:
+        rest = still[begin:]
+        count = int(np.argmin(rest)) if not rest.all() else len(rest)
+        before = speeds[max(0, begin - _LEAST_MOVING) : begin]  # a correction of an odometry is one step alone
+        slowing = speeds[begin - 1] / motion.steps_s[begin]
+        was_moving = len(before) == _LEAST_MOVING and float(before.min()) > _MOVING_M_S
+        if count >= _LEAST_STILL and was_moving and slowing > _HARDEST_M_S2:
+            since_s = float(motion.stamps_ns[begin] - motion.stamps_ns[0]) / 1e9
+            return (
+                f"it stands still to the last digit from {since_s:.1f} s on, for {count} samples, after "
+                f"{speeds[begin - 1]:.1f} m/s: what computes it has stopped"
+            )
+    return ""
 
 
 def _static_change(child: str, tracks: list[Track]) -> Finding | None:

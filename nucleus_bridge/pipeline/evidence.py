@@ -6,6 +6,7 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass, field
 
+from nucleus_bridge.decode.navsat import Fix
 from nucleus_bridge.model import Frame, Image, Sweep
 from nucleus_bridge.pipeline.kept_samples import KeptSamples
 from nucleus_bridge.poses import Edge
@@ -100,8 +101,13 @@ class Evidence:
         self.samples.note_picture(camera, image)
 
     def note_frame(self, frame: Frame) -> None:
-        """Take note of how the sweeps of a frame were moved."""
+        """Take note of how the sweeps of a frame were moved, and of where the device was."""
         self.samples.note_posed(frame.sweeps)
+        self.samples.note_place(frame)
+
+    def note_fix(self, fix: Fix) -> None:
+        """Take note of a fix."""
+        self.samples.note_fix(fix)
 
     def note_edge(self, topic: str, edge: Edge, log_ns: int) -> None:
         """Take note of a transform that moves."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
@@ -10,16 +11,18 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from nucleus_bridge.decode.image import is_sixteen_bit_png
+from nucleus_bridge.decode.navsat import Fix
 from nucleus_bridge.decode.point_time import signed
-from nucleus_bridge.model import Image, PosedSweep, Sweep, Trajectory
+from nucleus_bridge.model import Frame, Image, PosedSweep, Sweep, Trajectory
 
 Item = TypeVar("Item")
 
-FIRST_SWEEPS, SWEEPS, FILES = 8, 3, 5
-"""At most so many of each are kept: sweeps one after the other, sweeps over the drive, files of pictures."""
+FIRST_SWEEPS, SWEEPS, FILES, FIXES = 8, 3, 5, 24
+"""At most so many of each are kept: sweeps one after the other, sweeps over the drive, files of pictures, fixes."""
 _MOST_POINTS, _MOMENTS = 3_000, 2_048
 _LEAST_WAY_M = 0.15
 _MANY_PICTURES = 12
+_RECENT_FIXES, _NEAR_NS = 64, 60_000_000
 _SIXTEEN = frozenset(("mono16", "rgb16", "bgr16", "rgba16", "bgra16"))
 
 
@@ -94,6 +97,14 @@ def _is_wide_mosaic(encoding: str) -> bool:
     return encoding.startswith("bayer") and encoding.endswith("16")
 
 
+@dataclass(frozen=True)
+class FixAtPlace:
+    """A fix, and where the transforms have the device about that time: x and y in metres."""
+
+    fix: Fix
+    place: tuple[float, float]
+
+
 class KeptSamples:
     """Keeps some sweeps by topic and by lidar, and what pictures by camera show.
 
@@ -101,12 +112,15 @@ class KeptSamples:
         first: The first sweeps of a topic, one after the other.
         moved: Sweeps of a lidar that were moved by the vehicle's motion.
         pictures: Pictures of a camera.
+        fixes: Fixes near the stamps of frames.
     """
 
     def __init__(self) -> None:
         self.first: dict[str, list[Sweep]] = {}
         self.moved: dict[str, Spread[MovedSweep]] = {}
         self.pictures: dict[str, SeenPictures] = {}
+        self.fixes: Spread[FixAtPlace] = Spread(FIXES)
+        self._recent: deque[Fix] = deque(maxlen=_RECENT_FIXES)
 
     def note_first(self, topic: str, sweep: Sweep) -> None:
         """Keep some points of the first sweeps of a topic."""
@@ -125,6 +139,19 @@ class KeptSamples:
             kept = self.moved.setdefault(posed.lidar, Spread(SWEEPS))
             if way_m >= _LEAST_WAY_M and kept.wants():
                 kept.give(MovedSweep(_some_moments(sweep), poses))
+
+    def note_fix(self, fix: Fix) -> None:
+        """Keep a fix until the frame of its time is made."""
+        self._recent.append(fix)
+
+    def note_place(self, frame: Frame) -> None:
+        """Keep the fix nearest to a frame with the device's place."""
+        if not self._recent:
+            return
+        fix = min(self._recent, key=lambda known: abs(known.stamp_ns - frame.timestamp_ns))
+        if abs(fix.stamp_ns - frame.timestamp_ns) <= _NEAR_NS and self.fixes.wants():
+            x, y, _ = frame.world_from_device.translation.tolist()
+            self.fixes.give(FixAtPlace(fix, (x, y)))
 
     def note_picture(self, camera: str, image: Image) -> None:
         """Take note of a picture of a camera."""

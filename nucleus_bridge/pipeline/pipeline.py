@@ -575,6 +575,8 @@ class Pipeline:
             reason = f"{topic.name}: a fix at latitude 0, longitude 0 is what receivers say that have none"
             self._count(topic.name, "gps_implausible", fix.stamp_ns, reason)
             return
+        if isinstance(fix, Fix):
+            self.evidence.note_fix(fix)
         self._gps.add_fix(fix.stamp_ns, None if isinstance(fix, Missing) else fix)
 
     def _take_heading(self, _topic: WantedTopic, heading: Heading | Missing) -> None:

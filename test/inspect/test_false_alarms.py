@@ -11,11 +11,14 @@ import pytest
 from bags import OPTICAL
 from small_drive import Camera, Lidar, SmallDrive, Tf
 
+from nucleus_bridge import convert_bag
 from nucleus_bridge.geometry import quaternion
 from nucleus_bridge.inspect.report import study
 from nucleus_bridge.warnings import Code
 
 DRIVES, CHUNKS = 200, 8
+CONVERTED = 10
+"""Every tenth drive is converted as well, which judges by what it notes on the way."""
 TIMES = (
     ("t", "u4", "ns", "stamp", "start"),
     ("time", "f4", "s", "stamp", "start"),
@@ -86,8 +89,13 @@ def _turned(g: np.random.Generator) -> np.ndarray:
 def alarms(seed: int) -> list[str]:
     """What is wrongly said of a drive."""
     with tempfile.TemporaryDirectory() as folder:
-        report, _ = study(consistent(seed).write(Path(folder), "sqlite3" if seed % 5 == 0 else "mcap"))
-    wrong = [finding for finding in report.warnings if finding.code is not Code.CALIBRATION_NOT_MEASURED]
+        bag = consistent(seed).write(Path(folder), "sqlite3" if seed % 5 == 0 else "mcap")
+        report, made = study(bag)
+        config = made.config()
+        told = list(report.warnings)
+        if config is not None and seed % CONVERTED == 0:
+            told += convert_bag(bag, config, Path(folder) / "spool").findings
+    wrong = [finding for finding in told if finding.code is not Code.CALIBRATION_NOT_MEASURED]
     found = [f"drive {seed}: {finding}" for finding in wrong]  # pictures are drawn and show nothing of the clouds
     return found if report.trial.frames else [*found, f"drive {seed}: no frame: {report.missing}"]
 

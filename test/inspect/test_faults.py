@@ -238,6 +238,23 @@ def test_transforms_in_a_namespace_are_found(tmp_path: Path) -> None:
     assert made.values["transforms.static_topics"] == ["/car4/tf_static"]
 
 
+def test_of_two_robots_with_the_same_frames_the_one_with_more_sensors_is_taken(tmp_path: Path) -> None:
+    own = replace(TF, topic="/zeta/tf")
+    other = replace(TF, topic="/alpha/tf", aside=(55.0, -4.0, 0.0))
+    lidars = (replace(LIDAR, topic="/zeta/points"), replace(LIDAR, topic="/alpha/points"))
+    cameras = (replace(CAMERA, topic="/zeta/front/compressed", info_topic="/zeta/front/camera_info"),)
+
+    def statics(drive: SmallDrive, made: Recording) -> None:
+        made.add("/alpha/tf_static", transforms(*drive.mounts()), START_NS - 900 * MS)
+
+    drive = PLAIN.but(tf=(own, other), lidars=lidars, cameras=cameras, static_topic="/zeta/tf_static", more=statics)
+    report, made = looked_at(drive, tmp_path)
+    assert "tf_conflict" not in codes(report)
+    assert made.values["transforms.topics"] == ["/zeta/tf"]
+    assert made.values["transforms.static_topics"] == ["/zeta/tf_static"]
+    assert list(made.lidar_names) == ["/zeta/points"]
+
+
 def test_poses_of_a_topic_stand_for_transforms(tmp_path: Path) -> None:
     def odometry(drive: SmallDrive, made: Recording) -> None:
         for at in drive.times(40, 0.8, 1.0):
@@ -517,6 +534,31 @@ def test_fixes_and_headings_are_judged_by_each_other_and_by_the_transforms(
     assert made.values["gps.topic"] == "/fix"
     is_used = made.values["gps.heading_topic"] == "/gnss/heading"
     assert is_used is not bool(wanted & {"heading_disagrees", "heading_invalid"})
+
+
+@pytest.mark.parametrize(
+    "bend",
+    [
+        lambda _n, _lat, _lon: (50.00004, 8.00007),
+        lambda _n, lat, lon: (math.radians(lat), math.radians(lon)),
+        lambda _n, lat, lon: (lon, lat),
+    ],
+    ids=["frozen", "radians", "exchanged"],
+)
+def test_fixes_that_all_contradict_the_transforms_are_left_out_by_init_and_named_by_convert(
+    tmp_path: Path, bend: Callable[[int, float, float], tuple[float, float]]
+) -> None:
+    drives = [PLAIN.but(seconds=3.0, speed=13.0, more=lambda d, r, b=b: fixes(d, r, b)) for b in (unbent, bend)]
+    bags = [drive.write(tmp_path / str(number)) for number, drive in enumerate(drives)]
+    config = study(bags[0])[1].config()
+    assert config is not None
+    assert config.gps.topic == "/fix"
+    report, made = study(bags[1])
+    assert set(codes(report)) == {"gps_implausible"}
+    assert "gps.topic" not in made.values or not made.values["gps.topic"]
+    for number, bag in enumerate(bags):
+        found = {finding.code.value for finding in convert_bag(bag, config, tmp_path / f"spool{number}").findings}
+        assert ("gps_implausible" in found) is bool(number)
 
 
 @pytest.mark.parametrize("seed", range(3))
