@@ -108,6 +108,11 @@ class PoseConfig:
         "", "Child frame; empty: the message's `child_frame_id`, else `device_frame`.", is_later=True
     )
     clock_offset_ms: float = setting(0.0, "Added to every stamp of these poses.", **CLOCK)
+    compare_only: bool = setting(
+        False,
+        "Take no pose from it: scenes note its track, and the review page draws it beside that of the poses they use.",
+        is_later=True,
+    )
 
 
 @dataclass(frozen=True)

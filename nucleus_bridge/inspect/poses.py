@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,8 @@ from nucleus_bridge.poses.urdf import UrdfError, parse_urdf
 from nucleus_bridge.warnings import Finding
 
 _BEST_POSES = ("Odometry", "TransformStamped", "PoseWithCovarianceStamped", "PoseStamped")
+_MIN_COMPARED_HZ = 1.0
+_MOST_COMPARED = 4
 _RECORD = "record /tf and /tf_static with an odometry or a localisation running"
 
 
@@ -61,6 +64,7 @@ def choose_frames(scan: Scan, transforms: Transforms, lidar: Stream | None) -> F
         frames = _moving(above, moving)
         if transforms.pose_topic:
             _add_pose(frames, transforms)
+        _add_compared(frames, scan, transforms)
         return frames
     elsewhere = _moving_elsewhere(transforms)
     if elsewhere is not None:
@@ -93,6 +97,28 @@ def _add_pose(frames: Frames, transforms: Transforms) -> None:
     frames.values += [("pose_names", ["ego"], reason), ("poses.ego.topic", track.topic, "")]
     if track.child != frames.device:
         frames.values.append(("poses.ego.child_frame", track.child, "the body whose pose it is"))
+
+
+def _add_compared(frames: Frames, scan: Scan, transforms: Transforms) -> None:
+    """Let the review page draw what other topics say of the device's poses."""
+    span_s = max(scan.read_s, 1.0)
+    others = [
+        stream
+        for stream in pose_topics(scan)
+        if stream.name != transforms.pose_topic and stream.info.count / span_s >= _MIN_COMPARED_HZ
+    ][:_MOST_COMPARED]
+    if not others:
+        return
+    names = {re.sub(r"[^A-Za-z0-9]+", "_", stream.name).strip("_") or "pose": stream.name for stream in others}
+    at = next((i for i, (key, *_) in enumerate(frames.values) if key == "pose_names"), None)
+    reason = "the review page draws what they say beside the poses that scenes use"
+    if at is None:
+        frames.values.append(("pose_names", list(names), reason))
+    else:
+        _, used, why = frames.values[at]
+        frames.values[at] = "pose_names", [*(used if isinstance(used, list) else ()), *names], f"{why}; {reason}"
+    for name, topic in names.items():
+        frames.values += [(f"poses.{name}.topic", topic, ""), (f"poses.{name}.compare_only", True, "")]
 
 
 def _moving_elsewhere(transforms: Transforms) -> list[str] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from nucleus_bridge.causes import EndReason
 from nucleus_bridge.config.schema import Scalar
@@ -61,6 +62,7 @@ class SceneEnded:
         metadata: What signals of the vehicle come to over the scene, by name.
         item_metadata: The same for the items of each frame; empty where no signal has values for items.
         events: The events whose windows hold something of it, where frames are selected by events.
+        poses: Which sources of poses it uses, and the tracks of those that are only compared, as manifests have them.
     """
 
     reason: EndReason
@@ -71,6 +73,7 @@ class SceneEnded:
     metadata: Mapping[str, Scalar] = field(default_factory=dict)
     item_metadata: tuple[Mapping[str, Scalar], ...] = ()
     events: tuple[EventSpan, ...] = ()
+    poses: Mapping[str, Any] = field(default_factory=dict)
 
 
 Event = SceneStarted | FrameReady | SceneEnded

@@ -24,12 +24,14 @@ from nucleus_bridge.errors import DecodeError, InputError, TransformError
 from nucleus_bridge.geometry import TransformTree
 from nucleus_bridge.model import Image, Message, Payload, Sweep
 from nucleus_bridge.pipeline.calibrations import Calibrations
+from nucleus_bridge.pipeline.compared import ComparedPoses
 from nucleus_bridge.pipeline.epochs import Cut, Entry, Epochs, Series, entry_of
 from nucleus_bridge.pipeline.events import Event, EventSpan, FrameReady, SceneEnded
 from nucleus_bridge.pipeline.evidence import Evidence
 from nucleus_bridge.pipeline.frame_builder import Candidate, FrameBuilder, Wait
 from nucleus_bridge.pipeline.gps import GpsTrack
 from nucleus_bridge.pipeline.losses import LossLedger
+from nucleus_bridge.pipeline.posing import DEFERRED_S
 from nucleus_bridge.pipeline.scene_builder import MAX_COORDINATE_M, SceneBuilder
 from nucleus_bridge.pipeline.selection import Decided, Samples, Selection, Windows, united
 from nucleus_bridge.pipeline.signals import Signals
@@ -37,7 +39,7 @@ from nucleus_bridge.pipeline.synchroniser import StreamSpec, Synchroniser
 from nucleus_bridge.pipeline.topics import Stream, WantedTopic, annotations_of, clock_step_ns, wanted_topics
 from nucleus_bridge.poses import Edge, PoseSource, sources_of
 from nucleus_bridge.poses.feed import PoseFeed
-from nucleus_bridge.poses.sources import record_of
+from nucleus_bridge.poses.sources import compared_of, record_of
 from nucleus_bridge.warnings import Finding
 
 TF_CACHE_NS = 120_000_000_000
@@ -103,6 +105,7 @@ class Pipeline:
         self.config = config
         self.ledger = LossLedger()
         self._is_priming = False
+        self._is_scout = is_scout
         wait_ns = round(config.sync.wait_s * 1e9)
         self._clock_step_ns = clock_step_ns(config)
         gap_ns = round(config.scene.max_gap_s * 1e9) or None
@@ -134,8 +137,9 @@ class Pipeline:
             self._reference.name, specs, wait_ns, config.scene.frame_stride, self._lost_sample
         )
         self._signals = Signals(config.metadata_from)
+        self._compared = self._compared_poses()
         self._frames = FrameBuilder(config, self.tree, self._poses, self._calibrations, self._gps, self._lost)
-        self._frames.wait_for(self._signals.unsettled)
+        self._frames.wait_for(self._also_awaited)
         self.selection: Selection | None = None
         if config.scene.select == "events":
             self.selection = Selection(
@@ -149,6 +153,8 @@ class Pipeline:
             self.selection.events_between if self.selection is not None else None,
             self._signals,
         )
+        if self._compared is not None:
+            self._scenes.compare(self._compared)
         self._pending: list[Event] = []
         self._fixes = 0
         self._watch: Watch | None = None
@@ -156,10 +162,28 @@ class Pipeline:
         self._scouted: list[tuple[int, int]] = []
         self._scouted_events: list[EventSpan] = []
         self._scout_ns = -1
-        self._is_scout = is_scout
         self._streams: dict[str, list[tuple[Stream, Take]]] = {}
         self._roles = self._handlers_by_topic({source.name: source for source in sources})
         self._arrival_stamps = self._arrival_stamps_by_topic()
+
+    def _compared_poses(self) -> ComparedPoses | None:
+        """Return what notes the tracks of sources that are only compared; None where there are none.
+
+        There are none, either, where frames are wanted later than the tree is sure to remember their poses.
+        """
+        sources = compared_of(self.config)
+        is_late = (
+            self.config.scene.select == "events" and self.config.look_back_s + self.config.sync.wait_s > DEFERRED_S
+        )
+        if not sources or self._is_scout or is_late:
+            return None
+        return ComparedPoses(self.config, sources, self.tree, self._poses.tellers)
+
+    def _also_awaited(self, stamp_ns: int) -> str:
+        """Say what else may still come that counts at a stamp."""
+        return self._signals.unsettled(stamp_ns) or (
+            self._compared.unsettled(stamp_ns) if self._compared is not None else ""
+        )
 
     def _arrival_stamps_by_topic(self) -> dict[str, Callable[[Message], int]]:
         """Return what reads the stamp that a topic's order of arrival is judged by."""
@@ -442,6 +466,10 @@ class Pipeline:
                 handler = partial(self._on_companion, *streams[topic.reader])
             elif topic.role == "signal":
                 handler = partial(self._signals.take, topic.reader)
+            elif topic.role == "compared":
+                if self._compared is None:
+                    continue
+                handler = partial(self._compared.hear, topic.reader)
             else:
                 stream, take = Stream(topic), takes[topic.kind]
                 self._streams.setdefault(topic.name, []).append((stream, take))
@@ -466,8 +494,8 @@ class Pipeline:
         rest: list[Handler] = []
         is_noted = False
         for topic, handler in self._roles.get(message.topic, ()):
-            if topic.role in ("poses", "signal"):
-                self._try(handler, message)  # its edges have stamps of their own; signals take care of steps themselves
+            if topic.role in ("poses", "signal", "compared"):
+                self._try(handler, message)  # edges have stamps of their own; the others take care of steps themselves
             else:
                 rest.append(handler)
                 is_noted = is_noted or topic.role != "event"
@@ -512,6 +540,7 @@ class Pipeline:
             return
         if not edge.static and self._ends_the_past(edge):
             self._flush("clock_jump")
+        self._poses.note_teller(source, edge)
         if edge.static and not self._is_priming:
             self.evidence.note_static(edge)
         self._poses.add(edge, named_by)
@@ -612,6 +641,8 @@ class Pipeline:
             return
         if self._sync.message_time_ns >= 0:
             self._poses.advance(self._sync.message_time_ns)
+            if self._compared is not None:
+                self._compared.advance(self._sync.message_time_ns)
         for match in self._sync.ready():
             self._frames.push(match)
         self._take_frames()
@@ -704,6 +735,8 @@ class Pipeline:
         self._calibrations.restart()
         self._gps.restart()
         self._signals.restart()
+        if self._compared is not None:
+            self._compared.restart()
         self._poses.reset("clock_step")
         self.tree.clear_dynamic()
 

@@ -14,6 +14,7 @@ from nucleus_bridge.causes import Cause, EndReason
 from nucleus_bridge.config import Config
 from nucleus_bridge.errors import CoordinateRangeError
 from nucleus_bridge.model import Frame, Scene
+from nucleus_bridge.pipeline.compared import ComparedPoses
 from nucleus_bridge.pipeline.events import Event, EventSpan, FrameReady, Residual, SceneEnded, SceneStarted
 from nucleus_bridge.pipeline.frame_builder import Candidate
 from nucleus_bridge.pipeline.losses import LossLedger
@@ -75,6 +76,7 @@ class SceneBuilder:
         self._config = config
         self._poses = poses or {}
         self._signals = signals or Signals(())
+        self._compared: ComparedPoses | None = None
         self._rules = config.scene
         self._ledger = ledger
         self._lost = lost
@@ -83,6 +85,10 @@ class SceneBuilder:
         self._kept: Frame | None = None
         self._hole_ns = 0
         self._jump_m = 0.0
+
+    def compare(self, compared: ComparedPoses) -> None:
+        """Note in scenes the tracks of sources of poses that are only compared."""
+        self._compared = compared
 
     def add(self, candidate: Candidate, *, begins: bool = False) -> Iterator[Event]:
         """Take the next frame; yield what is decided by it. ``begins`` says that a window of an event does, too."""
@@ -104,8 +110,12 @@ class SceneBuilder:
         if self._open is None:
             self._open = _Open(scene)
             self._signals.begin(frame.stamp_ns)
+            if self._compared is not None:
+                self._compared.begin(scene, frame.timestamp_ns)
             yield SceneStarted(scene)
         self._signals.pass_frame(frame.stamp_ns)
+        if self._compared is not None:
+            self._compared.pass_frame(frame.timestamp_ns)
         yield FrameReady(self._open.frames, frame)
         self._count(self._open, candidate)
         self._kept, self._hole_ns, self._jump_m = frame, 0, 0.0
@@ -126,6 +136,7 @@ class SceneBuilder:
             events=self._events_between(opened.scene.first_stamp_ns, last_ns) if self._events_between else (),
             metadata=metadata,
             item_metadata=item_metadata,
+            poses=self._compared.end() if self._compared is not None else {},
         )
 
     @property

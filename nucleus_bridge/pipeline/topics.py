@@ -23,7 +23,7 @@ from nucleus_bridge.poses import PoseSource, sources_of
 
 MIN_CLOCK_STEP_NS = 1_000_000_000
 
-Role = Literal["sensor", "gps", "calibration", "companion", "poses", "annotation", "event", "signal"]
+Role = Literal["sensor", "gps", "calibration", "companion", "poses", "annotation", "event", "signal", "compared"]
 Ahead = Literal["nothing", "first", "all"]
 
 
@@ -36,7 +36,8 @@ class WantedTopic:
         parameter: The parameter that names it, for error messages.
         kind: What its type must hold.
         role: What it is read for: a sensor's samples, fixes and headings, calibrations of a camera, what a decoder
-            needs besides its own topic, poses, recorded detections, an event, or a signal of the vehicle.
+            needs besides its own topic, poses, recorded detections, an event, a signal of the vehicle, or poses that
+            are only compared.
         reader: The sensor or the pose source that it is read for; ``gps`` for fixes and headings.
         settings: Those of the sensor.
         needed: Whether there can be no frame without it.
@@ -106,6 +107,10 @@ def wanted_topics(config: Config, sources: Iterable[PoseSource] | None = None) -
                 ahead="all" if read.is_static else "nothing",
                 fixed_types=read.types,
             )
+    for pose in config.poses:
+        if pose.compare_only and pose.topic:
+            name = f"poses.{pose.name}"
+            yield WantedTopic(pose.topic, f"{name}.topic", "pose", "compared", name, must_exist=False, is_optional=True)
     for topic in config.gps.topics:
         yield WantedTopic(topic.name, topic.parameter, topic.kind, "gps", "gps", config.gps)
     for given in annotations_of(config):

@@ -47,7 +47,7 @@ def agreement(one: Trajectory, other: Trajectory, *, in_one_frame: bool) -> Agre
     if not in_one_frame:
         if float(np.linalg.norm(np.ptp(places, axis=0))) < _MIN_SPREAD_M:
             return None
-        rotation, shift = _laid_over(found, places)
+        rotation, shift = laid_over(found, places)
         found = found @ rotation.T + shift
         found_turns = quaternion.multiply(quaternion.from_matrix(rotation), found_turns)
     apart = np.linalg.norm(found - places, axis=1)
@@ -99,7 +99,7 @@ def top_speed(trajectory: Trajectory, over_ns: int = 500_000_000) -> float:
     return float((way / (stamps[later[begin]] - stamps[begin]) * 1e9).max())
 
 
-def _laid_over(points: FloatArray, onto: FloatArray) -> tuple[FloatArray, FloatArray]:
+def laid_over(points: FloatArray, onto: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return rotation and shift that bring points closest to others, in the least squares."""
     centre, other_centre = points.mean(axis=0), onto.mean(axis=0)
     u, _, vt = np.linalg.svd((points - centre).T @ (onto - other_centre))

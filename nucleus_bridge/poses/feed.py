@@ -43,6 +43,9 @@ class PoseFeed:
         tree: Takes the edges.
         lost: Is called with edges that cannot be used.
         frames: ``world_frame`` and ``device_frame``.
+
+    Attributes:
+        tellers: The names of the sources whose edges of a child have counted.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class PoseFeed:
         self._lost = lost
         self._levels: dict[str, int] = {}
         self._described: dict[str, tuple[Edge, str]] = {}
+        self.tellers: dict[str, set[str]] = {}
         self._due_ns: int | None = None
         for source in self._sources:
             for edge in source.initial():
@@ -86,6 +90,10 @@ class PoseFeed:
             self._levels[edge.child] = level
             self._described.pop(edge.child, None)
         return level >= known
+
+    def note_teller(self, source: PoseSource, edge: Edge) -> None:
+        """Take note of which source an edge that counts is from."""
+        self.tellers.setdefault(edge.child, set()).add(source.name)
 
     def add(self, edge: Edge, named_by: str) -> None:
         """Put an edge that counts into the tree."""
@@ -177,6 +185,7 @@ class PoseFeed:
     def _take(self, source: PoseSource, edge: Edge) -> None:
         edge = self.placed(source, edge, source.name)
         if self.admits(source.rank, edge, source.name):
+            self.note_teller(source, edge)
             self.add(edge, source.name)
 
 

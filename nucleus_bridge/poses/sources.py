@@ -21,13 +21,28 @@ Factory = Callable[[Config], Iterable[PoseSource]]
 
 _FACTORIES: list[Factory] = [
     lambda config: [Transforms(config.transforms)],
-    lambda config: [TopicPoses(pose, config.device_frame) for pose in config.poses if pose.topic],
-    lambda config: [
-        FilePoses(pose, config.world_frame, config.device_frame, config.base_dir) for pose in config.poses if pose.file
-    ],
+    lambda config: _given_poses(config, compared=False),
     lambda config: [Mount(mount, config.base_dir) for mount in config.mounts],
     lambda config: descriptions(config.transforms, config.base_dir),
 ]
+
+
+def _given_poses(config: Config, *, compared: bool) -> Iterator[TopicPoses | FilePoses]:
+    """Make the sources of ``poses``: those that scenes use, or those that are only compared."""
+    chosen = [pose for pose in config.poses if pose.compare_only == compared]
+    yield from (TopicPoses(pose, config.device_frame) for pose in chosen if pose.topic)
+    for pose in chosen:
+        if pose.file:
+            yield FilePoses(pose, config.world_frame, config.device_frame, config.base_dir)
+
+
+def compared_of(config: Config) -> tuple[TopicPoses | FilePoses, ...]:
+    """Return the sources of poses that a configuration asks to compare, and to use for nothing else.
+
+    Raises:
+        ConfigError: A file that it names cannot be used.
+    """
+    return tuple(_given_poses(config, compared=True))
 
 
 def add_factory(factory: Factory) -> None:
@@ -47,7 +62,7 @@ def added(*factories: Factory) -> Iterator[None]:
 
 
 def sources_of(config: Config) -> tuple[PoseSource, ...]:
-    """Return every source of poses that a configuration asks for.
+    """Return every source of poses that a configuration asks for, and that scenes use.
 
     Raises:
         ConfigError: A file that it names cannot be used.

@@ -26,6 +26,7 @@ class TopicPoses:
 
     rank: Rank = "transform"
     names_body = True
+    is_estimated = False
 
     def __init__(self, settings: PoseConfig, device_frame: str) -> None:
         self.name = f"poses.{settings.name}"

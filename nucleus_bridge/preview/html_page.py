@@ -32,6 +32,7 @@ from nucleus_bridge.preview.pack import (
 )
 from nucleus_bridge.preview.silhouettes import Outlines
 from nucleus_bridge.preview.template import encoded, filled, write_page
+from nucleus_bridge.preview.tracks import Tracks
 
 SCRIPTS = (
     "palette.js",
@@ -45,6 +46,7 @@ SCRIPTS = (
     "score.js",
     "bench.js",
     "labels.js",
+    "tracks.js",
     "main.js",
 )
 CLOUD_BYTES = 12_000_000
@@ -88,6 +90,7 @@ def page_and_checks(
     width = picture_width(len(scene) * len(scene.cameras))
     checks = SceneChecks(scene, measures=measures)
     judged, outlines, deskew = _judged(len(scene)), Outlines(), DeskewCheck(scene)
+    tracks = Tracks(scene.manifest)
     frames: list[str] = []
     keeps = False
     for index in range(len(scene)):
@@ -114,6 +117,7 @@ def page_and_checks(
             packed[image.camera] = pack_picture(jpeg, header, image)
         checks.add(frame, compared, widths)
         outlines.passed(frame)
+        tracks.add(frame)
         deskew.add(frame, measured=has_edges)
         record = {
             "stamp_ns": str(frame.timestamp_ns),
@@ -135,6 +139,8 @@ def page_and_checks(
     }
     document["checks"]["sharpness"] = asdict(deskew.results())
     document["manifest"].pop("files")
+    document["manifest"].pop("poses", None)
+    document["tracks"] = tracks.results()
     document["bytes"] = sum(file.bytes for file in scene.manifest.files)
     progress(1.0)
     head, *others = frames or [""]

@@ -243,7 +243,7 @@ class SceneRecorder:
             files=files,
             metadata={} if self._format.holds_metadata else self._metadata(writing, ended),
             events=tuple(asdict(event) for event in ended.events),
-            poses=scene.poses,
+            poses={**scene.poses, **ended.poses},
             stamps=tuple(writing.stamps),
         )
         folder = self._spool.seal(writing.target, manifest, replace_existing=self._force, files_are_synced=True)

@@ -55,7 +55,9 @@ class Manifest:
         warnings: What contradicts itself in the scene's own messages: code, what it is about, text and remedy of each.
         metadata: Text, numbers and booleans of the scene, where no other file of the format has a place for it.
         poses: Sources of poses besides transforms; ``estimated`` where they come from the lidar, ``origin`` of a local
-            level frame. Absent where there are none.
+            level frame. Where sources are only compared: ``used``, the sources whose poses the scene has, and
+            ``compared``, the track of each other one, thinned out, in the scene's coordinates. Absent where there are
+            none.
         stamps: Of each frame: ``stamp_ns``, the ``header.stamp`` of the reference sweep as recorded, and ``time_ns``,
             the same with the configured clock corrections.
         events: Events of the drive that the scene holds something of: ``name``, ``begin_ns`` and ``end_ns``, the latter

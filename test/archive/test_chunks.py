@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -14,7 +15,9 @@ from pathlib import Path
 import pytest
 from archives import Run, tree
 from bags import MS, START_NS, cloud, recording, write_config
+from compared_drives import with_drifting_odometry, write_slam_file
 from drives import make_drive
+from pose_drives import config_with
 
 from nucleus_bridge.convert import convert_bag
 from nucleus_bridge.testing.demo import DriveOptions
@@ -55,6 +58,23 @@ def test_chunks_make_the_bytes_of_one_piece(
     made = make_drive(tmp_path, drive)
     options = [part for text in settings for part in ("--set", text)]
     assert check_same(made.bag, made.config_path, tmp_path, convert, *options, chunk=0.02) > 3
+
+
+def test_chunks_note_the_tracks_of_one_piece(tmp_path: Path, convert: Callable[..., Run]) -> None:
+    drive = make_drive(tmp_path, DriveOptions(seconds=4.0, cameras=1, **SMALL))
+    write_slam_file(with_drifting_odometry(drive.bag, tmp_path / "bag"), tmp_path / "slam.tum")
+    lines = [
+        "pose_names: [odom, slam]",
+        (
+            "poses: {odom: {topic: /slam/odom, compare_only: true}, "
+            "slam: {file: slam.tum, parent_frame: slam_map, compare_only: true}}"
+        ),
+    ]
+    config = config_with(drive.config_path, tmp_path / "c.yaml", lines)
+    assert check_same(tmp_path / "bag", config, tmp_path, convert, "--set", "scene.max_frames=9", chunk=0.02) > 3
+    for folder in (tmp_path / "whole" / "scenes").iterdir():
+        tracks = json.loads((folder / "manifest.json").read_text())["poses"]["compared"]
+        assert all(len(track["samples"]) > 20 for track in tracks)
 
 
 @pytest.mark.parametrize("archive", [("--chunk", "0.02", "--workers", "2"), ("--workers", "2")], ids=["chunks", "bags"])

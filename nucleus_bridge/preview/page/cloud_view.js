@@ -37,6 +37,14 @@ function product(a, b) {
   return c;
 }
 
+// Moves what a matrix shows across the screen, in its halves.
+function shifted(view, x, y) {
+  const moved = new Float32Array(view);
+  for (let column = 0; column < 4; column++) { moved[4 * column] += x * view[4 * column + 3]; moved[4 * column + 1] += y * view[4 * column + 3]; }
+  return moved;
+}
+
+const WIDE_LINE = [[0, 0], [1, 0], [0, 1], [1, 1]];  // pixels: WebGL draws lines of one alone
 const KEY_STEPS = {
   ArrowLeft: { x: -1, y: 0 }, ArrowRight: { x: 1, y: 0 }, ArrowUp: { x: 0, y: -1 }, ArrowDown: { x: 0, y: 1 },
   '+': { zoom: 0.85 }, '-': { zoom: 1 / 0.85 }, 0: { home: true },
@@ -235,13 +243,15 @@ class CloudView {
   paintLines(view) {
     const gl = this.gl, { program, places } = this.lineProgram, { at, tint } = this.look.lines();
     gl.useProgram(program);
-    gl.uniformMatrix4fv(places.view, false, view);
     gl.bindBuffer(gl.ARRAY_BUFFER, this.lineBuffer);
     gl.bufferData(gl.ARRAY_BUFFER, new Float32Array([...at, ...tint]), gl.DYNAMIC_DRAW);
     this.attribute(program, 'at', this.lineBuffer, gl.FLOAT, false, 0, 0);
     this.attribute(program, 'tint', this.lineBuffer, gl.FLOAT, false, 0, 4 * at.length);
     gl.disable(gl.DEPTH_TEST);
-    gl.drawArrays(gl.LINES, 0, at.length / 3);
+    for (const [x, y] of WIDE_LINE) {
+      gl.uniformMatrix4fv(places.view, false, shifted(view, 2 * x / this.canvas.width, 2 * y / this.canvas.height));
+      gl.drawArrays(gl.LINES, 0, at.length / 3);
+    }
   }
 
   attribute(program, name, buffer, kind, normal, stride, offset) {

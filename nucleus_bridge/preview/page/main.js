@@ -35,8 +35,8 @@ const look = {
   lines() {
     const at = [], tint = [];
     const line = (a, b, colour) => { at.push(...a, ...b); tint.push(...colour, ...colour); };
-    frames.forEach((frame, i) => { if (i) line(frames[i - 1].position, frame.position, [1, 1, 1]); });
     frames.forEach((frame, i) => axes(i, i === this.frame ? 2.5 : 0.6, line, i === this.frame));
+    for (const track of [...trajectories].reverse()) if (track.shown) for (const [a, b] of track.strokes) line(a, b, track.tint);
     for (const camera of data.cameras) {
       const image = frames[this.frame].images[camera], pose = image && tracks.corrected(camera, image, bench.shown(camera));
       if (pose) frustum(image.params, pose, line);
@@ -61,6 +61,7 @@ function frustum(params, pose, line) {
   corners.forEach((corner, i) => { line(pose.at, corner, colour); line(corner, corners[(i + 1) % 4], colour); });
 }
 
+const trajectories = data.tracks.map((track, i) => trajectoryOf(track, i, frames));
 const tracks = new Tracks(frames), pictures = new Pictures(frames);
 const options = { overlay: true, size: 3, near: 3, far: 60, colour: 'depth', fade: 0, hides: false };
 const scene = { frames, manifest, cloud: cloudOf, pictures, tracks, options, heights: look.heights, verdicts: data.checks.calibration ?? {} };
@@ -198,6 +199,7 @@ function offerColours() {
 
 header();
 layerControls();
+trajectoryLegend(byId('tracks'), trajectories, redraw);
 offerColours();
 listen();
 const frameEnds = ['frame 1', String(frames.length)];
@@ -215,7 +217,7 @@ window.nucleusPreview = {
   get drawn() { return view3d.drawn; },
   cameras: data.cameras,
   setFrame,
-  bench, look, view3d, options, layers,
+  bench, look, view3d, viewTop, options, layers, trajectories,
   projected(camera) {
     const image = frames[look.frame].images[camera], pose = image && tracks.corrected(camera, image, bench.shown(camera));
     const seen = pose && projectCloud(cloudOf(look.frame), image, pose);
