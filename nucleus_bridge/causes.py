@@ -103,6 +103,7 @@ Cause = Literal[ExpectedCause, DecodeCause, LossCause]
 """Why something does not reach a scene."""
 
 EndReason = Literal[
+    "calibration_change",
     "clock_jump",
     "end_of_data",
     "gap",

@@ -115,13 +115,16 @@ class Fit:
         factors[:NUMBERS] = steps.T
         for number, begin, end in self._groups:
             column, row = rows[0, begin:end] @ factors, rows[1, begin:end] @ factors
-            yield number, cv2.remap(
-                maps[number],
-                column,
-                row,
-                cv2.INTER_NEAREST,
-                borderMode=cv2.BORDER_CONSTANT,
-                borderValue=float(NOTHING),
+            yield (
+                number,
+                cv2.remap(
+                    maps[number],
+                    column,
+                    row,
+                    cv2.INTER_NEAREST,
+                    borderMode=cv2.BORDER_CONSTANT,
+                    borderValue=float(NOTHING),
+                ),
             )
 
     def _map(self, width_deg: float) -> list[Array]:
@@ -135,7 +138,7 @@ class Fit:
         return self._maps[width_deg]
 
     def _places(self, at: FloatArray) -> Array:
-        """Return where edges fall and how that changes: shape (2, k, 8), columns and rows, by each number and at all."""
+        """Return where edges fall and how that changes: shape (2, k, 8), columns and rows, by number and in all."""
         known = at.tobytes()
         if self._known[0] == known:
             return self._known[1]

@@ -218,6 +218,7 @@ class SceneFormat(Protocol):
         upload: What its scenes are for, or None where no uploader takes them.
         holds_radar: Whether it has a place for radar detections; they are only counted otherwise.
         holds_annotations: Whether recorded detections become annotations of a scene; they are not read otherwise.
+        holds_one_calibration: Whether it has room for one calibration of a camera only; a change begins a new scene.
         holds_metadata: Whether it has a place for the scene's metadata; else the manifest keeps them.
         loses: What of a drive it does not keep, so that no other format can be made of it; empty for nothing.
         rules: What ``check`` looks at: descriptions by the rules' stable names, in the order of documentation.
@@ -233,6 +234,8 @@ class SceneFormat(Protocol):
     def holds_radar(self) -> bool: ...  # noqa: D102
     @property
     def holds_annotations(self) -> bool: ...  # noqa: D102
+    @property
+    def holds_one_calibration(self) -> bool: ...  # noqa: D102
     @property
     def holds_metadata(self) -> bool: ...  # noqa: D102
     @property

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from nucleus_bridge.errors import LabelError, SceneError
-from nucleus_bridge.formats.sfs.container import open_tree, read_tree
+from nucleus_bridge.formats.sfs.container import ITEMS, open_tree, read_tree
 from nucleus_bridge.formats.sfs.scene_tree import OWN, SCENE_FILE
 from nucleus_bridge.geometry import quaternion
 from nucleus_bridge.labels.label import Label, SceneStamps
@@ -46,6 +46,8 @@ def tree_of(content: bytes, name: str) -> Tree:
         tree: Any = read_tree(content, name) if is_container(content) else json.loads(content)
     except (SceneError, ValueError, RecursionError) as error:
         raise LabelError(f"{name}: the answer cannot be read: {error}") from None
+    if isinstance(tree, dict) and tree.get(ITEMS) and not is_container(content):
+        raise LabelError(f"{name}: the answer cannot be read: it is cut behind its header, and its arrays are missing")
     if not isinstance(tree, dict) or not isinstance(tree.get("annotations", []), (list, type(None))):
         raise LabelError(f"{name}: the answer is not a scene with a list of annotations")
     return tree
@@ -63,21 +65,29 @@ def labels_of_tree(tree: Tree, stamps: SceneStamps, folder: Path, source: str) -
     Raises:
         LabelError: A cuboid cannot be read, or nothing says when its stamps are.
     """
-    annotations = tree.get("annotations") or []
+    annotations = [annotation for annotation in tree.get("annotations") or [] if isinstance(annotation, dict)]
     more: dict[str, list[Any]] = {}
     for annotation in annotations:
-        if isinstance(annotation, dict) and annotation.get("type") == "attributes":
-            more.setdefault(str(annotation.get("parent_id")), []).extend(annotation.get("attributes") or [])
+        if _kind(annotation) == "attributes":
+            more.setdefault(str(annotation.get("parent_id")), []).extend(_listed(annotation.get("attributes")))
     scene = _Scene(stamps, _frame_times(tree, stamps, folder), source)
     for annotation in annotations:
-        if not isinstance(annotation, dict) or annotation.get("type") != "cuboid":
+        if _kind(annotation) != "cuboid":
             continue
         own = str(annotation.get("id", ""))
         try:
-            attributes = [*(annotation.get("attributes") or []), *more.get(own, [])]
+            attributes = [*_listed(annotation.get("attributes")), *more.get(own, [])]
             yield from _cuboid(annotation, own, attributes, scene)
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise LabelError(f"{stamps.scene}: cuboid {own!r:.80} cannot be read: {error!r}") from None
+
+
+def _kind(annotation: Mapping[str, Any]) -> str:
+    return str(annotation.get("type"))
+
+
+def _listed(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +186,7 @@ def _own_times(tree: Tree, stamps: SceneStamps) -> FloatArray | None:
             if sensor["type"] == "lidar":
                 for number, frame in zip(own["sensors"][sensor["id"]]["frames"], sensor["frames"], strict=True):
                     found.setdefault(int(number), float(frame["timestamp"]))
-    except (KeyError, TypeError, ValueError):
+    except (LookupError, TypeError, ValueError, OverflowError):
         return None
     count = len(stamps.stamps_ns)
     return np.array([found[number] for number in range(count)]) if set(found) == set(range(count)) else None

@@ -54,7 +54,7 @@ class SceneEnded:
 
     Attributes:
         reason: Why it ended: ``max_items``, ``max_frames``, ``max_duration``, ``gap``, ``pose_jump``,
-            ``clock_jump``, ``window_end``, ``requested``, ``graph_rebuilt`` or ``end_of_data``.
+            ``calibration_change``, ``clock_jump``, ``window_end``, ``requested``, ``graph_rebuilt`` or ``end_of_data``.
         losses: What was lost during it, by topic and cause.
         residuals: Synchronisation residuals by sensor.
         missing: Frames without an item of a sensor, by sensor.

@@ -13,7 +13,8 @@ import numpy as np
 from nucleus_bridge.causes import Cause, EndReason
 from nucleus_bridge.config import Config
 from nucleus_bridge.errors import CoordinateRangeError
-from nucleus_bridge.model import Frame, Scene
+from nucleus_bridge.formats import registry as formats
+from nucleus_bridge.model import CameraModel, Frame, Scene
 from nucleus_bridge.pipeline.compared import ComparedPoses
 from nucleus_bridge.pipeline.events import Event, EventSpan, FrameReady, Residual, SceneEnded, SceneStarted
 from nucleus_bridge.pipeline.frame_builder import Candidate
@@ -24,8 +25,6 @@ from nucleus_bridge.pipeline.signals import Signals
 MAX_COORDINATE_M = 1e5
 """The service computes with 32-bit floats, which beyond this are coarser than a centimetre."""
 
-
-"""Why a scene ends with the window of its events."""
 EventsBetween = Callable[[int, int], tuple[EventSpan, ...]]
 """Tells the events of a scene by its first and last stamp."""
 
@@ -59,6 +58,7 @@ class _Open:
     items: int = 0
     sums: dict[str, _Sums] = field(default_factory=dict)
     missing: dict[str, int] = field(default_factory=dict)
+    models: dict[str, CameraModel] = field(default_factory=dict)
 
 
 class SceneBuilder:
@@ -78,6 +78,7 @@ class SceneBuilder:
         self._signals = signals or Signals(())
         self._compared: ComparedPoses | None = None
         self._rules = config.scene
+        self._holds_one_calibration = formats.of(config.scene.format).holds_one_calibration
         self._ledger = ledger
         self._lost = lost
         self._events_between = events_between
@@ -169,6 +170,8 @@ class SceneBuilder:
         duration_ns = frame.stamp_ns - opened.scene.first_stamp_ns
         reached: dict[EndReason, bool] = {
             "gap": 0 < rules.max_gap_s * 1e9 < self._hole_ns,
+            "calibration_change": self._holds_one_calibration
+            and any(opened.models.get(image.camera, image.model) != image.model for image in frame.images),
             "pose_jump": 0 < rules.max_jump_m < self._jump_m,
             "max_items": opened.items + 1 + len(frame.images) > rules.max_items,
             "max_frames": 0 < rules.max_frames <= opened.frames,
@@ -180,6 +183,8 @@ class SceneBuilder:
         frame = candidate.frame
         opened.frames += 1
         opened.items += 1 + len(frame.images)
+        for image in frame.images:
+            opened.models.setdefault(image.camera, image.model)
         for name, residual_ns in candidate.residuals_ns.items():
             opened.sums.setdefault(name, _Sums()).add(residual_ns)
         there = {name for name, _ in frame.samples}

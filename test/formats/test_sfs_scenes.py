@@ -10,6 +10,8 @@ import av
 import cv2
 import numpy as np
 import pytest
+from bags import MS, START_NS, compressed, jpeg, recording, write_config
+from bags import info as camera_info
 from drives import Drive, make_drive
 from scale_sfs import assert_same, flat, leaves, verdicts
 
@@ -73,7 +75,7 @@ def bad_rules(folder: Path) -> list[str]:
     return [f"{result.rule}: {result.failures[0].text}" for result in report.rules if not result.ok]
 
 
-SETTINGS = {  # fmt: skip
+SETTINGS = {
     "separate lidars": (),
     "merged lidars": ("sfs.lidars=merged",),
     "merged lidars that begin before the first one": (
@@ -350,6 +352,27 @@ def test_a_scene_that_is_larger_than_scale_advises_is_noted(tmp_path: Path) -> N
         codes = [warning["code"] for warning in made.manifest.warnings]
         assert ("scene_large" in codes) == (scene_format == "sfs" and average > 100_000)
         assert (average > 100_000) == (not settings)
+
+
+@pytest.mark.parametrize("change", ["calibration", "size"])
+def test_a_scene_ends_where_a_calibration_changes(tmp_path: Path, change: str) -> None:
+    drive = recording(frames=6).without("/info").without("/image")
+    for number in range(6):
+        stamp, is_later = START_NS + 100 * number * MS, number > 2
+        lens = {"k": np.array([60.0 + is_later, 0, 32, 0, 60, 24, 0, 0, 1])} if change == "calibration" else {}
+        size = (32, 24) if is_later and change == "size" else (64, 48)
+        drive.add("/info", camera_info(stamp, **lens), stamp + 4 * MS)
+        drive.add("/image", compressed(stamp, jpeg(*size)), stamp + 5 * MS)
+    bag = drive.write(tmp_path / "bag")
+    for scene_format, frames in (("sfs", [3, 3]), ("nucleus", [6])):
+        config = load_config(write_config(tmp_path), [f"scene.format={scene_format}"])
+        scenes = convert_bag(bag, config, tmp_path / scene_format).scenes
+        assert [scene.manifest.frames for scene in scenes] == frames
+        assert scenes[0].manifest.end_reason == ("calibration_change" if scene_format == "sfs" else "end_of_data")
+        assert all(bad_rules(Path(scene.folder)) == [] for scene in scenes)
+        if scene_format == "sfs":
+            lenses = [sensors_of(open_tree(Path(made.folder) / SCENE_FILE), "camera")["front"] for made in scenes]
+            assert lenses[0]["intrinsics"] != lenses[1]["intrinsics"]
 
 
 def test_damage_is_named_with_the_place(scene: Path, tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from nucleus_bridge.errors import ImageError, InputError
 from nucleus_bridge.formats.content import LidarSweep, Points, SceneFrame, SceneImage
 from nucleus_bridge.formats.interface import FramePart, OpenFolder, SceneStart
+from nucleus_bridge.geometry.quaternion import conjugate, multiply, rotate
+from nucleus_bridge.geometry.transforms import interpolate
 from nucleus_bridge.geometry.voxels import first_in_voxels
 from nucleus_bridge.image_header import FileHeader, read_file_header
 from nucleus_bridge.model import Detections, GpsPose, RadarPoints, Trajectory, Transform
@@ -168,7 +170,33 @@ def _sweeps(start: SceneStart, frame: SceneFrame) -> Iterable[LidarSweep]:
         return [
             replace(sweep, points=replace(part, device=None)) for sweep, part in zip(frame.sweeps, parts, strict=True)
         ]
-    return [LidarSweep(start.cloud_sensor, 0, frame.timestamp_ns, device, _joined(parts))]
+    merged = _joined(parts)
+    return [LidarSweep(start.cloud_sensor, 0, frame.timestamp_ns, _device_path(frame, device, merged), merged)]
+
+
+def _device_path(frame: SceneFrame, device: Transform, merged: Points) -> Transform | Trajectory:
+    """Return where the device was at the frame's stamp, and at its first point where that is earlier.
+
+    That is known from a lidar whose poses reach over both: it moved as the device did.
+    """
+    stamp_ns = frame.timestamp_ns
+    first_ns = stamp_ns if merged.time_ns is None or not len(merged) else min(stamp_ns, int(merged.time_ns.min()))
+    if first_ns == stamp_ns:
+        return device
+    stamps = np.array([first_ns, stamp_ns], np.int64)
+    xyz, turn = device.translation, device.rotation_xyzw
+    found = Trajectory(stamps, np.stack([xyz, xyz]), np.stack([turn, turn]))
+    for sweep in frame.sweeps:
+        path = sweep.scene_from_lidar
+        if isinstance(path, Trajectory) and path.stamps_ns[0] <= first_ns and stamp_ns <= path.stamps_ns[-1]:
+            at = interpolate(path, stamps)
+            back = conjugate(at.rotations_xyzw[1])
+            mount_xyz, mount_turn = rotate(back, xyz - at.translations[1]), multiply(back, turn)
+            before = at.translations[0] + rotate(at.rotations_xyzw[0], mount_xyz)
+            turned = multiply(at.rotations_xyzw[0], mount_turn)
+            found = Trajectory(stamps, np.stack([before, xyz]), np.stack([turned, turn]))
+            break
+    return found
 
 
 def _joined(parts: Sequence[Points]) -> Points:

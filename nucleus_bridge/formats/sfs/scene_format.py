@@ -45,6 +45,7 @@ class SfsFormat:
     )
     holds_radar = True
     holds_annotations = True
+    holds_one_calibration = True
     holds_metadata = True
     loses = "points are 32-bit floats, intensities have 8 bits and stamps of points are microseconds"
 
