@@ -139,7 +139,7 @@ class Uploader:
 
     def _open(self) -> None:
         """Have the destination looked at, by a thread that a silent service may keep."""
-        opening = self._scenes.submit(self._destination.open)
+        opening = self._scenes.submit(self._open_both)
         while not opening.done():
             wait([opening], _LOOK_S)
             if self._stop.is_set():
@@ -147,6 +147,11 @@ class Uploader:
                     opening.result(STOP_S)
                 raise StoppedError("stopped")
         opening.result()
+
+    def _open_both(self) -> None:
+        self._destination.open()
+        if self._settings.url == "presigned":
+            self._store.check_signing()  # before anything is sent: URLs are signed when a scene is submitted
 
     def _take_up_quarantined(self) -> None:
         """Put back what was set aside and is of a format that goes this way."""
