@@ -186,6 +186,8 @@ def _dry_run(path: Path, settings: UploadConfig) -> int:
     if not unasked:
         destination.open()
         store = open_store(settings.store, timeout_s=settings.timeout_s, retry=retry)
+        if settings.url == "presigned":
+            store.check_signing()
     book = StateBook(Spool(path), destination.key)
     check_formats(book, destination.kind, destination.remedy)
     records = []

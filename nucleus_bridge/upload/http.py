@@ -29,6 +29,8 @@ from nucleus_bridge.upload.retry import TransientError
 logging.getLogger("urllib3").setLevel(logging.INFO)  # its debug lines show signed URLs
 
 RETRIED = frozenset({408, 425, 429})
+BUSY = frozenset({429, 503})
+"""Statuses under which a server may say how long to wait."""
 MAX_ANSWER_BYTES = 256 << 20
 """More than a list of a million scenes takes."""
 STOP_GRACE_S = 2.5
@@ -185,6 +187,16 @@ class HttpChannel:
         """
         what = f"PUT of the scenes to {urlsplit(url).hostname}"
         self._check(what, self._send(what, "PUT", url, data=body, headers={}, auth=_no_auth))
+
+    def asked_to_wait(self, url: str) -> float | None:
+        """Return for how many seconds a busy server wants to be left alone; None when it does not say."""
+        try:
+            answer = self._send("HEAD", "HEAD", url, headers={}, auth=_no_auth)
+        except TransientError:
+            return None
+        finally:
+            self.close()
+        return _retry_after(answer.headers) if answer.status in BUSY else None
 
     def _send(self, what: str, method: str, url: str, **options: Any) -> _Answer:  # noqa: ANN401
         """Have the request sent by another thread and wait for the answer, not longer than it may take."""

@@ -139,7 +139,7 @@ class Uploader:
 
     def _open(self) -> None:
         """Have the destination looked at, by a thread that a silent service may keep."""
-        opening = self._scenes.submit(self._destination.open)
+        opening = self._scenes.submit(self._open_both)
         while not opening.done():
             wait([opening], _LOOK_S)
             if self._stop.is_set():
@@ -147,6 +147,11 @@ class Uploader:
                     opening.result(STOP_S)
                 raise StoppedError("stopped")
         opening.result()
+
+    def _open_both(self) -> None:
+        self._destination.open()
+        if self._settings.url == "presigned":
+            self._store.check_signing()  # before anything is sent: URLs are signed when a scene is submitted
 
     def _take_up_quarantined(self) -> None:
         """Put back what was set aside and is of a format that goes this way."""
@@ -315,17 +320,18 @@ class Uploader:
         self._board.leave(reference_id, state, folder_stamp(self._book.spool.scene_folder(reference_id)))
 
     def _finish_deleting(self, record: StateRecord, submitter: Submitter) -> None:
-        """Delete a scene that was done before; one that the destination does not hold any more is sent again."""
+        """Delete a scene that was done before; one that service or store do not hold any more is sent again."""
         if self._delete(record):
             self._leave(record.reference_id, None)
             return
         folder = self._book.spool.scene_folder(record.reference_id)
         try:
             is_held = bool(self._destination.outlook(record, folder, self._store))
+            is_stored = self._sender.verify(Manifest.read(folder))
         except SceneError as error:
             self._give_up(self._book.write(record, SceneState.SEALED), error)
             return
-        if is_held:
+        if is_held and is_stored:
             self._leave(record.reference_id, None)
             return
         record = self._book.write(record, SceneState.SEALED)

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -107,6 +109,32 @@ def test_another_dataset_and_another_store_are_work_to_do(spool: Path, place: Se
     assert upload(spool, receiver, objects).complete
 
 
+@pytest.mark.parametrize("kind", ["dataset", "tasks"])
+def test_what_the_store_lost_is_sent_again_before_a_scene_is_deleted(
+    spool: Path, place: Serve, tmp_path: Path, kind: str
+) -> None:
+    receiver, objects = place("real")
+    seal = seal_scenes if kind == "dataset" else seal_fusion_scenes
+    names = seal(spool, 3)
+    if kind == "dataset":
+        chosen, key = settings(receiver, f"file://{objects}"), KEY
+    else:
+        chosen, key = task_settings(receiver, f"file://{objects}", template_file(tmp_path)), TASK_KEY
+    assert Uploader(spool, chosen, key=key).run().complete
+    kept = {path.relative_to(objects): path.read_bytes() for path in objects.rglob("*") if path.is_file()}
+    shutil.rmtree(objects / names[0])
+    next(path for path in (objects / names[1]).rglob("*.jpg")).unlink()
+    summary = Uploader(spool, replace(chosen, delete_after=True), key=key).run()
+    assert summary.complete
+    assert summary.kept == 0
+    assert in_spool(spool) == []
+    assert {path.relative_to(objects): path.read_bytes() for path in objects.rglob("*") if path.is_file()} == kept
+    if kind == "dataset":
+        assert sorted(scene["reference_id"] for scene in held_scenes(receiver)) == names
+    else:
+        assert sorted(task["unique_id"] for task in held_tasks(receiver)) == names
+
+
 def test_deleting_asks_the_destination_of_now_and_believes_no_note(spool: Path, place: Serve) -> None:
     names = seal_scenes(spool, 3)
     receiver, objects = place("real")
@@ -115,8 +143,9 @@ def test_deleting_asks_the_destination_of_now_and_believes_no_note(spool: Path, 
     client.delete_scene(str(client.find_dataset("drives")), names[0])
     (objects / names[1] / "lidar" / "000000.json").unlink()
     summary = upload(spool, receiver, objects, delete_after=True)
-    assert summary.kept == 1
-    assert in_spool(spool) == [names[1]]  # the first was sent again and deleted then
+    assert summary.kept == 0
+    assert in_spool(spool) == []  # what was gone, a scene here and a file there, was sent again before
+    assert (objects / names[1] / "lidar" / "000000.json").is_file()
     assert sorted(scene["reference_id"] for scene in held_scenes(receiver)) == names
 
 

@@ -9,16 +9,18 @@ import json
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+import requests
 from difficult_service import DifficultService, Rule
 from upload_scenes import KEY, command, finish, held_scenes, records, seal_scenes, settings, states
 
-from nucleus_bridge.errors import AuthError
+from nucleus_bridge.errors import AuthError, RejectedError
 from nucleus_bridge.spool import Spool
 from nucleus_bridge.spool.regular_file import open_regular
 from nucleus_bridge.spool.state import StateBook
@@ -176,3 +178,52 @@ def test_two_uploaders_that_create_a_dataset_of_one_name_use_the_same(
     book = StateBook(Spool(spool))
     ids = {uploader._destination._created(book, lambda _: None) for uploader in (first, second)}  # type: ignore[attr-defined]
     assert len(ids) == 1
+
+
+@pytest.mark.parametrize("may_delete", [True, False])
+def test_of_two_datasets_created_at_once_the_older_is_used_and_no_empty_one_stays(
+    spool: Path, objects: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, *, may_delete: bool
+) -> None:
+    """Each creates one before any looks again; without the right to delete, the empty one is named."""
+    seal_scenes(spool, 2, frames=1)
+    chosen = settings(receiver, f"file://{objects}")
+    create, together = NucleusClient.create_dataset, threading.Barrier(2, timeout=60)
+
+    def create_together(client: NucleusClient, name: str, *, privacy_mode: bool) -> str:
+        together.wait()
+        made = create(client, name, privacy_mode=privacy_mode)
+        together.wait()
+        return made
+
+    def refuse(_: NucleusClient, __: str) -> None:
+        raise RejectedError("DELETE dataset: HTTP 400: not allowed", status=400)
+
+    monkeypatch.setattr(NucleusClient, "create_dataset", create_together)
+    if not may_delete:
+        monkeypatch.setattr(NucleusClient, "delete_dataset", refuse)
+    notes: list[str] = []
+    found: dict[int, str] = {}
+
+    def begin(number: int) -> None:
+        uploader = Uploader(spool, chosen, key=KEY)
+        uploader._destination.open()
+        found[number] = uploader._destination._created(StateBook(Spool(spool)), notes.append)  # type: ignore[attr-defined]
+
+    threads = [threading.Thread(target=begin, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    rows = requests.get(f"{receiver.url}/dataset/details", auth=("k", ""), timeout=60).json()
+    ids = sorted(row["id"] for row in rows if row["name"] == "drives")
+    assert set(found.values()) == {ids[0]}
+    (told,) = [text for text in notes if "another process" in text]
+    if may_delete:
+        assert len(ids) == 1
+        assert "which was empty, is deleted" in told
+        monkeypatch.undo()
+        assert Uploader(spool, chosen, key=KEY).run().complete
+        assert len(held_scenes(receiver)) == 2
+    else:
+        assert len(ids) == 2
+        assert f"{ids[1]} is empty and could not be deleted" in told

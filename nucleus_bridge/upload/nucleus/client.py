@@ -117,7 +117,7 @@ class NucleusClient:
         """Return the id of the dataset of that id or name, or None.
 
         ``ours`` says that this process has just created one: of several, which other processes created at the same
-        time, all take the one whose id is the first.
+        time, all take the one whose id is the first, which is the oldest as the service counts its ids up.
 
         Raises:
             ConfigError: Several have that name.
@@ -142,7 +142,7 @@ class NucleusClient:
         return found[0] if found else None
 
     def create_dataset(self, name: str, *, privacy_mode: bool) -> str:
-        """Create a dataset for scenes and return its id, or that of one which another process created meanwhile.
+        """Create a dataset for scenes and return its id.
 
         After an unclear answer it is looked for before it is asked for again.
         """
@@ -158,8 +158,19 @@ class NucleusClient:
             answer = self._http.call("POST", self._url("dataset/create"), document)
             return str(expect("dataset/create", answer, lambda a: isinstance(a["dataset_id"], str))["dataset_id"])
 
-        made = self.retry.call(create, lambda error: self.find_dataset(name, ours=True) if error.unclear else None)
-        return self.find_dataset(name, ours=True) or made
+        return self.retry.call(create, lambda error: self.find_dataset(name, ours=True) if error.unclear else None)
+
+    def delete_dataset(self, dataset_id: str) -> None:
+        """Delete a dataset with all that is in it; one that is gone already is fine.
+
+        Raises:
+            RejectedError: The service does not allow it.
+        """
+        try:
+            self.retry.again(lambda: self._http.call("DELETE", self._url(f"dataset/{_quoted(dataset_id)}"), {}))
+        except RejectedError as error:
+            if error.status != 404:
+                raise
 
     def check_dataset(self, dataset_id: str) -> None:
         """Make sure that a dataset exists and takes scenes.

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from nucleus_bridge.config import UploadConfig
-from nucleus_bridge.errors import ConfigError, RejectedError
+from nucleus_bridge.errors import AuthError, ConfigError, RejectedError, UnavailableError
 from nucleus_bridge.formats.interface import UploadKind
 from nucleus_bridge.spool.destination import DestinationKey
 from nucleus_bridge.spool.manifest import Manifest
@@ -99,10 +99,24 @@ class DatasetDestination:
                 name, privacy = self._settings.dataset_name, self._settings.privacy_mode
                 dataset_id = self._found()  # another process may have created it meanwhile
                 if dataset_id is None:
-                    dataset_id = self._client.create_dataset(name, privacy_mode=privacy)
-                    note(f"dataset {name!r} did not exist and was created{' in privacy mode' * privacy}: {dataset_id}")
+                    made = self._client.create_dataset(name, privacy_mode=privacy)
+                    note(f"dataset {name!r} did not exist and was created{' in privacy mode' * privacy}: {made}")
+                    dataset_id = self._client.find_dataset(name, ours=True) or made
+                    if dataset_id != made:
+                        note(self._without(made, dataset_id))
                 self.key = book.destination = replace(self.key, dataset_id=dataset_id)
             return self.key.dataset_id
+
+    def _without(self, made: str, older: str) -> str:
+        """Remove a dataset that was just made, since another process made one of the name before; says so."""
+        text = f"another process created dataset {older} of the same name first; it is used"
+        try:
+            if self._client.scene_references(made):
+                return f"{text}; {made} holds scenes already: move or delete it"
+            self._client.delete_dataset(made)
+        except (AuthError, RejectedError, UnavailableError) as error:
+            return f"{text}; {made} is empty and could not be deleted ({error}): delete it, or set upload.dataset_id"
+        return f"{text}, and {made}, which was empty, is deleted"
 
     def sender(self, store: ObjectStore, files: DaemonPool, told: Told) -> SceneSender:
         """Return what sends the files."""

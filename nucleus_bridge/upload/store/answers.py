@@ -21,6 +21,9 @@ EXISTS_RACES = frozenset({"ConditionalRequestConflict", "OperationAborted"})
 UNTRUSTED = "certificate"
 """Our own word where there is no answer, since the store's certificate is not trusted."""
 
+NO_CREDENTIALS = "no credentials"
+"""Our own word where obstore found none and the machine's metadata service gave none."""
+
 _STATUS = re.compile(r"\bstatus: (\d{3}),")
 _CODE = re.compile(r"<Code>([A-Za-z0-9_.]+)</Code>")
 _MESSAGE = re.compile(r"<Message>(.*?)</Message>", re.DOTALL)
@@ -28,6 +31,7 @@ _SYSTEM_CODE = re.compile(r"\(os error (\d+)\)")
 _METADATA_HOSTS = ("169.254.169.254", "169.254.170.2", "metadata.google.internal")
 _URI = re.compile(r"\buri: Some\(\s*(\S+?),?\s*\)")
 
+_NOT_FOUND = "set them in the environment"
 _CREDENTIALS = "get new credentials for the store"
 _REGION = "set AWS_REGION, or ?region= in the store's URL, to the region of the bucket"
 _CLOCK = "set this machine's clock right"
@@ -75,6 +79,7 @@ _RULES: dict[str, tuple[Kind, str]] = {
         ("passing", ""),
     ),
 }
+_CANNOT_SIGN = ("SASforSASNotSupported", "SASwithSkipSignature")
 _RETRIED = frozenset({408, 425, 429})
 _PASSING_ON_DISK = frozenset({5, 28, 116, 122})
 """Input/output error, no space, stale handle, quota: the disk may recover, or get room again."""
@@ -110,6 +115,8 @@ def understand(error: Exception, *, is_local: bool = False) -> StoreAnswer:
         number = int(found[1]) if (found := _SYSTEM_CODE.search(told)) else 0
         return StoreAnswer("passing" if number in _PASSING_ON_DISK else "lasting", "", 0, first_line(error))
     kind, remedy = _rule(told, status, code)
+    if remedy is _NOT_FOUND:
+        code, text = NO_CREDENTIALS, "no credentials were found, and this machine has no role"
     if code == "" and "InvalidCertificate(" in told:
         code, text = UNTRUSTED, "the store's certificate is not trusted"
     return StoreAnswer(kind, code, status, text, remedy)
@@ -118,7 +125,9 @@ def understand(error: Exception, *, is_local: bool = False) -> StoreAnswer:
 def _rule(told: str, status: int, code: str) -> tuple[Kind, str]:
     """Return what kind of answer it is, and what to do."""
     if (uri := _URI.search(told)) and any(host in uri[1] for host in _METADATA_HOSTS):
-        return "refused", "none were found and this machine has no role: set them in the environment"
+        return "refused", _NOT_FOUND
+    if any(name in told for name in _CANNOT_SIGN):
+        return "lasting", "these credentials cannot sign URLs: use the account's key, or another upload.url"
     if code in _RULES:
         return _RULES[code]
     rules: tuple[tuple[bool, Kind, str], ...] = (

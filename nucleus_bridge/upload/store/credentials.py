@@ -77,7 +77,7 @@ def profile_credentials(environment: Mapping[str, str] = os.environ) -> ProfileC
         session = boto3.Session(profile_name=named or None)
         found = ProfileCredentials(session, named or "default")
     except BotoCoreError as error:
-        raise ConfigError(f"AWS_PROFILE {named or 'default'}: {error}") from None
+        raise ConfigError(f"AWS_PROFILE {named or 'default'}: {' '.join(str(error).split())}") from None
     if found._credentials is None:  # noqa: SLF001 - its own module
         if named:
             raise ConfigError(f"AWS_PROFILE {named}: the profile holds no credentials")

@@ -15,11 +15,12 @@ from typing import Any, Literal, TypeVar
 
 from nucleus_bridge.errors import AuthError, StoreConflictError, StoreError, UploadError
 from nucleus_bridge.spool.manifest import FileRecord
+from nucleus_bridge.upload.http import BUSY, HttpChannel
 from nucleus_bridge.upload.retry import Retry, TransientError
 from nucleus_bridge.upload.sealed_file import PART_BYTES, checked_content, checked_parts
-from nucleus_bridge.upload.store.answers import EXISTS_RACES, StoreAnswer, understand
+from nucleus_bridge.upload.store.answers import EXISTS_RACES, NO_CREDENTIALS, StoreAnswer, understand
 from nucleus_bridge.upload.store.credentials import ProfileCredentials
-from nucleus_bridge.upload.store.url import StoreUrl, open_backend, parse_store_url
+from nucleus_bridge.upload.store.url import CREDENTIALS, StoreUrl, endpoint_of, open_backend, parse_store_url
 
 LARGE_FILES_AT_ONCE = 2
 SHA256 = "sha256"
@@ -41,7 +42,7 @@ def open_store(
     """
     parsed = parse_store_url(url, name=name)
     backend, profile = open_backend(parsed, timeout_s, name)
-    return ObjectStore(parsed, backend, retry or Retry(), profile)
+    return ObjectStore(parsed, backend, retry or Retry(), profile, timeout_s=timeout_s)
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ class ObjectStore:
         backend: Any,  # noqa: ANN401 - one of obstore's
         retry: Retry,
         profile: ProfileCredentials | None = None,
+        *,
+        timeout_s: float = 120.0,
     ) -> None:
         import obstore  # noqa: PLC0415 - an extra
 
@@ -84,6 +87,10 @@ class ObjectStore:
         self._profile = profile
         self._keeps_attributes = url.scheme != "file"
         self._creates = url.options.get("conditional_put") != "false"
+        # Amazon refuses a put whose SHA-256 is not the one that it carries; what else speaks S3 may not look at it
+        self._looks_after_put = url.scheme in ("gs", "az") or bool(endpoint_of(url))
+        self._timeout_s = timeout_s
+        self._closed_until = 0.0
 
     def put_file(self, key: str, path: Path, record: FileRecord, *, absent: bool) -> bool:
         """Put one file of a scene under a key; returns whether it had to be sent.
@@ -116,9 +123,9 @@ class ObjectStore:
         return self._put_parts(key, record, lambda: _parts(content, self.retry.check))
 
     def put_bytes(self, key: str, content: bytes) -> bool:
-        """Put something small under a key; returns False when something is there already."""
+        """Put something small under a key; returns False when something is there already that was not cut."""
         record = FileRecord(key, len(content), hashlib.sha256(content).hexdigest())
-        return self._call(f"put {key}", lambda: self._create(key, content, record))
+        return self._created_or_mended(key, content, record)
 
     def get_bytes(self, key: str) -> bytes | None:
         """Return an object's content, or None when there is none."""
@@ -244,14 +251,29 @@ class ObjectStore:
         )
         return signed
 
+    def check_signing(self) -> None:
+        """Make sure that the store's credentials can sign URLs.
+
+        Raises:
+            AuthError: They are refused, or there are none.
+            StoreError: They cannot; says what to do.
+        """
+        self.item_urls(["a"], "presigned", public_base_url="", expires_s=60)
+
     def _put_whole(self, key: str, content: bytes, record: FileRecord) -> bool:
-        if self._call(f"put {key}", lambda: self._create(key, content, record)):
+        if self._created_or_mended(key, content, record):
             return True
         if self.holds(key, record):
             return False
-        if self.is_cut(key, record):
-            return self._call(f"put {key}", lambda: self._put(key, content, record, "overwrite"))
         raise self._conflict(key, record)
+
+    def _created_or_mended(self, key: str, content: bytes, record: FileRecord) -> bool:
+        """Put an object where there is none, or one that was cut on the way; returns whether it was put."""
+        if self._call(f"put {key}", lambda: self._create(key, content, record)):
+            return True
+        if not self.is_cut(key, record):
+            return False
+        return self._call(f"put {key}", lambda: self._put(key, content, record, "overwrite"))
 
     def _put_parts(self, key: str, record: FileRecord, parts: Callable[[], Iterator[bytes]]) -> bool:
         return self._call(
@@ -278,8 +300,25 @@ class ObjectStore:
 
     def _put(self, key: str, content: bytes, record: FileRecord, mode: Literal["create", "overwrite"]) -> bool:
         attributes = self._attributes(record)
-        self._api.put(self._backend, key, content, attributes=attributes, mode=mode, use_multipart=False)
+        put = self._api.put(self._backend, key, content, attributes=attributes, mode=mode, use_multipart=False)
+        digest = hashlib.md5(content, usedforsecurity=False).hexdigest() if self._looks_after_put else ""
+        if not digest or digest != (put["e_tag"] or "").strip('"'):  # which is the MD5 of what arrived, or says nothing
+            self._check_arrived(key, record)
         return True
+
+    def _check_arrived(self, key: str, record: FileRecord) -> None:
+        """Make sure that an object that was just put is as long as it should be.
+
+        Raises:
+            TransientError: It was cut, or is gone.
+        """
+        if self._looks_after_put:
+            with suppress(FileNotFoundError):
+                if (size := self._api.head(self._backend, key)["size"]) == record.bytes:
+                    return
+                message = f"{self.url.text}: put {key}: only {size} of {record.bytes} bytes arrived"
+                raise TransientError(message, unclear=True)
+            raise TransientError(f"{self.url.text}: put {key}: nothing is there afterwards", unclear=True)
 
     def _send_parts(self, key: str, record: FileRecord, parts: Iterator[bytes]) -> bool:
         with self._large_files:  # each holds several parts in memory
@@ -292,6 +331,7 @@ class ObjectStore:
                 chunk_size=PART_BYTES,
                 max_concurrency=2,
             )
+        self._check_arrived(key, record)
         return True
 
     def _attributes(self, record: FileRecord) -> dict[str, str] | None:
@@ -320,6 +360,8 @@ class ObjectStore:
         from obstore import exceptions as errors  # noqa: PLC0415 - an extra
 
         def once() -> Result:
+            if (seconds := self._closed_until - self.retry.clock()) > 0:
+                self.retry.wait(seconds)
             try:
                 return attempt()
             except (errors.BaseError, OSError) as error:
@@ -337,12 +379,32 @@ class ObjectStore:
             name = self._profile.profile
             return AuthError(f"AWS profile {name}: {self._profile.error}; for SSO: aws sso login --profile {name}")
         if answer.kind == "passing":
-            return TransientError(message, unclear=True)
+            seconds = self._asked_to_wait() if answer.status in BUSY else None
+            return TransientError(message, retry_after_s=seconds, unclear=True)
         remedy = f"; {answer.remedy}" if answer.remedy else ""
+        if answer.code == NO_CREDENTIALS:
+            return AuthError(f"{message}; {CREDENTIALS[self.url.scheme]}")
         if answer.kind == "refused":
             refused = "access was refused; nothing more is sent until the store's credentials allow it"
             return AuthError(f"{message}: {refused}{remedy}")
         return StoreError(f"{message}{remedy}")
+
+    def _asked_to_wait(self) -> float | None:
+        """Ask a busy store how long it wants to be left alone; all threads do so then.
+
+        obstore passes on status and body of an answer and none of its headers. So one HEAD under a signed URL, whose
+        answer is read here, follows a request that was turned away.
+        """
+        from obstore import exceptions as errors  # noqa: PLC0415 - an extra
+
+        try:
+            url = self._api.sign(self._backend, "HEAD", "a", dt.timedelta(minutes=5))
+        except (errors.BaseError, OSError, TypeError, ValueError):
+            return None  # credentials that cannot sign
+        seconds = HttpChannel("", self._timeout_s, key_variable="", stop=self.retry.stop).asked_to_wait(url)
+        if seconds is not None:
+            self._closed_until = max(self._closed_until, self.retry.clock() + seconds)
+        return seconds
 
     def _asked_again(self) -> StoreAnswer | None:
         """Ask for something whose refusal says why."""

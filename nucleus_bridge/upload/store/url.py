@@ -28,6 +28,16 @@ _OPTIONS = {
     "file": (),
 }
 
+CREDENTIALS = {
+    "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
+    "gs": "set GOOGLE_APPLICATION_CREDENTIALS to the file of a service account's key",
+    "az": (
+        "set AZURE_STORAGE_ACCOUNT_NAME and one of AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN, or "
+        "AZURE_CLIENT_ID with AZURE_CLIENT_SECRET and AZURE_TENANT_ID"
+    ),
+}
+"""How each store's client is given credentials."""
+
 
 @dataclass(frozen=True)
 class StoreUrl:
@@ -146,7 +156,7 @@ def open_backend(url: StoreUrl, timeout_s: float, name: str) -> tuple[Any, Profi
         message = "object stores need obstore, which is not installed: pip install 'nucleus-bridge[cloud]'"
         raise ConfigError(message) from None
     client = {"timeout": f"{timeout_s:.0f}s", "connect_timeout": f"{min(10.0, timeout_s):.0f}s"}
-    if _endpoint(url).startswith("http://") or url.options.get("use_emulator"):
+    if endpoint_of(url).startswith("http://") or url.options.get("use_emulator"):
         client["allow_http"] = "true"
     common: dict[str, Any] = {
         "prefix": url.prefix or None,
@@ -167,13 +177,22 @@ def open_backend(url: StoreUrl, timeout_s: float, name: str) -> tuple[Any, Profi
             return stores.GCSStore(url.bucket, config=config, **common), None
         return stores.AzureStore(url.bucket, config=_azure_config(url), **common), None
     except (BaseError, ValueError, OSError) as error:
-        raise ConfigError(f"{name} {url.text}: {first_line(error)}") from None
+        raise ConfigError(f"{name} {url.text}: {first_line(error).rstrip('.')}{_remedy(url)}") from None
+
+
+def _remedy(url: StoreUrl) -> str:
+    """Return what to do when a client cannot be made: it has looked at the store's environment variables."""
+    if url.scheme not in ("gs", "az"):
+        return ""
+    unread = "AZURE_STORAGE_CONNECTION_STRING"
+    why = f"; {unread} is not read" if url.scheme == "az" and os.environ.get(unread) else ""
+    return f"{why}; {CREDENTIALS[url.scheme]}"
 
 
 def _s3_config(url: StoreUrl, profile: ProfileCredentials | None) -> Any:  # noqa: ANN401 - obstore types every key
     config = {key: value for key, value in url.options.items() if key != "conditional_put"}
     # no certificate covers a bucket's name with dots as a host
-    by_path = bool(_endpoint(url)) or "." in url.bucket
+    by_path = bool(endpoint_of(url)) or "." in url.bucket
     config.setdefault("virtual_hosted_style_request", "false" if by_path else "true")
     config["checksum_algorithm"] = "sha256"
     if profile is not None and profile.region and not os.environ.get("AWS_REGION"):
@@ -181,7 +200,8 @@ def _s3_config(url: StoreUrl, profile: ProfileCredentials | None) -> Any:  # noq
     return config
 
 
-def _endpoint(url: StoreUrl) -> str:
+def endpoint_of(url: StoreUrl) -> str:
+    """Return the address of a store that is not at its usual one; empty for one that is."""
     variables = {"s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"), "az": ("AZURE_ENDPOINT",)}
     found = [url.options.get("endpoint", ""), *(os.environ.get(name, "") for name in variables.get(url.scheme, ()))]
     return next((endpoint for endpoint in found if endpoint), "")
