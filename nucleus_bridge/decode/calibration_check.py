@@ -17,6 +17,34 @@ _NARROWEST, _WIDEST = 60.0, 0.12
 _WIDEST_FISHEYE = 0.08
 _MOST_ASPECT = 1.6
 _MOST_ZOOM = 4.0
+_MOST_VERSIONS, _LEAST_RETURNS = 8, 3
+
+
+class Versions:
+    """Watches the calibrations of one camera: one that was replaced does not come back, unless two nodes publish it."""
+
+    def __init__(self) -> None:
+        self._known: list[tuple[object, ...]] = []
+        self._last: tuple[object, ...] | None = None
+        self._returns = 0
+
+    def add(self, info: CameraInfo) -> None:
+        """Take the next calibration, in the order of arrival; a region of interest may move."""
+        said = (info.k, info.d, info.p, info.width, info.height, info.distortion_model)
+        if said == self._last:
+            return
+        self._last = said
+        if said in self._known:
+            self._returns += 1
+        elif len(self._known) < _MOST_VERSIONS:
+            self._known.append(said)
+
+    @property
+    def contradiction(self) -> str:
+        """What is wrong with them together; '' where nothing is."""
+        if self._returns < _LEAST_RETURNS:
+            return ""
+        return f"{len(self._known)} versions of it come by turns, as where two nodes publish it"
 
 
 def implausible(info: CameraInfo, width: int, height: int, *, rectified: bool) -> str:

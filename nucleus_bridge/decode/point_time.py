@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -235,7 +236,10 @@ def _extremes(times: NDArray[Any], is_usable: Callable[[Rows], BoolArray]) -> ND
     Mostly a usable point is among those that have the smallest time of all, and the same goes for the largest; only
     where this is not so every point has to be looked at.
     """
-    ends = np.stack([times.min(), times.max()])
+    first, last = times.argmin(), times.argmax()
+    ends = times[[first, last]]
+    if is_usable(np.array([first, last])).all():
+        return ends
     if all(is_usable(np.flatnonzero(times == end)[:_FIRST]).any() for end in ends):
         return ends
     times = times.take(np.flatnonzero(is_usable(np.arange(len(times)))))
@@ -252,22 +256,35 @@ def _convention(
     is_telling: bool,
 ) -> Convention | None:
     usual = _USUAL.get((dtype.kind, dtype.itemsize), ())
+    candidates = _candidates(usual, unit, reference)
+    if len(candidates) == 1:
+        return candidates[0]
+    span = float(ends[1] - ends[0])
+    for one in candidates:
+        if SHORTEST_SWEEP_NS <= span * one.unit_ns <= LONGEST_SWEEP_NS and _is_near(one, ends, stamp_ns):
+            if is_telling or one in usual or unit != "auto":
+                return one
+            break
+    possible = usual if unit == "auto" else candidates
+    return next(
+        (
+            one
+            for one in candidates
+            if one in possible and span * one.unit_ns <= LONGEST_SWEEP_NS and _is_near(one, ends, stamp_ns)
+        ),
+        None,
+    )
+
+
+@lru_cache(maxsize=64)
+def _candidates(usual: tuple[Convention, ...], unit: TimeUnit, reference: TimeReference) -> tuple[Convention, ...]:
+    """Return the conventions that settings leave, the usual ones of a type first."""
     all_of_them = [Convention(unit_ns, is_relative) for unit_ns in UNITS_NS.values() for is_relative in (True, False)]
-    candidates = [
+    return tuple(
         convention
         for convention in dict.fromkeys((*usual, *all_of_them))
         if unit in ("auto", _name_of(convention)) and reference in ("auto", _REFERENCE[convention.is_relative])
-    ]
-    if len(candidates) == 1:
-        return candidates[0]
-    possible = [convention for convention in candidates if _is_near(convention, ends, stamp_ns)]
-    spans = {convention: float(ends[1] - ends[0]) * convention.unit_ns for convention in possible}
-    fitting = [one for one in possible if SHORTEST_SWEEP_NS <= spans[one] <= LONGEST_SWEEP_NS]
-    if fitting and (is_telling or fitting[0] in usual or unit != "auto"):
-        return fitting[0]
-    if unit == "auto":
-        possible = [convention for convention in possible if convention in usual]
-    return next((one for one in possible if spans[one] <= LONGEST_SWEEP_NS), None)
+    )
 
 
 def _is_near(convention: Convention, ends: NDArray[Any], stamp_ns: int | None) -> bool:

@@ -250,7 +250,7 @@ def _base_ns(low_ns: int, high_ns: int, stamp_ns: int, stamp: Literal["start", "
 
 
 def _usable_rows(points: NDArray[np.void], rows: NDArray[np.intp]) -> NDArray[np.bool_]:
-    return usable(coordinates(points[rows]))
+    return usable(coordinates(points.take(rows)))
 
 
 def _decoder(lidar: LidarConfig) -> Decoder:

@@ -11,7 +11,7 @@ import numpy as np
 
 from nucleus_bridge.config import CameraConfig
 from nucleus_bridge.decode import registry
-from nucleus_bridge.decode.calibration_check import implausible
+from nucleus_bridge.decode.calibration_check import Versions, implausible
 from nucleus_bridge.decode.camera_info import (
     CameraInfo,
     camera_model,
@@ -36,6 +36,7 @@ _DEPTH_WORDS = ("depth", "disparity", "compressedDepth", "mask", "segmentation",
 _FILES = ("jpeg", "png")
 _BODY_COSINE = 0.9
 _SAME_BASELINE_M = 0.005
+_MOST_INFOS = 200
 
 
 @dataclass(frozen=True)
@@ -244,6 +245,17 @@ def _first_of(decoder: Decoder, stream: Stream) -> tuple[Image | None, str, str]
     return None, problem, cause
 
 
+def _by_turns(stream: Stream) -> str:
+    """Say whether several calibrations come by turns among the messages that were kept."""
+    versions = Versions()
+    for message in stream.samples.messages[:_MOST_INFOS]:
+        try:
+            versions.add(decode_camera_info(message))
+        except DecodeError:
+            continue
+    return versions.contradiction
+
+
 def _calibrated(facts: CameraFacts, info_stream: Stream, transforms: Transforms) -> CameraFacts:
     info: CameraInfo | None = None
     problem = f"no CameraInfo was read on {facts.info_topic}"
@@ -263,7 +275,7 @@ def _calibrated(facts: CameraFacts, info_stream: Stream, transforms: Transforms)
         info=info,
         optical_frame=optical,
         notes=notes,
-        implausible=implausible(info, width, height, rectified=rectified),
+        implausible=implausible(info, width, height, rectified=rectified) or _by_turns(info_stream),
     )
     try:
         model = camera_model(info, image_width=width, image_height=height, rectified=rectified)

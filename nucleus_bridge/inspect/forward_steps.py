@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nucleus_bridge import warnings
 from nucleus_bridge.inspect.scan import Stream, Track
@@ -20,7 +21,7 @@ from nucleus_bridge.model import IntArray
 from nucleus_bridge.warnings import Finding
 
 LEAST_MS = 90.0
-_LEAST_MESSAGES, _BESIDE = 3, 6
+_LEAST_MESSAGES, _BESIDE, _PACED = 3, 6, 3
 _PACE = (0.3, 1.8)
 _NOISE = 4.0
 _ALIKE_NS, _ALIKE = 400_000_000, 0.25
@@ -113,8 +114,8 @@ def find_forward_steps(name: str, stamps: IntArray, logs: IntArray, *, is_frame:
     leaps = (steps - log_steps).astype(np.float64)
     noise = float(np.median(np.abs(leaps)))
     least = max(LEAST_MS * 1e6, _NOISE * noise)
-    at_pace = (log_steps > _PACE[0] * period) & (log_steps < _PACE[1] * period)
-    places = np.flatnonzero((leaps > least) & at_pace & (steps > period + least / 2))
+    places = np.flatnonzero((leaps > least) & (steps > period + least / 2))
+    places = places[_at_pace(logs, period, places)]
     if not len(places) or len(places) > _MOST_STEPS:
         return []
     ahead = stamps - logs
@@ -124,7 +125,9 @@ def find_forward_steps(name: str, stamps: IntArray, logs: IntArray, *, is_frame:
         if min(len(before), len(after)) < _LEAST_MESSAGES:
             continue
         remains = float(np.median(after) - np.median(before))
-        if remains < max(least, _REMAINS * float(leaps[place])) or float(ahead[place + 1 :].min()) < before.max():
+        usual_before = float(np.median(before))
+        falls_back = float(np.percentile(ahead[place + 1 :], 10)) - usual_before < _REMAINS * remains / 2
+        if remains < max(least, _REMAINS * float(leaps[place])) or falls_back:
             continue
         found.append(
             ForwardStep(
@@ -135,7 +138,14 @@ def find_forward_steps(name: str, stamps: IntArray, logs: IntArray, *, is_frame:
                 float(steps[place]),
                 period,
                 float(stamps[place] - stamps[0]) / 1e9,
-                bool(np.median(before) <= _AHEAD_NS < np.median(after)),
+                usual_before <= _AHEAD_NS < float(np.median(after)),
             )
         )
     return found
+
+
+def _at_pace(logs: IntArray, period: float, places: IntArray) -> NDArray[np.bool_]:
+    """Whether messages around these places came about as often as usual."""
+    begin, end = np.maximum(places - _PACED, 0), np.minimum(places + 1 + _PACED, len(logs) - 1)
+    intervals = (logs[end] - logs[begin]) / np.maximum(end - begin, 1)
+    return np.asarray((intervals > _PACE[0] * period) & (intervals < _PACE[1] * period))

@@ -43,6 +43,9 @@ def sample_findings(evidence: Evidence, config: Config) -> Iterator[Finding]:
         seen = evidence.samples.pictures.get(camera.name)
         if seen is not None and not camera.bit_depth:
             yield from _dark(seen, camera)
+        versions = evidence.samples.calibrations.get(camera.name)
+        if versions is not None and not camera.calibration_file and (why := versions.contradiction):
+            yield warnings.camera_info_implausible(camera.info_topic, why, camera.name)
 
 
 def _stamp(fix: Fix) -> int:

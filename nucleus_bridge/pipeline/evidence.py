@@ -6,6 +6,7 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass, field
 
+from nucleus_bridge.decode.camera_info import CameraInfo
 from nucleus_bridge.decode.navsat import Fix
 from nucleus_bridge.model import Frame, Image, Sweep
 from nucleus_bridge.pipeline.kept_samples import KeptSamples
@@ -104,6 +105,10 @@ class Evidence:
         """Take note of how the sweeps of a frame were moved, and of where the device was."""
         self.samples.note_posed(frame.sweeps)
         self.samples.note_place(frame)
+
+    def note_calibration(self, camera: str, info: CameraInfo) -> None:
+        """Take note of a calibration of a camera."""
+        self.samples.note_calibration(camera, info)
 
     def note_fix(self, fix: Fix) -> None:
         """Take note of a fix."""

@@ -10,6 +10,8 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from nucleus_bridge.decode.calibration_check import Versions
+from nucleus_bridge.decode.camera_info import CameraInfo
 from nucleus_bridge.decode.image import is_sixteen_bit_png
 from nucleus_bridge.decode.navsat import Fix
 from nucleus_bridge.decode.point_time import signed
@@ -112,6 +114,7 @@ class KeptSamples:
         first: The first sweeps of a topic, one after the other.
         moved: Sweeps of a lidar that were moved by the vehicle's motion.
         pictures: Pictures of a camera.
+        calibrations: Versions of the calibration of a camera.
         fixes: Fixes near the stamps of frames.
     """
 
@@ -119,6 +122,7 @@ class KeptSamples:
         self.first: dict[str, list[Sweep]] = {}
         self.moved: dict[str, Spread[MovedSweep]] = {}
         self.pictures: dict[str, SeenPictures] = {}
+        self.calibrations: dict[str, Versions] = {}
         self.fixes: Spread[FixAtPlace] = Spread(FIXES)
         self._recent: deque[Fix] = deque(maxlen=_RECENT_FIXES)
 
@@ -139,6 +143,10 @@ class KeptSamples:
             kept = self.moved.setdefault(posed.lidar, Spread(SWEEPS))
             if way_m >= _LEAST_WAY_M and kept.wants():
                 kept.give(MovedSweep(_some_moments(sweep), poses))
+
+    def note_calibration(self, camera: str, info: CameraInfo) -> None:
+        """Take note of a calibration of a camera."""
+        self.calibrations.setdefault(camera, Versions()).add(info)
 
     def note_fix(self, fix: Fix) -> None:
         """Keep a fix until the frame of its time is made."""

@@ -593,6 +593,8 @@ class Pipeline:
         return self.tree.has_leapt(edge.child) and (is_waiting or self.oldest_waiting_ns is not None)
 
     def _take_calibration(self, topic: WantedTopic, info: CameraInfo) -> None:
+        if not self._is_priming:
+            self.evidence.note_calibration(topic.reader, info)
         self._calibrations.add(topic.reader, info)
 
     def _take_fix(self, topic: WantedTopic, fix: Fix | Missing) -> None:

@@ -427,6 +427,15 @@ def sixteen_bits(at: int, number: int, factor: int) -> Any:
             "image_dark",
             "cameras.front.bit_depth: 10",
         ),
+        (
+            camera(
+                info=lambda at: info(
+                    at, CAMERA.frame, k=np.array([51.0 + at // (100 * MS) % 2, 0, 32, 0, 51, 24, 0, 0, 1])
+                )
+            ),
+            "camera_info_implausible",
+            "cameras.front.calibration_file: a camera_info YAML of this camera at this size",
+        ),
         (lidar(deskewed=True, columns=90), "already_deskewed", "lidars.os.deskew: false"),
         (lidar(parts=6), "sweep_in_parts", "lidars.os.accumulate_ms: 100.0"),
     ],

@@ -15,6 +15,7 @@ from drives import SHORT, Drive, make_drive
 
 from nucleus_bridge.config import load_config
 from nucleus_bridge.convert import convert_bag
+from nucleus_bridge.decode.cdr import peek_header, with_stamp
 from nucleus_bridge.model import Message
 from nucleus_bridge.recordings import open_recording
 from nucleus_bridge.validate.scenes import validate_path
@@ -248,6 +249,70 @@ def test_two_answers_for_one_transform_are_told_live_as_offline(tmp_path: Path, 
         player.wait_for("done")
         assert node.end() == 0
         assert all(f"two answers for the pose of {finding.name!r}" in node.output for finding in told)
+    assert_same_scenes(tmp_path / "live", tmp_path / "offline", but=("warnings",))
+
+
+Bend = Callable[[Message, str], Message]
+"""Bends a message of the demo drive; the second argument is the topic of its camera."""
+
+
+def ahead(message: Message, camera: str) -> Message:
+    """Transforms 260 ms ahead of the log, pictures 190 ms."""
+    if message.topic == camera:
+        return stamped_later(message, 190_000_000)
+    return moved_transforms(message, 260_000_000) if message.topic == "/tf" else message
+
+
+def forward(message: Message, camera: str) -> Message:
+    """The vehicle's clock is set forward by 0.64 s; the recorder's goes on."""
+    if message.log_ns < START_NS + 1_130_000_000 or message.topic == "/tf_static":
+        return message
+    if message.topic == "/tf":
+        return moved_transforms(message, 640_000_000)
+    return stamped_later(message, 640_000_000)
+
+
+def moved_transforms(message: Message, by_ns: int) -> Message:
+    content = TYPES.deserialize_cdr(message.data, message.type_name)
+    for transform in content.transforms:
+        at_ns = transform.header.stamp.sec * SECOND + transform.header.stamp.nanosec + by_ns
+        transform.header.stamp.sec, transform.header.stamp.nanosec = divmod(at_ns, SECOND)
+    return replace(message, data=bytes(TYPES.serialize_cdr(content, message.type_name)))
+
+
+def stamped_later(message: Message, by_ns: int) -> Message:
+    return replace(message, data=with_stamp(message.data, peek_header(message.data)[0] + by_ns))
+
+
+@pytest.mark.parametrize(
+    ("bend", "told"),
+    [(ahead, {"tf_clock": "base_link", "sensor_clock": "camera"}), (forward, {"clock_step": LIDAR})],
+    ids=["ahead", "forward"],
+)
+def test_clocks_that_are_wrong_are_told_live_as_offline(tmp_path: Path, bend: Bend, told: dict[str, str]) -> None:
+    """Log times are those of a clock that is replayed with the recording."""
+    drive = make_drive(tmp_path, replace(SMALL, seconds=3.0, cameras=1))
+    config = optional_cameras(drive, tmp_path / "optional.yaml")
+    camera = load_config(config).cameras[0].image_topic
+    names = {name: camera if subject == "camera" else subject for name, subject in told.items()}
+    made = Recording()
+    with open_recording(drive.bag) as bag:
+        for message in bag.messages([topic.name for topic in bag.topics]):
+            bent = bend(message, camera)
+            made.add_raw(bent.topic, bent.type_name, bent.data, bent.log_ns)
+    bag = made.write(tmp_path / "bent")
+    report = convert_bag(bag, load_config(config), tmp_path / "offline")
+    found = {(finding.code.value, finding.name) for finding in report.findings}
+    assert set(names.items()) <= found
+    with (
+        recorder(config, tmp_path / "live", "use_sim_time:=true") as node,
+        replay(bag, flags=("--clock", "--rate", "0.5")) as player,
+    ):
+        player.wait_for("done")
+        assert node.end() == 0
+        lines = node.output.splitlines()
+    for code, name in names.items():
+        assert any(f"[{code}]" in line and name in line for line in lines), (code, lines)
     assert_same_scenes(tmp_path / "live", tmp_path / "offline", but=("warnings",))
 
 
