@@ -146,7 +146,7 @@ def length_of_time(milliseconds: float) -> str:
 # Transforms and poses
 
 
-def tf_clock_ahead(child: str, ahead_ms: float, speed: float, offset_ms: float) -> Finding:
+def tf_clock_ahead(child: str, ahead_ms: float, speed: float, remedy: str) -> Finding:
     """Transforms whose stamps are later than the time at which they were received."""
     return Finding(
         Code.TF_CLOCK,
@@ -154,12 +154,12 @@ def tf_clock_ahead(child: str, ahead_ms: float, speed: float, offset_ms: float) 
         child,
         f"transforms of {child!r} are stamped {length_of_time(ahead_ms)} after they were recorded: their computer's "
         f"clock is ahead, which puts sensors {_off(speed, ahead_ms)}",
-        f"transforms.clock_offset_ms: {offset_ms}",
+        remedy,
         is_proven=True,
     )
 
 
-def tf_clock_behind(child: str, behind_ms: float, others_ms: float, speed: float, offset_ms: float) -> Finding:
+def tf_clock_behind(child: str, behind_ms: float, others_ms: float, speed: float, remedy: str) -> Finding:
     """Transforms that arrive long after their stamps, unlike the other topics."""
     return Finding(
         Code.TF_CLOCK,
@@ -168,7 +168,7 @@ def tf_clock_behind(child: str, behind_ms: float, others_ms: float, speed: float
         f"transforms of {child!r} are recorded {length_of_time(behind_ms)} after their stamps, other topics "
         f"{length_of_time(others_ms)}: either they are computed late, which is harmless, or their computer's clock is "
         f"behind, which puts sensors {_off(speed, behind_ms - others_ms)}",
-        f"if it is the clock: transforms.clock_offset_ms: {offset_ms}",
+        f"if it is the clock: {remedy}",
     )
 
 

@@ -71,6 +71,34 @@ class Correction:
     reason: str = ""
 
 
+@dataclass(frozen=True)
+class Limits:
+    """The settings by which lateness and gaps are judged, seconds."""
+
+    wait_s: float
+    max_gap_s: float = MAX_GAP_S
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the configuration says of a topic's clock already.
+
+    Attributes:
+        section: Where it says so.
+        offset_ms: What it adds to the stamps.
+    """
+
+    section: str
+    offset_ms: float = 0.0
+
+    def corrected_by(self, offset_ms: float) -> str:
+        """Return the line that adds so much besides."""
+        return f"{self.section}.clock_offset_ms: {round(self.offset_ms + offset_ms, 3)}"
+
+
+_SENSOR, _TRANSFORMS = Given("<sensor>"), Given("transforms")
+
+
 @dataclass
 class Clocks:
     """What the comparison of clocks gave.
@@ -82,6 +110,7 @@ class Clocks:
         moments: By topic of a lidar: which moment of the sweep its stamps mark, with the reason.
         transforms_offset_ms: To be added to the stamps of transforms.
         transforms_reason: Why.
+        given: By topic: what the configuration says already.
         findings: Warnings.
         forward_steps: Clocks that were set forward; beside the findings, as no stage of the pipeline sees them.
         notes: What is worth knowing and proves nothing, by topic.
@@ -93,6 +122,7 @@ class Clocks:
     moments: dict[str, tuple[Moment, str]] = field(default_factory=dict)
     transforms_offset_ms: float = 0.0
     transforms_reason: str = ""
+    given: Mapping[str, Given] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     forward_steps: list[Finding] = field(default_factory=list)
     notes: dict[str, list[str]] = field(default_factory=dict)
@@ -111,13 +141,13 @@ def compare_clocks(
     transforms: Transforms,
     facts: Mapping[str, CloudFacts],
     path: Iterable[str],
-    wait_s: float,
-    max_gap_s: float = MAX_GAP_S,
+    limits: Limits,
+    given: Mapping[str, Given] | None = None,
 ) -> Clocks:
-    """Compare the clocks of sensors and of the transforms of these child frames."""
+    """Compare the clocks of sensors and of the transforms of these child frames; ``given`` is configured already."""
     streams = [s for s in scan.streams.values() if any(kind in s.kinds for kind in _KINDS) and s.info.count]
     streams = [s for s in streams if s.kinds != ("heading",) or "heading" in s.name]
-    clocks = Clocks()
+    clocks = Clocks(given=given or {})
     for stream in streams:
         latency = _latency(stream, facts.get(stream.name))
         if latency is not None:
@@ -132,7 +162,7 @@ def compare_clocks(
         reference = _reference_ms(steady)
         for stream in streams:
             if stream.name in clocks.latencies:
-                _judge(stream, clocks, reference, streams, wait_s)
+                _judge(stream, clocks, reference, streams, limits.wait_s)
         if abs(reference) < _CLOCK_MS:
             _judge_tracks(tracks, edges, clocks, reference)
             for topic, seen in facts.items():
@@ -143,7 +173,7 @@ def compare_clocks(
     for topic, seen in facts.items():
         _moment_by_times(topic, seen, clocks)
     clocks.findings += step_findings(streams, tracks)
-    clocks.forward_steps = forward_step_findings(streams, tracks, max_gap_s)
+    clocks.forward_steps = forward_step_findings(streams, tracks, limits.max_gap_s)
     return clocks
 
 
@@ -233,7 +263,7 @@ def _judge_late(stream: Stream, clocks: Clocks, reference: float, streams: list[
         f"{topic} is recorded {length_of_time(behind + reference)} after its stamps, other topics "
         f"{length_of_time(reference)}: it is slow to be published, or its clock is behind"
     )
-    remedy = f"if it is the clock: <sensor>.clock_offset_ms: {_rounded(behind)}"
+    remedy = f"if it is the clock: {clocks.given.get(topic, _SENSOR).corrected_by(_rounded(behind))}"
     clocks.findings.append(warnings.sensor_clock(topic, text, remedy))
 
 
@@ -256,7 +286,8 @@ def _starts_late(stream: Stream, streams: list[Stream], behind_ms: float) -> boo
 
 def _correct(clocks: Clocks, topic: str, offset_ms: float, text: str) -> None:
     clocks.corrections[topic] = Correction(offset_ms, reason=text)
-    clocks.findings.append(warnings.sensor_clock(topic, text, f"<sensor>.clock_offset_ms: {offset_ms}"))
+    remedy = clocks.given.get(topic, _SENSOR).corrected_by(offset_ms)
+    clocks.findings.append(warnings.sensor_clock(topic, text, remedy))
 
 
 def _likely(apart_ms: float) -> float:
@@ -285,17 +316,21 @@ def _judge_tracks(tracks: list[Track], edges: Mapping[int, Latency], clocks: Clo
             continue
         off = latency.high_ms - min(reference, 0.0)
         matters = motion.extent_m > 0.3
+        given = clocks.given.get(track.topic, _TRANSFORMS)
         if off < -AHEAD_MS and matters:
             offset = _rounded(latency.high_ms - min(max(reference, 0.0), _USUAL_DELAY_MS))
-            ahead.append(warnings.tf_clock_ahead(track.child, -off, motion.speed, offset))
-            offsets.append(offset)
+            ahead.append(warnings.tf_clock_ahead(track.child, -off, motion.speed, given.corrected_by(offset)))
+            if given.section == _TRANSFORMS.section:
+                offsets.append(offset)
         elif latency.high_ms - max(reference, 0.0) > LATE_MS - 5.0 and latency.high_ms > LATE_MS:
             offset = _rounded(latency.high_ms - max(reference, 0.0))
             clocks.findings.append(
-                warnings.tf_clock_behind(track.child, latency.high_ms, reference, motion.speed, offset)
+                warnings.tf_clock_behind(
+                    track.child, latency.high_ms, reference, motion.speed, given.corrected_by(offset)
+                )
             )
     clocks.findings += ahead
-    if ahead and len(ahead) == len([t for t in tracks if motion_of([t]).extent_m > 0.3]):
+    if offsets and len(ahead) == len([t for t in tracks if motion_of([t]).extent_m > 0.3]):
         clocks.transforms_offset_ms = float(np.median(offsets))
         clocks.transforms_reason = ahead[0].text
 

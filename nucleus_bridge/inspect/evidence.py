@@ -12,7 +12,7 @@ from nucleus_bridge import warnings
 from nucleus_bridge.config import Config, LidarConfig
 from nucleus_bridge.errors import TransformError
 from nucleus_bridge.geometry import TransformTree
-from nucleus_bridge.inspect.clocks import compare_clocks
+from nucleus_bridge.inspect.clocks import Given, Limits, compare_clocks
 from nucleus_bridge.inspect.clouds import CloudFacts
 from nucleus_bridge.inspect.kept_samples import sample_findings
 from nucleus_bridge.inspect.point_times import FAR_MS, MOST_SHARE, NO_TIMES, PointTimes, Times
@@ -48,15 +48,28 @@ def _judged(evidence: Evidence, config: Config, tree: TransformTree, part: slice
     scan = Scan({stream.name: stream for stream in _streams(evidence, part)})
     path = sorted({child for frame in _frames(config, tree) for child in frame})
     max_gap_s = config.scene.max_gap_s or 1e9
-    clocks = compare_clocks(scan, transforms, _facts(evidence, config), path, config.sync.wait_s, max_gap_s)
+    facts, given = _facts(evidence, config), _given(config)
+    clocks = compare_clocks(scan, transforms, facts, path, Limits(config.sync.wait_s, max_gap_s), given)
     found = [*clocks.findings, *transform_findings(transforms, path, max_gap_s)]
-    by_topic = {sensor.topic: f"{_PARAMETERS[sensor.kind]}.{sensor.name}" for sensor in config.sensors}
-    by_topic |= {topic.name: "gps" for topic in config.gps.topics}
     return [
-        replace(finding, remedy=finding.remedy.replace("<sensor>", by_topic.get(finding.name, "<sensor>")))
+        replace(finding, remedy=finding.remedy.replace("<sensor>", given[finding.name].section))
+        if finding.name in given
+        else finding
         for finding in dict.fromkeys(found)
         if finding.code not in MADE_BY_PIPELINE
     ] + clocks.forward_steps
+
+
+def _given(config: Config) -> dict[str, Given]:
+    """Return what is configured of each topic's clock."""
+    transforms = config.transforms
+    given = {topic: Given("transforms", transforms.clock_offset_ms) for topic in transforms.topics}
+    given |= {pose.topic: Given(f"poses.{pose.name}", pose.clock_offset_ms) for pose in config.poses if pose.topic}
+    given |= {topic.name: Given("gps", config.gps.clock_offset_ms) for topic in config.gps.topics}
+    return given | {
+        sensor.topic: Given(f"{_PARAMETERS[sensor.kind]}.{sensor.name}", sensor.clock_offset_ms)
+        for sensor in config.sensors
+    }
 
 
 def _facts(evidence: Evidence, config: Config) -> dict[str, CloudFacts]:

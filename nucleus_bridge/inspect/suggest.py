@@ -23,7 +23,7 @@ from nucleus_bridge.inspect.cameras import (
     infos_without_images,
     stereo_mounts,
 )
-from nucleus_bridge.inspect.clocks import Clocks, compare_clocks
+from nucleus_bridge.inspect.clocks import Clocks, Given, Limits, compare_clocks
 from nucleus_bridge.inspect.clouds import CloudFacts, cloud_facts, radar_problem
 from nucleus_bridge.inspect.lidars import LeftOut, Why, choose_lidars, derived_findings, names_for
 from nucleus_bridge.inspect.mounting import forward_deg
@@ -105,7 +105,8 @@ def suggest(scan: Scan) -> Suggestion:
     transforms = _transforms(scan, sensors, 0)
     made = Suggestion(transforms, lidars=facts)
     moving = _moving_frames(transforms, sensors)
-    made.clocks = compare_clocks(scan, transforms, made.lidars, moving, _SYNC.wait_s)
+    poses = {stream.name: Given("poses.ego") for stream in scan.of_kind("pose")}
+    made.clocks = compare_clocks(scan, transforms, made.lidars, moving, Limits(_SYNC.wait_s), poses)
     if made.clocks.transforms_offset_ms:
         offset_ns = round(made.clocks.transforms_offset_ms * 1e6)
         made.transforms = transforms = _transforms(scan, sensors, offset_ns)
