@@ -13,13 +13,21 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
-from bags import Recording
+from bags import TYPES, Recording
 from documents import ROOT, Block, Shell, Step, agree, blocks, fenced, pages, renew
 from drives import SHORT, Drive
 from pose_drives import rewritten
+from rosbags.typesys import get_types_from_msg
 
-from nucleus_bridge.convert import ConversionReport
+from nucleus_bridge.config import load_config
+from nucleus_bridge.convert import ConversionReport, convert_bag
+from nucleus_bridge.decode import registry
+from nucleus_bridge.decode.cdr import deserialise
+from nucleus_bridge.decode.pointcloud2 import read_points
+from nucleus_bridge.formats.reading import open_scene
+from nucleus_bridge.inspect.report import inspect_bag
 from nucleus_bridge.recordings import open_recording
 from nucleus_bridge.testing.receiver.ground_truth import boxes_of_drive
 
@@ -279,3 +287,35 @@ def test_every_link_within_the_documents_leads_somewhere(page: str) -> None:
         if not place.exists() or leaves_site or (anchor and anchor not in anchors(place)):
             broken.append(target)
     assert broken == []
+
+
+def test_the_message_type_of_the_contributors_page_is_read_as_a_lidar(drive: Drive, tmp_path: Path) -> None:
+    (code,) = (lines for language, _, lines in fenced("docs/contributing.md") if language == "python")
+    page: dict[str, object] = {}
+    exec(compile("\n".join(code), "docs/contributing.md", "exec"), page)
+    copy, topic = Recording(), "/lidar/top/points"
+    with open_recording(drive.bag) as recording:
+        for message in recording.messages([topic.name for topic in recording.topics]):
+            if message.topic != topic:
+                copy.add_raw(message.topic, message.type_name, message.data, message.log_ns)
+                continue
+            cloud = deserialise(message, message.type_name)
+            points = read_points(cloud)
+            name = str(page["PLAIN_CLOUD"])
+            TYPES.register(get_types_from_msg("std_msgs/Header header\nfloat32[] xyz\nfloat32[] intensity", name))
+            xyz = np.stack([points[axis] for axis in "xyz"], axis=1).ravel().astype(np.float32)
+            copy.add(
+                topic, TYPES.types[name](cloud.header, xyz, points["intensity"].astype(np.float32)), message.log_ns
+            )
+    bag = copy.write(tmp_path / "plain")
+    config = load_config(drive.config_path, ["lidars.top.time_field=none"])
+    with registry.added(*page["INTERFACES"]):
+        assert [sensor.usable for sensor in inspect_bag(bag).sensors if sensor.kind == "lidar"] == [True]
+        plain = convert_bag(bag, config, tmp_path / "spool")
+    usual = convert_bag(drive.bag, config, tmp_path / "usual")
+    for one, other in zip(plain.scenes, usual.scenes, strict=True):
+        scenes = open_scene(one.folder), open_scene(other.folder)
+        for number in range(len(scenes[1])):
+            mine, expected = (scene.frame(number).points for scene in scenes)
+            np.testing.assert_array_equal(mine.xyz, expected.xyz)
+            np.testing.assert_array_equal(mine.intensity, expected.intensity)
