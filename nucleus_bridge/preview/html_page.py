@@ -24,6 +24,7 @@ from nucleus_bridge.preview.pack import (
     Pixels,
     can_keep,
     decoded,
+    file_beside,
     look_at,
     pack_cloud,
     pack_picture,
@@ -72,7 +73,12 @@ def preview_page(scene: SceneReader, progress: Progress) -> str:
 
 
 def page_and_checks(
-    scene: SceneReader, progress: Progress, *, full_images: bool = False, measures: bool = True
+    scene: SceneReader,
+    progress: Progress,
+    *,
+    full_images: bool = False,
+    measures: bool = True,
+    beside: Path | None = None,
 ) -> tuple[str, dict[str, Any]]:
     """Make the page of a scene, and return it with what ``SceneChecks`` says of the scene.
 
@@ -81,6 +87,7 @@ def page_and_checks(
         progress: Is told how far it is, 0 to 1.
         full_images: Whether pictures go into the page at their full size.
         measures: Whether the calibration of cameras is measured, which takes longer than all the rest.
+        beside: The folder that the page will lie in; from there it finds the files of pictures that are shrunk in it.
 
     Raises:
         SceneError: A file of the scene is missing or damaged.
@@ -114,7 +121,9 @@ def page_and_checks(
                     compared[image.camera], widths[image.camera] = pixels, header.width
                 if not is_kept:
                     jpeg = shrunk(pixels, header, wanted, FULL_QUALITY if full_images else QUALITY)
-            packed[image.camera] = pack_picture(jpeg, header, image)
+            picture = packed[image.camera] = pack_picture(jpeg, header, image)
+            if beside is not None and not is_kept and not full_images:
+                picture["file"] = file_beside(content, header, scene.folder / image.path, beside)
         checks.add(frame, compared, widths)
         outlines.passed(frame)
         tracks.add(frame)
@@ -181,6 +190,6 @@ def write_preview(
         SceneError: A file of the scene is missing or damaged.
         OutputError: The page cannot be written.
     """
-    page, checks = page_and_checks(scene, progress, full_images=full_images, measures=measures)
+    page, checks = page_and_checks(scene, progress, full_images=full_images, measures=measures, beside=path.parent)
     write_page(path, page)
     return checks

@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import base64
+import os
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import cv2
 import numpy as np
@@ -105,6 +108,18 @@ def look_at(content: bytes, image: SceneImage) -> FileHeader:
 def can_keep(content: bytes, header: FileHeader) -> bool:
     """Whether browsers show a file's pixels as they lie in it: a JPEG that has nothing that could turn it."""
     return header.kind == "jpeg" and b"Exif" not in content[:_EXIF_WITHIN]
+
+
+def file_beside(content: bytes, header: FileHeader, file: Path, page_folder: Path) -> str:
+    """Return the way from a page's folder to the file of a picture as a URL; "" where a browser may turn its pixels."""
+    is_shown_as_it_lies = can_keep(content, header) or (header.kind == "png" and b"eXIf" not in content)
+    if not is_shown_as_it_lies or not file.is_file():
+        return ""
+    try:
+        way = os.path.relpath(file.resolve(), page_folder.resolve())
+    except ValueError:
+        return ""  # on another drive, where there are drives
+    return quote(Path(way).as_posix())
 
 
 def decoded(content: bytes, header: FileHeader, image: SceneImage, width: int, *, gray: bool = False) -> Pixels:

@@ -268,7 +268,8 @@ class Bench {
     if (factor === 0) { this.view = null; this.drawMain(); return; }
     const view = this.place(), x = atX === null ? canvas.width / 2 : atX * ratio, y = atY === null ? canvas.height / 2 : atY * ratio;
     const scale = Number.isNaN(factor) ? 1 : Math.min(40, Math.max(0.05, view.scale * factor)), grown = scale / view.scale;
-    this.view = { scale, x: x - (x - view.x) * grown, y: y - (y - view.y) * grown };
+    const onPixels = scale === 1 ? Math.round : (value) => value;
+    this.view = { scale, x: onPixels(x - (x - view.x) * grown), y: onPixels(y - (y - view.y) * grown) };
     this.drawMain();
   }
 
@@ -288,7 +289,7 @@ class Bench {
       const shown = await painter.show(i, this.camera, change, { view, size });
       if (!shown) return;
       painter.shown = shown;
-      note.textContent = `${this.setting.shows}  frame ${i + 1}  ${shown.image ? `${Math.round(100 * view.scale)} %  ${shown.drawn} points` : 'no image'}${shown.image && !shown.pose ? '  no pose is known at the corrected time' : ''}`;
+      note.textContent = `${this.setting.shows}  frame ${i + 1}  ${shown.image ? `${Math.round(100 * view.scale)} %  ${shown.drawn} points${view.scale > 0.7 && shown.isWhole === false ? '  smaller than taken' : ''}` : 'no image'}${shown.image && !shown.pose ? '  no pose is known at the corrected time' : ''}`;
     }));
   }
 

@@ -2,7 +2,24 @@
 // One card a camera: the image with the lidar points on it.
 
 class Pictures {
-  constructor(frames) { this.frames = frames; this.known = new Map(); }
+  // isBeside: whether the page lies beside the files that its pictures were shrunk from.
+  constructor(frames) { this.frames = frames; this.known = new Map(); this.whole = new Map(); this.isBeside = location.protocol === 'file:'; }
+
+  // The file of a picture that is shrunk in the page: resolves to it, or to null where the page was moved away from it.
+  file(index, camera) {
+    const key = `${index} ${camera}`, image = this.frames[index].images[camera];
+    if (!image?.file || !this.isBeside) return null;
+    if (!this.whole.has(key)) {
+      if (this.whole.size >= 8) this.whole.delete(this.whole.keys().next().value);
+      this.whole.set(key, new Promise((done) => {
+        const picture = new Image(), fits = () => picture.naturalWidth === image.width && picture.naturalHeight === image.height;
+        picture.onload = () => done(fits() ? picture : null);
+        picture.onerror = () => { this.isBeside = false; done(null); };
+        picture.src = image.file;
+      }));
+    }
+    return this.whole.get(key);
+  }
 
   // Resolves to a picture that can be drawn, or null.
   of(index, camera) {
@@ -30,7 +47,10 @@ class CameraPainter {
   async show(index, camera, change, { view = null, most = Infinity, layered = true, size = 1 } = {}) {
     const turn = ++this.turn, { frames, pictures, tracks, options } = this.scene, image = frames[index].images[camera];
     const context = this.canvas.getContext('2d', { willReadFrequently: true });  // drawn on the CPU, as the points are
-    const picture = image ? await pictures.of(index, camera) : null;
+    const small = image ? await pictures.of(index, camera) : null;
+    if (turn !== this.turn) return null;
+    const isMagnified = small && view && view.scale * image.width > 1.1 * small.naturalWidth;
+    const picture = (isMagnified && await pictures.file(index, camera)) || small;
     if (turn !== this.turn) return null;
     if (!image || !picture) {
       context.clearRect(0, 0, this.canvas.width, this.canvas.height);
@@ -51,7 +71,7 @@ class CameraPainter {
       drawn = this.overlay.points(context, seen, this.scene.cloud(index), image, place, all);
     }
     if (layered) paintLayers(context, projector(image.params, pose), place, index, camera);
-    return { seen, drawn, pose, image };
+    return { seen, drawn, pose, image, isWhole: picture.naturalWidth >= image.width };
   }
 }
 
