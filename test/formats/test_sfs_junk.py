@@ -110,3 +110,40 @@ def test_labels_of_a_file_that_is_cut_behind_its_header_are_refused(scene: Path)
     with pytest.raises(LabelError, match="cut"):
         tree_of(content[: content.index(b"\0")], SCENE_FILE)
     assert tree_of(b'{"annotations":[],"$items":[]}', SCENE_FILE)["annotations"] == []
+
+
+def own(*path: Any) -> tuple[Any, ...]:
+    return ("metadata", "nucleus_bridge", *path)
+
+
+PATH_OF = ("annotations", 0, "path")
+NOT_IN_ORDER: dict[str, tuple[tuple[Any, ...], Any, str]] = {
+    "no pose of the device": (own("device", "poses"), [], "sfs-own"),
+    "a device's pose without rotation": (own("device", "poses"), [[1, 2, 3], [1, 2, 3]], "sfs-own"),
+    "a stamp of the device beyond 64 bits": (own("device", "stamps_ns"), [1, 2**70], "sfs-own"),
+    "a sensor's stamps are missing": (own("sensors", "front", "stamps_ns"), [], "sfs-own"),
+    "a sensor's frame is none": (own("sensors", "front", "frames"), [0, 7], "sfs-own"),
+    "a lens beyond 32 bits": (("sensors", 1, "intrinsics", "distortion", "params"), [1e300], "sfs-lenses"),
+    "a cuboid without size": ((*PATH_OF, "values", 0), [0.0, 2, 1, 0, 0, 0, 0, 0, 0], "sfs-annotations"),
+    "a cuboid far away": ((*PATH_OF, "values", 0), [1.0, 2, 1, 1e30, 0, 0, 0, 0, 0], "sfs-annotations"),
+    "a cuboid's stamps fall": ((*PATH_OF, "timestamps"), [100_000, 0], "sfs-annotations"),
+    "a cuboid's stamp is a fraction": ((*PATH_OF, "timestamps"), [0, 0.5], "sfs-annotations"),
+}
+
+
+@pytest.mark.parametrize("name", [None, *NOT_IN_ORDER])
+def test_validate_notices_what_readers_would_stumble_over(scene: Path, tmp_path: Path, name: str | None) -> None:
+    folder = tmp_path / scene.name
+    folder.mkdir()
+    (folder / "manifest.json").write_bytes((scene / "manifest.json").read_bytes())
+    tree = copied({**open_tree(scene / SCENE_FILE), "annotations": ANNOTATIONS})
+    rule = set()
+    if name is not None:
+        path, value, expected = NOT_IN_ORDER[name]
+        parent, rule = tree, {expected}
+        for key in path[:-1]:
+            parent = parent[key]
+        parent[path[-1]] = value
+    (folder / SCENE_FILE).write_bytes(b"".join(bytes(piece) for piece in write_tree(tree)))
+    (report,) = validate_path(folder)
+    assert {result.rule for result in report.rules if not result.ok and result.rule.startswith("sfs-")} == rule

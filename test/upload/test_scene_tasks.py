@@ -142,3 +142,19 @@ def test_a_dry_run_shows_the_request(spool: Path, objects: Path, receiver: Recei
     assert upload(spool, objects, receiver, template).complete
     (task,) = held_tasks(receiver)
     assert shown == {**task["params"], "unique_id": name, "metadata": task["metadata"]}
+
+
+def test_a_task_of_another_type_is_not_taken_for_the_one_that_was_asked_for(
+    spool: Path, objects: Path, receiver: Receiver, tmp_path: Path
+) -> None:
+    name = seal_scene_file(spool, 0)
+    assert upload(spool, objects, receiver, template_file(tmp_path, SENSORFUSION)).complete
+    (tmp_path / "other").mkdir()
+    other = template_file(tmp_path / "other", TEMPLATES["multistage"])
+    assert not upload(spool, objects, receiver, other).complete
+    assert states(spool) == {name: "conflict"}
+    assert "was made of it as sensorfusion, not multistage" in records(spool)[name].error
+    assert [task["type"] for task in held_tasks(receiver)] == ["sensorfusion"]
+    client = TaskClient(task_endpoint(receiver), TASK_KEY, task_type="multistage")
+    (found,) = reconcile(spool, open_store(f"file://{objects}"), TaskHoldings(client, "scene_task"), repair=False)
+    assert "as sensorfusion, not multistage" in found.text

@@ -47,7 +47,7 @@ OWN_RULES = {
     "sfs-coverage": "a sensor's poses reach from its first frame or image to its last",
     "sfs-lenses": "focal lengths are above zero, and there are no more parameters than the model has",
     "sfs-images": "every image is a whole JPEG or PNG file of the size that the intrinsics say",
-    "sfs-annotations": "every cuboid has an id, a label and finite numbers",
+    "sfs-annotations": "every cuboid has an id, a label, a size, and a path of finite numbers in the order of time",
     "sfs-own": "the metadata of this package agrees with the sensors and the manifest",
 }
 """What Scale's validator does not look at."""
@@ -61,6 +61,8 @@ SFS_RULES = {
 _FIRST_STAMP = 100_000_000
 _FEWEST_US = 10_000  # between the stamps of frames or images, on average
 _LENGTH_TOLERANCE = 1e-6
+_LATEST_NS = 2**63
+_LARGEST = 2.0**127
 _POSE_NUMBERS = 7  # x, y, z, qx, qy, qz, qw
 _CUBOID_NUMBERS = 9  # dx, dy, dz, px, py, pz, roll, pitch, yaw
 
@@ -312,7 +314,7 @@ class _Check:
             value = lens.get(key)
             if self.expect("sfs-intrinsics", _is_number(value), f"{key} is {shown(value)}"):
                 number = finite(value)
-                holds = number is not None and (key in ("cx", "cy") or number > 0)
+                holds = number is not None and abs(number) < _LARGEST and (key in ("cx", "cy") or number > 0)
                 self.expect("sfs-lenses", holds, f"{key} is {shown(value)}")
         size = integer(lens.get("width")), integer(lens.get("height"))
         self.expect("sfs-intrinsics", None not in size, "width and height are not integers")
@@ -331,7 +333,8 @@ class _Check:
         if is_known and is_list and isinstance(params, list):
             most = len(PARAMETERS[str(model)])
             self.expect("sfs-lenses", len(params) <= most, f"{model} has {most} parameters, not {len(params)}")
-            self.expect("sfs-lenses", all(finite(value) is not None for value in params), "a parameter is not finite")
+            holds = all((number := finite(value)) is not None and abs(number) < _LARGEST for value in params)
+            self.expect("sfs-lenses", holds, "a parameter is not finite, or too large for 32 bits")
 
     def _annotations(self, annotations: object) -> None:
         if annotations is None:
@@ -355,7 +358,19 @@ class _Check:
             isinstance(row, list) and len(row) == _CUBOID_NUMBERS and all(finite(value) is not None for value in row)
             for row in rows
         )
-        self.expect("sfs-annotations", holds, "its path has not nine finite numbers a stamp")
+        if not self.expect("sfs-annotations", holds, "its path has not nine finite numbers a stamp"):
+            return
+        whole = [stamp for one in stamps if (stamp := count(one)) is not None]
+        holds = len(whole) == len(stamps) and all(after > before for before, after in pairwise(whole))
+        self.expect("sfs-annotations", holds, "its stamps are not increasing integer microseconds")
+        for row in rows:
+            holds = min(row[:3]) > 0.0 and max(map(abs, row[:6])) < COORDINATE_LIMIT_M
+            if not self.expect("sfs-annotations", holds, f"its size is {row[:3]} m, its position {row[3:6]}"):
+                return
+
+
+def _is_stamp(value: object) -> bool:
+    return (stamp := count(value)) is not None and stamp < _LATEST_NS
 
 
 def _is_number(value: object) -> bool:
@@ -391,12 +406,23 @@ def _check_own(tree: Mapping[str, Any], manifest: Mapping[str, object], findings
         text = f"{key} is {shown(own.get(key))}, the manifest has {shown(manifest.get(key))}"
         findings.expect("sfs-own", place, holds=own.get(key) == manifest.get(key), text=text)
     frames = _list(own.get("frames"))
+    device = _record(own.get("device"))
+    stamps_ns, rows = _list(device.get("stamps_ns")), _list(device.get("poses"))
+    holds = len(frames) == len(stamps_ns) == len(rows) and all(map(_is_stamp, stamps_ns))
+    holds = holds and all(
+        isinstance(row, list) and len(row) == _POSE_NUMBERS and all(finite(value) is not None for value in row)
+        for row in rows
+    )
+    text = f"has {len(frames)} frames, and of the device {len(stamps_ns)} stamps and {len(rows)} poses"
+    findings.expect("sfs-own", place, holds=holds, text=text)
     lengths = [_length(sensor) for sensor in sensors]
     described = _record(own.get("sensors"))
     for sensor, length in zip(sensors, lengths, strict=True):
         name = str(sensor.get("id"))
         places = _list(_record(described.get(name)).get("frames"))
+        stamps_ns = _list(_record(described.get(name)).get("stamps_ns"))
         holds = len(places) == length and all(count(one) is not None and one < len(frames) for one in places)
+        holds = holds and len(stamps_ns) == length and all(map(_is_stamp, stamps_ns))
         text = f"has {length} frames or images, of which metadata.{OWN} describes {len(places)}"
         findings.expect("sfs-own", Place(SCENE_FILE, None, name), holds=holds, text=text)
     points = [_points_of(sensor) for sensor in sensors if sensor.get("type") == "lidar"]

@@ -42,11 +42,12 @@ class TaskClient:
         endpoint: str,
         key: str,
         *,
-        task_type: TaskType = DEFAULT_TYPE,
+        task_type: TaskType | None = None,
         timeout_s: float = 120.0,
         retry: Retry | None = None,
     ) -> None:
-        self._task_type = task_type
+        self._task_type = task_type or DEFAULT_TYPE
+        self.expected_type = task_type
         self.endpoint = check_endpoint(endpoint)
         self.retry = retry or Retry()
         self._http = HttpChannel(key, timeout_s, key_variable=KEY_VARIABLE, stop=self.retry.stop)
@@ -134,6 +135,12 @@ def is_task_of(task: Mapping[str, Any], record: StateRecord) -> bool:
     if not isinstance(attachments, list):
         return True  # it does not say
     return _lists_the_frames(attachments, record)
+
+
+def other_type(task: Mapping[str, Any], expected: str | None) -> str:
+    """Return the type of a task that is of another one than expected; empty when it does not say."""
+    found = task.get("type")
+    return found if isinstance(found, str) and expected and found != expected else ""
 
 
 def is_proven_task(task: Mapping[str, Any], record: StateRecord) -> bool:

@@ -26,6 +26,7 @@ from nucleus_bridge.upload.tasks.client import (
     endpoint_from,
     is_proven_task,
     is_task_of,
+    other_type,
 )
 from nucleus_bridge.upload.tasks.frames import TaskSender, frame_to_send, split_files, task_upload
 from nucleus_bridge.upload.tasks.holdings import TaskHoldings
@@ -152,6 +153,8 @@ class TaskDestination:
         if task is None:
             return ""
         what = f"task {task['task_id']} ({task['status']})"
+        if found := other_type(task, self._template.type):
+            return f"conflict: {what} is a {found} task of its unique_id"
         return f"{what} was made of it" if is_task_of(task, record) else f"conflict: {what} has its unique_id"
 
     def holds(self, record: StateRecord, folder: Path, store: ObjectStore) -> bool:

@@ -11,7 +11,7 @@ from nucleus_bridge.formats.interface import UploadKind
 from nucleus_bridge.spool.manifest import FileRecord
 from nucleus_bridge.spool.state import SceneState, StateRecord
 from nucleus_bridge.upload.holdings import Difference
-from nucleus_bridge.upload.tasks.client import ENDED, TaskClient, is_task_of, said_of_task
+from nucleus_bridge.upload.tasks.client import ENDED, TaskClient, is_task_of, other_type, said_of_task
 from nucleus_bridge.upload.tasks.frames import sent_frames
 
 MISSING_TASK = "missing task"
@@ -54,6 +54,9 @@ class TaskHoldings:
         name = f"task {task['task_id']}"
         if not is_task_of(task, record):
             text = f"{name} has the scene's unique_id and was made of another scene; cancel it and clear its unique_id"
+            return Difference(DIFFERENT_TASK, text, SceneState.CONFLICT, {"error": text}, remains=True)
+        if found := other_type(task, self._client.expected_type):
+            text = f"{name} was made of it as {found}, not {self._client.expected_type}"
             return Difference(DIFFERENT_TASK, text, SceneState.CONFLICT, {"error": text}, remains=True)
         if task["status"] in ENDED:
             text = f"{name} {ENDED[task['status']]}{said_of_task(task)}"

@@ -18,7 +18,7 @@ from nucleus_bridge.upload.destination import Changed, FrameKeys
 from nucleus_bridge.upload.doubt import Doubt
 from nucleus_bridge.upload.http import concerns_all
 from nucleus_bridge.upload.retry import TransientError
-from nucleus_bridge.upload.tasks.client import ENDED, TaskClient, is_task_of, project_of, said_of_task
+from nucleus_bridge.upload.tasks.client import ENDED, TaskClient, is_task_of, other_type, project_of, said_of_task
 from nucleus_bridge.upload.tasks.frames import task_upload
 
 _LATE_LOOKS = 5
@@ -158,6 +158,10 @@ class TaskSubmitter:
         elif not is_task_of(task, record):
             why = f"task {task['task_id']} has the unique_id {record.reference_id} and was made of another scene"
             remedy = "cancel it and clear its unique_id, or use another scene.prefix"
+            self._end(pending, SceneState.CONFLICT, error=f"{why}; {remedy}", **_of(task))
+        elif found := other_type(task, self._template.type):
+            why = f"task {task['task_id']} was made of it as {found}, not {self._template.type}"
+            remedy = "cancel it and clear its unique_id, or use another scene.prefix: an account has one task of an id"
             self._end(pending, SceneState.CONFLICT, error=f"{why}; {remedy}", **_of(task))
         elif (project := project_of(task)) and self._template.project not in ("", project):
             why = f"task {task['task_id']} was made of it in project {project!r}, not {self._template.project!r}"
