@@ -84,6 +84,7 @@ class Intake(CallbackGroup):
         self.one_at_a_time = threading.RLock()
         self._sources: list[Source] = []
         self._adopted: list[tuple[Subscription, Any]] = []
+        self._ended: list[Subscription] = []
         self._polling = False
         self._looks = 0
         self._in_vain = 0
@@ -137,17 +138,23 @@ class Intake(CallbackGroup):
             self._sources = [source for source in self._sources if source.subscription is not subscription]
         self._node.destroy_subscription(subscription)
 
-    def close(self) -> None:
-        """End all subscriptions but the adopted ones; what they have received is taken first."""
+    def stop(self) -> None:
+        """Take what has been received, and nothing from then on; the middleware is asked for nothing else."""
         with self.one_at_a_time:
             self.drain()
+            adopted = [subscription for subscription, _ in self._adopted]
+            self._ended += [source.subscription for source in self._sources if source.subscription not in adopted]
+            self._sources = [source for source in self._sources if source.subscription in adopted]
+
+    def close(self) -> None:
+        """End all subscriptions but the adopted ones; what they have received is taken first."""
+        self.stop()
+        with self.one_at_a_time:
             for subscription, group in self._adopted:
                 move_to_group(subscription, group)
-            adopted = [subscription for subscription, _ in self._adopted]
-            for source in self._sources:
-                if source.subscription not in adopted:
-                    self._node.destroy_subscription(source.subscription)
-            self._sources, self._adopted = [], []
+            for subscription in self._ended:
+                self._node.destroy_subscription(subscription)
+            self._sources, self._ended, self._adopted = [], [], []
         self._node.destroy_timer(self._timer)
 
     @property

@@ -6,6 +6,7 @@ from __future__ import annotations
 import faulthandler
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -15,6 +16,8 @@ from typing import Any, NoReturn
 from nucleus_bridge.errors import BridgeError
 
 LEAVE_WITHIN_S = 5.0
+_TOLD_AT = 0.8
+_STUCK = "warning: the middleware does not let go; everything is safe, and the process ends without waiting for it"
 _RESUME = "NUCLEUS_BRIDGE_RESUME"
 _MEMORY = "shared_memory"
 _PROCESSES = Path("/proc")
@@ -31,14 +34,30 @@ def leaving(within_s: float = LEAVE_WITHIN_S) -> Iterator[None]:
 
     Fast DDS may wait without an end when it closes a connection with ``LARGE_DATA`` (up to 3.2,
     eProsima/Fast-DDS#6066). It does so with the interpreter's lock held, so that nothing written in Python could end
-    it.
+    it, or say so: the line is another process's, started beforehand.
     """
     with Path(os.devnull).open("w") as nowhere:
         faulthandler.dump_traceback_later(within_s, exit=True, file=nowhere)
+        speaker = _speaker(_TOLD_AT * within_s)
         try:
             yield
         finally:
             faulthandler.cancel_dump_traceback_later()
+            if speaker is not None:
+                speaker.communicate()
+
+
+def _speaker(after_s: float) -> subprocess.Popen[bytes] | None:
+    """Start what says why the process ends, unless its stdin closes before."""
+    command = f'timeout {after_s:.2f} cat >/dev/null 2>&1; test $? = 124 && echo "$0" >&2'
+    with suppress(OSError):
+        return subprocess.Popen(  # noqa: S603 - a line of ours
+            ["/bin/sh", "-c", command, _STUCK],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    return None
 
 
 def start_anew(resume: Mapping[str, Any]) -> NoReturn:

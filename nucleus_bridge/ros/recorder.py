@@ -35,10 +35,11 @@ from nucleus_bridge.ros.diagnostics import Reporter, Snapshot
 from nucleus_bridge.ros.first_start import check_first_start, described
 from nucleus_bridge.ros.healing import Healer
 from nucleus_bridge.ros.inbox import Answer
+from nucleus_bridge.ros.leaving import LEAVE_WITHIN_S, leaving
 from nucleus_bridge.ros.middleware import check_executor
 from nucleus_bridge.ros.parameters import NodeParameters
 from nucleus_bridge.ros.resuming import Resumed
-from nucleus_bridge.ros.running import BAD_INPUT, FAILED, Stop, run
+from nucleus_bridge.ros.running import BAD_INPUT, FAILED, Closable, Stop, run
 from nucleus_bridge.ros.session import Progress, Session
 from nucleus_bridge.ros.subscriptions import Subscriptions, Topic
 from nucleus_bridge.ros.view import View
@@ -49,6 +50,8 @@ from nucleus_bridge.warnings import Finding
 
 NAME = "nucleus_recorder"
 SEAL_WITHIN_S = 4.5
+DEACTIVATE_WITHIN_S = 30.0
+"""A middleware that lets nothing go for so long holds up everything else in the process, too."""
 START_AFTER_S = 0.01
 GRAPH_PERIOD_S = 0.25
 REPORT_PERIOD_S = 1.0
@@ -87,6 +90,7 @@ class RecorderNode(LifecycleNode):
         self._listening: Subscriptions | None = None
         self._view: View | None = None
         self._bond: Bond | None = None
+        self._unused: list[Closable] = []
         self._paused = False
         self._last = Progress()
         self._failure = ""
@@ -234,6 +238,7 @@ class RecorderNode(LifecycleNode):
         """Seal the open scene and stop listening."""
         try:
             failure = self._seal()
+            self._leave()
             super().on_deactivate(state)
         except Exception as error:  # noqa: BLE001 - rclpy would say nothing of it
             self._tell_failure("cannot be deactivated", error)
@@ -252,6 +257,7 @@ class RecorderNode(LifecycleNode):
         try:
             self._seal()
             self._free()
+            self._leave()
         except Exception as error:  # noqa: BLE001 - rclpy would say nothing of it
             self._tell_failure("cannot be shut down", error)
             return TransitionCallbackReturn.ERROR
@@ -262,6 +268,7 @@ class RecorderNode(LifecycleNode):
         del state
         self._seal()
         self._free()
+        self._leave()
         self.get_logger().error(f"recording stopped: {self._failure or 'a transition failed'}")
         if self.config.autostart:
             self._stop.request(self._status)
@@ -273,17 +280,17 @@ class RecorderNode(LifecycleNode):
             self._stop.request(FAILED)
         self._free()
         self._healer.close()
+        if self._stop.resume is None:  # else the connection is not closed but dropped
+            self._leave(LEAVE_WITHIN_S)
 
     def _seal(self, reason: EndReason = "end_of_data") -> str:
-        """End the recording; return what went wrong with it."""
-        if self._bond is not None:
-            self._bond.close()
-            self._bond = None
+        """End the recording, without a call of the middleware that may wait; return what went wrong with it."""
         session, subscriptions = self._session, self._listening
         if session is None:
             return ""
         if subscriptions is not None:
-            subscriptions.close()
+            subscriptions.stop()
+            self._unused.append(subscriptions)
             self._listening = None
             self._healer.close()
         if not session.stop(SEAL_WITHIN_S, reason):
@@ -292,10 +299,21 @@ class RecorderNode(LifecycleNode):
         self._last, self._session = self._totals(session.progress), None
         self._resumed = Resumed(is_there=False)  # the next activation counts from nothing, as the first one did
         if self._view is not None:
-            self._view.close()
+            self._unused.append(self._view)
             self._view = None
         self._log_warnings(self._last.findings)  # what the whole recording shows is judged at its end
         return self._failure
+
+    def _leave(self, within_s: float = DEACTIVATE_WITHIN_S) -> None:
+        """Withdraw from the graph what the recording had there, now that everything is safe."""
+        unused, self._unused = self._unused, []
+        if self._bond is not None:
+            unused.append(self._bond)
+            self._bond = None
+        if unused:
+            with leaving(within_s):
+                for one in unused:
+                    one.close()
 
     def _free(self) -> None:
         if self._workers is not None:

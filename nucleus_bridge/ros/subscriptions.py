@@ -239,6 +239,10 @@ class Subscriptions:
                 self._check_unpublished(topic, names)
             topic.known = there
 
+    def stop(self) -> None:
+        """Take what has arrived, and nothing from then on."""
+        self._intake.stop()
+
     def close(self) -> None:
         """End all subscriptions; what has arrived is taken first."""
         self._intake.close()

@@ -323,6 +323,21 @@ def test_a_callback_that_fails_again_and_again_costs_no_frame(drive: Drive, tmp_
     assert sealed["frames"] == 40
 
 
+def test_a_middleware_that_never_lets_go_keeps_neither_scene_nor_process(drive: Drive, tmp_path: Path) -> None:
+    new_domain()
+    spool = tmp_path / "live"
+    given = ("--ros-args", "--params-file", str(drive.config_path), "-p", f"spool.path:={spool}")
+    program = Program(str(HERE / "hanging_recorder.py"), *given, "-p", "autostart:=true")
+    with program as node, replay(drive.bag) as player:
+        player.wait_for("done")
+        node.wait_for("the first frame is made, in the scene demo-")
+        assert node.end() == 1, node.output
+        node.wait_for("warning: the middleware does not let go; everything is safe, and the process ends without")
+    [sealed] = manifests(spool)
+    assert sealed["frames"] == 40
+    assert not list(spool.glob("open/*"))
+
+
 def test_a_disk_that_cannot_be_written_stops_the_recording_with_the_reason(
     drive: Drive, tmp_path: Path, observer: Observer
 ) -> None:
