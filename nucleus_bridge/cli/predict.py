@@ -54,7 +54,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
         help="the recording, for a topic and for the poses of boxes; given several times, they are one drive",
     )
     parser.add_argument("--min-score", metavar="SCORE", type=float, default=0.0, help="leave out lower scores")
-    add_settings(parser)
+    add_settings(parser, of_config="its upload section, and with --recording what says where poses are,")
     parser.add_argument("--update", action="store_true", help="overwrite predictions that are there with other content")
     parser.add_argument(
         "--dry-run", action="store_true", help="ask the service what it holds, say what is new, send nothing"

@@ -47,7 +47,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
         "nucleus-bridge upload /data/fusion --store s3://bucket/drives --task cuboids.yaml",
     )
     parser.add_argument("spool", metavar="SPOOL", type=Path, help="folder with the scenes")
-    add_settings(parser)
+    add_settings(parser, dataset="; created when none has the name")
     parser.add_argument("--watch", action="store_true", help="keep going and take up new scenes until interrupted")
     parser.add_argument("--dry-run", action="store_true", help="ask the service, say what would be done, do nothing")
     parser.add_argument(
@@ -60,11 +60,11 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
     return parser
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say where scenes go."""
-    parser.add_argument("--config", metavar="FILE", type=Path, help="ROS 2 parameter file; its upload section counts")
+def add_settings(parser: argparse.ArgumentParser, *, of_config: str = "its upload section", dataset: str = "") -> None:
+    """Add the options that say where scenes go; ``of_config`` says what is read of the file, ``dataset`` what else."""
+    parser.add_argument("--config", metavar="FILE", type=Path, help=f"ROS 2 parameter file; {of_config} counts")
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--dataset", metavar="NAME_OR_ID", help="Nucleus dataset; created when none has the name")
+    where.add_argument("--dataset", metavar="NAME_OR_ID", help=f"Nucleus dataset{dataset}")
     where.add_argument("--task", metavar="FILE", help="annotation tasks; FILE holds their labels and other free fields")
     parser.add_argument("--store", metavar="URL", help="s3://bucket/prefix, gs://..., az://... or file:///folder")
     parser.add_argument(
