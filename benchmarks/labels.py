@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -130,8 +129,8 @@ def serve(pages: Pages) -> None:
     server.serve_forever()
 
 
-def run(spool: Path, url: str, out: Path, form: str, wanted: int) -> tuple[float, float]:
-    """Run the command in a child and return seconds and peak MB of memory."""
+def run(spool: Path, url: str, out: Path, form: str, wanted: int) -> tuple[float, float, float]:
+    """Run the command in a child and return seconds, those of its CPU time, and peak MB of memory."""
     began = time.perf_counter()
     command = [sys.executable, "-m", "nucleus_bridge", "labels", str(spool), "-o", str(out)]
     child = subprocess.Popen(
@@ -145,7 +144,7 @@ def run(spool: Path, url: str, out: Path, form: str, wanted: int) -> tuple[float
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode or not said.startswith(f"{wanted} labels"):
         raise SystemExit(f"labels ended with {child.returncode}: {said}")
-    return time.perf_counter() - began, usage.ru_maxrss / 1024
+    return time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
 def main() -> int:
@@ -173,13 +172,12 @@ def main() -> int:
                 (scene / "manifest.json").write_bytes(manifest_of(name, options.frames))
             wanted = options.scenes * options.frames * options.boxes
             for _ in range(1 + options.again):
-                passed, memory = run(spool, url, Path(folder) / "out", options.format, wanted)
-                print(f"{wanted} labels: {passed:.1f} s, {wanted / passed:.0f} a second, {memory:.0f} MB peak")
+                passed, cpu_s, memory = run(spool, url, Path(folder) / "out", options.format, wanted)
+                print(f"{wanted} labels: {passed:.1f} s, {cpu_s:.1f} s of CPU time, {memory:.0f} MB peak", flush=True)
     finally:
         server.terminate()
         server.wait()
-    print(f"the bar is {TIME_BAR_S:.0f} s for 1500000; the processes here used "
-          f"{resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime:.1f} s of CPU time")  # fmt: skip
+    print(f"the bar is {TIME_BAR_S:.0f} s for 1500000")
     return 0 if passed < TIME_BAR_S or wanted != 1_500_000 else 1
 
 

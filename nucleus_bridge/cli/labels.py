@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import hashlib
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,12 +17,13 @@ from nucleus_bridge.config import UploadConfig
 from nucleus_bridge.errors import ConfigError
 from nucleus_bridge.labels.compare import CHANGES, Difference, compared, labels_of_file
 from nucleus_bridge.labels.fetch import Fetched, dataset_labels, file_labels, task_labels
-from nucleus_bridge.labels.files import JSON_LINES, sorted_labels, write_json_lines, write_table
-from nucleus_bridge.labels.kitti import write_kitti
+from nucleus_bridge.labels.files import JSON_LINES, TABLE, sorted_labels, write_json_lines, write_table
+from nucleus_bridge.labels.kitti import FRAMES, write_kitti
 from nucleus_bridge.labels.label import Label, SceneStamps
-from nucleus_bridge.labels.nuscenes import write_nuscenes
-from nucleus_bridge.labels.other_labels import OtherLabels
-from nucleus_bridge.labels.recording import write_recording
+from nucleus_bridge.labels.nuscenes import VERSION, write_nuscenes
+from nucleus_bridge.labels.other_labels import BOXES, POINTS, OtherLabels
+from nucleus_bridge.labels.recording import RECORDING, write_recording
+from nucleus_bridge.labels.unchanged import Answers, LastTime, clear_leftovers
 from nucleus_bridge.labels.written import Written
 from nucleus_bridge.spool import Spool
 from nucleus_bridge.spool.state import StateBook
@@ -41,6 +43,16 @@ WRITERS: dict[str, Writer] = {
     "nuscenes": lambda scenes, options: write_nuscenes(scenes, options.output, Spool(options.spool)),
     "kitti": lambda scenes, options: write_kitti(scenes, options.output, Spool(options.spool), options.camera),
 }
+
+
+ROOTS = {
+    "json": (JSON_LINES,),
+    "csv": (TABLE,),
+    "mcap": (RECORDING,),
+    "nuscenes": (VERSION, "samples"),
+    "kitti": ("training", FRAMES),
+}
+"""What each of them writes into the folder, besides what ``OtherLabels`` does."""
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse keeps its type private
@@ -83,30 +95,45 @@ def run(options: argparse.Namespace) -> int:
     """Fetch and write the labels."""
     settings = upload_settings(options)
     book = StateBook(Spool(need_spool(options.spool)))
-    fetched = Fetched()
-    other = OtherLabels(options.output if options.format == "json" else None)
-    labels = file_labels(options.sfs, book, fetched) if options.sfs else _labels(settings, book, fetched, other)
-    difference = Difference()
+    fetched, difference = Fetched(), Difference()
+    clear_leftovers(options.output)
+    last_time = LastTime(options.output, options.format, ROOTS[options.format])
+    other = OtherLabels(options.output)
+    labels = (
+        file_labels(options.sfs, book, fetched, other)
+        if options.sfs
+        else _labels(options, settings, book, fetched, other)
+    )
     with _seldom_collected(), other, ExitStack() as stack:
         before: Iterable[list[Label]] | None = None
         if options.compare is not None:
             earlier = options.compare if options.compare.name else options.output / JSON_LINES
-            before = stack.enter_context(sorted_labels(labels_of_file(earlier)))
-        scenes: Iterable[list[Label]] = stack.enter_context(sorted_labels(labels))
-        if before is not None:
-            difference.scenes = fetched.scenes
-            scenes = compared(scenes, before, options.output, difference)
-        written = WRITERS[options.format](scenes, options)
+            before = stack.enter_context(sorted_labels(labels_of_file(earlier), options.output))
+        found = stack.enter_context(sorted_labels(labels, options.output))
+        for scene in fetched.refused:
+            found.leave_out(scene)  # those before the one that could not be read
+        digests = found.digests
+        given = _given(options, book, digests)
+        unchanged = last_time.unchanged(digests)
+        is_same = last_time.wrote_the_same(digests, given)
+        if is_same and before is None:
+            written = Written(found.count)
+        else:
+            scenes: Iterable[list[Label]] = found
+            if before is not None:
+                difference.scenes = fetched.scenes
+                scenes = compared(scenes, before, options.output, difference)
+            last_time.forget()
+            written = WRITERS[options.format](scenes, options)
+            if not (written.left_out or written.notes):
+                last_time.note(digests, given)
     if options.compare is not None:
         print(f"{difference.text}; {options.output / CHANGES}")
-    for scene, status in sorted(fetched.waiting.items()):
-        print(printable_lines(f"{scene}: its task is {status}"), file=sys.stderr)
-    for text in (*map(fetched.refused.get, sorted(fetched.refused)), *written.left_out.values(), *written.notes):
-        print(printable_lines(str(text)), file=sys.stderr)
+    _report(options, fetched, written, other)
     count = written.labels
-    if other.folder is None and (other.boxes or other.clouds):
-        print(f"{options.format} has no place for boxes on images and classes of points; json has", file=sys.stderr)
     parts = [f"{count} {'label' if count == 1 else 'labels'} of {_scenes(len(fetched.scenes))}"]
+    if last_time.exists:
+        parts += [f"{len(unchanged)} unchanged" if not is_same or other.changed else "unchanged"]
     parts += [f"{other.boxes} boxes on images"] if other.boxes else []
     parts += [f"classes of the points of {other.clouds} clouds"] if other.clouds else []
     parts += [f"{_scenes(len(fetched.waiting))} not finished"] if fetched.waiting else []
@@ -114,6 +141,37 @@ def run(options: argparse.Namespace) -> int:
     parts += [f"{_scenes(len(written.left_out))} not written"] if written.left_out else []
     print(f"{', '.join(parts)}; {options.output}")
     return 1 if fetched.refused or fetched.waiting or written.left_out else 0
+
+
+def _given(options: argparse.Namespace, book: StateBook, scenes: Iterable[str]) -> list[str]:
+    """Return what else than labels decides what is written."""
+    if options.format in {"json", "csv"}:
+        return []
+    given = [options.camera]
+    for scene in scenes:
+        folder = book.spool.scene_folder(scene)
+        is_there = folder.is_dir()
+        given.append(f"{scene} {is_there} {hashlib.sha256(repr(book.manifest(scene)).encode()).hexdigest()}")
+    return given
+
+
+def _report(options: argparse.Namespace, fetched: Fetched, written: Written, other: OtherLabels) -> None:
+    """Say what a person should know besides."""
+    for scene, status in sorted(fetched.waiting.items()):
+        print(printable_lines(f"{scene}: its task is {status}"), file=sys.stderr)
+    for text in (*map(fetched.refused.get, sorted(fetched.refused)), *written.left_out.values(), *written.notes):
+        print(printable_lines(str(text)), file=sys.stderr)
+    if options.format != "json":
+        if other.boxes:
+            where = options.output / BOXES
+            print(
+                f"{options.format} has no place for {other.boxes} boxes on images: they are in {where}", file=sys.stderr
+            )
+        if other.clouds:
+            what, where = f"the classes of the points of {other.clouds} clouds", options.output / POINTS
+            print(f"{options.format} has no place for {what}: they are in {where}", file=sys.stderr)
+    for kind, count in sorted(other.unread.items()):
+        print(printable_lines(f"{count} annotations of kind {kind} are not read"), file=sys.stderr)
 
 
 @contextmanager
@@ -131,14 +189,21 @@ def _scenes(count: int) -> str:
     return "1 scene" if count == 1 else f"{count} scenes"
 
 
-def _labels(settings: UploadConfig, book: StateBook, fetched: Fetched, other: OtherLabels) -> Iterator[Label]:
+def _labels(
+    options: argparse.Namespace, settings: UploadConfig, book: StateBook, fetched: Fetched, other: OtherLabels
+) -> Iterator[Label]:
     retry = Retry(give_up_after_s=settings.timeout_s)
     if settings.task_template:
         endpoint = destination_for(settings).endpoint(settings)
         client = TaskClient(endpoint, key_for(settings), timeout_s=settings.timeout_s, retry=retry)
         tasks = [record for name in book.references() for record in book.everywhere(name) if record.task_id]
         here = [record for record in tasks if record.endpoint in ("", client.endpoint)]
-        yield from task_labels(client, here, book, fetched, other)
+        answers = Answers(options.output, client)
+        yield from task_labels(client, here, book, fetched, other, answers)
+        answers.forget_others()
+        kept = sum(record.task_id not in answers.fetched and record.reference_id in fetched.scenes for record in here)
+        if kept:
+            print(f"{_scenes(kept)} not fetched again: the task has not changed", file=sys.stderr)
         return
     nucleus, dataset_id = open_dataset(settings, book, retry)
     yield from dataset_labels(nucleus, dataset_id, book, fetched, other)

@@ -5,27 +5,30 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from nucleus_bridge.cli.labels import open_dataset
 from nucleus_bridge.cli.upload import add_settings, need_spool, upload_settings
-from nucleus_bridge.config import load_config
+from nucleus_bridge.config import UploadConfig, load_config
 from nucleus_bridge.errors import ConfigError, InputError
 from nucleus_bridge.labels.fetch import scenes_there
 from nucleus_bridge.labels.frames import TOLERANCE_NS, FrameIndex
 from nucleus_bridge.labels.given import GivenDetections
 from nucleus_bridge.labels.label import Label
-from nucleus_bridge.labels.predictions import PredictionUpload, compare_with_held, predictions
+from nucleus_bridge.labels.predictions import Held, Outcome, PredictionUpload, predictions
 from nucleus_bridge.labels.recorded import RecordedDetections
 from nucleus_bridge.recordings import open_recording
 from nucleus_bridge.recordings.merged import Merged
 from nucleus_bridge.spool import Spool
 from nucleus_bridge.spool.state import StateBook
 from nucleus_bridge.text import printable_lines
+from nucleus_bridge.upload.nucleus.client import NucleusClient
 from nucleus_bridge.upload.retry import Retry
 
 _SHOWN_ERRORS = 10
@@ -59,17 +62,35 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
     parser.add_argument(
         "--dry-run", action="store_true", help="ask the service what it holds, say what is new, send nothing"
     )
+    parser.add_argument(
+        "--reconcile",
+        action="store_true",
+        help="compare with what the service holds, also what nobody predicts now; with --repair send what differs",
+    )
+    parser.add_argument("--repair", action="store_true", help="with --reconcile: send what is missing or other there")
     parser.set_defaults(run=run)
     return parser
 
 
-def run(options: argparse.Namespace) -> int:
-    """Upload the predictions."""
+def _settings(options: argparse.Namespace) -> UploadConfig:
+    """Return the settings.
+
+    Raises:
+        ConfigError: Options contradict each other.
+    """
     settings = upload_settings(options)
     if settings.task_template:
         raise ConfigError("--task: predictions go to a Nucleus dataset; name it with --dataset")
-    if options.update:
-        settings = replace(settings, update=True)
+    if options.repair and not options.reconcile:
+        raise ConfigError("--repair: goes with --reconcile")
+    if options.reconcile and options.dry_run:
+        raise ConfigError("--reconcile: sends nothing without --repair; leave out --dry-run")
+    return replace(settings, update=True) if options.update or options.repair else settings
+
+
+def run(options: argparse.Namespace) -> int:
+    """Upload the predictions."""
+    settings = _settings(options)
     book = StateBook(Spool(need_spool(options.spool)))
     client, dataset_id = open_dataset(settings, book, Retry(give_up_after_s=settings.timeout_s))
     refused: dict[str, str] = {}
@@ -82,11 +103,16 @@ def run(options: argparse.Namespace) -> int:
         counted = _Counted()
         rows = predictions(counted.through(found.labels()), frames.scenes)
         model_id = client.find_model(options.model)
+        held = Held(client, dataset_id, model_id)
         if options.dry_run:
-            held = compare_with_held(client, dataset_id, model_id, rows)
+            deque(held.differing(rows), maxlen=0)
             made = "" if model_id else " (does not exist; will be created)"
             print(f"{counted.text}, {held.text}, to model {options.model}{made} in dataset {dataset_id}; not done")
             return _status(found, counted, refused)
+        if options.reconcile:
+            repaired = _repaired(held, rows, client, settings, options)
+            held.look_for_orphans(frames.scenes.values())
+            return max(_reconciled(held, repaired, counted), _status(found, counted, refused))
         model_id = model_id or client.create_model(options.model)
         outcome = PredictionUpload(client, dataset_id, model_id, settings, _say).send(rows)
     for text in outcome.errors[:_SHOWN_ERRORS]:
@@ -97,6 +123,37 @@ def run(options: argparse.Namespace) -> int:
     parts += [f"{outcome.failed} failed"] if outcome.failed else []
     print(f"{', '.join(parts)}; model {options.model} ({model_id}) in dataset {dataset_id}")
     return 1 if outcome.errors or outcome.failed else _status(found, counted, refused)
+
+
+def _repaired(
+    held: Held,
+    rows: Iterable[Mapping[str, Any]],
+    client: NucleusClient,
+    settings: UploadConfig,
+    options: argparse.Namespace,
+) -> Outcome | None:
+    """Compare all, and where asked to send what differs; None where nothing was to be sent."""
+    lacking = held.differing(rows)
+    first = next(lacking, None)
+    if first is None or not options.repair:
+        deque(lacking, maxlen=0)
+        return None
+    model_id = held.model_id or client.create_model(options.model)
+    return PredictionUpload(client, held.dataset_id, model_id, settings, _say).send(chain([first], lacking))
+
+
+def _reconciled(held: Held, made: Outcome | None, counted: _Counted) -> int:
+    """Say how detections and service differ, and what was set right; return the exit status."""
+    print(f"{counted.text}, {held.text}")
+    for scene, count in sorted(held.orphaned.items()):
+        print(printable_lines(f"{scene}: {_number(count, 'prediction')} there without a detection; delete them there"))
+    if made is not None:
+        for text in made.errors[:_SHOWN_ERRORS]:
+            _say(text)
+    differing = held.missing + held.different
+    right = 0 if made is None else max(0, made.sent - made.failed - len(made.errors))
+    print(f"{differing + held.orphans} differences, {right} set right")
+    return 1 if right < differing else 0
 
 
 @contextmanager

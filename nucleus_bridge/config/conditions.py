@@ -26,6 +26,21 @@ DEVICE_FIELDS: Final[dict[str, str]] = {
     "distance": "m driven",
 }
 
+_MEANT: Final[dict[str, str]] = {
+    "velocity": "speed",
+    "vx": "speed",
+    "linear_velocity": "speed",
+    "angular_velocity": "yaw_rate",
+    "yaw": "yaw_rate",
+    "turn_rate": "yaw_rate",
+    "deceleration": "acceleration",
+    "braking": "acceleration",
+    "linear_acceleration": "acceleration",
+    "odometer": "distance",
+    "driven": "distance",
+}
+"""What other things call the device's fields."""
+
 _COMPARISON = re.compile(r"(?:(abs|norm)\s*)?(>=|<=|==|!=|>|<)\s*(.*\S)\s*")
 _INSIDE = re.compile(r"inside\(\s*([^,]+?)\s*,\s*([^,]+?)\s*,\s*([^,]+?)\s*\)")
 _QUOTED = re.compile(r"(['\"])(.*)\1")
@@ -52,11 +67,12 @@ class Compared:
 
     @property
     def number(self) -> float | None:
-        """The operand as a number; None where it is none."""
+        """The operand as a number; None where it is not a finite one, with which no comparison would say anything."""
         try:
-            return float(self.operand)
+            value = float(self.operand)
         except ValueError:
             return None
+        return value if math.isfinite(value) else None
 
     @property
     def text(self) -> str:
@@ -112,6 +128,15 @@ def parse_circle(field: str) -> Circle | None:
     return Circle(latitude, longitude, radius_m)
 
 
+def _nearest(field: str) -> str:
+    """Say which of the device's fields is meant; nothing where none was named."""
+    if field == EventConfig("").field:
+        return ""
+    words = {**_MEANT, **{name: name for name in DEVICE_FIELDS}}
+    near = words[difflib.get_close_matches(field.rpartition(".")[2].lower(), words, n=1, cutoff=0.0)[0]]
+    return f"; the nearest is {near} (float64, {DEVICE_FIELDS[near]})"
+
+
 def event_problems(event: EventConfig, gps_topic: str) -> Iterator[str]:
     """Yield what is wrong with an event whatever the type of its topic is."""
     name = f"events.{event.name}"
@@ -128,11 +153,7 @@ def event_problems(event: EventConfig, gps_topic: str) -> Iterator[str]:
     if event.topic == GPS and not gps_topic:
         yield f"{name}.topic: gps stands for gps.topic, which is not set"
     if event.topic == DEVICE and event.field not in (*DEVICE_FIELDS, RATE):
-        nearest = difflib.get_close_matches(event.field, DEVICE_FIELDS, n=1, cutoff=0.0)[0]
-        yield (
-            f"{name}.field: device has {', '.join(DEVICE_FIELDS)}, not {event.field!r}; "
-            f"the nearest is {nearest} (float64, {DEVICE_FIELDS[nearest]})"
-        )
+        yield f"{name}.field: device has {', '.join(DEVICE_FIELDS)}, not {event.field!r}{_nearest(event.field)}"
     elif event.topic == DEVICE and event.field == RATE:
         yield f"{name}.field: device is not a topic and has no rate; name the topic of the poses"
     elif condition is not None and circle is None and (event.topic == DEVICE or event.field == RATE):

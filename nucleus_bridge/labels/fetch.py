@@ -14,6 +14,8 @@ from nucleus_bridge.formats.sfs.scene_tree import OWN
 from nucleus_bridge.labels.label import Label, SceneStamps, label_of_cuboid
 from nucleus_bridge.labels.other_labels import OtherLabels, nucleus_box, task_box
 from nucleus_bridge.labels.sfs_labels import is_container, labels_of_tree, tree_of
+from nucleus_bridge.labels.sfs_other import take_other_labels
+from nucleus_bridge.labels.unchanged import Answers
 from nucleus_bridge.spool.manifest import Manifest
 from nucleus_bridge.spool.state import StateBook, StateRecord
 from nucleus_bridge.upload.nucleus.client import NucleusClient
@@ -23,6 +25,8 @@ from nucleus_bridge.upload.tasks.client import TaskClient
 PAGE_ROWS = 500
 """Items of a page: with 50 cuboids each it has 8 MB."""
 _COMPLETED = "completed"
+_UNREAD = ("polygon", "line", "keypoints", "category", "multicategory", "segmentation")
+"""Kinds of annotations of items that have no place here."""
 
 Note = Callable[[str], None]
 """Takes one line of text for the user."""
@@ -71,6 +75,9 @@ def dataset_labels(
         if not scene or not number.isdecimal() or int(number) >= len(scenes[scene].stamps_ns):
             continue
         stamps, frame = scenes[scene], int(number)
+        for kind in _UNREAD:
+            if given := row.get(kind):
+                other.pass_over(kind, len(given) if isinstance(given, list) else 1)
         try:
             if sensor == stamps.cloud:
                 for cuboid in row["cuboid"]:
@@ -130,7 +137,12 @@ def check_content(scene: Mapping[str, Any], book: StateBook, manifest: Manifest)
 
 
 def task_labels(
-    client: TaskClient, records: Iterable[StateRecord], book: StateBook, fetched: Fetched, other: OtherLabels
+    client: TaskClient,
+    records: Iterable[StateRecord],
+    book: StateBook,
+    fetched: Fetched,
+    other: OtherLabels,
+    answers: Answers,
 ) -> Iterator[Label]:
     """Yield the cuboids of finished annotation tasks; boxes on images and classes of points go to ``other``."""
     for record in records:
@@ -142,7 +154,7 @@ def task_labels(
             if status != _COMPLETED:
                 fetched.waiting[name] = status
                 continue
-            yield from _response_labels(client, task, manifest, book.spool.scene_folder(name), other)
+            yield from _response_labels(answers, task, manifest, book.spool.scene_folder(name), other)
         except (LabelError, RejectedError, SceneError) as error:
             fetched.refused[name] = str(error)
             continue
@@ -157,7 +169,7 @@ def _task(client: TaskClient, record: StateRecord) -> dict[str, Any]:
 
 
 def _response_labels(
-    client: TaskClient, task: Mapping[str, Any], manifest: Manifest, folder: Path, other: OtherLabels
+    answers: Answers, task: Mapping[str, Any], manifest: Manifest, folder: Path, other: OtherLabels
 ) -> Iterator[Label]:
     """Yield what a finished task answers: cuboids frame by frame, or an annotated ``.sfs`` scene."""
     stamps, source = SceneStamps.of(manifest), f"task:{task['task_id']}"
@@ -168,15 +180,17 @@ def _response_labels(
     if not url and not points:
         raise LabelError(f"{stamps.scene}: its task is completed and says no URL of annotations")
     if points:
-        other.add_points(stamps, manifest.points, _json(client.result(points), stamps), source)
+        other.add_points(stamps, manifest.points, _json(answers.result(task, points), stamps), source)
     if not url:
         return
-    content = client.result(url)
+    content = answers.result(task, url)
     frames = None if is_container(content) else _json(content, stamps)
     if isinstance(frames, list):
         yield from _cuboids(frames, stamps, source, _Linked(manifest, other))
     else:
-        yield from labels_of_tree(tree_of(content, stamps.scene), stamps, folder, source)
+        tree = tree_of(content, stamps.scene)
+        take_other_labels(tree, stamps, folder, source, manifest.points, other)
+        yield from labels_of_tree(tree, stamps, folder, source)
 
 
 def _url(answer: object) -> str:
@@ -238,8 +252,11 @@ def _cuboids(frames: list[Any], stamps: SceneStamps, source: str, linked: _Linke
             yield label_of_cuboid(cuboid, stamps, number, source=source, track=track, label_id=own)
 
 
-def file_labels(paths: Iterable[Path], book: StateBook, fetched: Fetched) -> Iterator[Label]:
-    """Yield the cuboids of annotated ``.sfs`` files; each says in its metadata or by its name which scene it is."""
+def file_labels(paths: Iterable[Path], book: StateBook, fetched: Fetched, other: OtherLabels) -> Iterator[Label]:
+    """Yield the cuboids of annotated ``.sfs`` files; each says in its metadata or by its name which scene it is.
+
+    Boxes on images and classes of points go to ``other``.
+    """
     known = set(book.references())
     for path in paths:
         try:
@@ -253,8 +270,10 @@ def file_labels(paths: Iterable[Path], book: StateBook, fetched: Fetched) -> Ite
             fetched.refused[str(path)] = f"{path}: the spool has no scene {name}"
             continue
         try:
-            stamps = SceneStamps.of(book.manifest(name))
-            yield from labels_of_tree(tree, stamps, book.spool.scene_folder(name), "sfs")
+            manifest, folder = book.manifest(name), book.spool.scene_folder(name)
+            stamps = SceneStamps.of(manifest)
+            take_other_labels(tree, stamps, folder, "sfs", manifest.points, other)
+            yield from labels_of_tree(tree, stamps, folder, "sfs")
         except (LabelError, SceneError) as error:
             fetched.refused[name] = str(error)
             continue

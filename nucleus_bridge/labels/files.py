@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import marshal
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,30 +24,78 @@ TABLE = "labels.csv"
 _IN_MEMORY = 20_000
 
 
+class SortedLabels:
+    """Labels scene by scene, by frame, track and id; about one scene of them is in memory.
+
+    Attributes:
+        count: How many there are.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.count = 0
+        self._folder = folder
+        self._names: dict[str, Path] = {}
+        self._digests: dict[str, tuple[Any, Any]] = {}
+
+    def __iter__(self) -> Iterator[list[Label]]:
+        """Yield the labels of each scene."""
+        return (_read(self._names[scene]) for scene in sorted(self._names))
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """A digest of each scene's labels in the order in which they came."""
+        return {scene: numbers.hexdigest() + texts.hexdigest() for scene, (numbers, texts) in self._digests.items()}
+
+    def leave_out(self, scene: str) -> None:
+        """Let go of the labels of a scene."""
+        self._names.pop(scene, None)
+        self._digests.pop(scene, None)
+
+    def put_aside(self, waiting: Mapping[str, list[Label]]) -> None:
+        """Take some more."""
+        for scene, some in waiting.items():
+            self.count += len(some)
+            path = self._names.setdefault(scene, self._folder / f"{len(self._names):06d}")
+            numbers, texts = self._digests.setdefault(scene, (hashlib.sha256(), hashlib.sha256()))
+            numbers.update(array("d", [value for label in some for value in _numbers_of(label)]))
+            texts.update(
+                "".join([text for label in some for text in _texts_of(label)]).encode(errors="backslashreplace")
+            )
+            with path.open("ab") as file:
+                content = marshal.dumps([_row(label) for label in some])
+                file.write(len(content).to_bytes(8, "little") + content)
+
+
 @contextmanager
-def sorted_labels(labels: Iterable[Label]) -> Iterator[Iterator[list[Label]]]:
-    """Give the labels scene by scene, by frame, track and id; about one scene of them is in memory."""
-    with tempfile.TemporaryDirectory(prefix="labels-") as folder:
-        names: dict[str, Path] = {}
+def sorted_labels(labels: Iterable[Label], folder: Path) -> Iterator[SortedLabels]:
+    """Sort labels; what does not fit into memory waits in a folder."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        place = tempfile.TemporaryDirectory(dir=folder, prefix=".labels-", suffix=f".{os.getpid()}.tmp")
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written: {error.strerror}") from None
+    with place as scratch:
+        found = SortedLabels(Path(scratch))
         waiting: dict[str, list[Label]] = {}
         count = 0
         for label in labels:
             waiting.setdefault(label.scene, []).append(label)
             count += 1
             if count >= _IN_MEMORY:
-                _put_aside(waiting, names, Path(folder))
+                found.put_aside(waiting)
                 waiting, count = {}, 0
-        _put_aside(waiting, names, Path(folder))
+        found.put_aside(waiting)
         del waiting
-        yield (_read(names[scene]) for scene in sorted(names))
+        yield found
 
 
-def _put_aside(waiting: dict[str, list[Label]], names: dict[str, Path], folder: Path) -> None:
-    for scene, some in waiting.items():
-        path = names.setdefault(scene, folder / f"{len(names):06d}")
-        with path.open("ab") as file:
-            content = marshal.dumps([_row(label) for label in some])
-            file.write(len(content).to_bytes(8, "little") + content)
+def _numbers_of(label: Label) -> tuple[float, ...]:
+    return (*label.position, *label.size, *label.rotation)
+
+
+def _texts_of(label: Label) -> tuple[str, ...]:
+    own = f"{label.frame} {label.stamp_ns} {label.score} {dict(label.attributes)}"
+    return (own, *(f"\0{text}" for text in (label.frame_id, label.label, label.track, label.id, label.source)))
 
 
 def _row(label: Label) -> tuple[Any, ...]:

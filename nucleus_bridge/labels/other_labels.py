@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -26,15 +28,21 @@ OBJECTS = "objects.json"
 class OtherLabels:
     """Writes them as they come; a context manager.
 
+    At its end the folder has those alone that came: what an earlier run wrote of others is removed.
+
     Attributes:
-        folder: Where they go; None counts them only.
+        folder: Where they go.
         boxes: Boxes on images.
         clouds: Clouds whose points have classes.
+        changed: Whether any is another one than before.
+        unread: Labels of kinds that are not read, by kind.
     """
 
-    folder: Path | None
+    folder: Path
     boxes: int = 0
     clouds: int = 0
+    changed: bool = False
+    unread: Counter[str] = field(default_factory=Counter)
     _file: TextIO | None = field(default=None, repr=False)
     _scenes: set[str] = field(default_factory=set, repr=False)
 
@@ -46,13 +54,33 @@ class OtherLabels:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Put the boxes in place, or clear away what was begun."""
-        if self._file is not None and self.folder is not None:
+        target = self.folder / BOXES
+        temporary = Path(self._file.name) if self._file is not None else None
+        if self._file is not None:
             self._file.close()
-            temporary = Path(self._file.name)
-            if kind is None:
-                temporary.replace(self.folder / BOXES)
-            else:
+        if kind is not None:
+            if temporary is not None:
                 temporary.unlink(missing_ok=True)
+            return
+        try:
+            if temporary is None:
+                self.changed |= target.is_file()
+                target.unlink(missing_ok=True)
+            elif target.is_file() and filecmp.cmp(temporary, target, shallow=False):
+                temporary.unlink()
+            else:
+                temporary.replace(target)
+                self.changed = True
+            for objects in sorted((self.folder / POINTS).glob(f"*/{OBJECTS}")):
+                if objects.parent.name not in self._scenes:
+                    shutil.rmtree(objects.parent)
+                    self.changed = True
+        except OSError as error_:
+            raise OutputError(f"{target}: cannot be written: {error_.strerror}") from None
+
+    def pass_over(self, kind: str, count: int) -> None:
+        """Count labels of a kind that is not read."""
+        self.unread[kind] += count
 
     def add_box(self, stamps: SceneStamps, frame: int, camera: str, box: Mapping[str, Any]) -> None:
         """Add a box on an image.
@@ -68,8 +96,6 @@ class OtherLabels:
             OutputError: It cannot be written.
         """
         self.boxes += 1
-        if self.folder is None:
-            return
         own = {"scene": stamps.scene, "frame": frame, "stamp_ns": stamps.stamps_ns[frame], "camera": camera}
         try:
             if self._file is None:
@@ -95,8 +121,7 @@ class OtherLabels:
         """
         objects, rows = _segmentation(answer, stamps, points)
         self.clouds += len(rows)
-        if self.folder is None:
-            return
+        self._scenes.add(stamps.scene)
         target = self.folder / POINTS / stamps.scene
         temporary = target.with_name(f".{stamps.scene}.{os.getpid()}.tmp")
         try:
@@ -105,12 +130,23 @@ class OtherLabels:
                 np.save(temporary / f"{number:06d}.npy", row)
             about = {"scene": stamps.scene, "source": source, "stamps_ns": list(stamps.stamps_ns), "objects": objects}
             (temporary / OBJECTS).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+            if _is_same(temporary, target):
+                return
+            self.changed = True
             shutil.rmtree(target, ignore_errors=True)
             temporary.replace(target)
         except OSError as error:
             raise OutputError(f"{target}: cannot be written: {error.strerror}") from None
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _is_same(folder: Path, other: Path) -> bool:
+    """Whether two folders have the same files."""
+    names = sorted(path.name for path in folder.iterdir())
+    if not other.is_dir() or names != sorted(path.name for path in other.iterdir()):
+        return False
+    return filecmp.cmpfiles(folder, other, names, shallow=False)[0] == names
 
 
 def _segmentation(answer: object, stamps: SceneStamps, points: int) -> tuple[list[Any], list[Any]]:
@@ -158,6 +194,20 @@ def task_box(box: Mapping[str, Any], source: str, where: str) -> dict[str, Any]:
     attributes = {**(box.get("attributes") or {}), **({"not_in_lidar": True} if box.get("not_in_lidar") else {})}
     sides = {side: side for side in ("left", "top", "width", "height")}
     return _box(box.get("label"), track, "", box, sides, attributes, source, where)
+
+
+def sfs_box(
+    entry: Mapping[str, Any],
+    own: str,
+    track: str,
+    sides: Sequence[float],
+    attributes: Mapping[str, Any],
+    source: str,
+) -> dict[str, Any]:
+    """Return a box of an annotated ``.sfs`` scene in our words."""
+    named = dict(zip(("left", "top", "width", "height"), sides, strict=True))
+    said = {"label": str(entry["label"]), "track": track, "id": own, **named}
+    return {**said, "attributes": dict(attributes), "source": source}
 
 
 def _box(  # noqa: PLR0913, PLR0917 - one of two services' words

@@ -28,6 +28,7 @@ PART_PREDICTIONS = 20_000
 _TRIES = 3
 _FIRST_LOOK_S = 0.05
 _DECIMALS = 6
+_COMPARED = ("label", "geometry", "confidence")
 
 Note = Callable[[str], None]
 """Takes one line of text for the user."""
@@ -85,48 +86,73 @@ def predictions(labels: Iterable[Label], scenes: Mapping[str, SceneStamps]) -> I
         yield prediction(label, stamps, f"{name}#{repeats + 1}" if repeats else name)
 
 
-@dataclass
 class Held:
-    """How predictions compare with those that the service holds.
+    """How predictions compare with those that the service holds of a model.
 
     Attributes:
         equal: It holds them.
         different: It holds others under their ids; only an update changes those.
         missing: It does not hold them.
+        orphaned: It holds them, and nobody predicts them now; known once ``look_for_orphans`` was called.
     """
 
-    equal: int = 0
-    different: int = 0
-    missing: int = 0
+    def __init__(self, client: NucleusClient, dataset_id: str, model_id: str | None) -> None:
+        self._client, self.dataset_id, self.model_id = client, dataset_id, model_id
+        self.equal = self.different = self.missing = 0
+        self.orphaned: Counter[str] = Counter()
+        self._unseen: dict[str, set[str]] = {}
 
     @property
     def text(self) -> str:
         """Describe it."""
         parts = [f"{self.missing} new", f"{self.equal} there"]
-        return ", ".join([*parts, f"{self.different} there with other content"] if self.different else parts)
+        parts += [f"{self.different} there with other content"] if self.different else []
+        return ", ".join([*parts, f"{self.orphans} there without a detection"] if self.orphaned else parts)
 
+    @property
+    def orphans(self) -> int:
+        """How many the service holds that nobody predicts now."""
+        return self.orphaned.total()
 
-def compare_with_held(
-    client: NucleusClient, dataset_id: str, model_id: str | None, rows: Iterable[Mapping[str, Any]]
-) -> Held:
-    """Ask the service for the predictions that it holds of each item, one request an item, and compare.
+    def differing(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+        """Compare predictions, one request an item, and yield those that the service lacks or holds otherwise.
 
-    Raises:
-        UploadError: The service gives no answer.
-    """
-    held = Held()
-    for item, group in groupby(rows, key=itemgetter("reference_id")):
-        found = client.cuboid_predictions(dataset_id, model_id, str(item)) if model_id else []
-        known = {entry.get("annotation_id"): entry for entry in found}
-        for row in group:
-            other = known.get(row["annotation_id"])
-            if other is None:
-                held.missing += 1
-            elif all(other.get(key) == row.get(key) for key in ("label", "geometry", "confidence")):
-                held.equal += 1
-            else:
-                held.different += 1
-    return held
+        Raises:
+            UploadError: The service gives no answer.
+        """
+        for item, group in groupby(rows, key=itemgetter("reference_id")):
+            known = self._known(str(item))
+            for row in group:
+                other = known.get(row["annotation_id"])
+                self._unseen[str(item)].discard(row["annotation_id"])
+                if other is not None and all(other.get(key) == row.get(key) for key in _COMPARED):
+                    self.equal += 1
+                    continue
+                if other is None:
+                    self.missing += 1
+                else:
+                    self.different += 1
+                yield row
+
+    def look_for_orphans(self, scenes: Iterable[SceneStamps]) -> None:
+        """Count, by scene, what the service holds on the clouds of scenes and ``differing`` did not meet.
+
+        Raises:
+            UploadError: The service gives no answer.
+        """
+        for stamps in scenes:
+            for frame in range(len(stamps.stamps_ns)):
+                item = stamps.item(frame)
+                if item not in self._unseen:
+                    self._known(item)
+                if count := len(self._unseen.pop(item)):
+                    self.orphaned[stamps.scene] += count
+
+    def _known(self, item: str) -> dict[str, Mapping[str, Any]]:
+        found = self._client.cuboid_predictions(self.dataset_id, self.model_id, item) if self.model_id else []
+        known: dict[str, Mapping[str, Any]] = {str(entry.get("annotation_id")): entry for entry in found}
+        self._unseen.setdefault(item, set(known))
+        return known
 
 
 @dataclass

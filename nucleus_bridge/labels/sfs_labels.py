@@ -66,11 +66,8 @@ def labels_of_tree(tree: Tree, stamps: SceneStamps, folder: Path, source: str) -
         LabelError: A cuboid cannot be read, or nothing says when its stamps are.
     """
     annotations = [annotation for annotation in tree.get("annotations") or [] if isinstance(annotation, dict)]
-    more: dict[str, list[Any]] = {}
-    for annotation in annotations:
-        if _kind(annotation) == "attributes":
-            more.setdefault(str(annotation.get("parent_id")), []).extend(_listed(annotation.get("attributes")))
-    scene = _Scene(stamps, _frame_times(tree, stamps, folder), source)
+    more = attributes_of(annotations)
+    scene = _Scene(stamps, frame_times(tree, stamps, folder), source)
     for annotation in annotations:
         if _kind(annotation) != "cuboid":
             continue
@@ -98,12 +95,21 @@ class _Scene:
     times_us: FloatArray
     source: str
 
-    @property
-    def hold_us(self) -> float:
-        """How far from its first and last stamp a path counts."""
-        if len(self.times_us) < 2:
-            return _LONGEST_HOLD_US
-        return min(_LONGEST_HOLD_US, _OF_THE_INTERVAL * float(np.median(np.diff(self.times_us))))
+
+def hold_us(times_us: FloatArray) -> float:
+    """Return how far from its first and last stamp a path counts, given the stamps of frames."""
+    if len(times_us) < 2:
+        return _LONGEST_HOLD_US
+    return min(_LONGEST_HOLD_US, _OF_THE_INTERVAL * float(np.median(np.diff(times_us))))
+
+
+def attributes_of(annotations: Iterable[Any]) -> dict[str, list[Any]]:
+    """Return the attributes that stand on their own, by the id of the annotation that they are of."""
+    found: dict[str, list[Any]] = {}
+    for annotation in annotations:
+        if isinstance(annotation, dict) and _kind(annotation) == "attributes":
+            found.setdefault(str(annotation.get("parent_id")), []).extend(_listed(annotation.get("attributes")))
+    return found
 
 
 def _cuboid(annotation: Mapping[str, Any], own: str, attributes: list[Any], scene: _Scene) -> Iterator[Label]:
@@ -113,10 +119,10 @@ def _cuboid(annotation: Mapping[str, Any], own: str, attributes: list[Any], scen
     if not len(keys) or not (np.isfinite(values).all() and (np.diff(keys) > 0.0).all()):
         raise ValueError("its path is empty, not finite, or not in the order of its stamps")
     stays = bool(annotation.get("stationary")) and len(keys) == 1
-    stamps, hold_us = scene.stamps, scene.hold_us
+    stamps, reach_us = scene.stamps, hold_us(scene.times_us)
     for frame, time_us in enumerate(scene.times_us):
         at = float(np.clip(time_us, keys[0], keys[-1]))
-        if not stays and abs(at - time_us) > hold_us:
+        if not stays and abs(at - time_us) > reach_us:
             continue
         row = [float(np.interp(at, keys, column)) for column in values.T]
         x, y, z = (value + offset for value, offset in zip(row[3:6], stamps.offset, strict=True))
@@ -132,7 +138,7 @@ def _cuboid(annotation: Mapping[str, Any], own: str, attributes: list[Any], scen
             (row[0], row[1], row[2]),
             _rotation(*np.radians(row[6:9])),
             scene.source,
-            _attributes_at(attributes, time_us),
+            attributes_at(attributes, time_us),
         )
 
 
@@ -145,7 +151,7 @@ def _rotation(roll: float, pitch: float, yaw: float) -> tuple[float, float, floa
     return x, y, z, w
 
 
-def _attributes_at(attributes: Iterable[Mapping[str, Any]], time_us: float) -> dict[str, Any]:
+def attributes_at(attributes: Iterable[Mapping[str, Any]], time_us: float) -> dict[str, Any]:
     """Return what holds at a stamp: of each attribute the last value at or before it, of a fixed one its only one."""
     found = {}
     for attribute in attributes:
@@ -157,7 +163,7 @@ def _attributes_at(attributes: Iterable[Mapping[str, Any]], time_us: float) -> d
     return found
 
 
-def _frame_times(tree: Tree, stamps: SceneStamps, folder: Path) -> FloatArray:
+def frame_times(tree: Tree, stamps: SceneStamps, folder: Path) -> FloatArray:
     """Return the stamp of each frame on the clock of the file, microseconds."""
     if (folder / SCENE_FILE).is_file():
         try:

@@ -208,9 +208,13 @@ class Selection:
                 continue
             try:
                 field = find_field(type_name, event.field, definition)
-                check_fit(field, parse_condition(event.when))
             except FieldError as error:
                 raise ConfigError(f"events.{event.name}.field: {topic}: {error}") from None
+            try:
+                check_fit(field, parse_condition(event.when))
+            except FieldError as error:
+                wrong = "field" if field.holds == "other" else "when"
+                raise ConfigError(f"events.{event.name}.{wrong}: {topic}: {error}") from None
             self._fields[event.name] = field
 
     def stamp_of(self, message: Message) -> int:

@@ -238,7 +238,7 @@ class SceneRecorder:
             losses=ordered(losses),
             end_reason=ended.reason,
             warnings=(*ended.warnings, *self._advice(writing, files)),
-            config_digest=self._config.digest,
+            config_digest=self._config.conversion_digest,
             software=SOFTWARE,
             files=files,
             metadata={} if self._format.holds_metadata else self._metadata(writing, ended),

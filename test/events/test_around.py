@@ -99,6 +99,19 @@ def test_other_times_are_another_conversion(tmp_path: Path) -> None:
     times.write_text(f"stamp_ns,before_s,after_s\n{AT_NS + 10**9},0.2,0.1\n")
     assert not convert_bag(bag, config, tmp_path / "spool", around=times).skipped
     assert len(scenes_of(tmp_path / "spool")) == 2
+    assert len({scene.manifest.config_digest for scene in scenes_of(tmp_path / "spool")}) == 2
+
+
+def test_a_list_of_times_counts_by_its_content_in_what_a_scene_is_known_by(tmp_path: Path) -> None:
+    bag = recording(FRAMES).write(tmp_path / "bag")
+    config = load_config(write_config(tmp_path, CONFIG))
+    digests = []
+    for name, content in (("a", f"stamp_ns\n{AT_NS}\n"), ("b", f"# the same\nname,time_ns\n,{AT_NS}\n"), ("c", None)):
+        times = tmp_path / f"{name}.csv"
+        times.write_text(content or "")
+        (scene,) = convert_bag(bag, config, tmp_path / name, around=times if content else None).scenes
+        digests.append(scene.manifest.config_digest)
+    assert digests[0] == digests[1] != digests[2] == config.digest
 
 
 @pytest.mark.parametrize(

@@ -240,7 +240,13 @@ def test_no_event_is_no_scene_and_no_failure(tmp_path: Path, capsys: pytest.Capt
     ("event", "says"),
     [
         ('{topic: /signal, field: dat, when: "> 1"}', "the nearest field of std_msgs/msg/Float64 is data (float64)"),
+        ('{topic: /signal, when: "> 5 km/h"}', "hit.when: /signal: data of std_msgs/msg/Float64 is float64"),
         ('{topic: /signal, when: "> 5 km/h"}', "without it, not with '5 km/h'"),
+        ('{topic: /signal, when: "> nan"}', "not with 'nan'"),
+        ('{topic: device, field: speed, when: "< inf"}', "'inf' is none"),
+        ('{topic: device, field: velocity, when: "> 5"}', "the nearest is speed (float64, m/s)"),
+        ('{topic: device, field: yawrate, when: "> 5"}', "the nearest is yaw_rate"),
+        ('{topic: device, when: "> 5"}', "device has speed, yaw_rate, acceleration, distance"),
         ('{topic: /signal, when: "norm > 5"}', "not a vector"),
         ('{topic: /nowhere, when: "> 5"}', "/nowhere is not in"),
         ('{topic: device, field: speeed, when: "> 5"}', "the nearest is speed (float64, m/s)"),

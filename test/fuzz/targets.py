@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import catalogue_targets
 import decoder_targets
 import message_targets
 import recording_targets
@@ -10,5 +11,13 @@ import scene_file_targets
 import service_targets
 import text_targets
 
-MODULES = (decoder_targets, message_targets, recording_targets, text_targets, service_targets, scene_file_targets)
+MODULES = (
+    catalogue_targets,
+    decoder_targets,
+    message_targets,
+    recording_targets,
+    text_targets,
+    service_targets,
+    scene_file_targets,
+)
 TARGETS = {target.name: target for module in MODULES for target in module.TARGETS}

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run in an environment that has Scale's packages: annotates a ``.sfs`` scene as their own classes write cuboids.
 
-``annotate SCENE.sfs BOXES.json OUT.sfs``: the boxes are 4 x 4 matrices (rotation times size, centre) for each stamp.
+``annotate SCENE.sfs BOXES.json OUT.sfs``: the boxes are 4 x 4 matrices (rotation times size, centre) for each stamp;
+what has a ``type`` is an annotation already, and its numbers of points become an array.
 """
 
 from __future__ import annotations
@@ -19,7 +20,12 @@ COLUMNS = ["dx", "dy", "dz", "x", "y", "z", "roll", "pitch", "yaw"]
 
 def main(scene: str, boxes: str, out: str) -> None:
     tree = scale_json_binary.read_file(scene)
-    tree["annotations"] = [
+    given = json.loads(Path(boxes).read_text())
+    others = [row for row in given if "type" in row]
+    for row in others:
+        for share in row.get("labeled_points", ()):
+            share["point_ids"] = np.array(share["point_ids"], np.uint32)
+    tree["annotations"] = others + [
         {
             "id": box["id"],
             "type": "cuboid",
@@ -31,7 +37,8 @@ def main(scene: str, boxes: str, out: str) -> None:
             },
             "attributes": [{"name": "occluded", "timestamps": box["timestamps"][:1], "values": ["no"]}],
         }
-        for box in json.loads(Path(boxes).read_text())
+        for box in given
+        if "type" not in box
     ]
     if "--bare" in sys.argv:
         tree["metadata"] = {}

@@ -236,6 +236,42 @@ def test_boxes_of_a_file_go_up_and_twice_is_once(
     assert len(now) == len(first) + 1
 
 
+def test_reconcile_names_what_differs_and_repairs_it(
+    uploaded: Held, client_python: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = world_rows(uploaded, uploaded.boxes[:SEEN])
+    path = write_rows(tmp_path / "found.jsonl", rows)
+    where = ["--from", path, "--reconcile"]
+    assert predict(uploaded, *where) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == f"{len(rows)} differences, 0 set right"
+    assert predict(uploaded, *where, "--repair") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"{len(rows)} differences, {len(rows)} set right"
+    assert len(ask(client_python, "predictions", uploaded.receiver, dataset="town", model=uploaded.model)) == len(rows)
+    assert predict(uploaded, *where) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "0 differences, 0 set right"
+    changed = [{**rows[0], "score": 0.25}, *rows[1:-1], {**rows[-1], "track": "another"}]
+    write_rows(path, changed[1:2] + changed[:1] + changed[2:])  # in another order
+    assert predict(uploaded, *where) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert f"1 new, {len(rows) - 2} there, 1 there with other content, 1 there without a detection" in said[0]
+    assert said[1:] == [
+        f"{rows[-1]['scene']}: 1 prediction there without a detection; delete them there",
+        "3 differences, 0 set right",
+    ]
+    assert predict(uploaded, *where, "--repair") == 0  # what nobody predicts now stays, and is named
+    assert capsys.readouterr().out.splitlines()[-1] == "3 differences, 2 set right"
+    now = ask(client_python, "predictions", uploaded.receiver, dataset="town", model=uploaded.model)
+    assert (len(now), min(row["confidence"] for row in now)) == (len(rows) + 1, 0.25)
+    assert predict(uploaded, *where) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "1 differences, 0 set right"
+
+
+@pytest.mark.parametrize("wrong", [["--repair"], ["--reconcile", "--dry-run"]])
+def test_options_that_contradict_are_refused(wrong: list[str], uploaded: Held, tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "found.jsonl", world_rows(uploaded, uploaded.boxes[:1]))
+    assert predict(uploaded, "--from", path, *wrong) == 2
+
+
 def test_boxes_of_a_file_in_the_vehicles_frame_are_moved_by_the_recordings_poses(
     uploaded: Held, drive: Drive, client_python: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

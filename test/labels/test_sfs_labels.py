@@ -7,6 +7,7 @@ import json
 import math
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,12 @@ from label_cases import KEY
 from nucleus_bridge.cli.main import main
 from nucleus_bridge.convert import convert_bag
 from nucleus_bridge.errors import LabelError
+from nucleus_bridge.formats.reading import open_scene
 from nucleus_bridge.formats.sfs.container import open_tree, write_tree
 from nucleus_bridge.labels.label import SceneStamps
+from nucleus_bridge.labels.other_labels import OtherLabels
 from nucleus_bridge.labels.sfs_labels import labels_of_tree, tree_of
+from nucleus_bridge.labels.sfs_other import take_other_labels
 from nucleus_bridge.testing.receiver import Receiver, SceneRules, resolvers_from_mappings
 from nucleus_bridge.testing.receiver.ground_truth import TrueBox, boxes_of_drive
 
@@ -49,8 +53,10 @@ def scene(drive: Drive, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return report.scenes[0].folder
 
 
-def annotated(scene: Path, boxes: list[TrueBox], out: Path, *options: str) -> tuple[bytes, dict[str, np.ndarray]]:
-    """Have Scale's packages annotate the scene; every other box is tilted."""
+def annotated(
+    scene: Path, boxes: list[TrueBox], out: Path, *options: str, others: Sequence[dict[str, Any]] = ()
+) -> tuple[bytes, dict[str, np.ndarray]]:
+    """Have Scale's packages annotate the scene; every other box is tilted. Other annotations are as they are."""
     python = os.environ.get("NUCLEUS_BRIDGE_SFS_PYTHON")
     if not python:
         pytest.skip("set NUCLEUS_BRIDGE_SFS_PYTHON to a Python that has scale-sensor-fusion-io")
@@ -70,7 +76,7 @@ def annotated(scene: Path, boxes: list[TrueBox], out: Path, *options: str) -> tu
         for box in boxes
     ]
     given = out.with_suffix(".json")
-    given.write_text(json.dumps(rows))
+    given.write_text(json.dumps([*rows, *others]))
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     subprocess.run(
         [python, str(PROGRAM), "annotate", str(scene / "scene.sfs"), str(given), str(out), *options],
@@ -144,6 +150,111 @@ def test_annotated_files_come_home(options: tuple[str, ...], scene: Path, drive:
     rows = home(tmp_path / "out")
     check(rows, scene, boxes, truth)
     assert {row["source"] for row in rows} == {"sfs"}
+
+
+@pytest.mark.parametrize("options", [(), ("--bare",)], ids=["with our metadata", "without it"])
+def test_boxes_on_images_and_classes_of_points_come_home(
+    options: tuple[str, ...], scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Scale's package writes them; where they belong is worked out from the file's own stamps and arrays."""
+    tree = open_tree(scene / "scene.sfs")
+    camera = next(sensor for sensor in tree["sensors"] if sensor["type"] == "camera")
+    (lidar,) = (sensor for sensor in tree["sensors"] if sensor["type"] == "lidar")
+    shots = [shot["timestamp"] for shot in camera["images"]]
+    first, last = shots[2], shots[6]
+    path = {"timestamps": [first, last], "values": [[10.0, 20.0, 30.0, 40.0], [50.0, 60.0, 70.0, 80.0]]}
+    chosen = {
+        place: np.arange(place, len(frame["points"]["positions"]), 7) for place, frame in enumerate(lidar["frames"])
+    }
+    car = chosen[3][:5]
+    others: list[dict[str, Any]] = [
+        {"id": "b1", "type": "box_2d", "sensor_id": camera["id"], "label": "sign", "path": path, "parent_id": "c9"}
+        | {"attributes": [{"name": "lit", "timestamps": [0], "values": ["yes"]}]},
+        {"id": "s1", "type": "point_segmentation", "label": "road", "is_instance": False}
+        | {
+            "labeled_points": [
+                {"sensor_id": lidar["id"], "sensor_frame": place, "point_ids": ids.tolist()}
+                for place, ids in chosen.items()
+            ]
+        },
+        {"id": "s2", "type": "point_segmentation", "label": "car", "is_instance": True}
+        | {"labeled_points": [{"sensor_id": lidar["id"], "sensor_frame": 3, "point_ids": car.tolist()}]},
+        {"id": "e1", "type": "event", "start": 5, "label": "turn"},
+    ]
+    source = tmp_path / f"{scene.name}.sfs"
+    annotated(scene, [], source, *options, others=others)
+    out = tmp_path / "out"
+    command = ["labels", str(scene.parent.parent), "-o", str(out), "--sfs", str(source), "--format", "csv"]
+    assert main(command) == 0
+    said = capsys.readouterr()
+    stamps = [row["stamp_ns"] for row in json.loads((scene / "manifest.json").read_bytes())["stamps"]]
+    assert f"5 boxes on images, classes of the points of {len(stamps)} clouds" in said.out
+    assert f"csv has no place for 5 boxes on images: they are in {out / 'boxes.jsonl'}" in said.err
+    assert "1 annotations of kind event are not read" in said.err
+    boxes = [json.loads(line) for line in (out / "boxes.jsonl").read_text().splitlines()]
+    own = tree["metadata"]["nucleus_bridge"]["sensors"][camera["id"]]["frames"]
+    assert [box["frame"] for box in boxes] == own[2:7]
+    for box, shot in zip(boxes, shots[2:7], strict=True):
+        share = (shot - first) / (last - first)
+        expected = [side + 40.0 * share for side in (10.0, 20.0, 30.0, 40.0)]
+        assert [box[side] for side in ("left", "top", "width", "height")] == pytest.approx(expected)
+        assert (box["camera"], box["label"], box["track"], box["attributes"]) == (
+            *(camera["id"], "sign", "c9"),
+            {"lit": "yes"},
+        )
+        assert box["stamp_ns"] == stamps[box["frame"]]
+    folder = out / "points" / scene.name
+    objects = json.loads((folder / "objects.json").read_text())["objects"]
+    assert [(one["label"], one["index"], one.get("instance", False)) for one in objects] == [
+        ("road", 1, False),
+        ("car", 2, True),
+    ]
+    with_points = open_scene(scene)
+    for number in range(len(stamps)):
+        classes, xyz = np.load(folder / f"{number:06d}.npy"), with_points.frame(number).points.xyz
+        assert len(classes) == len(xyz)
+        wanted = lidar["frames"][number]["points"]["positions"][chosen[number]]
+        np.testing.assert_array_equal(xyz[classes > 0], wanted)
+        assert np.flatnonzero(classes == 2).tolist() == (car.tolist() if number == 3 else [])
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (
+            {"type": "box_2d", "sensor_id": "rear", "path": {"timestamps": [0], "values": [[1, 2, 3, 4]]}},
+            "no camera rear",
+        ),
+        ({"type": "box_2d", "sensor_id": "front", "path": {"timestamps": [0], "values": [[1, 2, 3]]}}, "b1"),
+        (
+            {"type": "box_2d", "sensor_id": "top", "path": {"timestamps": [0], "values": [[1, 2, 3, 4]]}},
+            "no camera top",
+        ),
+        (
+            {"type": "labeled_points", "labeled_points": [{"sensor_id": "top", "point_ids": [0]}]},
+            "which of the 2 frames",
+        ),
+        (
+            {
+                "type": "labeled_points",
+                "labeled_points": [{"sensor_id": "top", "sensor_frame": 1, "point_ids": [0, 4]}],
+            },
+            "point 4 of frame 1 of top, which has 4",
+        ),
+        ({"type": "labeled_points", "labeled_points": [{"sensor_id": "x", "sensor_frame": 0, "point_ids": []}]}, "'x'"),
+    ],
+)
+def test_other_labels_that_cannot_be_placed_are_named(change: dict[str, Any], named: str, tmp_path: Path) -> None:
+    frames = [{"timestamp": time_us, "points": {"positions": np.zeros((4, 3))}} for time_us in (0, 100_000)]
+    sensors = [
+        {"id": "top", "type": "lidar", "frames": frames},
+        {"id": "front", "type": "camera", "images": [{"timestamp": 0}, {"timestamp": 100_000}]},
+        {"id": "odom", "type": "odometry", "poses": {}},
+    ]
+    stamps = SceneStamps("s", "odom", (0.0, 0.0, 0.0), (5, 6), (10**9, 10**9 + 10**8), "top", ("front",))
+    tree = {"time_offset": 10**6, "sensors": sensors, "annotations": [{"id": "b1", "label": "a", **change}]}
+    with OtherLabels(tmp_path / "out") as other, pytest.raises(LabelError, match=named):
+        take_other_labels(tree, stamps, tmp_path, "sfs", 8, other)
 
 
 def test_a_file_of_no_scene_of_the_spool_is_named(

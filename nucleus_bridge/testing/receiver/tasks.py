@@ -255,6 +255,7 @@ class TaskBook:
             shown["status"] = "completed"
             finished = max(path.stat().st_mtime for path in answers.values())
             shown.setdefault("completed_at", instant_text(finished))
+            shown["updated_at"] = max(shown["updated_at"], instant_text(finished))
             root = self._result_root(task_id)
             shown["response"] = {name: {"url": f"{root}/{self._digest(task_id, name)}"} for name in answers}
         return shown
