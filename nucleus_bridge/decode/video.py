@@ -20,6 +20,7 @@ from nucleus_bridge.decode.cdr import naming, peek_header, require_stamp
 from nucleus_bridge.decode.cdr_reader import CdrReader, load_extra
 from nucleus_bridge.decode.image import COMPRESSED_IMAGE, check_size, image_decoder
 from nucleus_bridge.decode.interface import Interface, Reset
+from nucleus_bridge.decode.vp9 import indexed, largest_picture
 from nucleus_bridge.errors import DecodeError, ImageError
 from nucleus_bridge.model import Image, Message
 
@@ -98,7 +99,7 @@ VIDEO_FORMATS: dict[str, Codec] = {
 }
 """Codecs by the names that messages give them."""
 
-_DECODERS = {"h264": "h264", "hevc": "hevc", "vp9": "vp9", "av1": "libdav1d"}
+_DECODERS = {"h264": "h264", "hevc": "hevc", "vp9": "libvpx-vp9", "av1": "libdav1d"}
 # Times the usual step: H.264 (by frame_num) and H.265 (by their references) show most gaps themselves.
 _LONGEST_STEP: dict[Codec, float] = {"h264": 4.5, "hevc": 4.5, "vp9": 1.5, "av1": 1.5}
 _LONGEST_STEP_OF_NUMBERS = 1.5
@@ -319,6 +320,9 @@ class VideoDecoder:
 
     def _picture(self, packet: Packet, *, is_key: bool) -> list[Any]:
         """Decode a message with a picture that can be decoded."""
+        if packet.codec == "vp9" and (size := largest_picture(packet.data)) > _MAX_PIXELS:
+            self._is_broken = True
+            raise ImageError(f"the vp9 picture has {size} pixels, more than {_MAX_PIXELS}", cause="too_large")
         number, self._sent = self._sent, self._sent + 1
         self._pending[number] = packet
         try:
@@ -379,7 +383,7 @@ class VideoDecoder:
         return lost
 
     def _feed(self, packet: Packet, pts: int | None) -> list[Any]:
-        av_packet = self._av.Packet(packet.data)
+        av_packet = self._av.Packet(indexed(packet.data) if packet.codec == "vp9" else packet.data)
         av_packet.pts = pts
         frames: list[Any] = self._context.decode(av_packet)
         return frames

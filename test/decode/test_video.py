@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import resource
 import sys
 from collections import Counter
 from collections.abc import Iterable
@@ -176,8 +177,10 @@ def test_pictures_out_of_order_are_refused_where_stamps_do_not_tell_their_order(
     assert all(psnr(pixels(image), truth[image.stamp_ns]) >= LEAST_DB for image in images)
 
 
-@pytest.mark.parametrize("codec", ["h264", "hevc"])
-@pytest.mark.parametrize("share", [0.1, 0.5])
+@pytest.mark.parametrize(
+    ("codec", "share"),
+    [*((codec, share) for codec in (*CODECS, "av1") for share in (0.1, 0.5)), ("vp9", 0.95), ("av1", 0.95)],
+)
 def test_a_cut_packet_never_gives_a_wrong_picture(codec: str, share: float) -> None:
     messages = stream(codec)
     data = encoded(codec)[4][1]
@@ -186,6 +189,28 @@ def test_a_cut_packet_never_gives_a_wrong_picture(codec: str, share: float) -> N
     assert_true(images)
     assert losses.total() == GOP - 4
     assert set(losses) <= {"damaged", "broken_gop"}
+
+
+def resized(data: bytes, width: int, height: int, *, inter: bool = False) -> bytes:
+    """Give a VP9 frame of profile 0 another size in its header: a key frame's, or one that builds on no size."""
+    bits = "".join(f"{byte:08b}" for byte in data[:32])
+    size = f"{width - 1:016b}{height - 1:016b}"
+    bits = bits[:36] + size + bits[68:] if not inter else f"10000111{'0' * 8}{'0' * 12}000{size}" + bits[63:]
+    return bytes(int(bits[at : at + 8], 2) for at in range(0, 256, 8)) + data[32:]
+
+
+@pytest.mark.parametrize("place", ["alone", "inter", "second", "behind"])
+def test_a_vp9_picture_that_asks_for_gigabytes_is_refused(place: str) -> None:
+    good = encoded("vp9")[0][1]
+    bomb = resized(good, 60_000, 60_000, inter=place == "inter")
+    marker = bytes([0b110_11_001])
+    index = marker + len(good).to_bytes(4, "little") + len(bomb).to_bytes(4, "little") + marker
+    data = {"alone": bomb, "inter": bomb, "second": good + bomb + index, "behind": good + b"\0" * 3 + bomb}[place]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    images, losses = read([*stream("vp9", range(2)), compressed_video(data, "vp9", stamp_ns(2))])
+    assert_true(images[:2])
+    assert losses == ({} if place == "behind" else {"too_large": 1})  # what stands behind a frame is not looked at
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 << 10
 
 
 def test_the_codec_may_change_at_a_key_picture() -> None:
