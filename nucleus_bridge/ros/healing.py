@@ -18,12 +18,13 @@ from typing import Any
 
 from rclpy.node import Node
 
+from nucleus_bridge.ros.leaving import MEMORY_FOLDER, is_segment, shared_memory
 from nucleus_bridge.ros.subscriptions import Topic
 
 PROBE_S = 5.0
 """A probe that has heard nothing for so long has nothing to hear."""
-LONGEST_PAUSE_S = 60.0
-"""Between two probes, each of which costs the start of a process."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 60.0
+"""Between two probes, each of which costs the start of a process; a new participant ends the pause."""
 GRACE_S = 1.0
 """What a probe hears, this process may hear a moment later."""
 NEW_GRACE_S = 2.5
@@ -43,11 +44,13 @@ class Silence:
         since_s: When its last message came, on the monotonic clock.
         probe_heard_s: When a probe heard it; None as long as none has.
         is_told: Whether it was logged.
+        is_unseen: Whether nothing ever came and nobody is seen to publish it: perhaps nobody does, so it is not logged.
     """
 
     since_s: float
     probe_heard_s: float | None = None
     is_told: bool = False
+    is_unseen: bool = False
 
 
 @dataclass
@@ -99,7 +102,9 @@ class Healer:
         self._probe: Probe | None = None
         self._ending: list[Probe] = []
         self._probe_again_s = 0.0
-        self._pause_s = PROBE_S
+        self._pause_s = FIRST_PAUSE_S
+        self._is_in_vain_told = False
+        self._known: frozenset[str] = frozenset()
 
     def look(self, topics: Iterable[Topic], silent_s: float, *, heals: bool) -> list[str]:
         """Look which topics are silent, at most a few times a second.
@@ -118,9 +123,9 @@ class Healer:
             self._judge(topic, now, silent_s, heals=heals)
         told = [topic.name for topic in watched if topic.name in self._silent]
         self._ending = [probe for probe in self._ending if not probe.has_ended(now)]
-        if not heals or not any(self._silent[name].is_told for name in told):
+        if not heals or not any(self._silent[name].is_told or self._silent[name].is_unseen for name in told):
             self._stop_probe(now)
-            self._probe_again_s, self._pause_s = 0.0, PROBE_S
+            self._probe_again_s, self._pause_s, self._is_in_vain_told = 0.0, FIRST_PAUSE_S, False
             return []
         self._listen(watched, told, now)
         deaf = [topic.name for topic in watched if self._is_missed(topic, now)]
@@ -168,7 +173,11 @@ class Healer:
             return
         was_heard = topic.last_s is not None
         if not (was_heard or topic.publishers):
+            if heals and silence is None:
+                self._silent[topic.name] = Silence(since_s, is_unseen=True)
             return
+        if silence is not None:
+            silence.is_unseen = False
         if silence is None:  # told at the next look: after a standstill of the machine messages may be waiting
             self._silent[topic.name] = Silence(since_s)
         elif not silence.is_told:
@@ -198,7 +207,10 @@ class Healer:
         probe = self._probe
         if probe is None:
             if now < self._probe_again_s:
-                return
+                if participants() <= self._known:
+                    return
+                self._pause_s = FIRST_PAUSE_S  # somebody came: perhaps the driver
+            self._known = participants()
             types = {self._node.resolve_topic_name(topic.name): type_of(topic) for topic in watched}
             try:
                 self._probe = Probe(types, now)
@@ -213,9 +225,12 @@ class Healer:
                 self._silent[name].probe_heard_s = now
         if missed or not probe.is_over(now):
             return
-        if self._pause_s == PROBE_S:
-            text = f"{', '.join(sorted(silent))}: a probe does not hear it either: check the driver and start it again"
+        lost = sorted(name for name in silent if not self._silent[name].is_unseen)
+        if lost and not self._is_in_vain_told:
+            self._is_in_vain_told = True
+            text = f"{', '.join(lost)}: a probe does not hear it either: check the driver and start it again"
             self._node.get_logger().error(text)
+        self._known |= probe.memory()  # who came while it listened may be one that it does not hear
         self._stop_probe(now)
         self._probe_again_s = now + self._pause_s
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
@@ -263,6 +278,10 @@ class Probe:
         lines = self._told.decode().splitlines()
         return {line.partition(" ")[2] for line in lines if line.startswith("heard ")}
 
+    def memory(self) -> frozenset[str]:
+        """Return its own shared memory, by which :func:`participants` would take it for somebody."""
+        return frozenset(shared_memory(str(self._process.pid)))
+
     def is_over(self, now: float) -> bool:
         """Whether it has listened for long enough, or ended."""
         if self._listens_since_s is None and b"listening\n" in self._told:
@@ -290,6 +309,16 @@ class Probe:
         for end in (self._process.stdin, self._process.stdout):
             if end is not None:
                 end.close()
+
+
+def participants() -> frozenset[str]:
+    """Return the shared memory of Fast DDS on this machine, of which each participant has some of its own.
+
+    Other middlewares have none, nor has Fast DDS over UDP alone: there, only time ends a pause.
+    """
+    with suppress(OSError):
+        return frozenset(str(path) for path in MEMORY_FOLDER.iterdir() if is_segment(str(path)))
+    return frozenset()
 
 
 def is_watched(topic: Topic) -> bool:

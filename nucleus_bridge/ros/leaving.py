@@ -22,8 +22,8 @@ _RESUME = "NUCLEUS_BRIDGE_RESUME"
 _MEMORY = "shared_memory"
 _PROCESSES = Path("/proc")
 _OPEN_FILES = _PROCESSES / "self/fd"
-_MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108 - where Fast DDS has it
-_SEGMENTS = (f"{_MEMORY_FOLDER}/fastdds_", f"{_MEMORY_FOLDER}/fastrtps_")  # of Fast DDS 3, and 2
+MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108 - where Fast DDS has it
+_SEGMENTS = (f"{MEMORY_FOLDER}/fastdds_", f"{MEMORY_FOLDER}/fastrtps_")  # of Fast DDS 3, and 2
 _LOCK = "_el"
 _STANDARD = 3
 
@@ -77,7 +77,7 @@ def start_anew(resume: Mapping[str, Any]) -> NoReturn:
             os.set_inheritable(number, False)
     sys.stdout.flush()
     sys.stderr.flush()
-    os.environ[_RESUME] = json.dumps({**resume, _MEMORY: sorted(_shared_memory("self"))})
+    os.environ[_RESUME] = json.dumps({**resume, _MEMORY: sorted(shared_memory("self"))})
     try:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - this program itself
     except OSError as error:
@@ -95,22 +95,27 @@ def remove_unused(memory: Iterable[str]) -> None:
     """Remove files of shared memory that are this user's and that no process has mapped: nobody else would."""
     used: set[str] = set()
     for process in _PROCESSES.glob("[0-9]*"):
-        used |= _shared_memory(process.name)
+        used |= shared_memory(process.name)
     for name in set(memory) - used:
         path = Path(name)
         with suppress(OSError):
-            if path.parent == _MEMORY_FOLDER and path.stat().st_uid == os.getuid():
+            if path.parent == MEMORY_FOLDER and path.stat().st_uid == os.getuid():
                 path.unlink()
                 path.with_name(f"{path.name}{_LOCK}").unlink(missing_ok=True)
 
 
-def _shared_memory(process: str) -> set[str]:
-    """Return the segments of Fast DDS that a process has mapped; its ports are shared, and are left alone."""
+def shared_memory(process: str) -> set[str]:
+    """Return the segments of Fast DDS that a process has mapped."""
     try:
         words = (line.split()[-1] for line in (_PROCESSES / process / "maps").read_text().splitlines() if line)
-        return {word for word in words if word.startswith(_SEGMENTS) and "port" not in word}
+        return {word for word in words if is_segment(word)}
     except OSError:  # it has ended, or is another user's, who has no business with this one's segments
         return set()
+
+
+def is_segment(path: str) -> bool:
+    """Whether a path is a segment of one participant; ports are shared, and are left alone."""
+    return path.startswith(_SEGMENTS) and "port" not in path and not path.endswith(_LOCK)
 
 
 def _open_files() -> list[int]:

@@ -20,7 +20,7 @@ from live_graph import HERE, RECORDER, Observer, Program, observing, set_paramet
 from rcl_interfaces.srv import GetParameters
 
 from nucleus_bridge.ros import healing
-from nucleus_bridge.ros.healing import GRACE_S, IN_VAIN_S, NEW_GRACE_S, PROBE_S, Healed, Healer
+from nucleus_bridge.ros.healing import FIRST_PAUSE_S, GRACE_S, IN_VAIN_S, NEW_GRACE_S, PROBE_S, Healed, Healer
 
 pytestmark = pytest.mark.live
 
@@ -145,15 +145,21 @@ class Ear:
     """A probe that hears what it is told to."""
 
     started = 0
+    participants: set[str] = set()  # noqa: RUF012 - each test has its own
     hears: set[str] = set()  # noqa: RUF012 - each test sets its own
 
     def __init__(self, types: dict[str, str], now: float) -> None:
         assert types == {"/lidar": "sensor_msgs/msg/PointCloud2"}
         Ear.started += 1
         self._started_s = now
+        self._name = f"probe {Ear.started}"
+        Ear.participants.add(self._name)
 
     def heard(self) -> set[str]:
         return self.hears
+
+    def memory(self) -> frozenset[str]:
+        return frozenset({self._name})
 
     def is_over(self, now: float) -> bool:
         return now - self._started_s > PROBE_S
@@ -162,6 +168,7 @@ class Ear:
         pass
 
     def has_ended(self, now: float) -> bool:
+        Ear.participants.discard(self._name)
         return True
 
 
@@ -170,6 +177,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     made = SimpleNamespace(now=1000.0)
     monkeypatch.setattr(healing.time, "monotonic", lambda: made.now)
     monkeypatch.setattr(healing, "Probe", Ear)
+    monkeypatch.setattr(healing, "participants", lambda: frozenset(Ear.participants))
+    Ear.participants = {"recorder"}
     Ear.started, Ear.hears = 0, set()
     return made
 
@@ -223,12 +232,45 @@ def test_what_has_a_problem_of_its_own_is_not_probed_after_a_new_connection_eith
     assert not Ear.started
 
 
-@pytest.mark.parametrize("topic", [lidar(None, publishers=0), lidar(None, problem="its QoS does not fit")])
-def test_what_never_came_and_has_a_reason_of_its_own_is_not_probed(clock: SimpleNamespace, topic: Any) -> None:
+def test_what_never_came_and_has_a_reason_of_its_own_is_not_probed(clock: SimpleNamespace) -> None:
     log = Log()
-    assert not looks(Healer(log), topic, clock, 60)
+    assert not looks(Healer(log), lidar(None, problem="its QoS does not fit"), clock, 60)
     assert not log.lines
     assert not Ear.started
+
+
+def test_what_nobody_is_seen_to_publish_is_probed_without_a_word_until_it_is_heard(clock: SimpleNamespace) -> None:
+    log, topic = Log(), lidar(None, publishers=0)
+    healer = Healer(log)
+    assert not looks(healer, topic, clock, 600)
+    assert 8 <= Ear.started <= 14
+    assert not log.lines
+    Ear.hears = {"/lidar"}
+    assert looks(healer, topic, clock, 60 + NEW_GRACE_S + 1.0) == ["/lidar"]
+    assert not looks(Healer(log), topic, clock, 600, heals=False)
+    topic.publishers = 1
+    looks(Healer(log), topic, clock, 3)
+    assert log.lines[0].startswith("/lidar: nothing has come yet, 1 publisher is announced")
+
+
+def test_a_new_participant_on_this_machine_is_listened_to_at_once(clock: SimpleNamespace) -> None:
+    topic = lidar(clock.now)
+    healer = Healer(Log())
+    looks(healer, topic, clock, 600)
+    started = Ear.started
+    while Ear.started == started:
+        looks(healer, topic, clock, 0.25)
+    looks(healer, topic, clock, PROBE_S + 20.0)
+    started = Ear.started  # long pauses by now, whatever the probes themselves had
+    Ear.participants.add("driver")
+    looks(healer, topic, clock, 0.25)
+    assert Ear.started == started + 1
+    looks(healer, topic, clock, PROBE_S - 2.0)
+    Ear.participants.add("driver anew")  # the probe is older than it, and may not hear it
+    looks(healer, topic, clock, 3.0)
+    assert Ear.started == started + 2
+    looks(healer, topic, clock, PROBE_S + FIRST_PAUSE_S - 0.5)
+    assert Ear.started == started + 2
 
 
 def test_what_comes_within_the_grace_needs_no_new_connection(clock: SimpleNamespace) -> None:
@@ -245,7 +287,7 @@ def test_probes_come_further_and_further_apart(clock: SimpleNamespace) -> None:
     log, topic = Log(), lidar(clock.now)
     Ear.hears = {"/tf"}
     assert not looks(Healer(log), topic, clock, 600)
-    assert 8 <= Ear.started <= 14
+    assert 8 <= Ear.started <= 16
     assert [line for line in log.lines if "a probe does not hear it" in line] == [
         "/lidar: a probe does not hear it either: check the driver and start it again"
     ]
