@@ -75,7 +75,8 @@ WAYS = {
     "its whole model path": (
         (
             "import scale_json_binary as j, dataclasses; from scale_sensor_fusion_io.loaders import SFSLoader; "
-            "from scale_sensor_fusion_io.model_converters.sfs import to_scene_spec_sfs; tree = SFSLoader(paths[0]).load()"
+            "from scale_sensor_fusion_io.model_converters.sfs import to_scene_spec_sfs; "
+            "tree = SFSLoader(paths[0]).load()"
         ),
         "j.write_file(paths[1], dataclasses.asdict(to_scene_spec_sfs(tree)))",
     ),
@@ -85,15 +86,18 @@ WAYS = {
 def write_large_bag(bag: Path, points: int) -> None:
     """Write a recording of one lidar whose scene is large: noise, with intensities and times."""
     types = get_typestore(Stores.ROS2_HUMBLE)
-    make = lambda name, *fields: types.types[name.replace("/", "/msg/")](*fields)  # noqa: E731
-    header = lambda ns, frame: make(  # noqa: E731
-        "std_msgs/Header", make("builtin_interfaces/Time", ns // 10**9, ns % 10**9), frame
-    )
+
+    def make(name: str, *fields: object) -> object:
+        return types.types[name.replace("/", "/msg/")](*fields)
+
+    def header(ns: int, frame: str) -> object:
+        return make("std_msgs/Header", make("builtin_interfaces/Time", ns // 10**9, ns % 10**9), frame)
+
     layout = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("intensity", "<f4"), ("t", "<u4")])
     kinds = {"<f4": 7, "<u4": 6}
     fields = [
-        make("sensor_msgs/PointField", name, layout.fields[name][1], kinds[layout[name].str], 1)
-        for name in layout.names
+        make("sensor_msgs/PointField", name, place, kinds[kind.str], 1)
+        for name, (kind, place, *_) in (layout.fields or {}).items()
     ]
     rng = np.random.default_rng(0)
     rows = np.zeros(points, layout)
@@ -197,7 +201,7 @@ def writers(scene: Path, folder: Path, turns: int) -> None:
         for way in WAYS if turn % 2 else reversed(list(WAYS)):
             before, do = WAYS[way]
             python, environment = (sys.executable, dict(os.environ)) if way == "writer" else (scales, clean)
-            command = [python, "-c", TIMED.format(before=before, do=do), scene, folder / "written"]
+            command = [python, "-c", TIMED.format(before=before, do=do), str(scene), str(folder / "written")]
             out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
             spent[way].append(float(out.stdout.split()[-1]))
     own = min(spent["writer"])
