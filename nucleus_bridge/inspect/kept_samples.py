@@ -81,6 +81,9 @@ def _corrected(evidence: Evidence, lidar: LidarConfig) -> Iterator[Finding]:
 
 def _corrected_by_evidence(kept: list[MovedSweep]) -> str:
     alike = [moved for moved in kept if moved.sweep.points.dtype == kept[0].sweep.points.dtype]
+    times = _times(alike[0].sweep)
+    if not times.unit:
+        return ""  # of no unit that columns have; its driver knows when it measured
     poses = {id(moved.sweep): moved.poses for moved in alike}
 
     def poses_of(cloud: Cloud, stamps_ns: IntArray) -> Trajectory | None:
@@ -88,13 +91,13 @@ def _corrected_by_evidence(kept: list[MovedSweep]) -> str:
         return transforms.interpolate(known, np.clip(stamps_ns, known.stamps_ns[0], known.stamps_ns[-1]))
 
     clouds = tuple(Cloud(moved.sweep.stamp_ns, moved.sweep.base_ns, moved.sweep) for moved in alike)
-    return corrected_by_evidence(CloudFacts(clouds=clouds), _times(alike[0].sweep), poses_of)
+    return corrected_by_evidence(CloudFacts(clouds=clouds), times, poses_of)
 
 
 def _times(sweep: Sweep) -> PointTimes:
     """Return what the times of a sweep mean: they count from what stands for its stamp."""
     first, last = ((at_ns - sweep.stamp_ns) / 1e6 for at_ns in (sweep.first_ns, sweep.last_ns))
-    unit = _UNITS[sweep.time_unit_ns]
+    unit = _UNITS.get(sweep.time_unit_ns, "")
     return PointTimes(Times.GOOD, sweep.time_field or "", unit=unit, first_ms=first, last_ms=last)
 
 

@@ -19,6 +19,7 @@ from nucleus_bridge.geometry.optical import view_of
 from nucleus_bridge.inspect.mounting import camera_warnings, forward_deg, tilt_warning
 from nucleus_bridge.model import FloatArray, Trajectory, Transform
 from nucleus_bridge.preview.pack import Pixels, as_gray
+from nucleus_bridge.spool import conversions
 
 _STILL_M = 0.01
 
@@ -58,8 +59,15 @@ class SceneChecks:
         """
         if not self._frames:
             edges: dict[str, Any] = {"shifts_ms": [], "curves": {}}
-            return {"warnings": [], "fine": "", "calibration": {}, "views": {}, "forward_deg": 0.0, "edges": edges}
-        warnings: list[dict[str, str]] = []
+            return {
+                "warnings": [*self._noted()],
+                "fine": "",
+                "calibration": {},
+                "views": {},
+                "forward_deg": 0.0,
+                "edges": edges,
+            }
+        warnings: list[dict[str, str]] = [*self._noted()]
         track, headings = (np.array(column) for column in zip(*self._frames, strict=True))
         tilt = tilt_warning(headings)
         if tilt:
@@ -117,6 +125,13 @@ class SceneChecks:
                 device = Transform(there.translations[0], there.rotations_xyzw[0])
                 return transforms.compose(transforms.inverse(device), pose)
         return None
+
+    def _noted(self) -> Iterator[dict[str, str]]:
+        """Yield what was said when the scene was made: of it, and of the recording that it is from."""
+        noted = (*self._scene.manifest.warnings, *conversions.findings_about(self._scene.folder))
+        for found in conversions.each_once(noted):
+            about = next((found[subject] for subject in ("topic", "frame", "sensor") if subject in found), "recording")
+            yield {"about": about, **{key: found[key] for key in ("text", "code", "remedy") if key in found}}
 
     def _losses(self) -> Iterator[dict[str, str]]:
         manifest = self._scene.manifest

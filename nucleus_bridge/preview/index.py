@@ -34,7 +34,7 @@ def index_page(scenes: Sequence[tuple[SceneReader, str, Mapping[str, Any]]]) -> 
 
 def _row(scene: SceneReader, page: str, checks: Mapping[str, Any]) -> dict[str, Any]:
     manifest = scene.manifest
-    seen = [*manifest.warnings, *checks["warnings"]]
+    seen = checks["warnings"]
     return {
         "id": manifest.reference_id,
         "page": page,

@@ -12,7 +12,7 @@ from typing import Any
 
 from nucleus_bridge.spool.durable import make_folder, replace_file
 from nucleus_bridge.spool.manifest import MANIFEST_NAME, Manifest
-from nucleus_bridge.spool.spool import Spool
+from nucleus_bridge.spool.spool import SCENES, Spool
 from nucleus_bridge.spool.state import StateBook
 from nucleus_bridge.version import __version__
 
@@ -148,6 +148,18 @@ def notes(spool: Spool) -> Iterable[Conversion]:
     for path in sorted(paths, key=_age):
         if (found := Conversion.from_json(path.read_bytes())) is not None:
             yield found
+
+
+def findings_about(scene_folder: Path) -> tuple[Mapping[str, str], ...]:
+    """Return the warnings of the conversion, the newest one, that made a scene; of its whole recording, with codes."""
+    if scene_folder.parent.name != SCENES:
+        return ()
+    made = [
+        conversion
+        for conversion in notes(Spool(scene_folder.parent.parent))
+        if any(scene.reference_id == scene_folder.name for scene in conversion.scenes)
+    ]
+    return made[-1].findings if made else ()
 
 
 def _age(path: Path) -> tuple[int, str]:

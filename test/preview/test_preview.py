@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from nucleus_bridge.formats.reading import open_scene
 from nucleus_bridge.preview.checks import SceneChecks
 from nucleus_bridge.preview.html_page import COMPARED_WIDTH
 from nucleus_bridge.preview.pack import decoded, look_at, pack_cloud, picture_width
+from nucleus_bridge.spool import Spool, conversions
 from nucleus_bridge.testing.demo import DriveOptions
 
 
@@ -295,6 +297,29 @@ def test_a_sound_scene_has_no_warning_and_its_edges_fit_best_unshifted(street: D
     left = checks["edges"]["curves"]["left"]
     known = {shift: score for shift, score in zip(SHIFTS_MS, left, strict=True) if score is not None}
     assert max(known, key=lambda shift: known[shift]) == 0
+
+
+def test_what_was_said_of_the_recording_stands_on_the_page_of_its_scenes(
+    converted: ConversionReport, tmp_path: Path
+) -> None:
+    made = converted.scenes[0].folder
+    spool = Spool(tmp_path / "spool")
+    shutil.copytree(made, spool.scene_folder(made.name))
+    told = {
+        "code": "tf_clock",
+        "frame": "base_link",
+        "text": "its clock is behind",
+        "remedy": "transforms.topics: [/tf]",
+    }
+    note = replace(converted.conversion, findings=(told, told))
+    conversions.note(spool, "one", note)
+    other = replace(note, scenes=(), findings=({**told, "text": "of another recording"},))
+    conversions.note(spool, "two", other)
+    warnings = checks_of(open_scene(spool.scene_folder(made.name)))["warnings"]
+    assert [w for w in warnings if w.get("code") == "tf_clock"] == [
+        {"about": "base_link", "code": "tf_clock", "text": told["text"], "remedy": told["remedy"]}
+    ]
+    assert not any(w["text"] == "of another recording" for w in warnings)
 
 
 def test_a_device_that_never_moves_is_named(converted: ConversionReport) -> None:
