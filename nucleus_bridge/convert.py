@@ -210,9 +210,15 @@ def all_findings(
     """Return what contradicts itself or is missing in a recording that has been through a pipeline."""
     from nucleus_bridge.inspect.evidence import findings_of  # noqa: PLC0415 - its rules are wanted at the end alone
     from nucleus_bridge.inspect.first_look import first_look  # noqa: PLC0415 - the same
+    from nucleus_bridge.inspect.standing import once, stands_by_poses  # noqa: PLC0415 - the same
 
-    found = [*pipeline.findings, *findings_of(pipeline.evidence, pipeline.config, pipeline.tree), *pipeline.unused]
+    found = [
+        *pipeline.findings,
+        *findings_of(pipeline.evidence, pipeline.config, pipeline.tree, pipeline.sources),
+        *pipeline.unused,
+    ]
     found += first_look(recording, pipeline.config, pipeline.tree)
+    found += stands_by_poses(recording, pipeline.config, found)
     for lidar in pipeline.config.lidars:
         count = losses.get(lidar.topic, {}).get("time_outlier_points", 0)
         if count:
@@ -233,7 +239,7 @@ def all_findings(
         if known is not None and topic.count:
             word = word_for(known.kind)
             found.append(warnings.unreadable_topic(topic.name, known.type_name, topic.count, word, "", known.remedy))
-    return tuple(dict.fromkeys(found))
+    return once(found)
 
 
 def _done_before(path: Place, spool: Spool, key: str) -> ConversionReport | None:
@@ -247,8 +253,9 @@ def _done_before(path: Place, spool: Spool, key: str) -> ConversionReport | None
         return None
     damage = [Damage(Path(part.file), part.what, part.offset, None, part.loses_messages) for part in done.damage]
     losses = {topic: dict(causes) for topic, causes in done.losses.items()}
+    incomplete = tuple(Finding.from_json(finding) for finding in done.findings if warnings.says_incomplete(finding))
     report = ConversionReport(path, tuple(scenes), losses, dict(done.reasons), tuple(damage), skipped=True)
-    return replace(report, digest=done.digest)
+    return replace(report, findings=incomplete, digest=done.digest)
 
 
 @dataclass(frozen=True)

@@ -4,18 +4,31 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from nucleus_bridge.config import Config
-from nucleus_bridge.decode.registry import interface_for
+from nucleus_bridge.decode.registry import interface_for, interfaces_of
 from nucleus_bridge.errors import InputError
+from nucleus_bridge.kinds import Kind
 from nucleus_bridge.model import Message
 from nucleus_bridge.pipeline import Event, Pipeline
 from nucleus_bridge.pipeline.selection import Windows, widened
 from nucleus_bridge.pipeline.topics import WantedTopic
 from nucleus_bridge.poses.trajectory import FilePoses
 from nucleus_bridge.recordings import Merged, Place, Recording
+
+_WORDS: Mapping[Kind, str] = {
+    "cloud": "Clouds",
+    "image": "Images",
+    "radar": "Radars",
+    "calibration": "Calibrations",
+    "pose": "Poses",
+    "fix": "Fixes",
+    "heading": "Orientations",
+    "transforms": "Transforms",
+}
+_ALIKE = 0.7
 
 
 class Gaps:
@@ -133,9 +146,17 @@ def _topic_problem(path: Place, topic: WantedTopic, types: dict[str, str]) -> st
     if topic.takes_any_type:
         nearest = difflib.get_close_matches(topic.name, fitting, n=3, cutoff=0.0)
         return f"{topic.parameter}: {topic.name} is not in {path}; the nearest names are {', '.join(nearest)}"
-    there, wanted = ", ".join(fitting) or "none", " or ".join(topic.types)
+    usual = [name for name in fitting if not _is_mostly_else(topic, types[name])] or fitting
+    there = f"{_WORDS.get(topic.kind, 'Topics that fit')} here: {', '.join(usual) or 'none'}"
     if topic.name in types:
-        has = f"{topic.parameter}: {topic.name} in {path} is {types[topic.name]}"
-        return f"{has}, not {wanted}; topics of that type: {there}"
-    absent = f"{topic.parameter}: {topic.name} is not in {path}; topics of type {wanted}: {there}"
+        return f"{topic.parameter}: {topic.name} in {path} is {types[topic.name]}, which does not fit. {there}"
+    nearest = difflib.get_close_matches(topic.name, usual, n=1, cutoff=_ALIKE)
+    meant = f"; did you mean {nearest[0]}?" if nearest else "."
+    absent = f"{topic.parameter}: {topic.name} is not in {path}{meant} {there}"
     return absent if isinstance(path, Merged) else f"{absent}; where another recording of the drive has it, add --merge"
+
+
+def _is_mostly_else(topic: WantedTopic, type_name: str) -> bool:
+    """Whether a type is first of all something else, as images are that may hold depth."""
+    kinds = [interface.kind for interface in interfaces_of(type_name)]
+    return bool(kinds) and kinds[0] != topic.kind

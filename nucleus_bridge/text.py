@@ -15,6 +15,16 @@ def counted(number: int, thing: str, things: str = "") -> str:
     return f"{number} {thing if number == 1 else things or thing + 's'}"
 
 
+def why_not(error: Exception) -> str:
+    """Return why a file cannot be used, without its name: whoever raises names it.
+
+    >>> import errno, os
+    >>> why_not(FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "drive.jsonl"))
+    'No such file or directory'
+    """
+    return getattr(error, "strerror", None) or str(error)
+
+
 def printable(text: str, longest: int = _LONGEST_NAME) -> str:
     """Return foreign text so that it can go to any terminal: escaped and cut to a reasonable length."""
     if len(text) > longest:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Literal
+from typing import Literal, get_args
 
 Subject = Literal["topic", "frame", "sensor", "recording", "scene", "parameter"]
 
@@ -115,6 +115,12 @@ class Finding:
         """Return it as ``--json`` and manifests have it."""
         return {"code": Code(self.code).value, self.subject: self.name, "text": self.text, "remedy": self.remedy}
 
+    @classmethod
+    def from_json(cls, record: Mapping[str, str]) -> Finding:
+        """Return the finding that ``as_json`` wrote down; its weight is not in it."""
+        subject: Subject = next((one for one in get_args(Subject) if one in record), "recording")
+        return cls(Code(record["code"]), subject, record.get(subject, ""), record["text"], record["remedy"])
+
     def remedied(self, by: str = "") -> Finding:
         """Return it as a note: the configuration at hand has its remedy, or ``by`` says what was done."""
         return replace(self, weight=Weight.NOTE, remedy=by or self.remedy)
@@ -131,7 +137,13 @@ def lose_parts(findings: Iterable[Finding]) -> bool:
 
 def is_incomplete(findings: Iterable[Finding]) -> bool:
     """Whether something that was recorded is missing in what was converted."""
-    return any(finding.code.value in INCOMPLETE for finding in findings)
+    return any(says_incomplete(finding.as_json()) for finding in findings)
+
+
+def says_incomplete(finding: Mapping[str, str]) -> bool:
+    """Whether a warning, as ``--json`` has it, says so: that of a device that stands does where a topic proves it."""
+    code = finding.get("code")
+    return code in INCOMPLETE or (code == Code.NO_POSE.value and "topic" in finding)
 
 
 def length_of_time(milliseconds: float) -> str:
@@ -244,6 +256,29 @@ def device_never_moves(world_frame: str, device_frame: str) -> Finding:
         "if it stood still",
         "name a trajectory: pose_names: [ego], poses.ego.file: FILE, or estimate one: nucleus-bridge odometry BAG "
         "--config FILE -o FILE.tum",
+    )
+
+
+def device_stands(topic: str, what: str, way_m: float, device_frame: str) -> Finding:
+    """The device stands in the scenes, and a topic proves that it moved."""
+    return Finding(
+        Code.NO_POSE,
+        "topic",
+        topic,
+        f"no pose over time: {what} move {way_m:.0f} m, the device of the scenes ({device_frame!r}) stands",
+        "name a trajectory: world_frame: map, pose_names: [ego], poses.ego.file: FILE, or estimate one: nucleus-bridge "
+        "odometry BAG --config FILE -o FILE.tum",
+    )
+
+
+def pose_inverse(name: str, parent: str, child: str, why: str) -> Finding:
+    """Parent and child of a source of poses are swapped."""
+    return Finding(
+        Code.POSE_INVERSE,
+        "frame",
+        child,
+        f"{name} seems to hold poses of {parent!r} in {child!r}, not of {child!r} in {parent!r}: {why}",
+        f"{name}.parent_frame: {child}, {name}.child_frame: {parent}",
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from nucleus_bridge.causes import faults
 from nucleus_bridge.spool.conversions import Conversion
-from nucleus_bridge.warnings import INCOMPLETE
+from nucleus_bridge.warnings import says_incomplete
 
 DONE, SKIPPED, FAILED = "done", "skipped", "failed"
 
@@ -41,4 +41,4 @@ class BagResult:
         done = self.conversion
         if done is None or faults(done.losses) or any(part.loses_messages for part in done.damage):
             return False
-        return not any(warning.get("code") in INCOMPLETE for warning in done.findings)
+        return not any(says_incomplete(warning) for warning in done.findings)

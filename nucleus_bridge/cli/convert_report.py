@@ -17,7 +17,7 @@ from nucleus_bridge.errors import BridgeError, InputError
 from nucleus_bridge.pipeline.losses import Table, merge, ordered
 from nucleus_bridge.spool.conversions import Conversion, DamageNote, SceneSummary, each_once
 from nucleus_bridge.text import counted, printable_lines
-from nucleus_bridge.warnings import INCOMPLETE
+from nucleus_bridge.warnings import Code, says_incomplete
 
 
 def result_of(report: ConversionReport) -> BagResult:
@@ -112,9 +112,9 @@ def _totals(results: Sequence[BagResult], made: Sequence[Conversion]) -> str:
     if left_out:
         lines.append(f"left out by choice: {left_out}")
     lost = [_by_cause(losses, expected=False)]
-    missing = [warning for conversion in made for warning in conversion.findings if warning["code"] in INCOMPLETE]
+    missing = [warning for conversion in made for warning in conversion.findings if says_incomplete(warning)]
     lost += [
-        f"{warning.get('topic') or warning.get('recording')}: {warning['code']}"
+        _what_is_missing(warning)
         for warning in each_once(missing)
         if "late" not in losses.get(warning.get("topic", ""), {})
     ]
@@ -122,6 +122,12 @@ def _totals(results: Sequence[BagResult], made: Sequence[Conversion]) -> str:
         lost.append("what was in the damaged parts")
     lines.append(f"lost: {'; '.join(filter(None, lost)) or 'nothing'}")
     return "\n".join(lines)
+
+
+def _what_is_missing(warning: Mapping[str, str]) -> str:
+    if warning["code"] == Code.NO_POSE.value:
+        return f"the motion of the device: {warning['text']} [{warning['code']}]"
+    return f"{warning.get('topic') or warning.get('recording')}: {warning['code']}"
 
 
 def damage_text(part: DamageNote) -> str:

@@ -12,7 +12,7 @@ from nucleus_bridge.cli.merge import add_recording_arguments, recording_of
 from nucleus_bridge.cli.progress import progress_bar
 from nucleus_bridge.errors import InputError, OutputError
 from nucleus_bridge.inspect.report import BagReport, study
-from nucleus_bridge.inspect.text import config_text
+from nucleus_bridge.inspect.text import config_text, missing_and_rest
 from nucleus_bridge.text import printable_lines
 
 
@@ -57,7 +57,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _tell(report: BagReport) -> None:
     """Say on stderr what is missing and what contradicts itself."""
-    for text in report.missing:
+    missing, rest = missing_and_rest(report.missing, report.warnings)
+    for text in missing:
         print(printable_lines(f"missing: {text}"), file=sys.stderr)
-    for finding in report.warnings:
+    for finding in rest:
         print(printable_lines(str(finding)), file=sys.stderr)

@@ -72,6 +72,10 @@ def run(options: argparse.Namespace) -> int:
         if options.rerun:
             raise InputError(f"{options.scene} is a spool; --rerun takes one scene, one of {spool.scenes_dir}")
         return _spool(spool, options, labels)
+    if not (options.scene / MANIFEST_NAME).is_file():
+        raise InputError(
+            f"{options.scene} is not a scene and not a spool; give a spool, or a folder below SPOOL/scenes"
+        )
     scene = open_scene(options.scene)
     with progress_bar(f"preview {scene.manifest.reference_id}") as bar:
         if options.rerun:

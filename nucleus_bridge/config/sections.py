@@ -91,7 +91,8 @@ def read_parameters(path: Path, full_name: str = "") -> dict[str, object]:
             _check_found(fitting, sections, names)
         return _merged(fitting)
     except (TextError, RecursionError) as error:
-        raise ConfigError(f"configuration {path}: {error}") from None
+        made = "" if path.exists() else "; `nucleus-bridge init BAG -o drive.yaml` writes one"
+        raise ConfigError(f"configuration {path}: {error}{made}") from None
 
 
 def read_value(text: str) -> object:

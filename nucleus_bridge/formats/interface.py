@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol
@@ -120,6 +120,10 @@ class SceneReader(Protocol):
         Raises:
             SceneError: A file of it is missing or damaged.
         """
+        ...
+
+    def __iter__(self) -> Iterator[SceneFrame]:
+        """Read all frames, one after the other."""
         ...
 
     def image(self, image: SceneImage) -> bytes:

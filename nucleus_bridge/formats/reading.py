@@ -34,11 +34,14 @@ _POSITION = re.compile(rb'"device_position":(\{[^{}]*\})')
 _FIX = re.compile(rb'"device_gps_pose":(\{[^{}]*\})')
 
 
-def open_scene(folder: Path) -> SceneReader:
+def open_scene(folder: Path | str) -> SceneReader:
     r"""Open a sealed scene of any format.
 
+    Args:
+        folder: Of the scene, such as ``spool/scenes/drive-...``.
+
     Returns:
-        A reader: its length is the number of frames, ``frame(number)`` a ``SceneFrame`` with the points in scene
+        A reader: its length is the number of frames, iterating yields each, and ``frame(number)`` is a ``SceneFrame`` with the points in scene
         coordinates, shape (n, 3), metres, and ``image(frame.images[0])`` the bytes of an image's file.
 
     Raises:
@@ -50,12 +53,15 @@ def open_scene(folder: Path) -> SceneReader:
         >>> scene = open_scene(convert_bag("drive", "drive.yaml", "spool").scenes[0].folder)
         >>> len(scene), scene.lidar, scene.cameras
         (40, 'top', ('front', 'rear'))
+        >>> sum(len(frame.images) for frame in scene)
+        80
         >>> frame = scene.frame(0)
         >>> frame.points.xyz.shape[1], frame.position, [image.camera for image in frame.images]
         (3, array([0., 0., 0.]), ['front', 'rear'])
         >>> scene.image(frame.images[0])[:2]
         b'\xff\xd8'
     """
+    folder = Path(folder)
     if not (folder / MANIFEST_NAME).is_file():
         raise InputError(f"{folder} is not a scene: it has no {MANIFEST_NAME}; give a folder below SPOOL/scenes")
     manifest = Manifest.read(folder)
@@ -82,6 +88,19 @@ class SealedFiles:
         self.manifest = manifest
         self._top = folder.resolve()
         self._folders: dict[Path, bool] = {}
+
+    def __len__(self) -> int:
+        """Count the frames."""
+        raise NotImplementedError
+
+    def frame(self, index: int, most_points: int | None = None) -> SceneFrame:
+        """Read one frame with its points."""
+        raise NotImplementedError
+
+    def __iter__(self) -> Iterator[SceneFrame]:
+        """Read all frames, one after the other."""
+        for index in range(len(self)):
+            yield self.frame(index)
 
     def read(self, path: str) -> bytes:
         """Return a file's content.

@@ -41,7 +41,7 @@ def not_covered(target: str, source: str, stamp_ns: int, child: str, edge: Dynam
     asked = f"cannot express {source!r} in {target!r} {_when(stamp_ns)}"
     if edge.span is None:
         return ExtrapolationError(
-            f"{asked}: frame {child!r} has no poses since its history was restarted; wait for its next transform",
+            f"{asked}: frame {child!r} has no poses since its history was restarted",
             direction="future",
         )
     oldest, newest = edge.span
@@ -55,7 +55,7 @@ def not_covered(target: str, source: str, stamp_ns: int, child: str, edge: Dynam
             end_ns=gap[1],
         )
     if stamp_ns > newest:
-        return ExtrapolationError(f"{known}, {stamp_ns - newest} ns too short; wait for newer ones", direction="future")
+        return ExtrapolationError(f"{known}, which ends {stamp_ns - newest} ns too early", direction="future")
     return ExtrapolationError(
         f"{known}, which begins {oldest - stamp_ns} ns too late; record transforms earlier or keep them longer",
         direction="past",

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -14,11 +14,14 @@ from nucleus_bridge.errors import TransformError
 from nucleus_bridge.geometry import TransformTree
 from nucleus_bridge.inspect.clocks import Given, Limits, compare_clocks
 from nucleus_bridge.inspect.clouds import CloudFacts
+from nucleus_bridge.inspect.inverted import inverted
 from nucleus_bridge.inspect.kept_samples import sample_findings
 from nucleus_bridge.inspect.point_times import FAR_MS, MOST_SHARE, NO_TIMES, PointTimes, Times
 from nucleus_bridge.inspect.scan import Scan, Stream, Track, kinds_of
+from nucleus_bridge.inspect.standing import stands_by_fixes
 from nucleus_bridge.inspect.transforms import Transforms, transform_findings
 from nucleus_bridge.pipeline.evidence import MOST, Evidence, SeenSweeps
+from nucleus_bridge.poses import PoseSource
 from nucleus_bridge.recordings import TopicInfo
 from nucleus_bridge.warnings import Code, Finding
 
@@ -28,7 +31,9 @@ _LEAST_SWEEPS = 3
 _PARAMETERS = {"lidar": "lidars", "cloud": "lidars", "image": "cameras", "radar": "radars"}
 
 
-def findings_of(evidence: Evidence, config: Config, tree: TransformTree) -> list[Finding]:
+def findings_of(
+    evidence: Evidence, config: Config, tree: TransformTree, sources: Iterable[PoseSource] = ()
+) -> list[Finding]:
     """Judge what was noted: clocks of sensors and transforms, two answers for one transform, mounts, samples."""
     parts = [slice(None)]
     if any(seen.is_cut for seen in evidence.topics.values()) or any(seen.is_cut for seen in evidence.edges.values()):
@@ -39,7 +44,12 @@ def findings_of(evidence: Evidence, config: Config, tree: TransformTree) -> list
     for part in parts:
         for finding in _judged(evidence, config, tree, part):
             found.setdefault((finding.code, finding.name), finding)
-    return [*found.values(), *sample_findings(evidence, config)]
+    return [
+        *inverted(evidence, sources, config.device_frame.lstrip("/")),
+        *stands_by_fixes(evidence, config),
+        *found.values(),
+        *sample_findings(evidence, config),
+    ]
 
 
 def _judged(evidence: Evidence, config: Config, tree: TransformTree, part: slice) -> list[Finding]:

@@ -141,7 +141,7 @@ def _without_mount(above: list[str], start: str, topic: str) -> Frames:
 def _without_pose(scan: Scan, transforms: Transforms, start: str, above: list[str]) -> Frames:
     known = ", ".join(transforms.tree.frames()) or "none"
     if len(above) == 1:
-        text = f"no pose: no transform has the lidar's frame {start!r} (there are: {known}); {_RECORD}"
+        text = f"no pose: no transform has the lidar's frame {start!r} (there are: {known})"
         frames = Frames(
             start,
             start,
@@ -149,7 +149,7 @@ def _without_pose(scan: Scan, transforms: Transforms, start: str, above: list[st
             ["the lidar itself"],
         )
     else:
-        text = f"no pose over time: every transform from {start!r} up to {above[-1]!r} is static; {_RECORD}"
+        text = f"no pose over time: every transform from {start!r} up to {above[-1]!r} is static"
         world = next((frame for frame in WORLDS if frame in above), above[-1])
         named = [frame for frame in DEVICES if frame in above]
         frames = Frames(
@@ -160,26 +160,25 @@ def _without_pose(scan: Scan, transforms: Transforms, start: str, above: list[st
         )
     topics = pose_topics(scan)
     frames.standing = text
-    frames.missing.append(text)
     remedy = (
         f"{_RECORD}, or name a trajectory: world_frame: map, pose_names: [ego], poses.ego.file: trajectory.tum; "
         "nucleus-bridge odometry BAG --config FILE -o trajectory.tum estimates one"
     )
+    frames.missing.append(f"{text}; {remedy}")
     frames.findings.append(warnings.no_pose(start, text, remedy))
     for stream in topics:
         line = f"pose_names: [ego], poses.ego.topic: {stream.name}"
         frames.findings.append(
             warnings.pose_unused(stream.name, stream.info.type_name.rpartition("/")[2], stream.info.count, line)
         )
-    file = [
-        "a trajectory, which `nucleus-bridge odometry` can estimate; with world_frame: map",
-        "pose_names: [ego]",
-        "poses.ego.file: trajectory.tum",
-    ]
-    topic = (
-        [f"{topics[0].name} tells poses:", "pose_names: [ego]", f"poses.ego.topic: {topics[0].name}"] if topics else []
-    )
-    frames.extras.append(topic or file)
+    if topics:
+        first = topics[0]
+        into = first.frame_id or "the frame that they are in"
+        way = f"To use the poses of {first.name}: set world_frame to {into} and uncomment:"
+        frames.extras.append([way, "pose_names: [ego]", f"poses.ego.topic: {first.name}"])
+    else:
+        way = "To use a trajectory: set world_frame to map and uncomment:"
+        frames.extras.append([way, "pose_names: [ego]", "poses.ego.file: trajectory.tum"])
     return frames
 
 

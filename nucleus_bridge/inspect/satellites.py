@@ -100,7 +100,7 @@ def course_of(stream: Stream) -> Trajectory | None:
     fixes, _ = fixes_of(stream)
     if len(fixes) < _LEAST_HEADINGS:
         return None
-    places, stamps = _local(fixes), np.array([fix.stamp_ns for fix in fixes], np.int64)
+    places, stamps = local_places(fixes), np.array([fix.stamp_ns for fix in fixes], np.int64)
     ways = _Ways(fixes, lambda _: None)
     courses = [ways.course(int(stamp_ns), _LEAST_STEP_M) for stamp_ns in stamps]
     moving = [number for number, course in enumerate(courses) if course is not None]
@@ -146,7 +146,7 @@ def _strays(fixes: list[Fix], positions: Positions) -> dict[int, float]:
     """Return the fixes whose distances from the others are not those of the device's own track, with by how much."""
     if len(fixes) < 4:
         return {}
-    places, stamps = _local(fixes), np.array([fix.stamp_ns for fix in fixes], np.int64)
+    places, stamps = local_places(fixes), np.array([fix.stamp_ns for fix in fixes], np.int64)
     every = max(1, len(fixes) // _COMPARED)
     track = positions(stamps)
     if track is None:
@@ -182,7 +182,7 @@ def track_contradiction(fixes: list[Fix], positions: Positions) -> str:
         return ""
     swapped = [replace(fix, latitude=fix.longitude, longitude=fix.latitude) for fix in fixes]
     by_transforms, by_fixes, by_swapped = (
-        _apart(points[there]) for points in (track[:, :2], _local(fixes), _local(swapped))
+        _apart(points[there]) for points in (track[:, :2], local_places(fixes), local_places(swapped))
     )
     reach, reach_of_fixes = float(by_transforms.max()), float(by_fixes.max())
     off, off_if_swapped = (float(np.median(np.abs(apart - by_transforms))) for apart in (by_fixes, by_swapped))
@@ -214,7 +214,7 @@ def _strays_by_speed(places: FloatArray, stamps: IntArray) -> dict[int, float]:
     return found if len(found) < len(places) / 2 else {}
 
 
-def _local(fixes: list[Fix]) -> FloatArray:
+def local_places(fixes: list[Fix]) -> FloatArray:
     """Return east and north from the median fix, metres, shape (n, 2)."""
     degrees = np.array([(fix.longitude, fix.latitude) for fix in fixes])
     middle = np.median(degrees, axis=0)
@@ -227,7 +227,7 @@ class _Ways:
     """The ways that the device went between fixes; where transforms are known they have to agree that it moved."""
 
     def __init__(self, fixes: list[Fix], positions: Positions) -> None:
-        self._places = _local(fixes) if fixes else np.empty((0, 2))
+        self._places = local_places(fixes) if fixes else np.empty((0, 2))
         self._stamps = np.array([fix.stamp_ns for fix in fixes], np.int64)
         self._track = positions(self._stamps) if len(fixes) else None
 

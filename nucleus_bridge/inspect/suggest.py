@@ -383,7 +383,11 @@ def _camera(made: Suggestion, name: str, stream: Stream, reference: _Reference, 
     _pictures(made, key, name, facts)
     if reference.stream is not None:
         _pair(
-            made, key, stream, reference, "median of image stamp - nearest sweep stamp; 95 % are within {spread:.1f} ms"
+            made,
+            key,
+            stream,
+            reference,
+            "median of image stamp - nearest sweep stamp; 95 % deviate by at most {spread:.1f} ms",
         )
     made.put(f"{key}.required", False, "true drops frames without an image of this camera")
 
@@ -406,7 +410,7 @@ def _pictures(made: Suggestion, key: str, name: str, facts: CameraFacts) -> None
     elif seen.mosaics:
         finding = warnings.unsaid_mosaic(topic, seen.mosaics, f"{key}.bayer: {seen.mosaics[0]}")
         made.findings.append(finding)
-        made.extras.append([finding.text.partition(": ")[2], finding.remedy])
+        made.extras.append([f"{finding.text.partition(': ')[2]}; if so, uncomment:", finding.remedy])
 
 
 def _radars(made: Suggestion, scan: Scan, reference: _Reference) -> None:
@@ -462,7 +466,9 @@ def _unmounted(made: Suggestion, scan: Scan) -> None:
                 lines += [f"{key}.parent_frame: {device}", f"{key}.child_frame: {frame}"]
                 lines += [f"{key}.xyz: [0.0, 0.0, 0.0]", f"{key}.rpy: [0.0, 0.0, 0.0]"]
     if names:
-        what = f"mounts that were not recorded: where each sensor is in {device!r}, metres and radians"
+        what = (
+            f"Mounts that were not recorded: say where each sensor is in {device!r}, metres and radians, and uncomment:"
+        )
         made.extras.append([what, f"mount_names: [{', '.join(names)}]", *lines])
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import yaml
@@ -14,7 +14,7 @@ from nucleus_bridge.inspect.pose_sources import course_topic, reference_of
 from nucleus_bridge.inspect.report import BagReport, SensorReport, TopicReport
 from nucleus_bridge.inspect.suggest import Suggestion
 from nucleus_bridge.text import counted, printable, printable_lines
-from nucleus_bridge.warnings import Weight
+from nucleus_bridge.warnings import Finding, Weight
 
 _SECONDS_FROM_MS = 10_000.0
 _WIDTH = 110
@@ -147,18 +147,28 @@ def _time(milliseconds: float) -> str:
     return f"{milliseconds / 1e3:.0f} s" if size < 86_400_000 else f"{milliseconds / 86_400_000:.1f} days"
 
 
+def missing_and_rest(missing: Sequence[str], found: Sequence[Finding]) -> tuple[list[str], list[Finding]]:
+    """Return what is missing, with the code of the warning that says the same, and the warnings that say more."""
+    texts, rest = list(missing), []
+    for finding in found:
+        at = next((number for number, text in enumerate(missing) if text.startswith(finding.text)), None)
+        if at is None:
+            rest.append(finding)
+        else:
+            texts[at] = f"{missing[at]} [{finding.code.value}]"
+    return texts, rest
+
+
 def config_text(report: BagReport, suggestion: Suggestion) -> str:
     """Write the parameter file; what is missing for a full scene stands loudly at its top."""
     lines = [f"# Made by `nucleus-bridge init` for {_plain(report.path)}; every choice says why."]
     if not report.whole:
         lines += _comment(f"From its first {report.read_s:.1f} s of {report.duration_s:.1f} s.", "")
-    for text in suggestion.missing:
+    missing, rest = missing_and_rest(suggestion.missing, report.warnings)
+    for text in missing:
         lines += ["#", *_comment(f"MISSING: {text}", "")]
-    for finding in report.warnings:
+    for finding in rest:
         lines += ["#", *_comment(str(finding), "")]
-    for reason, *extra in suggestion.extras:
-        lines += ["#", *_comment(f"Uncomment below what is true of this: {reason}", "")]
-        lines += [f"#     {_plain(line)}" for line in extra]
     lines += ["/**:", "  ros__parameters:"]
     lines += _section(_nested(suggestion.values), suggestion.reasons, "", "    ")
     for reason, *extra in suggestion.extras:

@@ -195,7 +195,8 @@ def _likelihood(findings: Sequence[Finding], trial: Trial) -> Part:
     text = (
         f"{len(findings)} {'warning' if len(findings) == 1 else 'warnings'}" if findings else "nothing looks unlikely"
     )
-    more = f", {metres} of which may mean metres" if metres else ""
+    which = "" if metres == len(findings) else f"{metres} of "
+    more = f", {which}which may mean errors of metres" if metres else ""
     states = Counter(verdict.state for verdict in trial.calibrations)
     if states:
         more += f"; images agree with the cloud for {states['agrees']} of {states.total()} cameras"

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from nucleus_bridge.errors import InputError, OutputError
 from nucleus_bridge.labels.label import Label
+from nucleus_bridge.text import why_not
 
 CHANGES = "changes.jsonl"
 NEAR_M = 2.0
@@ -82,7 +83,7 @@ def labels_of_file(path: Path) -> Iterator[Label]:
             for number, line in enumerate(file, 1):
                 yield _label(f"{path}:{number}", line)
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from None
+        raise InputError(f"{path} cannot be read: {why_not(error)}") from None
 
 
 def _label(where: str, line: str) -> Label:

@@ -24,6 +24,7 @@ from nucleus_bridge.labels.label import Label
 from nucleus_bridge.labels.recorded import Lost, Waiting, WorldPoses, label_of_detection, place
 from nucleus_bridge.model import Detection, Detections, Transform
 from nucleus_bridge.recordings import Recording
+from nucleus_bridge.text import why_not
 
 SOURCE = "file"
 _NEAREST_TO_UNIT = 1e-3
@@ -98,7 +99,7 @@ class GivenDetections:
                     if found.boxes[0].score >= self._min_score:
                         yield found, frame, own
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{self._path} cannot be read: {error}") from None
+            raise InputError(f"{self._path} cannot be read: {why_not(error)}") from None
 
     def _frame(self, where: str, row: Mapping[str, Any], stamp_ns: int) -> FrameAt | None:
         if "scene" not in row and "frame" not in row:

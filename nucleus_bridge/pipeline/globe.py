@@ -125,7 +125,7 @@ class Globe:
 
     def _agree(self, fix: Fix, other: Fix) -> bool:
         """Whether the step between two fixes is about as long as the transforms say, or as a vehicle can go."""
-        step_m = math.hypot(*_step(fix, other))
+        step_m = math.hypot(*ground_step(fix, other))
         start, end = self._ground_point(fix.stamp_ns), self._ground_point(other.stamp_ns)
         if start is None or end is None:
             return step_m <= STEP_TOLERANCE_M + FASTEST_M_S * abs(fix.stamp_ns - other.stamp_ns) * 1e-9
@@ -151,7 +151,7 @@ class Globe:
         counts = self._counting(stamp_ns)
         near = self._track.fixes_near(stamp_ns, self._before_ns, self._after_ns)
         first, last = next(filter(counts, near), None), next(filter(counts, reversed(near)), None)
-        if first is None or last is None or (way_m := math.hypot(*_step(first, last))) < TELLING_WAY_M:
+        if first is None or last is None or (way_m := math.hypot(*ground_step(first, last))) < TELLING_WAY_M:
             return False
         turn = self._turn_between(first, last, stamp_ns)
         if turn is None:
@@ -190,7 +190,7 @@ class Globe:
         ends = [self._antenna(fix.stamp_ns, mount) for fix in (before, after)]
         if ends[0] is None or ends[1] is None:
             return None
-        east, north = _step(before, after)
+        east, north = ground_step(before, after)
         x, y, _ = ends[1] - ends[0]
         if abs(math.hypot(x, y) - math.hypot(east, north)) > LENGTH_TOLERANCE * math.hypot(east, north):
             return None
@@ -201,7 +201,7 @@ class Globe:
         fixes = self._track.step_up_to(stamp_ns, self._counting(stamp_ns))
         if fixes is None or not _is_moving(*fixes):
             return None
-        east, north = _step(*fixes)
+        east, north = ground_step(*fixes)
         return bearing_of_yaw(math.atan2(north, east))
 
     def _beside_line(
@@ -254,7 +254,7 @@ def _radii(fix: Fix) -> tuple[float, float]:
     return (across + height) * math.cos(latitude), along + height
 
 
-def _step(before: Fix, after: Fix) -> tuple[float, float]:
+def ground_step(before: Fix, after: Fix) -> tuple[float, float]:
     """Return the step between two near fixes to the east and to the north, metres."""
     east_radius, north_radius = _radii(before)
     turn = (after.longitude - before.longitude + 180.0) % 360.0 - 180.0
@@ -262,7 +262,7 @@ def _step(before: Fix, after: Fix) -> tuple[float, float]:
 
 
 def _is_moving(before: Fix, after: Fix) -> bool:
-    return math.hypot(*_step(before, after)) * 1e9 >= MIN_SPEED_M_S * (after.stamp_ns - before.stamp_ns)
+    return math.hypot(*ground_step(before, after)) * 1e9 >= MIN_SPEED_M_S * (after.stamp_ns - before.stamp_ns)
 
 
 def _place(world_from_device: Transform, mount: Transform | None) -> FloatArray:

@@ -16,6 +16,7 @@ from nucleus_bridge.decode.image import is_sixteen_bit_png
 from nucleus_bridge.decode.navsat import Fix
 from nucleus_bridge.decode.point_time import signed
 from nucleus_bridge.model import Frame, Image, PosedSweep, Sweep, Trajectory
+from nucleus_bridge.pipeline.ground_motion import GroundMotion
 
 Item = TypeVar("Item")
 
@@ -116,6 +117,7 @@ class KeptSamples:
         pictures: Pictures of a camera.
         calibrations: Versions of the calibration of a camera.
         fixes: Fixes near the stamps of frames.
+        motion: Whether the device stands in frames while fixes move.
     """
 
     def __init__(self) -> None:
@@ -124,6 +126,7 @@ class KeptSamples:
         self.pictures: dict[str, SeenPictures] = {}
         self.calibrations: dict[str, Versions] = {}
         self.fixes: Spread[FixAtPlace] = Spread(FIXES)
+        self.motion = GroundMotion()
         self._recent: deque[Fix] = deque(maxlen=_RECENT_FIXES)
 
     def note_first(self, topic: str, sweep: Sweep) -> None:
@@ -157,8 +160,11 @@ class KeptSamples:
         if not self._recent:
             return
         fix = min(self._recent, key=lambda known: abs(known.stamp_ns - frame.timestamp_ns))
-        if abs(fix.stamp_ns - frame.timestamp_ns) <= _NEAR_NS and self.fixes.wants():
-            x, y, _ = frame.world_from_device.translation.tolist()
+        if abs(fix.stamp_ns - frame.timestamp_ns) > _NEAR_NS:
+            return
+        x, y, z = frame.world_from_device.translation.tolist()
+        self.motion.add(fix, (x, y, z))
+        if self.fixes.wants():
             self.fixes.give(FixAtPlace(fix, (x, y)))
 
     def note_picture(self, camera: str, image: Image) -> None:

@@ -15,8 +15,12 @@ from nucleus_bridge.geometry import quaternion
 from nucleus_bridge.model import FloatArray, IntArray
 
 _UPRIGHT = 0.9  # cosine of the tilt: 26 degrees
-_FALLEN = 0.5
+_LEANING_DEG, _LEVEL_DEG, _MUCH_MORE = 12.0, 10.0, 3.0
+"""No road leans a vehicle more; a reading that does, and stands three times as upright in another order, is wrong."""
 _ALONG, _ACROSS = 0.97, 0.8
+_SLIDES, _ROLLS, _CLEARLY = 0.15, 0.08, 4.0
+_LONGEST_M = 6.0
+"""How far a point of a vehicle is from its axle at most."""
 _STEP_M = 1.0
 _MIN_STEPS = 10
 _SAMPLES = 20_000
@@ -37,8 +41,16 @@ def tilt_deg(poses: FloatArray) -> float:
 
 
 def is_w_first(poses: FloatArray) -> bool:
-    """Say whether the quaternions are w x y z in truth: only read so the body is upright."""
-    return bool(np.median(_up(poses)) < _FALLEN) and is_upright(w_first_as_xyzw(poses))
+    """Say whether the quaternions are w x y z in truth: only read so the body is upright.
+
+    A body that leans all the time but moves where it points, as given alone, is one that is mounted so.
+    """
+    turned = w_first_as_xyzw(poses)
+    leans, would_lean = tilt_deg(poses), tilt_deg(turned)
+    if leans < _LEANING_DEG or would_lean > min(_LEVEL_DEG, leans / _MUCH_MORE) or not is_upright(turned):
+        return False
+    given, other = alignment(poses), alignment(turned)
+    return given is None or other is None or not given > _ALONG > other
 
 
 def may_be_w_first(poses: FloatArray) -> bool:
@@ -56,8 +68,24 @@ def w_first_as_xyzw(poses: FloatArray) -> FloatArray:
 
 
 def is_inverse(poses: FloatArray) -> bool:
-    """Say whether parent and child are swapped: only turned round the body moves where it points."""
-    return _fits_better(poses, inverse(poses))
+    """Say whether parent and child are swapped: only turned round the body moves where it points.
+
+    On a bend the body may go a little sideways, as far as a point before or behind the axle does. An inverse goes
+    sideways by its distance from the origin, and no vehicle is so long.
+    """
+    turned = inverse(poses)
+    if not (is_upright(poses) and is_upright(turned)):
+        return False
+    if _fits_better(poses, turned):
+        return True
+    given, other = sideways(poses), sideways(turned)
+    return given is not None and other is not None and given > _SLIDES > _ROLLS > other and given > _CLEARLY * other
+
+
+def may_be_inverse(poses: FloatArray) -> bool:
+    """Say whether the body drives backwards all the time, and forwards if parent and child are swapped."""
+    given, other = alignment(poses), alignment(inverse(poses))
+    return given is not None and other is not None and given < -_ALONG and other > _ALONG
 
 
 def inverse(poses: FloatArray) -> FloatArray:
@@ -72,15 +100,65 @@ def alignment(poses: FloatArray) -> float | None:
     Returns:
         None where it moves too little.
     """
+    picked = _metre_by_metre(poses)
+    if picked is None:
+        return None
+    steps = np.diff(picked[:, :3], axis=0)
+    forward = quaternion.rotate(picked[:-1, 3:], np.array([1.0, 0.0, 0.0]))
+    length = np.maximum(np.linalg.norm(steps, axis=1), 1e-9)
+    return float(np.median((steps * forward).sum(axis=1) / length))
+
+
+def sideways(poses: FloatArray) -> float | None:
+    """Return how far the body goes aside of its x axis, by the way: what four of five steps of a metre stay below.
+
+    What a bend explains is left out: a point before the axle of a vehicle goes aside by its distance times the turn.
+
+    Returns:
+        None where it moves too little.
+    """
+    picked = _metre_by_metre(poses)
+    if picked is None:
+        return None
+    start, end = quaternion.normalise(picked[:-1, 3:]), quaternion.normalise(picked[1:, 3:])
+    same_side = np.where((start * end).sum(axis=1, keepdims=True) < 0.0, -1.0, 1.0)
+    between = quaternion.normalise(start + same_side * end)
+    steps = quaternion.rotate(quaternion.conjugate(between), np.diff(picked[:, :3], axis=0))
+    turn = quaternion.multiply(quaternion.conjugate(start), same_side * end)
+    angles = 2.0 * np.arctan2(turn[:, 2], turn[:, 3])
+    turned = float((angles * angles).sum())
+    before_axle_m = float(np.clip((steps[:, 1] * angles).sum() / turned, -_LONGEST_M, _LONGEST_M)) if turned else 0.0
+    aside = np.abs(steps[:, 1] - before_axle_m * angles)
+    return float(np.percentile(aside / np.maximum(np.linalg.norm(steps, axis=1), 1e-9), 80.0))
+
+
+def _metre_by_metre(poses: FloatArray) -> FloatArray | None:
+    """Return poses that are at least a metre of the way apart; None where there are too few."""
     poses = poses[:: max(1, len(poses) // _SAMPLES)]
     way = np.concatenate(([0.0], np.cumsum(np.linalg.norm(np.diff(poses[:, :3], axis=0), axis=1))))
     picked = np.unique(np.searchsorted(way, np.arange(0.0, way[-1], _STEP_M)))
-    if len(picked) <= _MIN_STEPS:
-        return None
-    steps = np.diff(poses[picked, :3], axis=0)
-    forward = quaternion.rotate(poses[picked[:-1], 3:], np.array([1.0, 0.0, 0.0]))
-    length = np.maximum(np.linalg.norm(steps, axis=1), 1e-9)
-    return float(np.median((steps * forward).sum(axis=1) / length))
+    return poses[picked] if len(picked) > _MIN_STEPS else None
+
+
+def misfits(poses: FloatArray, places: FloatArray) -> tuple[float, float, float]:
+    """Compare poses with places east and north of the same times, laid over each other, as given and inverted.
+
+    Args:
+        poses: Shape (n, 7).
+        places: Shape (n, 2), metres.
+
+    Returns:
+        How far four of five poses are off at most, as given and inverted, and how far the places reach; metres.
+    """
+    reach = float(np.linalg.norm(places - places[0], axis=1).max())
+    return _misfit(poses[:, :2], places), _misfit(inverse(poses)[:, :2], places), reach
+
+
+def _misfit(track: FloatArray, places: FloatArray) -> float:
+    """Return how far a track is from places after a turn and a shift, seen from above."""
+    one, other = (flat[:, 0] + 1j * flat[:, 1] - np.mean(flat[:, 0] + 1j * flat[:, 1]) for flat in (track, places))
+    turn = np.exp(1j * np.angle((np.conj(one) * other).sum()))
+    return float(np.percentile(np.abs(other - turn * one), 80.0))
 
 
 def _fits_better(as_given: FloatArray, otherwise: FloatArray) -> bool:

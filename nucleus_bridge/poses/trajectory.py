@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
+from nucleus_bridge import warnings
 from nucleus_bridge.config import PoseConfig
 from nucleus_bridge.decode.cdr import strip_slashes
 from nucleus_bridge.decode.interface import Reset
@@ -25,6 +26,7 @@ ESTIMATED = "# estimated by nucleus-bridge odometry: relative to its first sweep
 """First line of a file whose poses are estimated from the lidar."""
 _BLOCK = 256
 _MAX_TILT_DEG = 45.0
+_FORWARD_DEG, _DOWN_DEG = 70.0, 135.0
 
 
 class FilePoses:
@@ -39,6 +41,7 @@ class FilePoses:
     Attributes:
         spacing: Rate, gaps, order and duplicates of the file.
         origin: Where the local level frame of an INS file lies, or None.
+        of_device: Poses of the device in the other frame, shape (n, 7); None where the file is about other frames.
         is_estimated: Whether ``nucleus-bridge odometry`` wrote it.
         findings: What is odd about the file.
 
@@ -66,7 +69,7 @@ class FilePoses:
         self._stamps_ns, self._poses, self.spacing = plausibility.in_order(read.stamps_ns, read.poses)
         self._stamps_ns = self._stamps_ns + round(settings.clock_offset_ms * 1e6)
         self._next: int | None = None
-        of_device = self._of_device(strip_slashes(device_frame))
+        self.of_device = of_device = self._of_device(strip_slashes(device_frame))
         self.findings = (
             *self._spacing_findings(),
             *self._attitude_findings(of_device, is_order_assumed=read.has_quaternions and not settings.columns),
@@ -146,20 +149,29 @@ class FilePoses:
             f"{self.name}.columns: ['stamp=1', 'x=2', 'y=3', 'z=4', 'qw=5', 'qx=6', 'qy=7', 'qz=8'] "
             "(by the columns of your file)"
         )
+        frame, tilt = self.child, plausibility.tilt_deg(of_device)
         if is_order_assumed and plausibility.is_w_first(of_device):
             raise ConfigError(
-                f"{self.name}.file: {self._file} has quaternions with w first: read as x y z w the vehicle lies on "
-                f"its side; set {w_first}"
+                f"{self.name}.file: {self._file} has quaternions with w first: read as x y z w the vehicle leans by "
+                f"{tilt:.0f} degrees, read as w x y z it stands upright; set {w_first}"
             )
-        frame, tilt = self.child, plausibility.tilt_deg(of_device)
         if is_order_assumed and plausibility.may_be_w_first(of_device):
             text = f"by {self._file.name} the device drives backwards all the time; with w first it drives forwards"
             yield Finding(Code.POSE_ATTITUDE, "frame", frame, text, w_first, Weight.NOTE)
         elif tilt > _MAX_TILT_DEG:
             text = f"by {self._file.name} the z axis of the device is {tilt:.0f} degrees from up"
-            remedy = f"{self.name}.child_frame: the frame whose poses these are (a camera's z axis points forward)"
+            remedy = f"{self.name}.child_frame: the frame whose poses these are{_axes(tilt)}"
             yield Finding(Code.POSE_ATTITUDE, "frame", frame, text, remedy)
         elif plausibility.is_inverse(of_device):
-            text = f"by {self._file.name} the device moves sideways; as poses of {self.parent} in {frame} it does not"
-            remedy = f"{self.name}.parent_frame: {frame}, {self.name}.child_frame: {self.parent}"
-            yield Finding(Code.POSE_INVERSE, "frame", frame, text, remedy)
+            why = f"by {self._file.name} the device moves sideways, and turned round it does not"
+            yield warnings.pose_inverse(self.name, self.parent, frame, why)
+        elif plausibility.may_be_inverse(of_device):
+            why = f"by {self._file.name} the device drives backwards all the time, and turned round it drives forwards"
+            yield warnings.pose_inverse(self.name, self.parent, frame, why).remedied()
+
+
+def _axes(tilt_deg: float) -> str:
+    """Say which bodies have a z axis at an angle from up."""
+    if tilt_deg > _DOWN_DEG:
+        return " (with its mount; the z axis of many an INS points down)"
+    return " (with its mount; a camera's z axis points forward)" if tilt_deg > _FORWARD_DEG else " (with its mount)"

@@ -11,6 +11,7 @@ from typing import Any
 
 from nucleus_bridge.errors import InputError, OutputError
 from nucleus_bridge.labels.label import colour_of
+from nucleus_bridge.text import why_not
 
 _DATA = '<script type="application/json" id="data">'
 _DECIMALS = 4
@@ -32,7 +33,7 @@ class LabelFile:
                     scene, frame, box = _box(f"{path}:{number}", line)
                     self._scenes[scene][frame].append(box)
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path} cannot be read: {error}") from None
+            raise InputError(f"{path} cannot be read: {why_not(error)}") from None
 
     def of_scene(self, reference_id: str, offset: Mapping[str, float]) -> dict[str, Any]:
         """Return what the page needs: classes, their colours, and a list of boxes for each frame.

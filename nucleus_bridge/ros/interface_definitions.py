@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nucleus_bridge.errors import InputError
+from nucleus_bridge.text import why_not
 
 _PACKAGE_NAME = re.compile(r"[a-z](?:_?[a-z0-9])*")
 _MESSAGE_NAME = re.compile(r"[A-Z][A-Za-z0-9]*")
@@ -94,5 +95,5 @@ def read_interface_package(name: str, folder: Path) -> InterfacePackage:
         try:
             messages[path.stem] = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path} cannot be read: {error}") from error
+            raise InputError(f"{path} cannot be read: {why_not(error)}") from error
     return InterfacePackage(name=name, messages=messages)

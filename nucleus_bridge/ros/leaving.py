@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from nucleus_bridge.errors import BridgeError
+from nucleus_bridge.text import why_not
 
 LEAVE_WITHIN_S = 5.0
 _TOLD_AT = 0.8
@@ -81,7 +82,7 @@ def start_anew(resume: Mapping[str, Any]) -> NoReturn:
     try:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - this program itself
     except OSError as error:
-        raise BridgeError(f"{sys.executable} cannot be started anew: {error}") from error
+        raise BridgeError(f"{sys.executable} cannot be started anew: {why_not(error)}") from error
 
 
 def resumed() -> dict[str, Any]:

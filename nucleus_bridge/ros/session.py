@@ -18,6 +18,7 @@ from nucleus_bridge.config.sources import MARK
 from nucleus_bridge.decode.cdr import peek_header
 from nucleus_bridge.errors import BridgeError, DecodeError, SceneExistsError
 from nucleus_bridge.inspect.evidence import findings_of
+from nucleus_bridge.inspect.standing import once
 from nucleus_bridge.model import Message
 from nucleus_bridge.pipeline import Pipeline
 from nucleus_bridge.pipeline.events import Event, FrameReady, Residual, SceneEnded, SceneStarted
@@ -414,9 +415,9 @@ class Session:
         now = time.monotonic()
         pipeline = self._pipeline
         if now >= self._next_judgement:
-            self._judged = tuple(findings_of(pipeline.evidence, pipeline.config, pipeline.tree))
+            self._judged = tuple(findings_of(pipeline.evidence, pipeline.config, pipeline.tree, pipeline.sources))
             self._next_judgement = now + _JUDGE_PERIOD_S
-        return tuple(dict.fromkeys((*pipeline.findings, *self._judged)))
+        return once((*pipeline.findings, *self._judged))
 
     def _report(self) -> None:
         pipeline = self._pipeline

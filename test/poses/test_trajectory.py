@@ -146,6 +146,65 @@ def test_w_first_is_seen_by_the_motion_where_the_vehicle_drives_straight_back(tm
     assert (finding.code, "'qw=5'" in finding.remedy) == ("pose_attitude", True)
 
 
+def drive_towards(yaw_deg: float, level: float = 0.015, turn: float = 0.1) -> FloatArray:
+    """Thirty metres in one direction, nearly: a vehicle on a road that is a little uneven."""
+    yaw = math.radians(yaw_deg) + turn * np.sin(np.arange(400) * 0.011)
+    steps = 0.08 * np.stack((np.cos(yaw), np.sin(yaw), np.zeros(400)), axis=1)
+    turns = Rotation.from_euler("xyz", np.stack((np.full(400, level), -level * np.cos(yaw), yaw), axis=1)).as_quat()
+    return np.concatenate((np.array([8.0, 31.0, 2.0]) + np.cumsum(steps, axis=0), turns), axis=1)
+
+
+@pytest.mark.parametrize("yaw_deg", [-20.0, 65.0, -118.0, 131.0, 158.0])
+def test_w_first_is_refused_however_much_the_vehicle_would_lean(tmp_path: Path, yaw_deg: float) -> None:
+    poses = drive_towards(yaw_deg)
+    assert opened(tmp_path, tum(poses)).findings == ()
+    with pytest.raises(ConfigError, match=r"w first.*columns: \['stamp=1'.*'qw=5'"):
+        opened(tmp_path, tum(poses[:, [0, 1, 2, 6, 3, 4, 5]]))
+
+
+@pytest.mark.parametrize("tilt_deg", [14.0, 25.0, 38.0])
+def test_a_body_that_is_mounted_at_an_angle_is_not_taken_for_w_first(tmp_path: Path, tilt_deg: float) -> None:
+    poses = drive_towards(0.0, level=0.0, turn=0.0)
+    for axis in "xy":
+        tilted = poses.copy()
+        tilted[:, 3:] = (Rotation.from_quat(poses[:, 3:]) * Rotation.from_euler(axis, tilt_deg, degrees=True)).as_quat()
+        assert opened(tmp_path, tum(tilted)).findings == ()
+
+
+def turned_round(poses: FloatArray) -> FloatArray:
+    back = Rotation.from_quat(poses[:, 3:]).inv()
+    return np.concatenate((-back.apply(poses[:, :3]), back.as_quat()), axis=1)
+
+
+@pytest.mark.parametrize("where", [(70.0, -22.0), (-900.0, 4_000.0), (3.0, 12.0)])
+@pytest.mark.parametrize("ahead_m", [0.0, 1.7])
+@pytest.mark.parametrize("turn_deg", [25.0, 80.0, 190.0])
+def test_an_inverse_of_a_drive_with_a_bend_is_named_and_the_drive_itself_is_not(
+    tmp_path: Path, where: tuple[float, float], ahead_m: float, turn_deg: float
+) -> None:
+    """``ahead_m``: the poses are of a point before the rear axle, which goes sideways on a bend."""
+    yaw = -0.7 + math.radians(turn_deg) * np.linspace(0.0, 1.0, 500) ** 2
+    axle = np.array([*where, 0.0]) + np.cumsum(0.07 * np.stack((np.cos(yaw), np.sin(yaw), 0.0 * yaw), axis=1), axis=0)
+    turns = Rotation.from_euler("z", yaw[:, None])
+    noise = np.random.default_rng(11).normal(0.0, 0.004, (500, 3))
+    poses = np.concatenate((axle + turns.apply([ahead_m, 0.0, 0.3]) + noise, turns.as_quat()), axis=1)
+    assert opened(tmp_path, tum(poses)).findings == ()
+    (finding,) = opened(tmp_path, tum(turned_round(poses))).findings
+    assert (finding.code, finding.remedy) == (
+        "pose_inverse",
+        "poses.ego.parent_frame: base_link, poses.ego.child_frame: map",
+    )
+
+
+def test_an_inverse_that_only_drives_backwards_is_noted(tmp_path: Path) -> None:
+    yaw = np.linspace(0.0, 1.3, 400)
+    arc = 26.0 * np.stack((np.sin(yaw), 1.0 - np.cos(yaw), 0.0 * yaw), axis=1)
+    poses = np.concatenate((arc, Rotation.from_euler("z", yaw[:, None]).as_quat()), axis=1)
+    assert opened(tmp_path, tum(poses)).findings == ()
+    (finding,) = opened(tmp_path, tum(turned_round(poses))).findings
+    assert (finding.code, finding.weight.value) == ("pose_inverse", "note")
+
+
 def test_a_table_that_is_not_understood_lists_its_columns_and_the_key(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"a, b, c.*qx.*set poses\.ego\.columns"):
         opened(tmp_path, "a,b,c\n1,2,3\n")
