@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rosbags.rosbag2 import StoragePlugin, Writer
@@ -53,6 +54,7 @@ CONVERT = "sys.argv[0] = 'nucleus-bridge'\ntry:\n    runpy.run_module('nucleus_b
 CONVERT += "except SystemExit as end:\n    assert not end.code, end.code"
 READ = """
 from pathlib import Path
+from typing import Any
 from nucleus_bridge.formats.reading import open_scene
 reader = open_scene(Path(sys.argv[1]))
 print(sum(float(reader.frame(index).points.xyz.sum()) for index in range(len(reader))))
@@ -87,10 +89,10 @@ def write_large_bag(bag: Path, points: int) -> None:
     """Write a recording of one lidar whose scene is large: noise, with intensities and times."""
     types = get_typestore(Stores.ROS2_HUMBLE)
 
-    def make(name: str, *fields: object) -> object:
+    def make(name: str, *fields: Any) -> Any:  # noqa: ANN401 - messages have no static type
         return types.types[name.replace("/", "/msg/")](*fields)
 
-    def header(ns: int, frame: str) -> object:
+    def header(ns: int, frame: str) -> Any:  # noqa: ANN401
         return make("std_msgs/Header", make("builtin_interfaces/Time", ns // 10**9, ns % 10**9), frame)
 
     layout = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("intensity", "<f4"), ("t", "<u4")])
