@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from types import FrameType
+from typing import NoReturn
 
 from nucleus_bridge.errors import BridgeError, InputError
 from nucleus_bridge.version import __version__
@@ -85,9 +86,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(status)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with the arguments, without all the options before it."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with it; argparse prints the usage first, which is a screenful."""
+        self.exit(BAD_INPUT, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
 def build_parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     """Return the parser with these commands."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="nucleus-bridge",
         description=DESCRIPTION,
         epilog=FIRST_STEPS,
