@@ -37,9 +37,13 @@ from nucleus_bridge.preview.tracks import Tracks
 
 SCRIPTS = (
     "palette.js",
+    "arrival.js",
     "poses.js",
     "projection.js",
     "overlay.js",
+    "spread.js",
+    "gl_painter.js",
+    "soft_painter.js",
     "cloud_view.js",
     "nodes.js",
     "plots.js",
@@ -98,7 +102,8 @@ def page_and_checks(
     checks = SceneChecks(scene, measures=measures)
     judged, outlines, deskew = _judged(len(scene)), Outlines(), DeskewCheck(scene)
     tracks = Tracks(scene.manifest)
-    frames: list[str] = []
+    frames: list[dict[str, Any]] = []
+    large: list[str] = []
     keeps = False
     for index in range(len(scene)):
         compares, has_edges = checks.edges.wants_next(), index in judged
@@ -129,32 +134,39 @@ def page_and_checks(
         tracks.add(frame)
         deskew.add(frame, measured=has_edges)
         record = {
-            "stamp_ns": str(frame.timestamp_ns),
-            "position": frame.position.tolist(),
-            "heading": frame.heading_xyzw.tolist(),
-            "gps": None if frame.gps is None else _gps(frame.gps),
-            "points": len(frame.points) + frame.left_out,
+            **_pose_record(frame),
+            "cloud": pack_cloud(frame.points, most),
+            **({"edges": _edges(outlines, frame)} if has_edges else {}),
+            "images": packed,
         }
-        cloud = _with_long_text(pack_cloud(frame.points, most), "data")
-        edges = f',"edges":{encoded(_edges(outlines, frame))}' if has_edges else ""
-        images = ",".join(f"{encoded(name)}:{_with_long_text(image, 'jpeg')}" for name, image in packed.items())
-        frames.append(f'{encoded(record)[:-1]},"cloud":{cloud}{edges},"images":{{{images}}}}}')
+        large.append(_large_part(index, record))
+        frames.append(record)
         progress(0.9 * (index + 1) / len(scene))
+    found = checks.results(lambda share: progress(0.9 + 0.1 * share))
+    found["sharpness"] = asdict(deskew.results())
+    manifest = json.loads(scene.manifest.to_json())
     document = {
-        "manifest": json.loads(scene.manifest.to_json()),
+        "manifest": {name: value for name, value in manifest.items() if name not in ("files", "poses")},
         "lidar": scene.lidar,
         "cameras": list(scene.cameras),
-        "checks": checks.results(lambda share: progress(0.9 + 0.1 * share)),
+        "checks": found,
+        "tracks": tracks.results(),
+        "bytes": sum(file.bytes for file in scene.manifest.files),
+        "frames": frames,
     }
-    document["checks"]["sharpness"] = asdict(deskew.results())
-    document["manifest"].pop("files")
-    document["manifest"].pop("poses", None)
-    document["tracks"] = tracks.results()
-    document["bytes"] = sum(file.bytes for file in scene.manifest.files)
     progress(1.0)
-    head, *others = frames or [""]
-    data = [f'{encoded(document)[:-1]},"frames":[', head, *(part for frame in others for part in (",", frame)), "]}"]
-    return filled("preview.html", SCRIPTS, scene.manifest.reference_id, data), document["checks"]
+    return filled("preview.html", SCRIPTS, scene.manifest.reference_id, [encoded(document)], large), found
+
+
+def _pose_record(frame: SceneFrame) -> dict[str, Any]:
+    """Return what the page needs of a frame besides clouds and pictures; the stamp as text, as JavaScript needs it."""
+    return {
+        "stamp_ns": str(frame.timestamp_ns),
+        "position": frame.position.tolist(),
+        "heading": frame.heading_xyzw.tolist(),
+        "gps": None if frame.gps is None else _gps(frame.gps),
+        "points": len(frame.points) + frame.left_out,
+    }
 
 
 def _judged(count: int) -> frozenset[int]:
@@ -171,10 +183,16 @@ def _edges(outlines: Outlines, frame: SceneFrame) -> dict[str, Any]:
     }
 
 
-def _with_long_text(record: Mapping[str, Any], key: str) -> str:
-    """Return an object as JSON; the text under a key is base64, which need not be looked through."""
-    rest = {name: value for name, value in record.items() if name != key}
-    return f'{encoded(rest)[:-1]},"{key}":"{record[key]}"}}'
+def _large_part(index: int, record: Mapping[str, Any]) -> str:
+    """Take what is large out of a frame's record; return it as an element of the page, which is read when it is needed.
+
+    All of it is base64, which need not be looked through.
+    """
+    edges = record.get("edges", {})
+    texts = [("cloud", record["cloud"].pop("data")), *((name, edge.pop("data")) for name, edge in edges.items())]
+    images = ",".join(f'{encoded(name)}:"{image.pop("jpeg")}"' for name, image in record["images"].items())
+    rest = ",".join(f'"{name}":"{text}"' for name, text in texts)
+    return f'<script type="application/json" id="frame-{index}">{{{rest},"images":{{{images}}}}}</script>\n'
 
 
 def _gps(gps: GpsPose) -> dict[str, float]:

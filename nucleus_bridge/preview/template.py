@@ -13,13 +13,25 @@ from nucleus_bridge.errors import OutputError
 PAGE = Path(__file__).parent / "page"
 
 
-def filled(template: str, scripts: Sequence[str], title: str, data: Sequence[str]) -> str:
-    """Fill in a template of ``page``; the data come in pieces, so that they are copied once."""
+def filled(
+    template: str, scripts: Sequence[str], title: str, data: Sequence[str], parts_of_frames: Sequence[str] = ()
+) -> str:
+    """Fill in a template of ``page``.
+
+    Args:
+        template: Its name.
+        scripts: Names of the scripts.
+        title: Of the page.
+        data: What the scripts need to begin, in pieces, so that they are copied once.
+        parts_of_frames: Elements with what is large of each frame; only the first of them comes before the scripts.
+    """
     script = "\n".join((PAGE / name).read_text(encoding="utf-8") for name in scripts)
     parts: dict[str, Sequence[str]] = {
         "TITLE": [html.escape(title)],
         "STYLE": [(PAGE / "preview.css").read_text(encoding="utf-8")],
         "DATA": data,
+        "FIRST": parts_of_frames[:1],
+        "OTHERS": parts_of_frames[1:],
         "SCRIPT": [f"(() => {{\n'use strict';\n{script}\n}})();"],
     }
     pieces = (PAGE / template).read_text(encoding="utf-8").split("@@")

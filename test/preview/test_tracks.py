@@ -46,7 +46,7 @@ def tab(browser: Any, compared: ConversionReport, tmp_path_factory: pytest.TempP
 def of_colour(shot: np.ndarray, colour: str) -> np.ndarray:
     """Where a picture (BGR) has a colour."""
     wanted = np.array([int(colour[start : start + 2], 16) for start in (5, 3, 1)])
-    return np.abs(shot.astype(int) - wanted).max(axis=2) < 12
+    return np.abs(shot.astype(int) - wanted).max(axis=2) < 48  # edges of lines are blended with what lies below them
 
 
 def test_each_source_has_a_line_and_the_one_in_use_is_marked(tab: Tab) -> None:

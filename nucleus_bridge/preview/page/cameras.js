@@ -3,7 +3,7 @@
 
 class Pictures {
   // isBeside: whether the page lies beside the files that its pictures were shrunk from.
-  constructor(frames) { this.frames = frames; this.known = new Map(); this.whole = new Map(); this.isBeside = location.protocol === 'file:'; }
+  constructor(frames, arrival) { this.frames = frames; this.arrival = arrival; this.known = new Map(); this.whole = new Map(); this.isBeside = location.protocol === 'file:'; }
 
   // The file of a picture that is shrunk in the page: resolves to it, or to null where the page was moved away from it.
   file(index, camera) {
@@ -27,12 +27,12 @@ class Pictures {
     if (!image) return Promise.resolve(null);
     if (!this.known.has(key)) {
       if (this.known.size >= 96) this.known.delete(this.known.keys().next().value);
-      this.known.set(key, new Promise((done) => {
+      this.known.set(key, this.arrival.of(index).then(() => new Promise((done) => {
         const picture = new Image();
         picture.onload = () => done(picture);
         picture.onerror = () => done(null);
-        picture.src = `data:image/jpeg;base64,${image.jpeg}`;
-      }));
+        picture.src = `data:image/jpeg;base64,${this.arrival.parts(index).images[camera]}`;
+      })));
     }
     return this.known.get(key);
   }

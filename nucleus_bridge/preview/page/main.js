@@ -4,8 +4,8 @@
 const data = JSON.parse(document.getElementById('data').textContent);
 const byId = (id) => document.getElementById(id);
 const frames = data.frames, manifest = data.manifest;
-const clouds = new Map();
-const cloudOf = (i) => { if (!clouds.has(i)) clouds.set(i, unpackCloud(frames[i].cloud)); return clouds.get(i); };
+const clouds = new Map(), arrival = new Arrival(frames.length);
+const cloudOf = (i) => { if (!clouds.has(i)) clouds.set(i, unpackCloud(frames[i].cloud, arrival.parts(i).cloud)); return clouds.get(i); };
 const lagOf = (frame, camera) => {
   const image = frame.images[camera];
   return image && image.params.timestamp ? Number(BigInt(image.params.timestamp) - BigInt(frame.stamp_ns)) / 1e6 : null;
@@ -20,7 +20,7 @@ function heightsOf(cloud) {
 }
 
 const look = {
-  count: frames.length, frame: 0, world: false, mode: 0, size: 2, fade: 0, heights: heightsOf(cloudOf(0)), cloud: cloudOf,
+  count: frames.length, frame: 0, world: false, mode: 0, size: 2, fade: 0, heights: heightsOf(cloudOf(0)), cloud: cloudOf, has: (i) => arrival.has(i),
   device(i) { return frames[i].position; },
   home() {
     const cloud = cloudOf(this.frame), at = frames[this.frame].position, distances = [];
@@ -62,14 +62,14 @@ function frustum(params, pose, line) {
 }
 
 const trajectories = data.tracks.map((track, i) => trajectoryOf(track, i, frames));
-const tracks = new Tracks(frames), pictures = new Pictures(frames);
+const tracks = new Tracks(frames), pictures = new Pictures(frames, arrival);
 const options = { overlay: true, size: 3, near: 3, far: 60, colour: 'depth', fade: 0, hides: false };
-const scene = { frames, manifest, cloud: cloudOf, pictures, tracks, options, heights: look.heights, verdicts: data.checks.calibration ?? {} };
+const scene = { frames, arrival, manifest, cloud: cloudOf, pictures, tracks, options, heights: look.heights, verdicts: data.checks.calibration ?? {} };
 const bench = new Bench(scene, { setFrame, frame: () => look.frame, changed: () => { redraw(); showImages(); } }, data.cameras);
 const view3d = new CloudView(byId('view3d'), look, false), viewTop = new CloudView(byId('viewTop'), look, true);
 const cards = new Map(data.cameras.map((camera) => [camera, new CameraCard(scene, camera, byId('cameras'), scene.verdicts[camera], (name) => bench.open(name))]));
 const marks = [];
-let playing = null;
+let playing = null, wanted = 0;
 
 // The way of the device, on the images: it lies on the road where pose and calibration are right.
 addLayer({
@@ -90,8 +90,13 @@ function showImages() {
 }
 
 // Moves the views with the device, so that playing follows it.
-function setFrame(i) {
+async function setFrame(i) {
   const next = Math.min(frames.length - 1, Math.max(0, Math.round(Number(i)) || 0)), frame = frames[next];
+  wanted = next;
+  if (!arrival.has(next)) {
+    await arrival.of(next);
+    if (wanted !== next) return undefined;
+  }
   const step = [0, 1, 2].map((axis) => frame.position[axis] - frames[look.frame].position[axis]);
   if (!look.world) for (const view of [view3d, viewTop]) step.forEach((metres, axis) => { view.target[axis] += metres; });
   look.frame = next;
@@ -178,7 +183,7 @@ function listen() {
     keys[key]();
   });
   window.addEventListener('resize', () => { redraw(); showImages(); });
-  window.addEventListener('beforeprint', () => { view3d.gl && view3d.paint(); viewTop.gl && viewTop.paint(); });
+  window.addEventListener('beforeprint', () => { view3d.paint(); viewTop.paint(); });
 }
 
 function toggleHelp() {
@@ -217,6 +222,8 @@ window.nucleusPreview = {
   get drawn() { return view3d.drawn; },
   cameras: data.cameras,
   setFrame,
+  arrived() { arrival.finish(); if (look.world) redraw(); },
+  whole: arrival.whole,
   bench, look, view3d, viewTop, options, layers, trajectories,
   projected(camera) {
     const image = frames[look.frame].images[camera], pose = image && tracks.corrected(camera, image, bench.shown(camera));

@@ -8,8 +8,8 @@ function bytesOf(text) {
 }
 
 // columns: [x, y, z] as whole steps; xyz: metres, made when they are asked for.
-function unpackCloud(packed) {
-  const bytes = bytesOf(packed.data), n = packed.count;
+function unpackCloud(packed, text) {
+  const bytes = bytesOf(text), n = packed.count;
   const steps = [0, 1, 2].map((axis) => new Uint16Array(bytes.buffer, 2 * n * axis, n));
   const column = (number) => bytes.subarray((6 + number) * n, (7 + number) * n);
   let xyz = null;

@@ -78,7 +78,8 @@ class EdgeScore {
       if (!image || !frame.edges || frame.edges.points.count < FEWEST_EDGES) continue;
       const picture = await this.scene.pictures.of(index, this.camera);
       if (!picture) continue;
-      const look = { image, points: unpackCloud(frame.edges.points), beyond: unpackCloud(frame.edges.beyond), ...edgeStrengths(picture), blurred: new Map() };
+      const parts = this.scene.arrival.parts(index);
+      const look = { image, points: unpackCloud(frame.edges.points, parts.points), beyond: unpackCloud(frame.edges.beyond, parts.beyond), ...edgeStrengths(picture), blurred: new Map() };
       this.direct(look);
       this.mapsOf(look, FINE_DEG);
       this.looks.push(look);

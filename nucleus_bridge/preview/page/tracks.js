@@ -36,7 +36,7 @@ function trajectoryLegend(parent, trajectories, changed) {
     line.append(svg('line', { x1: 2, x2: 24, y1: 5, y2: 5, stroke: track.colour, 'stroke-width': 2.5, 'stroke-dasharray': track.is_used ? 'none' : '6 3' }));
     const far = typeof track.apart_m === 'number' ? `up to ${track.apart_m < 10 ? track.apart_m.toFixed(2) : Math.round(track.apart_m)} m away` : '';
     const said = [track.note, far].filter(Boolean).join(', ');
-    const words = track.is_used ? [element('b', track.name), element('span', `used by the scene${said ? `, ${said}` : ''}`)] : [element('span', track.name), element('small', said)];
+    const words = track.is_used ? [element('b', track.name), element('span', `used by the scene${said ? `, ${said}` : ''}`)] : [element('span', track.name), element('i', said)];
     parent.append(element('label', '', box, line, ...words));
   });
 }

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is large of each frame stands in an element of its own behind this script: the page shows the first frame while the
+// browser still reads the others, and each is decoded when it is asked for.
+
+class Arrival {
+  constructor(count) {
+    this.count = count; this.isWhole = false; this.known = new Map();
+    this.whole = new Promise((done) => { this.finish = () => { this.isWhole = true; done(); }; });
+  }
+
+  element(index) { return document.getElementById(`frame-${index}`); }
+
+  // Whether a frame is there as a whole: the first one comes before the script, others when something comes behind them.
+  has(index) { return index === 0 || this.isWhole || this.element(index + 1) !== null; }
+
+  // Resolves when a frame is there.
+  async of(index) { if (!this.has(index)) await this.whole; }
+
+  // What is large of a frame: cloud, images by camera, perhaps points and beyond of its edges, each as base64.
+  parts(index) {
+    if (!this.known.has(index)) {
+      if (this.known.size >= 2) this.known.delete(this.known.keys().next().value);
+      this.known.set(index, JSON.parse(this.element(index).textContent));
+    }
+    return this.known.get(index);
+  }
+}
