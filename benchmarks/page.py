@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,10 @@ class Joined:
 
     def __len__(self) -> int:
         return len(self._places)
+
+    def __iter__(self) -> Iterator[SceneFrame]:
+        """Read every frame."""
+        return (self.frame(index) for index in range(len(self)))
 
     def frame(self, index: int, most_points: int | None = None) -> SceneFrame:
         """Read a frame, as ``SceneReader.frame``."""

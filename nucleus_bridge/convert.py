@@ -210,6 +210,7 @@ def all_findings(
     """Return what contradicts itself or is missing in a recording that has been through a pipeline."""
     from nucleus_bridge.inspect.evidence import findings_of  # noqa: PLC0415 - its rules are wanted at the end alone
     from nucleus_bridge.inspect.first_look import first_look  # noqa: PLC0415 - the same
+    from nucleus_bridge.inspect.recorded import likely_sensor_on  # noqa: PLC0415 - the same
     from nucleus_bridge.inspect.standing import once, stands_by_poses  # noqa: PLC0415 - the same
 
     found = [
@@ -239,6 +240,8 @@ def all_findings(
         if known is not None and topic.count:
             word = word_for(known.kind)
             found.append(warnings.unreadable_topic(topic.name, known.type_name, topic.count, word, "", known.remedy))
+        elif (likely := likely_sensor_on(recording, topic)) is not None:
+            found.append(warnings.unread_type(topic.name, topic.type_name, word_for(likely.kind), likely.remedy))
     return once(found)
 
 

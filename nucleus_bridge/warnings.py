@@ -772,6 +772,12 @@ def unreadable_topic(topic: str, type_name: str, count: int, kind: str, why: str
     )
 
 
+def unread_type(topic: str, type_name: str, kind: str, remedy: str) -> Finding:
+    """A topic of a type that nobody listed, which may be a sensor."""
+    text = f"{topic} is {type_name}, which is not read; it may be a {kind}"
+    return Finding(Code.UNREADABLE_TOPIC, "topic", topic, text, remedy, Weight.LOSS)
+
+
 def split_missing(path: str, text: str, *, loses_messages: bool) -> Finding:
     """A file of the recording that is not there, or is not in its list."""
     return Finding(

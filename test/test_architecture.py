@@ -62,7 +62,7 @@ MAY_USE = {
         "formats",
         "spool",
     },
-    "replay": {"errors", "model", "config", "decode", "poses", "recordings", "pipeline"},
+    "replay": {"errors", "text", "model", "config", "decode", "poses", "recordings", "pipeline"},
     "inspect": {
         "causes",
         "errors",
@@ -112,6 +112,7 @@ MAY_USE = {
     "upload": {"causes", "errors", "model", "config", "formats", "spool"},
     "labels": {
         "errors",
+        "text",
         "image_header",
         "model",
         "config",

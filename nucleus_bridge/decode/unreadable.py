@@ -54,6 +54,28 @@ _NOT_DATA = re.compile(
 _OF_SENSORS = re.compile(
     r"(packet|packets|scan|scans|cloud2?|points|frame|image|video|custommsg|packetmsg|returns?|udp|detections?)$"
 )
+_LEAST_BYTES = 1_000
+_STANDARD = frozenset(
+    (
+        *("actionlib_msgs", "action_msgs", "builtin_interfaces", "diagnostic_msgs", "geometry_msgs", "map_msgs"),
+        *("nav_msgs", "rcl_interfaces", "rosgraph_msgs", "sensor_msgs", "shape_msgs", "statistics_msgs", "std_msgs"),
+        *("stereo_msgs", "tf2_msgs", "trajectory_msgs", "unique_identifier_msgs", "vision_msgs", "visualization_msgs"),
+    )
+)
+_LIKELY: tuple[tuple[Kind, str], ...] = (
+    ("radar", r"radar"),
+    ("cloud", rf"{_LIDAR_MAKERS}|cloud|(^|[/_ ])points?([/_ ]|$)"),
+    ("image", r"camera|image|video|(^|[/_ ])pictures?([/_ ]|$)"),
+)
+_PLANS = re.compile(
+    r"path|trajector|plan|route|lane|map|grid|polygon|spline|boundar|marker|object|track|detection|cluster|obstacle|"
+    r"calib|feature|landmark|skeleton|keypoint|joint|control|debug|percept"
+)
+_HEADER = re.compile(r"^\s*(std_msgs/)?(msg/)?Header\s+\w+", re.MULTILINE)
+_ARRAY = re.compile(r"^\s*[\w/]+\[[^\]]*\]\s+\w+", re.MULTILINE)
+_POINTS = re.compile(
+    r"^\s*[\w/]+\[[^\]]*\]\s+(points?\w*|cloud\w*|ranges|returns)\b|^\s*[\w/]*Point\w*\[", re.MULTILINE
+)
 _WHAT: dict[Kind, str] = {"cloud": "lidar", "image": "camera", "radar": "radar", "pose": "pose"}
 
 
@@ -78,6 +100,35 @@ def unreadable(type_name: str) -> Unreadable | None:
         thing = {"cloud": "PointCloud2", "image": "images", "radar": "RadarScan"}.get(kind, "pose as nav_msgs/Odometry")
         return Unreadable(type_name, kind, _DRIVER.format(thing))
     return None
+
+
+def likely_sensor(topic: str, type_name: str, definition: str, size: int) -> Unreadable | None:
+    """Return what a type that nobody listed may be: by its fields, and by the names of type and topic.
+
+    A sensor's message is large and has a header; its points stand in an array of their own, or in bytes whose names say
+    what they are. Lists of points with other names, such as a planned path, are not sensors.
+
+    Args:
+        topic: Name of the topic.
+        type_name: Its type.
+        definition: As the recording embeds it; "" where there is none.
+        size: Bytes of one message.
+    """
+    package, _, name = type_name.lower().rpartition("/")
+    package = package.partition("/")[0]
+    is_known = bool(registry.interfaces_of(type_name)) or unreadable(type_name) is not None
+    if is_known or size < _LEAST_BYTES or package in _STANDARD or _NOT_DATA.search(name):
+        return None
+    names = f"{package} {name} {topic.lower()}"
+    if _PLANS.search(names):
+        return None
+    kind = next((kind for kind, words in _LIKELY if re.search(words, names)), None)
+    own = definition.partition("\n====")[0]
+    if own.strip():
+        if not _HEADER.search(own) or not _ARRAY.search(own):
+            return None
+        kind = kind or ("cloud" if _POINTS.search(own) else None)
+    return None if kind is None else Unreadable(type_name, kind, "docs/contributing.md says how to add a type")
 
 
 def word_for(kind: Kind) -> str:

@@ -41,9 +41,9 @@ def open_scene(folder: Path | str) -> SceneReader:
         folder: Of the scene, such as ``spool/scenes/drive-...``.
 
     Returns:
-        A reader: its length is the number of frames, iterating yields each, ``frame(number)`` is a ``SceneFrame`` with
-        the points in scene coordinates, shape (n, 3), metres, and ``image(frame.images[0])`` the bytes of an image's
-        file.
+        A reader: its length is the number of frames, ``frame(number)`` a ``SceneFrame`` with the points in scene
+        coordinates, shape (n, 3), metres, ``for frame in scene`` reads each, and ``image(frame.images[0])`` returns the
+        bytes of an image's file.
 
     Raises:
         InputError: There is no scene, or its format is unknown.

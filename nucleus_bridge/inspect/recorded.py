@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from nucleus_bridge import warnings
-from nucleus_bridge.decode.unreadable import unreadable, word_for
+from nucleus_bridge.decode.interface import Unreadable
+from nucleus_bridge.decode.unreadable import likely_sensor, unreadable, word_for
 from nucleus_bridge.inspect.lidars import Why
 from nucleus_bridge.inspect.scan import Scan
-from nucleus_bridge.recordings import Recording
+from nucleus_bridge.recordings import Recording, TopicInfo
 from nucleus_bridge.warnings import Finding
 
 if TYPE_CHECKING:
@@ -29,6 +31,12 @@ def recording_findings(bag: Recording, scan: Scan, made: Suggestion) -> list[Fin
             word = word_for(known.kind)
             finding = warnings.unreadable_topic(stream.name, known.type_name, stream.info.count, word, "", known.remedy)
             found.append(finding.remedied() if made.names.get(f"{word}s") else finding)
+    for stream in sorted(scan.streams.values(), key=lambda s: s.name):
+        likely = None if stream in strange else likely_sensor_on(bag, stream.info)
+        if likely is not None:
+            word = word_for(likely.kind)
+            finding = warnings.unread_type(stream.name, likely.type_name, word, likely.remedy)
+            found.append(finding.remedied() if made.names.get(f"{word}s") else finding)
     for topic, out in sorted(made.left_out.items()):
         stream = scan.streams[topic]
         if out.why is Why.BROKEN and topic in {**made.lidars, **made.cameras, **made.radars} and stream.info.count:
@@ -38,3 +46,13 @@ def recording_findings(bag: Recording, scan: Scan, made: Suggestion) -> list[Fin
                 warnings.unreadable_topic(topic, stream.info.type_name, stream.info.count, word, out.text, remedy)
             )
     return found
+
+
+def likely_sensor_on(bag: Recording, info: TopicInfo) -> Unreadable | None:
+    """Return what a recorded topic of a type that nobody listed may hold, by its first message; None for all others."""
+    if not info.count or info.encoding != "cdr":
+        return None
+    if likely_sensor(info.name, info.type_name, info.definition, sys.maxsize) is None:
+        return None
+    first = bag.first_messages([info.name]).get(info.name)
+    return likely_sensor(info.name, info.type_name, info.definition, len(first.data) if first is not None else 0)
