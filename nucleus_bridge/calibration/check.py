@@ -5,19 +5,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nucleus_bridge.calibration.fit import FINE_DEG, NUMBERS, Fit, Motion, grid
-from nucleus_bridge.calibration.looks import Look, Scan, look_at, rotation_of, scan_of, vector_of
+from nucleus_bridge.calibration.looks import Look, look_at, rotation_of, vector_of
 from nucleus_bridge.calibration.measure import MOST_RIVAL, Kind, Measurement, measure
-from nucleus_bridge.calibration.origin import find_origin
+from nucleus_bridge.calibration.scans import Scanner
 from nucleus_bridge.formats.content import SceneFrame
 from nucleus_bridge.geometry import quaternion, transforms
-from nucleus_bridge.model import FloatArray, Trajectory, Transform
+from nucleus_bridge.model import FloatArray, Transform
 
 Array = NDArray[Any]
 State = Literal["agrees", "suspect", "not_measured"]
@@ -25,7 +25,8 @@ _NOT_ASKED = "it was not asked for"
 Curve = list[float | None]
 
 MOST_FRAMES = 12
-MOST_FRAMES_DEEP = 96
+AT_ONCE = 48
+"""So many images of a camera are judged together: where all are looked at, a recording is judged part by part."""
 SHIFTS_MS = (-150, -125, -100, -75, -50, -25, 0, 25, 50, 75, 100, 125, 150)
 """The time shifts at which the page draws the score."""
 _FEWEST_FRAMES = 3
@@ -33,6 +34,8 @@ _FEWEST_EDGES, _FEWEST_A_FRAME = 200, 20
 _STILL_M, _STILL_DEG = 0.15, 1.0
 """A frame whose device is nearer than this to that of the frame looked at last shows the same once more."""
 _MOVED_M, _MOVED_DEG = 1.0, 5.0
+_ALIKE_M, _ALIKE_DEG = 0.02, 0.1
+"""Cameras whose mounts are nearer to each other than this are one camera."""
 _TIME_TOLD_MPS = 1.0
 
 
@@ -158,33 +161,84 @@ class Verdict:
         }  # fmt: skip
 
 
-@dataclass
-class _Seen:
-    """What was seen of a camera: where it was in every frame, and the images that are compared."""
+Track = list[tuple[int, Transform]]
 
-    track: list[tuple[int, Transform]] = field(default_factory=list)
-    looks: list[tuple[int, Look]] = field(default_factory=list)
+
+@dataclass
+class Seen:
+    """What was seen of a camera since it was judged last.
+
+    Attributes:
+        tracks: Where it was in every frame, a scene after the other.
+        looks: The images that are compared, each with its track and its place on it.
+        judged: What was said of earlier images.
+    """
+
+    tracks: list[Track] = field(default_factory=lambda: [[]])
+    looks: list[tuple[Track, int, Look]] = field(default_factory=list)
+    judged: list[Verdict] = field(default_factory=list)
+
+    def judge(self, camera: str) -> None:
+        """Say what the images show, and forget them."""
+        with np.errstate(all="ignore"):
+            self.judged.append(_judge(camera, self))
+        self.tracks, self.looks = [self.tracks[-1][-1:]], []
+
+    def is_alike(self, other: Seen) -> bool:
+        """Whether the images of another scene are of the same kind."""
+        if not self.looks or not other.looks:
+            return True
+        one, two = self.looks[0][2], other.looks[0][2]
+        return one.shape == two.shape and one.model == two.model
+
+
+@dataclass
+class _Sampling:
+    """Which frames are looked at, over all scenes that are judged together."""
+
+    scanner: Scanner
+    most: int | None
+    stride: float
+    count: int = 0
+    due: float = 0.0
+    looked_at: int = 0
 
 
 class CalibrationCheck:
     """Compares clouds and images of a scene's frames, given one after the other.
 
-    Of a scene some frames are looked at, spread evenly, none of which shows what the last one showed.
+    Some of them are looked at, spread evenly, none of which shows what the last one showed; or all of these.
     """
 
-    def __init__(self, expected: int, most: int = MOST_FRAMES) -> None:
-        """Take how many frames there will be, more or less, and how many may be looked at; 0: nothing is measured."""
-        self._stride = max(1, -(-expected // max(1, most)))
-        self._most = most
-        self._count = 0
-        self._due = 0
+    def __init__(self, expected: int, most: int | None = MOST_FRAMES, *, is_deskewed: bool = True) -> None:
+        """Take what is known beforehand.
+
+        Args:
+            expected: How many frames there will be, more or less, with those of scenes that are judged together.
+            most: How many of them may be looked at; None for all, 0 if nothing is measured.
+            is_deskewed: Whether clouds that do not say where their lidar was were moved to one instant.
+        """
+        stride = max(1.0, expected / most) if most else 1.0
+        self._sampling = _Sampling(Scanner(is_deskewed=is_deskewed), most, stride)
         self._last: Transform | None = None
-        self._looked_at = 0
-        self._cameras: dict[str, _Seen] = {}
+        self.cameras: dict[str, Seen] = {}
+
+    def for_next_scene(self) -> CalibrationCheck:
+        """Return a check of the next scene of the same recording, which is judged together with this one."""
+        other = CalibrationCheck(1)
+        other._sampling = self._sampling
+        self.scanner.new_scene()
+        return other
+
+    @property
+    def scanner(self) -> Scanner:
+        """What finds the edges of the clouds."""
+        return self._sampling.scanner
 
     def wants_next(self) -> bool:
         """Whether the next frame may be one that is looked at."""
-        return self._count >= self._due and self._looked_at < 2 * self._most
+        now = self._sampling
+        return now.most is None or (now.count >= now.due and now.looked_at < now.most)
 
     def shows_more(self, position: FloatArray, heading_xyzw: FloatArray) -> bool:
         """Whether a device there sees something else than in the frame that was looked at last."""
@@ -198,55 +252,110 @@ class CalibrationCheck:
             pictures: Where it may be wanted, its gray pictures by camera, perhaps smaller than their files have them,
                 and their width in their files.
         """
+        now = self._sampling
+        now.scanner.passed(frame)
         if pictures and not self.shows_more(frame.position, frame.heading_xyzw):
             pictures = {}
-            self._due = self._count + max(1, self._stride // 2)
+            now.due = now.count + max(1.0, now.stride / 2)
         with np.errstate(all="ignore"):  # a damaged scene may say anything
             self._look(frame, pictures)
         if pictures:
-            self._looked_at += 1
-            self._due = self._count + self._stride
+            now.looked_at += 1
+            now.due = max(now.due, now.count + 1 - now.stride) + now.stride
             self._last = Transform(frame.position, frame.heading_xyzw)
-        self._count += 1
+        now.count += 1
 
     def _look(self, frame: SceneFrame, pictures: Mapping[str, tuple[Array, int]]) -> None:
-        scans = _scans_of(frame) if pictures else []
+        scans = self.scanner.of(frame) if pictures else []
         for image in frame.images:
-            seen = self._cameras.setdefault(image.camera, _Seen())
+            seen = self.cameras.setdefault(image.camera, Seen())
             pose = Transform(image.position, image.heading_xyzw)
             if image.camera in pictures:
+                if len(seen.looks) >= AT_ONCE:
+                    seen.judge(image.camera)
                 gray, width = pictures[image.camera]
-                seen.looks.append((len(seen.track), look_at(gray, width, image.stamp_ns, pose, image.model, scans)))
-            seen.track.append((image.stamp_ns, pose))
+                look = look_at(gray, width, image.stamp_ns, pose, image.model, scans)
+                seen.looks.append((seen.tracks[-1], len(seen.tracks[-1]), look))
+            seen.tracks[-1].append((image.stamp_ns, pose))
 
     def verdicts(self, progress: Callable[[float], None] | None = None) -> list[Verdict]:
         """Say what was seen of each camera."""
-        found = []
-        for name, seen in self._cameras.items():
-            with np.errstate(all="ignore"):
-                found.append(_judge(name, seen) if self._most else Verdict(name, "not_measured", _NOT_ASKED, 0, 0))
-            if progress:
-                progress(len(found) / len(self._cameras))
-        return found
+        return verdicts_together([self], [{}], progress)[0]
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether all frames are looked at."""
+        return self._sampling.most is None
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether anything is to be measured."""
+        return self._sampling.most != 0
 
 
-def _scans_of(frame: SceneFrame) -> list[Scan]:
-    up = quaternion.rotate(frame.heading_xyzw, np.array([0.0, 0.0, 1.0]))
-    if frame.sweeps:
-        return [scan_of(sweep.points.xyz, _middle_of(sweep.scene_from_lidar), up) for sweep in frame.sweeps]
-    xyz = np.asarray(frame.points.xyz)
-    device = Transform(frame.position, frame.heading_xyzw)
-    local = (xyz - frame.position) @ quaternion.to_matrix(frame.heading_xyzw)
-    place = find_origin(local[np.isfinite(local).all(axis=1)])
-    return [scan_of(xyz, transforms.compose(device, Transform(place, np.array([0.0, 0.0, 0.0, 1.0]))), up)]
+def verdicts_together(
+    checks: Sequence[CalibrationCheck],
+    mounts: Sequence[Mapping[str, Transform | None]],
+    progress: Callable[[float], None] | None = None,
+) -> list[list[Verdict]]:
+    """Judge the cameras of several scenes of one recording; those that are mounted alike are judged together.
+
+    Args:
+        checks: One a scene.
+        mounts: Where the cameras of each scene are on the device, as far as that is known.
+        progress: Is told how far it is, 0 to 1.
+
+    Returns:
+        For each scene the verdicts on its cameras.
+    """
+    found: list[dict[str, Verdict]] = [{} for _ in checks]
+    everything = [(scene, camera) for scene, check in enumerate(checks) for camera in check.cameras]
+    for done, (first, camera) in enumerate(everything):
+        if camera not in found[first]:
+            seen, mount = checks[first].cameras[camera], mounts[first].get(camera)
+            alike = [first] + [
+                scene
+                for scene in range(first + 1, len(checks))
+                if camera in checks[scene].cameras
+                and camera not in found[scene]
+                and _is_same_place(mount, mounts[scene].get(camera))
+                and seen.is_alike(checks[scene].cameras[camera])
+            ]
+            verdict = _verdict_on(camera, [checks[scene] for scene in alike])
+            for scene in alike:
+                found[scene][camera] = verdict
+        if progress:
+            progress((done + 1) / len(everything))
+    return [list(verdicts.values()) for verdicts in found]
 
 
-def _middle_of(pose: Transform | Trajectory) -> Transform:
-    """Return where a lidar was in the middle of its sweep, from where the rays of all of it are about right."""
-    if isinstance(pose, Trajectory):
-        middle = len(pose.stamps_ns) // 2
-        return Transform(pose.translations[middle], pose.rotations_xyzw[middle])
-    return pose
+def _verdict_on(camera: str, checks: Sequence[CalibrationCheck]) -> Verdict:
+    """Judge a camera by what was seen of it in some scenes."""
+    if not checks[0].is_asked:
+        return Verdict(camera, "not_measured", _NOT_ASKED, 0, 0)
+    parts = [check.cameras[camera] for check in checks]
+    whole = Seen(*([item for part in parts for item in getattr(part, name)] for name in ("tracks", "looks", "judged")))
+    whole.judge(camera)
+    return _worst(whole.judged)
+
+
+def _is_same_place(one: Transform | None, other: Transform | None) -> bool:
+    if one is None or other is None:
+        return False
+    return _is_near(one, other.translation, other.rotation_xyzw, _ALIKE_M, _ALIKE_DEG)
+
+
+def _worst(parts: Sequence[Verdict]) -> Verdict:
+    """Make one verdict of those on parts of a recording: the worst of them, with the images of all."""
+    if len(parts) == 1:
+        return parts[0]
+    states = [part.state for part in parts]
+    state: State = next(state for state in ("suspect", "agrees", "not_measured") if state in states)
+    alike = [part for part in parts if part.state == state]
+    typical = sorted(alike, key=lambda part: part.best_score or 0.0)[len(alike) // 2]
+    text = f"{typical.text}, as in {len(alike)} of {len(parts)} parts of the recording"
+    frames, edges = sum(part.frames for part in parts), sum(part.edges for part in parts)
+    return replace(typical, text=text, frames=frames, edges=edges)
 
 
 def _is_near(one: Transform, position: FloatArray, heading_xyzw: FloatArray, metres: float, degrees: float) -> bool:
@@ -255,16 +364,16 @@ def _is_near(one: Transform, position: FloatArray, heading_xyzw: FloatArray, met
     return float(np.linalg.norm(position - one.translation)) < metres and angle < degrees
 
 
-def _judge(camera: str, seen: _Seen) -> Verdict:
-    looks = [(place, look) for place, look in seen.looks if len(look.points) >= _FEWEST_A_FRAME]
-    edges = sum(len(look.points) for _, look in looks)
+def _judge(camera: str, seen: Seen) -> Verdict:
+    looks = [one for one in seen.looks if len(one[2].points) >= _FEWEST_A_FRAME]
+    edges = sum(len(look.points) for _, _, look in looks)
     why = _why_not(seen, looks, edges)
     if why:
         return Verdict(camera, "not_measured", why, len(seen.looks), edges)
-    shape = looks[0][1].shape
-    looks = [(place, look) for place, look in looks if look.shape == shape and look.model == looks[0][1].model]
-    motions = [_motion(seen.track, place) for place, _ in looks]
-    fit = Fit([look for _, look in looks], motions)
+    first = looks[0][2]
+    looks = [one for one in looks if one[2].shape == first.shape and one[2].model == first.model]
+    motions = [_motion(track, place) for track, place, _ in looks]
+    fit = Fit([look for _, _, look in looks], motions)
     measured = measure(fit)
     speed = float(np.median([np.linalg.norm(motion.velocity) for motion in motions]))
     verdict = _verdict(camera, len(looks), measured, tells_time=speed >= _TIME_TOLD_MPS)
@@ -272,21 +381,34 @@ def _judge(camera: str, seen: _Seen) -> Verdict:
     return verdict
 
 
-def _why_not(seen: _Seen, looks: Sequence[tuple[int, Look]], edges: int) -> str:
+def _why_not(seen: Seen, looks: Sequence[tuple[Track, int, Look]], edges: int) -> str:
     """Say why nothing can be measured; '' where it can be tried."""
-    if len(seen.track) < _FEWEST_FRAMES:
-        return f"{len(seen.track)} {'image' if len(seen.track) == 1 else 'images'} cannot tell a chance from a fit"
-    first = seen.track[0][1]
-    moved = max(float(np.linalg.norm(pose.translation - first.translation)) for _, pose in seen.track)
-    if all(_is_near(first, pose.translation, pose.rotation_xyzw, _MOVED_M, _MOVED_DEG) for _, pose in seen.track):
+    count = sum(map(len, seen.tracks))
+    if count < _FEWEST_FRAMES:
+        return f"{count} {'image' if count == 1 else 'images'} cannot tell a chance from a fit"
+    if not any(_moves(track) for track in seen.tracks):
+        moved = max(_farthest(track) for track in seen.tracks)
         return f"the camera moved {moved:.1f} m: all images show the same"
     if edges < _FEWEST_EDGES or len(looks) < _FEWEST_FRAMES:
-        count = f"{edges} {'edge' if edges == 1 else 'edges'}"
-        return f"the clouds have {count} within {len(seen.looks)} images, too few to tell"
+        few = f"{edges} {'edge' if edges == 1 else 'edges'}"
+        return f"the clouds have {few} within {len(seen.looks)} images, too few to tell"
     return ""
 
 
-def _motion(track: Sequence[tuple[int, Transform]], place: int) -> Motion:
+def _farthest(track: Track) -> float:
+    """Return how far a camera came from where it was first."""
+    places = [pose.translation for _, pose in track]
+    return max((float(np.linalg.norm(place - places[0])) for place in places), default=0.0)
+
+
+def _moves(track: Track) -> bool:
+    first = track[0][1] if track else None
+    return first is not None and not all(
+        _is_near(first, pose.translation, pose.rotation_xyzw, _MOVED_M, _MOVED_DEG) for _, pose in track
+    )
+
+
+def _motion(track: Track, place: int) -> Motion:
     """Return how a camera moves at one of its images, from those before and after it."""
     (before_ns, before), (after_ns, after) = track[max(0, place - 1)], track[min(len(track) - 1, place + 1)]
     seconds = (after_ns - before_ns) / 1e9

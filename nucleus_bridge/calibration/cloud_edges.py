@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nucleus_bridge.model import FloatArray
+from nucleus_bridge.model import FloatArray, IntArray
 
 Array = NDArray[Any]
 
@@ -19,7 +19,7 @@ _LONGEST = 1.15  # times the near range: how far behind the last point on a surf
 _FARTHEST_M = 60.0
 _ABOVE_GROUND_M = 0.4
 _STRAY = 0.05  # share of points that may be below the ground: reflections
-_PATCH_M, _MOST_PATCHES = 3.0, 30
+_PATCH_M, _MOST_PATCHES, _ENOUGH_FOR_GROUND = 3.0, 30, 30_000
 _BIN_DEG, _SECTORS = 0.05, 24
 _WIDEST_RING_DEG = 0.4
 _GAP_STEPS = 3.5
@@ -28,6 +28,8 @@ _WIDEST_RINGS_APART = np.radians(2.6)
 _FOOT_M, _FARTHEST_FOOT_M = 6.0, 40.0  # how far ground is continued, and how far away
 _LEAST_FOOT_M, _APART_M = 0.2, 0.04  # nearer to the wall it may be the wall; nearer to each other they tell no lean
 _STEEPEST_GROUND, _ON_GROUND_M, _MOST_LEAN, _HIGHEST_START_M = 0.1, 0.3, 0.15, 1.5
+_BEYOND = 0.01  # of the distance
+_HALF_TURN = np.float32(np.pi)
 _TURN = 8.0  # radians, more than a turn
 _CELL_RAD = np.radians(0.5)
 
@@ -39,14 +41,24 @@ class CloudEdges:
     Attributes:
         points: Shape (k, 3): on the near side, moved half-way to the far neighbour.
         across: Shape (k, 3): unit vectors from the near side to the far one, perpendicular to the ray.
+        apart: Shape (k,), angle between the two rays, radians; 0 where planes meet, which lie between rays.
+        numbers: Shape (k,), of the points on the near side.
     """
 
     points: FloatArray
     across: FloatArray
+    apart: FloatArray
+    numbers: IntArray
 
     def __len__(self) -> int:
         """Count them."""
         return len(self.points)
+
+    def beyond(self, origin: FloatArray) -> FloatArray:
+        """Return places a little further towards the far side, as seen from ``origin``; shape (k, 3)."""
+        away = np.sqrt(((self.points - origin) ** 2).sum(axis=1, keepdims=True))
+        result: FloatArray = self.points + _BEYOND * away * self.across
+        return result
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +71,7 @@ class _Found:
     is_level: bool
 
 
-NO_EDGES = CloudEdges(np.empty((0, 3)), np.empty((0, 3)))
+NO_EDGES = CloudEdges(np.empty((0, 3)), np.empty((0, 3)), np.empty(0), np.empty(0, np.int64))
 
 
 def cloud_edges(local: Array, up: FloatArray) -> CloudEdges:
@@ -78,12 +90,13 @@ def cloud_edges(local: Array, up: FloatArray) -> CloudEdges:
 
 def _edges(local: Array, up: FloatArray) -> CloudEdges:
     xyz = np.asarray(local, np.float32)
-    x, y, z = xyz.T
+    x, y, z = np.ascontiguousarray(xyz.T)
     distance = np.sqrt(x * x + y * y + z * z)
     kept = (distance > 0.5) & np.isfinite(distance)
-    if not kept.all():
-        xyz, distance = xyz[kept], distance[kept]
-        x, y, z = xyz.T
+    numbers = np.flatnonzero(kept)
+    if len(numbers) < len(xyz):
+        xyz, distance = xyz[numbers], distance[numbers]
+        x, y, z = np.ascontiguousarray(xyz.T)
     if len(xyz) < 100:
         return NO_EDGES
     above = above_ground(xyz, up)
@@ -101,28 +114,32 @@ def _edges(local: Array, up: FloatArray) -> CloudEdges:
         near = one.near
         good = (distance[near] < _FARTHEST_M) & (above[near] > _ABOVE_GROUND_M)
         good &= nearest.is_clear(azimuth[near], elevation[near], distance[near], one.angle, is_level=one.is_level)
-        near = near[good]
-        parts.append(_placed(azimuth[near], elevation[near], one.there[good], one.angle[good], is_level=one.is_level))
+        near, angle = near[good], one.angle[good]
+        placed = _placed(azimuth[near], elevation[near], one.there[good], angle, is_level=one.is_level)
+        parts.append((*placed, 2.0 * np.abs(angle), near))
     parts.append(_feet(xyz, up, above, order, column))
-    return CloudEdges(np.concatenate([p for p, _ in parts]), np.concatenate([a for _, a in parts]))
+    points, across, apart, near = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return CloudEdges(points, across, apart, numbers[near])
 
 
 def above_ground(xyz: Array, up: FloatArray) -> Array:
     """Return how far points are above the lowest one around them."""
-    height = xyz @ up.astype(np.float32)
     side = np.cross(up, [0.0, 1.0, 0.0] if abs(up[1]) < 0.9 else [1.0, 0.0, 0.0])
     side /= np.linalg.norm(side)
-    flat = np.stack([xyz @ side.astype(np.float32), xyz @ np.cross(up, side).astype(np.float32)], axis=1)
-    patch = np.clip(np.floor(flat / _PATCH_M), -_MOST_PATCHES, _MOST_PATCHES).astype(np.int64) + _MOST_PATCHES + 1
+    axes = np.stack([up, side / _PATCH_M, np.cross(up, side) / _PATCH_M]).astype(np.float32)
+    height, *flat = axes @ xyz.T
     size = 2 * _MOST_PATCHES + 3
-    number = patch[:, 0] * size + patch[:, 1]
-    order = np.argsort(number * 1e5 + np.clip(height, -1e4, 1e4))
-    places, first, count = np.unique(number[order], return_index=True, return_counts=True)
+    row, column = (np.clip(np.floor(one), -_MOST_PATCHES, _MOST_PATCHES).astype(np.int32) for one in flat)
+    number = (row + (_MOST_PATCHES + 1)) * size + (column + (_MOST_PATCHES + 1))
+    some = slice(None, None, max(1, len(xyz) // _ENOUGH_FOR_GROUND))
+    patches, heights = number[some], height[some]
+    order = np.argsort(patches * 1e5 + np.clip(heights, -1e4, 1e4))
+    places, first, count = np.unique(patches[order], return_index=True, return_counts=True)
     lowest = np.full(size * size, np.inf, np.float32)
-    lowest[places] = height[order[first + (count * _STRAY).astype(np.int64)]]
+    lowest[places] = heights[order[first + (count * _STRAY).astype(np.int64)]]
     square = lowest.reshape(size, size)
     around = np.minimum.reduce([np.roll(square, (i, j), (0, 1)) for i in (-1, 0, 1) for j in (-1, 0, 1)])
-    above: Array = height - around[patch[:, 0], patch[:, 1]]
+    above: Array = height - around.ravel()[number]
     return above
 
 
@@ -160,12 +177,12 @@ def _rings(azimuth: Array, elevation: Array) -> Array:
 
     A ring is a run of elevations that occur, split where it is wider than a ring can be.
     """
-    sector = np.clip(((azimuth + np.pi) * (_SECTORS / (2 * np.pi))).astype(np.int64), 0, _SECTORS - 1)
-    bins = np.floor(np.degrees(elevation) / _BIN_DEG).astype(np.int64)
+    sector = np.minimum(((azimuth + _HALF_TURN) * np.float32(_SECTORS / (2 * np.pi))).astype(np.int32), _SECTORS - 1)
+    bins = ((elevation + _HALF_TURN) * np.float32(np.degrees(1) / _BIN_DEG)).astype(np.int32)
     bins -= bins.min()
     size = int(bins.max()) + 1
     counts = np.bincount(sector * size + bins, minlength=_SECTORS * size).reshape(_SECTORS, size)
-    number = np.zeros((_SECTORS, size), np.int64)
+    number = np.zeros((_SECTORS, size), np.int32)
     widest = round(_WIDEST_RING_DEG / _BIN_DEG)
     for row, out in zip(counts, number, strict=True):
         there = np.flatnonzero(row)
@@ -176,8 +193,9 @@ def _rings(azimuth: Array, elevation: Array) -> Array:
         run = np.flatnonzero(new)
         within = np.arange(len(there)) - run[np.cumsum(new) - 1]
         out[there] = np.cumsum(new | (within % widest == 0))
-    result: Array = number[sector, bins]
-    return np.where(result > 0, sector * np.int64(size + 1) + result, 0)
+    number[number > 0] += np.repeat(np.arange(_SECTORS, dtype=np.int32) * (size + 1), (number > 0).sum(axis=1))
+    result: Array = number.ravel()[sector * size + bins]
+    return result
 
 
 def _along_rings(azimuth: Array, ring: Array) -> tuple[Array, float]:
@@ -203,10 +221,12 @@ def _steps(rows: Array, azimuth: Array, distance: Array, ring: Array, step: floa
 
 def _in_columns(azimuth: Array, ring: Array, step: float) -> tuple[Array, Array]:
     """Order points by column and then upwards, one of each ring; return that, and their columns."""
-    column = np.floor((azimuth + np.pi) / max(1.2 * step, np.radians(0.1))).astype(np.int64)
+    column = ((azimuth + _HALF_TURN) / np.float32(max(1.2 * step, np.radians(0.1)))).astype(np.int32)
     good = np.flatnonzero(ring > 0)
-    _, first = np.unique(column[good] * np.int64(1_000_000) + ring[good], return_index=True)
-    order = good[first]
+    key = column[good] * (int(ring.max(initial=0)) + 1) + ring[good]  # at most 3601 columns, 24 * 3602 rings
+    order = np.argsort(key)
+    order = order[np.diff(key[order], prepend=-1) > 0]
+    order = good[order]
     return order, column[order]
 
 
@@ -222,24 +242,30 @@ def _steps_up(order: Array, column: Array, elevation: Array, distance: Array) ->
     return found
 
 
-def _feet(xyz: Array, up: FloatArray, above: Array, order: Array, column: Array) -> tuple[FloatArray, FloatArray]:
+def _feet(xyz: Array, up: FloatArray, above: Array, order: Array, column: Array) -> tuple[Array, Array, Array, Array]:
     """Find where the ground meets what stands on it: two points of the ground, then two of a wall above one another.
 
     Both are continued to where they meet, between two rings (C. Yuan et al., RA-L 2021, on such edges).
     """
-    height = (xyz[order] @ up.astype(np.float32)).astype(np.float64)
-    flat = xyz[order].astype(np.float64) - height[:, None] * up
-    away = np.sqrt((flat * flat).sum(axis=1))
-    first, last, low, high = (slice(k, len(order) - 3 + k) for k in range(4))
+    rough = xyz[order]
+    height = rough @ up.astype(np.float32)
+    away = np.sqrt(np.maximum((rough * rough) @ np.ones(3, np.float32) - height * height, 0.0))
+    gap = away[2:-1] - away[1:-2]
+    maybe = (gap > _LEAST_FOOT_M) & (gap < _FOOT_M) & (column[:-3] == column[3:])
+    maybe &= (height[3:] > height[2:-1]) & (above[order[1:-2]] < _ON_GROUND_M)
+    begin = np.flatnonzero(maybe)  # what follows needs more digits, for fewer points
+    four = rough[begin + np.arange(4)[:, None]].astype(np.float64)
+    height = four @ up
+    flat = four - height[:, :, None] * up
+    away = np.sqrt((flat * flat).sum(axis=2))
+    first, last, low, high = range(4)
     slope = (height[last] - height[first]) / (away[last] - away[first])
     lean = (away[high] - away[low]) / (height[high] - height[low])
-    foot = height[last] + slope * (away[low] - away[last])
     gap = away[low] - away[last]
+    foot = height[last] + slope * gap
     is_foot = (
-        (column[first] == column[high])
-        & (away[last] > away[first] + 0.05)
+        (away[last] > away[first] + 0.05)
         & (np.abs(slope) < _STEEPEST_GROUND)
-        & (above[order][last] < _ON_GROUND_M)
         & (height[high] > height[low] + _APART_M)
         & (np.abs(lean) < _MOST_LEAN)
         & (gap > _LEAST_FOOT_M)
@@ -249,12 +275,12 @@ def _feet(xyz: Array, up: FloatArray, above: Array, order: Array, column: Array)
         & (height[low] < foot + _HIGHEST_START_M)
     )
     found = np.flatnonzero(is_foot)
-    wall = found + 2
-    reach = away[wall] - lean[found] * (height[wall] - foot[found])
-    points = flat[wall] * (reach / away[wall])[:, None] + foot[found][:, None] * up
+    reach = away[low, found] - lean[found] * (height[low, found] - foot[found])
+    points = flat[low, found] * (reach / away[low, found])[:, None] + foot[found][:, None] * up
     ray = points / np.sqrt((points * points).sum(axis=1, keepdims=True))
     across = up - (ray @ up)[:, None] * ray
-    return points, across / np.sqrt((across * across).sum(axis=1, keepdims=True))
+    across /= np.sqrt((across * across).sum(axis=1, keepdims=True))
+    return points, across, np.zeros(len(found)), order[begin[found] + low]
 
 
 def _jumps(r: Array, gap: Array, near: Array) -> tuple[Array, Array]:

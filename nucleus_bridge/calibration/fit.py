@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nucleus_bridge.calibration.image_edges import DIRECTIONS, NOTHING, SCALE, edge_maps
+from nucleus_bridge.calibration.image_edges import DIRECTIONS, NOTHING, SCALE, EdgeMaps, edge_maps
 from nucleus_bridge.calibration.lens import is_ahead, pixel_angle_deg
 from nucleus_bridge.calibration.looks import Look, picture_places, rotation_of
 from nucleus_bridge.geometry import quaternion
@@ -31,8 +31,10 @@ COARSE_DEG, FINE_DEG = 0.35, 0.2
 """How wide edges of images are made."""
 BANDS = 5
 """Of an image, from left to right: what is in one of them is taken to be right or wrong together."""
-MOST_EDGES = 3_000
-"""Of one camera."""
+MOST_EDGES = 250
+"""Of an image, on average."""
+LEAST_EDGES = 3_000
+"""Of a camera: fewer are not left out."""
 _NOWHERE = -1e6
 _STRAIGHT = 1.5  # first steps of a search: so far edges are taken to move in straight lines
 
@@ -54,8 +56,9 @@ class Fit:
         frames = np.repeat(np.arange(len(counts)), counts)
         groups = frames * DIRECTIONS + np.concatenate([look.directions for look in looks])
         order = np.argsort(groups, kind="stable")
-        if len(order) > MOST_EDGES:
-            kept = np.random.default_rng(0).choice(len(order), MOST_EDGES, replace=False)
+        most = max(LEAST_EDGES, MOST_EDGES * len(looks))
+        if len(order) > most:
+            kept = np.random.default_rng(0).choice(len(order), most, replace=False)
             order = order[np.sort(kept)]
         frames, self.count = frames[order], len(order)
         numbers, first = np.unique(groups[order], return_index=True)
@@ -69,7 +72,7 @@ class Fit:
         half = (frames * 2 // len(counts)).astype(np.int64)
         self.blocks = half * BANDS + np.minimum((columns * BANDS).astype(np.int64), BANDS - 1)
         self.pixel_deg = pixel_angle_deg(looks[0].model) / looks[0].scale
-        self._maps: dict[float, list[Array]] = {}
+        self._maps: dict[float, list[EdgeMaps]] = {}
         self._known: tuple[bytes, Array] = (b"", np.empty(0))
 
     def scores(self, width_deg: float, at: FloatArray, steps: FloatArray) -> FloatArray:
@@ -111,14 +114,17 @@ class Fit:
     def _values(self, width_deg: float, at: FloatArray, steps: FloatArray) -> Iterator[tuple[int, Array]]:
         """Look up edges in the maps: for each image and direction its number, and shape (its edges, g)."""
         maps, rows = self._map(width_deg), self._places(at)
-        factors = np.ones((NUMBERS + 1, len(steps)), np.float32)
-        factors[:NUMBERS] = steps.T
+        scale = maps[0].scale
+        factors = np.empty((NUMBERS + 2, len(steps)), np.float32)
+        factors[:NUMBERS] = steps.T * scale
+        factors[NUMBERS:] = [[scale], [0.5 * scale - 0.5]]
         for number, begin, end in self._groups:
             column, row = rows[0, begin:end] @ factors, rows[1, begin:end] @ factors
+            image, direction = divmod(number, DIRECTIONS)
             yield (
                 number,
                 cv2.remap(
-                    maps[number],
+                    maps[image].by_direction[direction],
                     column,
                     row,
                     cv2.INTER_NEAREST,
@@ -127,18 +133,21 @@ class Fit:
                 ),
             )
 
-    def _map(self, width_deg: float) -> list[Array]:
-        """Return the maps of all images, each direction by itself."""
+    def _map(self, width_deg: float) -> list[EdgeMaps]:
+        """Return the maps of all images."""
         if not self._maps:
-            sigmas = {width: max(1.0, width / self.pixel_deg) for width in (COARSE_DEG, FINE_DEG)}
-            self._maps = {width: [] for width in sigmas}
-            for look in self._looks:
-                for maps, found in zip(self._maps.values(), edge_maps(look.gray, list(sigmas.values())), strict=True):
-                    maps.extend(found)
+            widths = (COARSE_DEG, FINE_DEG)
+            made = [
+                edge_maps(look.gray, [max(1.0, width / self.pixel_deg) for width in widths]) for look in self._looks
+            ]
+            self._maps = {width: list(maps) for width, maps in zip(widths, zip(*made, strict=True), strict=True)}
         return self._maps[width_deg]
 
     def _places(self, at: FloatArray) -> Array:
-        """Return where edges fall and how that changes: shape (2, k, 8), columns and rows, by number and in all."""
+        """Return where edges fall and how that changes.
+
+        Shape (2, k, 9), columns and rows: change with each number, place, and 1.
+        """
         known = at.tobytes()
         if self._known[0] == known:
             return self._known[1]
@@ -152,7 +161,7 @@ class Fit:
         places = picture_places(there, look.model, look.scale)
         by_axis = (places[1::2] - places[2::2]) / (2 * step[:, None])  # (3, k, 2)
         x, y, z = points.T
-        rows = np.empty((2, len(points), NUMBERS + 1), np.float32)
+        rows = np.ones((2, len(points), NUMBERS + 2), np.float32)
         drift = -np.cross(self._turns, points) - self._velocities
         for out, (dx, dy, dz) in zip(rows, np.moveaxis(by_axis, 2, 0), strict=True):
             out[:, 0], out[:, 1], out[:, 2] = dz * y - dy * z, dx * z - dz * x, dy * x - dx * y

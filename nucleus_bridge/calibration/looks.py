@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nucleus_bridge.calibration.cloud_edges import CloudEdges, cloud_edges
 from nucleus_bridge.calibration.image_edges import DIRECTIONS
 from nucleus_bridge.calibration.lens import is_ahead, pixel_angle_deg, to_pixels
+from nucleus_bridge.calibration.scans import Scan
 from nucleus_bridge.geometry import quaternion
 from nucleus_bridge.model import CameraModel, FloatArray, IntArray, Transform
 
@@ -22,23 +22,15 @@ Array = NDArray[Any]
 
 MOST_EDGES = 700
 """Of one image: more of them say the same, since neighbours see the same thing."""
-WANTED_PIXEL_DEG = 0.15
-NARROWEST, WIDEST = 240, 800
+WANTED_PIXEL_DEG = 0.18
+NARROWEST, WIDEST = 360, 800
 """Pixels: how wide the pictures are in which edges are looked for."""
+_NEARLY = 0.85
 _NEAREST_M = 4.0
-_FARTHEST_M = 500.0
 _MARGIN = 0.1  # of the width: edges that a correction may bring into the image
 _CELL_DEG = 1.0
 _HIDDEN_M, _HIDDEN_SHARE = 0.5, 0.05
 _ACROSS = 0.01
-
-
-@dataclass(frozen=True, eq=False)
-class Scan:
-    """What one lidar saw of a frame, in scene coordinates: its points, shape (n, 3), and their edges."""
-
-    points: Array
-    edges: CloudEdges
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,28 +63,16 @@ class Look:
         return self.gray.shape[0], self.gray.shape[1]
 
 
-def scan_of(points: Array, scene_from_lidar: Transform, up: FloatArray) -> Scan:
-    """Find the edges of one lidar's points.
-
-    Args:
-        points: Shape (n, 3), scene coordinates.
-        scene_from_lidar: Where the lidar was, or about.
-        up: Shape (3,), away from the ground, in the scene.
-    """
-    turn = quaternion.to_matrix(scene_from_lidar.rotation_xyzw)
-    points = np.asarray(points, np.float64)
-    local = (points - scene_from_lidar.translation) @ turn
-    there = np.abs(local).max(axis=1, initial=0.0) < _FARTHEST_M  # false for NaN too
-    if not there.all():
-        points, local = points[there], local[there]
-    found = cloud_edges(local, up @ turn)
-    return Scan(points, CloudEdges(found.points @ turn.T + scene_from_lidar.translation, found.across @ turn.T))
-
-
 def looked_at_width(model: CameraModel, width: int) -> int:
-    """Return how wide a picture of ``width`` pixels is looked at: as small as still tells fine angles."""
+    """Return how wide a picture of ``width`` pixels is looked at: as small as still tells fine angles.
+
+    A half, a quarter or an eighth of it is decoded much faster than anything in between.
+    """
     wanted = width * pixel_angle_deg(model) / WANTED_PIXEL_DEG
-    return min(width, max(NARROWEST, min(WIDEST, math.ceil(wanted))))
+    wanted = max(NARROWEST, min(WIDEST, math.ceil(wanted)))
+    return next(
+        (width // part for part in (8, 4, 2, 1) if wanted * _NEARLY <= width // part <= wanted), min(width, wanted)
+    )
 
 
 def look_at(
@@ -145,7 +125,7 @@ def _in_sight(
     height, width = shape[:2]
     margin = _MARGIN * width
     near = (pixels > -margin).all(axis=1) & (pixels[:, 0] < width + margin) & (pixels[:, 1] < height + margin)
-    near &= ~_hidden(local, distance, (np.asarray(scan.points) - position) @ turn)
+    near &= ~_hidden(local, distance, (scan.points - position).astype(np.float32) @ turn.astype(np.float32))
     beyond = picture_places(local + _ACROSS * distance[:, None] * across, model, scale)
     return local[near], pixels[near], beyond[near]
 
@@ -154,7 +134,7 @@ def _hidden(edges: FloatArray, distance: FloatArray, points: Array) -> Array:
     """Tell which edges lie behind nearer points of the cloud, as the camera sees them."""
     points = points[points[:, 2] > 0.5]
     size = round(180.0 / _CELL_DEG) + 1
-    nearest = np.full(size * size, np.inf)
+    nearest = np.full(size * size, np.inf, np.float32)
     np.minimum.at(nearest, _cells(points, size), np.sqrt((points * points).sum(axis=1)))
     return np.asarray(nearest[_cells(edges, size)] < distance * (1 - _HIDDEN_SHARE) - _HIDDEN_M)
 
@@ -162,9 +142,7 @@ def _hidden(edges: FloatArray, distance: FloatArray, points: Array) -> Array:
 def _cells(points: Array, size: int) -> Array:
     x, y, z = points.T
     across, down = np.degrees(np.arctan2(x, z)), np.degrees(np.arctan2(y, np.hypot(x, z)))
-    column, row = (
-        np.clip(np.floor((angle + 90.0) / _CELL_DEG), 0, size - 1).astype(np.int64) for angle in (across, down)
-    )
+    column, row = (np.clip((angle + 90.0) / _CELL_DEG, 0, size - 1).astype(np.int32) for angle in (across, down))
     cells: Array = column * size + row
     return cells
 

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where on a device a lidar is, found from its points: seen from there they lie on rings."""
+"""Where on a device a lidar is, found from its points: as seen from there they lie on rings."""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,46 +16,97 @@ from nucleus_bridge.model import FloatArray
 
 Array = NDArray[Any]
 
-_MOST_POINTS, _FEWEST = 15_000, 300
+_MOST_FRAMES = 3
+_MOST_POINTS, _FEWEST = 8_000, 300
 _FARTHEST_M, _ABOVE_GROUND_M = 80.0, 0.4
 _SECTORS = 48
-_BIN_DEG = 0.1
+_BIN_DEG, _STEEPEST_DEG = 0.1, 50.0
 _AHEAD_M = np.arange(-1.0, 3.01, 0.5)
-_UP_M = np.arange(0.0, 3.01, 0.375)
-_USUAL_M = np.array([0.0, 0.0, 1.5])
+_UP_M = np.arange(0.0, 3.01, 0.25)
+_STARTS = 4
+_SIZES_M = (0.25, 0.12, 0.06, 0.03)
+_MOST_STEPS = 12
+_WAYS = np.array([*np.eye(3), *-np.eye(3), *([x, 0.0, z] for x in (-1.0, 1.0) for z in (-1.0, 1.0))])
+"""Along the axes, and up or down while ahead or back: these replace each other, so rings stay nearly as clear."""
+USUAL_M = np.array([0.0, 0.0, 1.5])
+"""Where a lidar is taken to be on a device when its points do not say."""
 _BETTER = 1.15
+_UP = np.array([0.0, 0.0, 1.0])
 
 
-def find_origin(points: Array) -> FloatArray:
-    """Return about where in the device frame a lidar is; its usual place where no place makes clear rings.
+class OriginSearch:
+    """Finds about where in the device frame a lidar is, from the points of a few frames, the first ones to be had."""
 
-    Args:
-        points: Shape (n, 3), in the device frame.
-    """
+    def __init__(self) -> None:
+        self._frames: list[Array] = []
+        self._tried = 0
+        self._place: FloatArray | None = None
+
+    def place(self, points: Array) -> FloatArray:
+        """Return where the lidar is, known better by the points of one more frame; its usual place if nothing says.
+
+        Args:
+            points: Shape (n, 3), in the device frame, each as seen from where the device was at its own time.
+        """
+        if self._tried < _MOST_FRAMES:
+            self._tried += 1
+            some = _telling(points)
+            if some is not None:
+                self._frames.append(some)
+                self._place = _search(self._frames) if self._place is None else _refined(self._frames, self._place)
+        return USUAL_M if self._place is None else self._place
+
+
+def _telling(points: Array) -> Array | None:
+    """Return some of the points, none of the ground, which is one ring from anywhere on it; None where few are left."""
     near = points[np.abs(points).max(axis=1, initial=0.0) < _FARTHEST_M]
     if len(near) < _FEWEST:
-        return _USUAL_M
-    near = near[
-        above_ground(near, np.array([0.0, 0.0, 1.0])) > _ABOVE_GROUND_M
-    ]  # ground is one ring from anywhere on it
+        return None
+    near = near[above_ground(near, _UP) > _ABOVE_GROUND_M]
     if len(near) < _FEWEST:
-        return _USUAL_M
-    some = np.asarray(near[:: max(1, len(near) // _MOST_POINTS)], np.float64)
-    usual = _crispness(some, _USUAL_M)
+        return None
+    return np.asarray(near[:: max(1, len(near) // _MOST_POINTS)], np.float32)
+
+
+def _search(frames: Sequence[Array]) -> FloatArray | None:
+    # Rings are clear within a few centimetres of the right place alone: several starts, since a grid steps over it.
     places = [np.array([x, 0.0, z]) for x, z in itertools.product(_AHEAD_M, _UP_M)]
-    best = max(places, key=lambda place: _crispness(some, place))
-    for size in (0.2, 0.1, 0.05):
-        steps = [best + size * np.array(step) for step in itertools.product((-1, 0, 1), repeat=3)]
-        best = max(steps, key=lambda place: _crispness(some, place))
-    return best if _crispness(some, best) > _BETTER * usual else _USUAL_M
+    thin = [frame[::2] for frame in frames]
+    places.sort(key=lambda place: -_crispness(thin, place))
+    found = [_climbed(frames, place, _SIZES_M) for place in places[:_STARTS]]
+    best, crispness = max(found, key=lambda one: one[1])
+    return best if crispness > _BETTER * _crispness(frames, USUAL_M) else None
 
 
-def _crispness(points: FloatArray, place: FloatArray) -> float:
-    """Return how likely two points of a sector are on one ring, as seen from a place."""
-    x, y, z = (points - place).T
-    sector = ((np.arctan2(y, x) + np.pi) * ((_SECTORS - 1e-6) / (2 * np.pi))).astype(np.int64)
-    bins = ((np.degrees(np.arctan2(z, np.hypot(x, y))) + 90.0) / _BIN_DEG).astype(np.int64)
-    size = round(180.0 / _BIN_DEG) + 2
-    counts = np.bincount(sector * size + bins, minlength=_SECTORS * size).reshape(_SECTORS, size).astype(np.float64)
+def _refined(frames: Sequence[Array], place: FloatArray) -> FloatArray:
+    return _climbed(frames, place, _SIZES_M[1:])[0]
+
+
+def _climbed(frames: Sequence[Array], place: FloatArray, sizes: Sequence[float]) -> tuple[FloatArray, float]:
+    """Go to where rings are clearest, in ever smaller steps; return how clear they are there."""
+    best = _crispness(frames, place)
+    for size in sizes:
+        for _ in range(_MOST_STEPS):
+            steps = place + size * _WAYS
+            scores = [_crispness(frames, step) for step in steps]
+            top = int(np.argmax(scores))
+            if scores[top] <= best:
+                break
+            place, best = steps[top], scores[top]
+    return place, best
+
+
+def _crispness(frames: Sequence[Array], place: FloatArray) -> float:
+    """Return how likely two points of a frame's sector are on one ring, as seen from a place; a sum over frames."""
+    return sum(_crispness_of(points, place) for points in frames)
+
+
+def _crispness_of(points: Array, place: FloatArray) -> float:
+    x, y, z = (points - place.astype(np.float32)).T
+    sector = (cv2.phase(x, y).ravel() * ((_SECTORS - 1e-3) / (2 * np.pi))).astype(np.int32)
+    elevation = np.degrees(np.arctan2(z, np.sqrt(x * x + y * y)))
+    bins = ((np.clip(elevation, -_STEEPEST_DEG, _STEEPEST_DEG) + _STEEPEST_DEG) / _BIN_DEG).astype(np.int32)
+    size = round(2 * _STEEPEST_DEG / _BIN_DEG) + 2
+    counts = np.bincount(sector * size + bins, minlength=_SECTORS * size).reshape(_SECTORS, size).astype(np.float32)
     totals = counts.sum(axis=1)
-    return float(((counts * counts).sum(axis=1) / np.maximum(totals, 1.0)).sum() / max(totals.sum(), 1.0))
+    return float(((counts * counts).sum(axis=1) / np.maximum(totals, 1.0)).sum() / max(float(totals.sum()), 1.0))

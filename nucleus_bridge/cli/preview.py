@@ -5,22 +5,23 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nucleus_bridge.cli.progress import progress_bar
+from nucleus_bridge.cli.progress import Bar, progress_bar
 from nucleus_bridge.errors import InputError
 from nucleus_bridge.formats.interface import SceneReader
 from nucleus_bridge.formats.reading import open_scene
 from nucleus_bridge.memory import keep_freed_memory
-from nucleus_bridge.preview.html_page import write_preview
+from nucleus_bridge.preview.html_page import write_previews
 from nucleus_bridge.preview.index import index_page
 from nucleus_bridge.preview.labels import LabelFile, add_labels
 from nucleus_bridge.preview.rerun import write_rerun
 from nucleus_bridge.preview.template import write_page
 from nucleus_bridge.spool import Spool
 from nucleus_bridge.spool.manifest import MANIFEST_NAME
+from nucleus_bridge.text import counted
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse keeps its type private
@@ -57,7 +58,10 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
         "--no-calibration",
         action="store_false",
         dest="measures",
-        help="do not measure whether the cameras fit the clouds, which takes longer than all the rest",
+        help="do not measure whether the cameras fit the clouds",
+    )
+    parser.add_argument(
+        "--deep", action="store_true", help="measure whether the cameras fit the clouds on all frames, not on a sample"
     )
     parser.set_defaults(run=run)
     return parser
@@ -87,10 +91,18 @@ def run(options: argparse.Namespace) -> int:
             path = options.output or Path(name)
             if path.is_dir():
                 path /= name
-            checks = write_preview(scene, path, bar, full_images=options.full_images, measures=options.measures)
+            (checks,) = _written([(scene, path)], options, bar)
             _draw(labels, scene, path)
             print(_document([_seen(scene, path, checks)]) if options.json else path)
     return 0
+
+
+def _written(
+    scenes: Sequence[tuple[SceneReader, Path]], options: argparse.Namespace, progress: Bar
+) -> Iterator[dict[str, Any]]:
+    return write_previews(
+        scenes, progress, full_images=options.full_images, measures=options.measures, deep=options.deep
+    )
 
 
 def _document(scenes: list[dict[str, Any]]) -> str:
@@ -121,14 +133,13 @@ def _spool(spool: Spool, options: argparse.Namespace, labels: LabelFile | None) 
     if not scenes:
         raise InputError(f"{spool.path} holds no sealed scene")
     seen = []
-    for scene, name in scenes:
-        with progress_bar(f"preview {scene.manifest.reference_id}") as bar:
-            seen.append(
-                write_preview(scene, folder / name, bar, full_images=options.full_images, measures=options.measures)
-            )
-        _draw(labels, scene, folder / name)
-        if not options.json:
-            print(folder / name)
+    with progress_bar(f"preview {counted(len(scenes), 'scene')}") as bar:
+        made = _written([(scene, folder / name) for scene, name in scenes], options, bar)
+        for (scene, name), checks in zip(scenes, made, strict=True):
+            seen.append(checks)
+            _draw(labels, scene, folder / name)
+            if not options.json:
+                print(folder / name)
     index = [(scene, name, checks) for (scene, name), checks in zip(scenes, seen, strict=True)]
     write_page(folder / "index.html", index_page(index))
     print(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nucleus_bridge import warnings
-from nucleus_bridge.calibration.check import MOST_FRAMES, MOST_FRAMES_DEEP, CalibrationCheck, Verdict
+from nucleus_bridge.calibration.check import MOST_FRAMES, CalibrationCheck, Verdict
 from nucleus_bridge.calibration.remedy import mount_lines, time_line
 from nucleus_bridge.config import Config
 from nucleus_bridge.decode.image import pixels
@@ -31,7 +31,7 @@ class TrialCheck:
 
     def __init__(self, config: Config, expected: int, *, deep: bool) -> None:
         self._config = config
-        self._check = CalibrationCheck(expected, MOST_FRAMES_DEEP if deep else MOST_FRAMES)
+        self._check = CalibrationCheck(expected, None if deep else MOST_FRAMES)
         self._offset: FloatArray | None = None
 
     def add(self, frame: Frame) -> None:

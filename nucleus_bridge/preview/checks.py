@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,16 +24,22 @@ from nucleus_bridge.spool import conversions
 _STILL_M = 0.01
 
 
+def calibration_check(scene: SceneReader, expected: int, most: int | None) -> CalibrationCheck:
+    """Return a check of a scene's cameras, and of later scenes of its recording; see ``CalibrationCheck``."""
+    lidars = [sensor for sensor in scene.manifest.sensors.values() if sensor.get("kind") == "lidar"]
+    return CalibrationCheck(expected, most, is_deskewed=any(sensor.get("deskewed") for sensor in lidars))
+
+
 class SceneChecks:
     """Looks at the frames of a scene one after the other and says what it saw."""
 
-    def __init__(self, scene: SceneReader, *, measures: bool = True) -> None:
+    def __init__(self, scene: SceneReader, edges: CalibrationCheck | None = None) -> None:
         self._scene = scene
         self._frames: list[tuple[FloatArray, FloatArray]] = []
         self._rotations: dict[str, FloatArray] = {}
         self._poses: list[tuple[int, Transform]] = []
         self._images: dict[str, list[tuple[int, Transform]]] = {}
-        self.edges = CalibrationCheck(len(scene), MOST_FRAMES if measures else 0)
+        self.edges = edges or calibration_check(scene, len(scene), MOST_FRAMES)
 
     def add(self, frame: SceneFrame, pictures: Mapping[str, Pixels], widths: Mapping[str, int]) -> None:
         """Take a frame, and its gray pictures where ``edges`` wants them, with their width in their files."""
@@ -48,8 +54,15 @@ class SceneChecks:
             self._images.setdefault(image.camera, []).append((image.stamp_ns, pose))
         self.edges.add(frame, {camera: (as_gray(pixels), widths[camera]) for camera, pixels in pictures.items()})
 
-    def results(self, progress: Callable[[float], None]) -> dict[str, Any]:
+    def mounts(self) -> dict[str, Transform | None]:
+        """Return where each camera is on the device, as far as that is known."""
+        return {camera: self._mount(camera) for camera in self._images}
+
+    def results(self, verdicts: Sequence[Verdict] | None = None) -> dict[str, Any]:
         """Say what was seen.
+
+        Args:
+            verdicts: On the cameras, where they were judged together with those of other scenes.
 
         Returns:
             ``warnings``, each ``{about, text}`` and, where it has them, ``code`` and ``remedy``; ``fine``, what was
@@ -81,7 +94,7 @@ class SceneChecks:
             text = "its poses are estimated from the lidar: they drift: expect 1 % of the distance"
             warnings.append({"about": "device", "text": text})
         warnings += self._losses()
-        verdicts = self.edges.verdicts(progress)
+        verdicts = self.edges.verdicts() if verdicts is None else verdicts
         warnings += self._calibrations(verdicts)
         agreeing = ", ".join(verdict.camera for verdict in verdicts if verdict.state == "agrees")
         return {

@@ -4,18 +4,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from nucleus_bridge.formats.content import Points, SceneFrame
+from nucleus_bridge.calibration.check import MOST_FRAMES, CalibrationCheck, Verdict, verdicts_together
+from nucleus_bridge.calibration.looks import looked_at_width
+from nucleus_bridge.calibration.scans import Scan
+from nucleus_bridge.formats.content import Points, SceneFrame, some_of
 from nucleus_bridge.formats.interface import SceneReader
 from nucleus_bridge.model import GpsPose
-from nucleus_bridge.preview.checks import SceneChecks
+from nucleus_bridge.preview.checks import SceneChecks, calibration_check
 from nucleus_bridge.preview.deskewed import DeskewCheck
 from nucleus_bridge.preview.pack import (
     FULL_QUALITY,
@@ -31,7 +34,6 @@ from nucleus_bridge.preview.pack import (
     picture_width,
     shrunk,
 )
-from nucleus_bridge.preview.silhouettes import Outlines
 from nucleus_bridge.preview.template import encoded, filled, write_page
 from nucleus_bridge.preview.tracks import Tracks
 
@@ -61,8 +63,10 @@ JUDGED_FRAMES = 12
 MAX_EDGES = 3_000
 """The most outlines of a frame that go into the page."""
 POINT_BYTES = 8 * 4 / 3
-COMPARED_WIDTH = 640
-"""Pictures whose edges are compared with the cloud's are not made narrower than this."""
+SHARP_DEG = 0.3
+"""Outlines between rays that are farther apart than this count less: it is less known where the thing ends."""
+TOGETHER_FRAMES = 100
+"""Scenes of one recording are judged together until they have so many frames."""
 
 Progress = Callable[[float], None]
 
@@ -73,40 +77,127 @@ def preview_page(scene: SceneReader, progress: Progress) -> str:
     Raises:
         SceneError: A file of the scene is missing or damaged.
     """
-    return page_and_checks(scene, progress)[0]
+    ((_, page, _),) = pages([scene], progress)
+    return page
 
 
-def page_and_checks(
-    scene: SceneReader,
+@dataclass
+class _Gathered:
+    """What goes into a page, but for the verdicts on the cameras."""
+
+    scene: SceneReader
+    checks: SceneChecks
+    deskew: DeskewCheck
+    tracks: Tracks
+    frames: list[dict[str, Any]]
+    large: list[str]
+
+    def page(self, verdicts: Sequence[Verdict]) -> tuple[str, dict[str, Any]]:
+        """Return the page, and what is said of the scene."""
+        scene, found = self.scene, self.checks.results(verdicts)
+        found["sharpness"] = asdict(self.deskew.results())
+        manifest = json.loads(scene.manifest.to_json())
+        document = {
+            "manifest": {name: value for name, value in manifest.items() if name not in ("files", "poses")},
+            "lidar": scene.lidar,
+            "cameras": list(scene.cameras),
+            "checks": found,
+            "tracks": self.tracks.results(),
+            "bytes": sum(file.bytes for file in scene.manifest.files),
+            "frames": self.frames,
+        }
+        return filled("preview.html", SCRIPTS, scene.manifest.reference_id, [encoded(document)], self.large), found
+
+
+def pages(
+    scenes: Sequence[SceneReader],
     progress: Progress,
     *,
     full_images: bool = False,
     measures: bool = True,
+    deep: bool = False,
     beside: Path | None = None,
-) -> tuple[str, dict[str, Any]]:
-    """Make the page of a scene, and return it with what ``SceneChecks`` says of the scene.
+) -> Iterator[tuple[SceneReader, str, dict[str, Any]]]:
+    """Make the pages of scenes, in their order, and what ``SceneChecks`` says of each.
+
+    Cameras of short scenes of one recording are judged together where they are mounted alike.
 
     Args:
-        scene: The scene.
+        scenes: The scenes.
         progress: Is told how far it is, 0 to 1.
         full_images: Whether pictures go into the page at their full size.
-        measures: Whether the calibration of cameras is measured, which takes longer than all the rest.
-        beside: The folder that the page will lie in; from there it finds the files of pictures that are shrunk in it.
+        measures: Whether the calibration of cameras is measured.
+        deep: Whether that is done on all frames rather than on some.
+        beside: The folder that the pages will lie in: there they find the files of the pictures that are shrunk.
 
     Raises:
-        SceneError: A file of the scene is missing or damaged.
+        SceneError: A file of a scene is missing or damaged.
     """
     cv2.setNumThreads(1)  # for pictures so small, other threads cost more than they save
+    frames, read = max(1, sum(map(len, scenes))), 0
+    for group in [[scene] for scene in scenes] if deep else _together(scenes):
+        gathered: list[_Gathered] = []
+        most = (None if deep else MOST_FRAMES) if measures else 0
+        for scene in group:
+            if gathered:
+                check = gathered[-1].checks.edges.for_next_scene()
+            else:
+                check = calibration_check(scene, sum(map(len, group)), most)
+            before = read
+
+            def so_far(count: int, before: int = before) -> None:
+                progress((before + count) / frames)
+
+            gathered.append(_gathered(scene, check, so_far, full_images=full_images, beside=beside))
+            read += len(scene)
+        checks = [one.checks for one in gathered]
+        verdicts = verdicts_together([one.edges for one in checks], [one.mounts() for one in checks])
+        for number, found in enumerate(verdicts):
+            page, said = gathered[number].page(found)
+            gathered[number].frames.clear()
+            gathered[number].large.clear()
+            yield group[number], page, said
+
+
+def _together(scenes: Sequence[SceneReader]) -> Iterator[list[SceneReader]]:
+    """Yield groups of scenes, one after the other, of one recording and not much longer than need be."""
+    group: list[SceneReader] = []
+    for scene in scenes:
+        if group and (sum(map(len, group)) >= TOGETHER_FRAMES or _origin(scene) != _origin(group[0])):
+            yield group
+            group = []
+        group.append(scene)
+    if group:
+        yield group
+
+
+def _origin(scene: SceneReader) -> tuple[object, ...]:
+    """Return what scenes of one recording have in common."""
+    manifest = scene.manifest
+    recording = manifest.reference_id.rpartition("-")[0]
+    return recording, manifest.config_digest, manifest.device_frame, manifest.world_frame, dict(manifest.sensors)
+
+
+def _gathered(
+    scene: SceneReader,
+    edges: CalibrationCheck,
+    progress: Callable[[int], None],
+    *,
+    full_images: bool,
+    beside: Path | None,
+) -> _Gathered:
+    """Read a scene, each of its files once."""
     most = int(min(MAX_POINTS, CLOUD_BYTES / POINT_BYTES / max(1, len(scene))))
     width = picture_width(len(scene) * len(scene.cameras))
-    checks = SceneChecks(scene, measures=measures)
-    judged, outlines, deskew = _judged(len(scene)), Outlines(), DeskewCheck(scene)
+    checks = SceneChecks(scene, edges)
+    judged, deskew = _judged(len(scene)), DeskewCheck(scene)
     tracks = Tracks(scene.manifest)
     frames: list[dict[str, Any]] = []
     large: list[str] = []
     keeps = False
     for index in range(len(scene)):
-        compares, has_edges = checks.edges.wants_next(), index in judged
+        has_edges = index in judged
+        compares = edges.wants_next() and (has_edges or edges.is_deep)
         frame = scene.frame(index, None if compares or has_edges else most)
         contents = [scene.image(image) for image in frame.images]
         if index == 0:
@@ -119,8 +210,8 @@ def page_and_checks(
             is_kept = keeps and can_keep(content, header)
             jpeg = content
             if compares or not is_kept:
-                wanted = header.width if full_images else width
-                least = max(wanted, COMPARED_WIDTH) if compares else wanted
+                wanted = 0 if is_kept else header.width if full_images else width
+                least = max(wanted, looked_at_width(image.model, header.width)) if compares else wanted
                 pixels = decoded(content, header, image, least, gray=is_kept)
                 if compares:
                     compared[image.camera], widths[image.camera] = pixels, header.width
@@ -130,32 +221,18 @@ def page_and_checks(
             if beside is not None and not is_kept and not full_images:
                 picture["file"] = file_beside(content, header, scene.folder / image.path, beside)
         checks.add(frame, compared, widths)
-        outlines.passed(frame)
         tracks.add(frame)
         deskew.add(frame, measured=has_edges)
         record = {
             **_pose_record(frame),
             "cloud": pack_cloud(frame.points, most),
-            **({"edges": _edges(outlines, frame)} if has_edges else {}),
+            **({"edges": _edges(edges.scanner.of(frame))} if has_edges else {}),
             "images": packed,
         }
         large.append(_large_part(index, record))
         frames.append(record)
-        progress(0.9 * (index + 1) / len(scene))
-    found = checks.results(lambda share: progress(0.9 + 0.1 * share))
-    found["sharpness"] = asdict(deskew.results())
-    manifest = json.loads(scene.manifest.to_json())
-    document = {
-        "manifest": {name: value for name, value in manifest.items() if name not in ("files", "poses")},
-        "lidar": scene.lidar,
-        "cameras": list(scene.cameras),
-        "checks": found,
-        "tracks": tracks.results(),
-        "bytes": sum(file.bytes for file in scene.manifest.files),
-        "frames": frames,
-    }
-    progress(1.0)
-    return filled("preview.html", SCRIPTS, scene.manifest.reference_id, [encoded(document)], large), found
+        progress(index + 1)
+    return _Gathered(scene, checks, deskew, tracks, frames, large)
 
 
 def _pose_record(frame: SceneFrame) -> dict[str, Any]:
@@ -170,16 +247,23 @@ def _pose_record(frame: SceneFrame) -> dict[str, Any]:
 
 
 def _judged(count: int) -> frozenset[int]:
-    """Choose the frames whose edges the bench compares: every n-th but the first, or the only one."""
-    return frozenset(range(min(1, count - 1), count, max(1, -(-count // JUDGED_FRAMES)))) if count else frozenset()
+    """Choose the frames whose edges the bench compares, and of which some are measured: every n-th, or all."""
+    stride = max(1, -(-count // JUDGED_FRAMES))
+    return frozenset(range(1 if stride > 1 else 0, count, stride))  # how the device moves is known from the second on
 
 
-def _edges(outlines: Outlines, frame: SceneFrame) -> dict[str, Any]:
-    """Pack the outlines of what stands in a frame, which the page compares with edges of the images."""
-    found = outlines.of(frame, MAX_EDGES)
+def _edges(scans: Sequence[Scan]) -> dict[str, Any]:
+    """Pack the edges of a frame's clouds, which the page compares with edges of the images."""
+    points = np.concatenate([np.zeros((0, 3)), *(scan.edges.points for scan in scans)])
+    beyond = np.concatenate([np.zeros((0, 3)), *(scan.edges.beyond(scan.origin) for scan in scans)])
+    apart = np.concatenate([np.zeros(0), *(scan.edges.apart for scan in scans)])
+    weights = np.minimum(1.0, SHARP_DEG / np.maximum(np.degrees(apart), 1e-3)).astype(np.float32)
+    if len(points) > MAX_EDGES:
+        some = some_of(len(points), MAX_EDGES)
+        points, beyond, weights = points[some], beyond[some], weights[some]
     return {
-        "points": pack_cloud(Points(found.points, found.weights.astype(np.float32)), MAX_EDGES),
-        "beyond": pack_cloud(Points(found.beyond), MAX_EDGES),
+        "points": pack_cloud(Points(points, weights), MAX_EDGES),
+        "beyond": pack_cloud(Points(beyond), MAX_EDGES),
     }
 
 
@@ -199,15 +283,40 @@ def _gps(gps: GpsPose) -> dict[str, float]:
     return {"lat": gps.latitude, "lon": gps.longitude, "bearing": gps.bearing}
 
 
-def write_preview(
-    scene: SceneReader, path: Path, progress: Progress, *, full_images: bool = False, measures: bool = True
-) -> dict[str, Any]:
-    """Write the page of a scene, as ``page_and_checks`` makes it, and return what ``SceneChecks`` says of the scene.
+def write_previews(
+    scenes: Sequence[tuple[SceneReader, Path]],
+    progress: Progress,
+    *,
+    full_images: bool = False,
+    measures: bool = True,
+    deep: bool = False,
+) -> Iterator[dict[str, Any]]:
+    """Write the pages of scenes as ``pages`` makes them, and yield what ``SceneChecks`` says of each.
+
+    Raises:
+        SceneError: A file of a scene is missing or damaged.
+        OutputError: A page cannot be written.
+    """
+    folders = {path.parent for _, path in scenes}
+    made = pages(
+        [scene for scene, _ in scenes],
+        progress,
+        full_images=full_images,
+        measures=measures,
+        deep=deep,
+        beside=folders.pop() if len(folders) == 1 else None,
+    )
+    for (_, path), (_, page, checks) in zip(scenes, made, strict=True):
+        write_page(path, page)
+        yield checks
+
+
+def write_preview(scene: SceneReader, path: Path, progress: Progress) -> dict[str, Any]:
+    """Write the page of one scene, and return what ``SceneChecks`` says of it.
 
     Raises:
         SceneError: A file of the scene is missing or damaged.
         OutputError: The page cannot be written.
     """
-    page, checks = page_and_checks(scene, progress, full_images=full_images, measures=measures, beside=path.parent)
-    write_page(path, page)
+    (checks,) = write_previews([(scene, path)], progress)
     return checks

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -43,9 +45,10 @@ def angles(edges: CloudEdges) -> tuple[FloatArray, FloatArray]:
 
 
 def test_a_box_has_its_two_sides_its_top_and_its_foot() -> None:
-    edges = cloud_edges(swept(), UP)
+    points = swept()
+    edges = cloud_edges(points, UP)
     near = edges.points[:, 0] < 15.0
-    box = CloudEdges(edges.points[near], edges.across[near])
+    box = CloudEdges(edges.points[near], edges.across[near], edges.apart[near], edges.numbers[near])
     azimuth, elevation = angles(box)
     is_level = (np.abs(box.across[:, 2]) < 0.1) & (elevation < 3.5)  # higher up, rings cross the top as well
     side = np.degrees(np.arctan2(SIDE_M, BOX_M))
@@ -59,6 +62,26 @@ def test_a_box_has_its_two_sides_its_top_and_its_foot() -> None:
     expected = np.degrees(np.arctan2(TOP_M - EYE_M, np.hypot(BOX_M, box.points[top, 1])))
     assert np.abs(elevation[top] - expected).max() < RINGS_DEG
     assert min(is_level.sum(), foot.sum(), top.sum()) > 20
+    assert np.abs(points[box.numbers, 0] - BOX_M).max() < 1e-6  # the points on the near side are the box's own
+    apart = np.degrees(box.apart)
+    assert apart[is_level] == pytest.approx(STEP_DEG, abs=0.01)
+    assert apart[top] == pytest.approx(RINGS_DEG, abs=0.02)
+    assert not apart[foot].any()
+
+
+def test_what_was_filtered_out_does_not_shift_the_numbers_of_points() -> None:
+    points = swept()
+    with_gaps = np.concatenate([np.full((7, 3), np.nan), np.zeros((5, 3)), points])
+    assert (cloud_edges(with_gaps, UP).numbers == cloud_edges(points, UP).numbers + 12).all()
+
+
+def test_a_little_beyond_an_edge_is_away_from_what_it_belongs_to() -> None:
+    edges = cloud_edges(swept(), UP)
+    beyond = edges.beyond(np.zeros(3))
+    sides = (edges.points[:, 0] < 15.0) & (np.abs(edges.across[:, 2]) < 0.1)
+    assert (np.abs(beyond[sides, 1]) > np.abs(edges.points[sides, 1])).all()
+    ways = np.linalg.norm(beyond - edges.points, axis=1) / np.linalg.norm(edges.points, axis=1)
+    assert ways == pytest.approx(0.01, rel=1e-3)
 
 
 def test_bare_ground_and_a_wall_alone_have_no_edge_above_the_foot() -> None:
@@ -72,7 +95,7 @@ def test_a_tilted_lidar_sees_the_same_edges(turn_deg: float) -> None:
     angle = np.radians(turn_deg)
     turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
     edges = cloud_edges(swept() @ turn, UP @ turn)
-    azimuth, _ = angles(CloudEdges(edges.points @ turn.T, edges.across @ turn.T))
+    azimuth, _ = angles(replace(edges, points=edges.points @ turn.T))
     is_level = np.abs((edges.across @ turn.T)[:, 1]) > 0.9
     assert np.median(np.abs(np.abs(azimuth[is_level]) - np.degrees(np.arctan2(SIDE_M, BOX_M)))) < 0.3
 

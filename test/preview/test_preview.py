@@ -17,13 +17,13 @@ from drives import Drive, make_drive
 from tabs import PAINTED, Tab
 
 from nucleus_bridge.calibration.check import SHIFTS_MS
+from nucleus_bridge.calibration.looks import looked_at_width
 from nucleus_bridge.cli.main import main
 from nucleus_bridge.convert import ConversionReport, convert_bag
 from nucleus_bridge.formats.content import SceneFrame
 from nucleus_bridge.formats.interface import SceneReader
 from nucleus_bridge.formats.reading import open_scene
 from nucleus_bridge.preview.checks import SceneChecks
-from nucleus_bridge.preview.html_page import COMPARED_WIDTH
 from nucleus_bridge.preview.pack import decoded, look_at, pack_cloud, picture_width
 from nucleus_bridge.spool import Spool, conversions
 from nucleus_bridge.testing.demo import DriveOptions
@@ -284,10 +284,10 @@ def checks_of(scene: SceneReader, frames: list[SceneFrame] | None = None) -> dic
             if checks.edges.wants_next():
                 content = scene.image(image)
                 header = look_at(content, image)
-                pictures[image.camera] = decoded(content, header, image, COMPARED_WIDTH)
+                pictures[image.camera] = decoded(content, header, image, looked_at_width(image.model, header.width))
                 widths[image.camera] = header.width
         checks.add(frame, pictures, widths)
-    return checks.results(lambda _: None)
+    return checks.results()
 
 
 def test_a_sound_scene_has_no_warning_and_its_edges_fit_best_unshifted(street: Drive, tmp_path: Path) -> None:
