@@ -23,7 +23,9 @@ _SECTORS = 48
 _BIN_DEG, _STEEPEST_DEG = 0.1, 50.0
 _AHEAD_M = np.arange(-1.0, 3.01, 0.5)
 _UP_M = np.arange(0.0, 3.01, 0.25)
-_STARTS = 4
+_STARTS = 3
+_LEAST_M, _MOST_M = np.array([-1.5, -1.2, -0.3]), np.array([3.5, 1.2, 3.3])
+"""Where lidars may be: elsewhere, chance makes rings."""
 _SIZES_M = (0.25, 0.12, 0.06, 0.03)
 _MOST_STEPS = 12
 _WAYS = np.array([*np.eye(3), *-np.eye(3), *([x, 0.0, z] for x in (-1.0, 1.0) for z in (-1.0, 1.0))])
@@ -88,6 +90,7 @@ def _climbed(frames: Sequence[Array], place: FloatArray, sizes: Sequence[float])
     for size in sizes:
         for _ in range(_MOST_STEPS):
             steps = place + size * _WAYS
+            steps = steps[((steps >= _LEAST_M) & (steps <= _MOST_M)).all(axis=1)]
             scores = [_crispness(frames, step) for step in steps]
             top = int(np.argmax(scores))
             if scores[top] <= best:

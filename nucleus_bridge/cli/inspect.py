@@ -28,7 +28,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
     parser.add_argument(
         "--deep",
         action="store_true",
-        help="decode every picture, not a sample of at most 12; measure calibrations with up to 96 frames",
+        help="decode every picture, not a sample of at most 12; measure calibrations on all frames",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
     parser.set_defaults(run=run)

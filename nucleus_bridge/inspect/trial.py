@@ -62,7 +62,7 @@ def try_config(bag: Recording, config: Config, *, full: bool, deep: bool = False
     """Feed a recording to the pipeline; nothing is written, and the points and pictures of few frames are looked at.
 
     Unless ``full``, it ends after ``MAX_FRAMES`` frames or the part of a recording that a scan reads. With ``deep``
-    more frames are looked at.
+    all frames are looked at.
     """
     try:
         pipeline = primed_pipeline(bag, config)

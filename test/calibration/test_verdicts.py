@@ -15,7 +15,7 @@ import pytest
 from bags import TYPES, Recording
 from drives import Drive, make_drive
 
-from nucleus_bridge.calibration.check import CalibrationCheck, Verdict
+from nucleus_bridge.calibration.check import CalibrationCheck, Verdict, verdicts_together
 from nucleus_bridge.calibration.remedy import mount_lines, time_line
 from nucleus_bridge.cli.main import main
 from nucleus_bridge.config import load_config
@@ -134,6 +134,52 @@ def test_a_camera_that_is_stamped_late_is_suspect_and_its_stamps_corrected(frame
     assert verdict.correction.kind == "time"
     assert verdict.correction.time_ms == pytest.approx(-late_ms, abs=10)
     assert time_line("front", verdict.correction, 5.0).startswith("cameras.front.clock_offset_ms: ")
+
+
+def turned(degrees: float) -> Callable[[SceneImage], SceneImage]:
+    wrong = about(1, degrees)
+    return lambda image: replace(image, heading_xyzw=quaternion.multiply(image.heading_xyzw, wrong))
+
+
+def test_all_frames_are_looked_at_part_by_part_and_an_error_that_begins_later_is_found(
+    frames: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nucleus_bridge.calibration.check.AT_ONCE", 10)
+    check = CalibrationCheck(3, None)  # however many were expected
+    most = 0
+    for number, (frame, pictures) in enumerate(frames[4:] * 2):
+        change = turned(2.0) if number >= len(frames) - 4 else turned(0.0)
+        assert check.wants_next()
+        check.add(replace(frame, images=[change(image) for image in frame.images]), pictures)
+        most = max(most, len(check.cameras["front"].looks))
+    (verdict,) = check.verdicts()
+    assert most <= 10
+    assert verdict.frames > 20
+    assert verdict.state == "suspect"
+    assert verdict.correction is not None
+    assert verdict.correction.rotation_deg[1] == pytest.approx(-2.0, abs=0.3)
+    assert re.search(r"as in \d of \d parts of the recording", verdict.text)
+
+
+def test_scenes_of_one_recording_are_judged_together_where_a_camera_is_mounted_alike(frames: list[Any]) -> None:
+    scenes = [frames[4::3], frames[5::3], frames[6::3]]
+    changes = [turned(0.0), turned(0.0), turned(2.0)]
+    checks = [CalibrationCheck(len(frames))]
+    for scene, change in zip(scenes, changes, strict=True):
+        for frame, pictures in scene:
+            images = [change(image) for image in frame.images]
+            checks[-1].add(replace(frame, images=images), pictures)
+        checks.append(checks[-1].for_next_scene())
+    mounts = [{"front": Transform(STILL, about(1, degrees))} for degrees in (0.0, 0.01, 2.0)]
+    (first,), (second,), (third,) = verdicts_together(checks[:3], mounts)
+    assert first is second
+    assert first.state == "agrees"
+    alone = [check.verdicts()[0].frames for check in checks[:3]]
+    assert first.frames > max(alone[:2])
+    assert third.frames <= alone[2]
+    assert third.state != "agrees"
+    unknown = verdicts_together(checks[:2], [{}, {}])
+    assert unknown[0][0] is not unknown[1][0]
 
 
 def test_one_image_two_images_and_a_device_that_stands_are_not_measured(frames: list[Any]) -> None:
