@@ -143,6 +143,8 @@ def test_init_says_it_once_on_top_and_offers_the_lines_once(tmp_path: Path, caps
         1,
     )
     assert "missing: no pose over time" in capsys.readouterr().err
+    metres = float(" ".join(text.replace("#", " ").split()).partition("the fixes of /fix move ")[2].partition(" m")[0])
+    assert metres == pytest.approx(7.0 * (SECONDS + 0.9), rel=0.1)
 
 
 @pytest.mark.parametrize("place", [bend, circle_from_origin])

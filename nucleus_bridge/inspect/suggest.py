@@ -29,11 +29,12 @@ from nucleus_bridge.inspect.lidars import LeftOut, Why, choose_lidars, derived_f
 from nucleus_bridge.inspect.mounting import forward_deg
 from nucleus_bridge.inspect.point_times import Times
 from nucleus_bridge.inspect.poses import Frames, choose_frames, with_description, with_poses
-from nucleus_bridge.inspect.satellites import judge_satellites, positions_of
+from nucleus_bridge.inspect.satellites import fixes_of, judge_satellites, positions_of
 from nucleus_bridge.inspect.scan import Scan, Stream
 from nucleus_bridge.inspect.sweeps import Parts, corrected_by_evidence, corrected_by_name, find_parts, poses_in
 from nucleus_bridge.inspect.transforms import Transforms, find_transforms, other_robots, transform_findings
 from nucleus_bridge.model import FloatArray, IntArray
+from nucleus_bridge.pipeline.ground_motion import GroundMotion
 from nucleus_bridge.warnings import Finding
 
 _SYNC = SyncConfig()
@@ -146,6 +147,7 @@ def suggest(scan: Scan) -> Suggestion:
     if late:
         made.put("sync.wait_s", max(float(f.remedy.partition(": ")[2]) for f in late), late[0].text)
     _gps(made, scan)
+    _note_motion(made, scan)
     _point_fields(made)
     made.findings = [_addressed(made, finding) for finding in made.findings]
     return made
@@ -541,6 +543,23 @@ def _gps(made: Suggestion, scan: Scan) -> None:
         made.put("gps.topic", found.fix_topic, "has fixes")
         made.put("gps.heading_topic", found.heading_topic, *found.reasons)
         _clock(made, "gps", found.fix_topic)
+
+
+def _note_motion(made: Suggestion, scan: Scan) -> None:
+    """Where nothing says how the device moves, say by how much fixes prove that it did."""
+    for stream in scan.of_kind("fix") if made.frames.standing else ():
+        motion = GroundMotion()
+        for fix in fixes_of(stream)[0]:
+            motion.add(fix, (0.0, 0.0, 0.0))
+        if motion.stands:
+            text = made.frames.standing
+            proven = f"{text}; the fixes of {stream.name} move {motion.stood_m:.0f} m"
+            made.missing = [
+                proven + known.removeprefix(text) if known.startswith(text) else known for known in made.missing
+            ]
+            made.findings = [replace(f, text=proven) if f.text == text else f for f in made.findings]
+            made.frames.standing = proven
+            return
 
 
 def _nowhere(_stamps_ns: IntArray) -> FloatArray | None:
