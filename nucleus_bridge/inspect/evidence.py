@@ -10,6 +10,7 @@ import numpy as np
 
 from nucleus_bridge import warnings
 from nucleus_bridge.config import Config, LidarConfig
+from nucleus_bridge.decode import registry
 from nucleus_bridge.errors import TransformError
 from nucleus_bridge.geometry import TransformTree
 from nucleus_bridge.inspect.clocks import Given, Limits, compare_clocks
@@ -133,7 +134,9 @@ def _streams(evidence: Evidence, part: slice) -> Iterator[Stream]:
     for topic, seen in sorted(evidence.topics.items()):
         stamps, logs = seen.stamps[part], seen.logs[part]
         info = TopicInfo(topic, seen.type_name, len(stamps))
-        yield Stream(info, kinds_of(info), seen=len(stamps), stamps=stamps, logs=logs)
+        if not any(interface.peek for interface in registry.interfaces_of(seen.type_name)):
+            stamps = stamps[:0]  # a type without a header: 0 stands for nothing here
+        yield Stream(info, kinds_of(info), seen=len(logs), stamps=stamps, logs=logs)
 
 
 def _tracks(evidence: Evidence, part: slice) -> Iterator[Track]:

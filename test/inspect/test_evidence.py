@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from drives import SHORT, make_drive
 
 from nucleus_bridge.config import load_config
@@ -73,3 +74,17 @@ def test_point_times_of_another_clock_are_named(tmp_path: Path) -> None:
 def test_sweeps_that_take_longer_than_they_are_apart_are_named(tmp_path: Path) -> None:
     found = swept(tmp_path, first_ms=0.0, span_ms=980.0, late_ms=1010.0)
     assert found[Code.POINT_TIME_SPAN].endswith(".time_field: none")
+
+
+@pytest.mark.parametrize(
+    ("type_name", "wanted"),
+    [("ouster_sensor_msgs/msg/PacketMsg", set()), ("sensor_msgs/msg/PointCloud2", {Code.SENSOR_CLOCK})],
+)
+def test_stamps_that_were_not_set_are_named_where_a_type_has_stamps(
+    tmp_path: Path, type_name: str, wanted: set[Code]
+) -> None:
+    config = load_config(make_drive(tmp_path, replace(SHORT, seconds=0.4, points=300, cameras=1)).config_path)
+    evidence = Evidence()
+    for number in range(9):
+        evidence.note(config.lidars[0].topic, type_name, 0, T0 + STEP * number)
+    assert {finding.code for finding in findings_of(evidence, config, TransformTree())} == wanted
