@@ -64,6 +64,8 @@ def _choose(database: sqlite3.Connection, catalogue: Path, where: str) -> Choice
     database.execute("PRAGMA query_only = ON")
     database.execute("PRAGMA temp_store = MEMORY")
     known = dict(database.execute("SELECT bag, place FROM drives ORDER BY start_ns, bag"))
+    if wrong := [place for row in known.items() for place in row if not isinstance(place, str)]:
+        raise InputError(f"{catalogue}: {wrong[0]!r:.40} is not the path of a recording; make it again with --rebuild")
     _confine(database)
     try:
         # The line break ends a comment in the condition, and SQLite itself refuses a second statement.

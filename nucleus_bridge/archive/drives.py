@@ -16,7 +16,7 @@ from nucleus_bridge.archive.executors import Workplace, check_stop
 from nucleus_bridge.archive.stored_path import StoredPath
 from nucleus_bridge.archive.tasks import Task, TaskRunner
 from nucleus_bridge.config import Config
-from nucleus_bridge.errors import BridgeError, InputError
+from nucleus_bridge.errors import BridgeError, InputError, OutputError
 from nucleus_bridge.inspect.overview import Overview, SeenPlace, look_over
 from nucleus_bridge.model import Message
 from nucleus_bridge.pipeline import Pipeline
@@ -116,6 +116,8 @@ def update_drives(
         raise InputError("\n".join(unreadable))
     with replaced(path, OF_DRIVES, rebuild=rebuild) as database:
         known = dict(database.execute("SELECT bag, mark FROM drives"))
+        if wrong := [bag for bag in known if not isinstance(bag, str)]:
+            raise OutputError(f"{path}: {wrong[0]!r:.40} is not the path of a recording; make it again with --rebuild")
         gone = [(bag,) for bag in known if "://" not in bag and not Path(bag).exists()]
         database.executemany("DELETE FROM drives WHERE bag = ?", gone)
     runner = TaskRunner(workplace)

@@ -14,6 +14,7 @@ from typing import Any
 
 from nucleus_bridge.cli.upload import add_settings, need_spool, upload_settings
 from nucleus_bridge.config import UploadConfig
+from nucleus_bridge.config.task_template import TaskTemplate, load_task_template
 from nucleus_bridge.errors import ConfigError
 from nucleus_bridge.labels.compare import CHANGES, Difference, compared, labels_of_file
 from nucleus_bridge.labels.fetch import Fetched, dataset_labels, file_labels, task_labels
@@ -23,10 +24,10 @@ from nucleus_bridge.labels.label import Label, SceneStamps
 from nucleus_bridge.labels.nuscenes import VERSION, write_nuscenes
 from nucleus_bridge.labels.other_labels import BOXES, POINTS, OtherLabels
 from nucleus_bridge.labels.recording import RECORDING, write_recording
-from nucleus_bridge.labels.unchanged import Answers, LastTime, clear_leftovers
+from nucleus_bridge.labels.unchanged import Answers, LastTime, clear_leftovers, known_of
 from nucleus_bridge.labels.written import Written
 from nucleus_bridge.spool import Spool
-from nucleus_bridge.spool.state import StateBook
+from nucleus_bridge.spool.state import StateBook, StateRecord
 from nucleus_bridge.text import printable_lines
 from nucleus_bridge.upload.choice import destination_for, key_for
 from nucleus_bridge.upload.nucleus.client import NucleusClient
@@ -97,7 +98,8 @@ def run(options: argparse.Namespace) -> int:
     book = StateBook(Spool(need_spool(options.spool)))
     fetched, difference = Fetched(), Difference()
     clear_leftovers(options.output)
-    last_time = LastTime(options.output, options.format, ROOTS[options.format])
+    known = known_of(options.spool, options.output)
+    last_time = LastTime(options.output, known, options.format, ROOTS[options.format])
     other = OtherLabels(options.output)
     labels = (
         file_labels(options.sfs, book, fetched, other)
@@ -196,9 +198,8 @@ def _labels(
     if settings.task_template:
         endpoint = destination_for(settings).endpoint(settings)
         client = TaskClient(endpoint, key_for(settings), timeout_s=settings.timeout_s, retry=retry)
-        tasks = [record for name in book.references() for record in book.everywhere(name) if record.task_id]
-        here = [record for record in tasks if record.endpoint in ("", client.endpoint)]
-        answers = Answers(options.output, client)
+        here = tasks_of(book, client.endpoint, load_task_template(Path(settings.task_template)))
+        answers = Answers(known_of(options.spool, options.output), client)
         yield from task_labels(client, here, book, fetched, other, answers)
         answers.forget_others()
         kept = sum(record.task_id not in answers.fetched and record.reference_id in fetched.scenes for record in here)
@@ -207,6 +208,17 @@ def _labels(
         return
     nucleus, dataset_id = open_dataset(settings, book, retry)
     yield from dataset_labels(nucleus, dataset_id, book, fetched, other)
+
+
+def tasks_of(book: StateBook, endpoint: str, template: TaskTemplate) -> list[StateRecord]:
+    """Return the scenes' tasks; of several of a scene those of the template, else of its project, else all."""
+    found = []
+    for name in book.references():
+        tasks = [one for one in book.everywhere(name) if one.task_id and one.endpoint in ("", endpoint)]
+        of_template = [one for one in tasks if one.template == template.digest]
+        of_project = [one for one in tasks if template.project and one.project == template.project]
+        found += of_template or of_project or tasks
+    return found
 
 
 def open_dataset(settings: UploadConfig, book: StateBook, retry: Retry) -> tuple[NucleusClient, str]:

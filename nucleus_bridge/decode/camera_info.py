@@ -5,21 +5,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from nucleus_bridge.config.loader import parse_yaml, read_text
 from nucleus_bridge.decode.camchain import camera_of_chain, is_camera_chain
-from nucleus_bridge.decode.cdr import deserialise, naming, strip_slashes, to_ns
+from nucleus_bridge.decode.cdr import deserialise, naming, peek_header, strip_slashes, to_ns
 from nucleus_bridge.decode.distortion import BROWN_CONRADY, read_distortion
 from nucleus_bridge.decode.interface import Decoder, Interface, Stateless
-from nucleus_bridge.errors import CalibrationError, ConfigError
+from nucleus_bridge.errors import CalibrationError, ConfigError, DecodeError
 from nucleus_bridge.model import CameraModel, Message
 
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 _MAX_COEFFICIENTS = 32
+_STAMP_START, _STAMP_END = 4, 12
 _ROTATION_TOLERANCE = 1e-3
 _SMALLEST_FOCAL_LENGTH = 0.001
 _LARGEST_SIDE = 65_535
@@ -77,6 +79,24 @@ def decode_camera_info(message: Message) -> CameraInfo:
         DecodeError: The bytes are not a CameraInfo.
         CalibrationError: Values are not finite (``not_finite``), or D is longer than any model needs (``distortion``).
     """
+    data = message.data
+    if message.type_name == CAMERA_INFO and len(data) > _STAMP_END:
+        try:
+            known = _without_stamp(bytes(data[:_STAMP_START]), bytes(data[_STAMP_END:]))
+        except DecodeError:
+            pass  # which is said below, of this message
+        else:
+            return replace(known, stamp_ns=peek_header(data)[0])
+    return _decoded(message)
+
+
+@lru_cache(maxsize=64)
+def _without_stamp(start: bytes, rest: bytes) -> CameraInfo:
+    """Read a message but for its stamp: cameras say the same with every image."""
+    return _decoded(Message("", CAMERA_INFO, 0, start + bytes(_STAMP_END - _STAMP_START) + rest))
+
+
+def _decoded(message: Message) -> CameraInfo:
     info = deserialise(message, CAMERA_INFO)
     roi = info.roi
     with naming(message):

@@ -3,7 +3,8 @@
 
 The service says of a task when it was updated, and what it answers has an address of its own; an answer is fetched anew
 unless both are as before. Of a dataset's annotations it says no such thing: they are fetched every time, and only not
-written again where they are the same.
+written again where they are the same. What is known of a folder of labels is kept in the spool; where that cannot be,
+nothing counts as unchanged.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from nucleus_bridge.errors import OutputError
 from nucleus_bridge.spool.durable import replace_file
 from nucleus_bridge.version import SOFTWARE
 
-ANSWERS = ".answers"
-WRITTEN = ".written.json"
+KNOWN = "labels"
+ANSWERS = "answers"
+WRITTEN = "written.json"
 _DIGEST_BYTES = 32
 _PROCESS = re.compile(r"\.(\d+)(?:\.\d+)?\.tmp$")  # perhaps with the thread behind it
 
@@ -34,6 +35,11 @@ class Fetches(Protocol):
     def result(self, url: str) -> bytes:
         """Return it."""
         ...
+
+
+def known_of(spool: Path, output: Path) -> Path:
+    """Return the folder of a spool for what is known of a folder of labels."""
+    return spool / KNOWN / hashlib.sha256(str(output.resolve()).encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 class Answers:
@@ -55,7 +61,6 @@ class Answers:
         Raises:
             RejectedError: It is not there.
             TransientError: Anything that may be otherwise next time.
-            OutputError: It cannot be kept.
         """
         name = _version_of(task, url)
         path = self._folder / name
@@ -69,17 +74,15 @@ class Answers:
         self.fetched.add(str(task.get("task_id")))
         content = self._client.result(url)
         if name:
-            try:
+            with suppress(OSError):
                 self._folder.mkdir(parents=True, exist_ok=True)
                 replace_file(path, hashlib.sha256(content).digest() + content, is_durable=False)
-            except OSError as error:
-                raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
         return content
 
     def forget_others(self) -> None:
         """Remove the answers that were not asked for."""
-        if self._folder.is_dir():
-            for path in self._folder.iterdir():
+        with suppress(OSError):
+            for path in list(self._folder.iterdir()):
                 if path.name not in self._used:
                     path.unlink(missing_ok=True)
 
@@ -98,14 +101,16 @@ class LastTime:
 
     Args:
         folder: The folder.
+        known: Where what is known of it is kept.
         form: The format.
         roots: What that format writes, files and folders by name.
     """
 
-    def __init__(self, folder: Path, form: str, roots: Iterable[str]) -> None:
+    def __init__(self, folder: Path, known: Path, form: str, roots: Iterable[str]) -> None:
         self._folder, self._form, self._roots = folder, form, tuple(roots)
+        self._note = known / WRITTEN
         try:
-            everything = json.loads((folder / WRITTEN).read_bytes())
+            everything = json.loads(self._note.read_bytes())
             self._all: dict[str, Any] = everything if isinstance(everything, dict) else {}
         except (OSError, ValueError, RecursionError):
             self._all = {}
@@ -132,24 +137,19 @@ class LastTime:
         )
 
     def note(self, scenes: Mapping[str, str], given: Iterable[str]) -> None:
-        """Note what was written now.
-
-        Raises:
-            OutputError: It cannot be written.
-        """
+        """Note what was written now."""
         mine = {"scenes": dict(scenes), "given": _digest([SOFTWARE, *given]), "files": self._files()}
         content = json.dumps({**self._all, self._form: mine}, indent=1, sort_keys=True) + "\n"
-        try:
-            replace_file(self._folder / WRITTEN, content.encode(), is_durable=False)
-        except OSError as error:
-            raise OutputError(f"{self._folder / WRITTEN}: cannot be written: {error.strerror}") from None
+        with suppress(OSError):
+            self._note.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(self._note, content.encode(), is_durable=False)
 
     def forget(self) -> None:
         """Let nothing count as written until it is noted again."""
         if self._mine:
             rest = {form: noted for form, noted in self._all.items() if form != self._form}
             with suppress(OSError):
-                replace_file(self._folder / WRITTEN, (json.dumps(rest) + "\n").encode(), is_durable=False)
+                replace_file(self._note, (json.dumps(rest) + "\n").encode(), is_durable=False)
 
     def _files(self) -> str:
         """Return a digest of the names, sizes and times of what was written."""
@@ -169,7 +169,7 @@ def _digest(texts: Iterable[str]) -> str:
 
 def clear_leftovers(folder: Path) -> None:
     """Remove what runs left that were killed: ``.<name>.<process>.tmp`` of processes that are gone."""
-    for path in (*folder.glob(".*.tmp"), *folder.glob("points/.*.tmp"), *folder.glob(f"{ANSWERS}/.*.tmp")):
+    for path in (*folder.glob(".*.tmp"), *folder.glob("points/.*.tmp")):
         process = _PROCESS.search(path.name)
         if process is not None and not _is_alive(int(process[1])):
             if path.is_dir():

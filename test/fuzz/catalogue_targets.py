@@ -62,4 +62,4 @@ def catalogues() -> Sequence[bytes]:
 
 
 TOKENS = (b"CREATE TABLE", b"drives", b"TEXT", b"PRIMARY KEY", b"NOT NULL", b"bag", b"place", b"mark", b"REFERENCES")
-TARGETS = [Target("catalogue", use, catalogues, (InputError, OutputError), tokens=TOKENS, cases=400)]
+TARGETS = [Target("catalogue", use, catalogues, (InputError, OutputError), tokens=TOKENS, cases=150)]

@@ -12,15 +12,18 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import requests
 from drives import Drive
 from label_cases import KEY, Held
 
+from nucleus_bridge.cli.labels import tasks_of
 from nucleus_bridge.cli.main import main
 from nucleus_bridge.convert import ConversionReport
-from nucleus_bridge.labels.unchanged import Answers
+from nucleus_bridge.labels.unchanged import Answers, known_of
 from nucleus_bridge.testing.receiver import Receiver, SceneRules, resolvers_from_mappings
 from nucleus_bridge.testing.receiver.ground_truth import (
     TrueBox,
@@ -49,6 +52,10 @@ class Tasks:
     def fetched(self) -> int:
         """Count the answers that were fetched so far."""
         return sum(record.path.startswith("/results/") for record in self.receiver.requests)
+
+    def kept(self, out: Path) -> list[Path]:
+        """Return the files of answers that are kept."""
+        return list((known_of(self.spool, out) / "answers").iterdir())
 
     def labels(self, out: Path, *more: str) -> int:
         """Run the command."""
@@ -95,7 +102,26 @@ def test_answers_of_tasks_are_fetched_once_for_each_update(
     assert ", 0 unchanged;" in capsys.readouterr().out
     tracks = {json.loads(line)["track"] for line in (out / "labels.jsonl").read_text().splitlines()}
     assert len(tracks) == len(tasks.boxes) - 1
-    assert len(list((out / ".answers").iterdir())) == count  # those of before are gone
+    assert len(tasks.kept(out)) == count  # those of before are gone
+
+
+@pytest.mark.parametrize(
+    ("tasks", "chosen"),
+    [
+        ([("a", "streets", "mine"), ("b", "streets", "other"), ("c", "highways", "x")], ["a"]),
+        ([("a", "streets", "before"), ("b", "highways", "x")], ["a"]),
+        ([("a", "highways", "x"), ("b", "", "")], ["a", "b"]),
+    ],
+)
+def test_of_several_tasks_of_a_scene_those_of_the_template_count(
+    tasks: list[tuple[str, str, str]], chosen: list[str]
+) -> None:
+    here = "https://there/v1"
+    records = [SimpleNamespace(task_id=a, project=b, template=c, endpoint=here) for a, b, c in tasks]
+    records += [SimpleNamespace(task_id="z", project="streets", template="mine", endpoint="https://elsewhere/v1")]
+    book: Any = SimpleNamespace(references=lambda: ["s"], everywhere=lambda _name: records)
+    template: Any = SimpleNamespace(digest="mine", project="streets")
+    assert [record.task_id for record in tasks_of(book, here, template)] == chosen
 
 
 def test_a_damaged_answer_is_fetched_again(tasks: Tasks, tmp_path: Path) -> None:
@@ -103,7 +129,7 @@ def test_a_damaged_answer_is_fetched_again(tasks: Tasks, tmp_path: Path) -> None
     tasks.finish(tasks.boxes)
     assert tasks.labels(out) == 0
     first, before = (out / "labels.jsonl").read_bytes(), tasks.fetched()
-    for kept in (out / ".answers").iterdir():
+    for kept in tasks.kept(out):
         kept.write_bytes(kept.read_bytes()[:-5])
     assert tasks.labels(out) == 0
     assert (tasks.fetched() - before, (out / "labels.jsonl").read_bytes()) == (len(tasks.names), first)
@@ -233,9 +259,9 @@ def _run(tasks: Tasks, out: Path, form: str) -> subprocess.Popen[bytes]:
 
 
 def _content(folder: Path) -> dict[str, bytes]:
-    """Return what is in a folder, but for notes and for what names the moment of writing."""
+    """Return what is in a folder, but for what names the moment of writing."""
     return {
         str(path.relative_to(folder)): path.read_bytes() if path.suffix != ".yaml" else b""
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != ".written.json"
+        if path.is_file()
     }
