@@ -6,6 +6,7 @@ from __future__ import annotations
 import faulthandler
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,6 +18,7 @@ from nucleus_bridge.errors import BridgeError
 from nucleus_bridge.text import why_not
 
 LEAVE_WITHIN_S = 5.0
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _TOLD_AT = 0.8
 _STUCK = "warning: the middleware does not let go; everything is safe, and the process ends without waiting for it"
 _RESUME = "NUCLEUS_BRIDGE_RESUME"
@@ -50,7 +52,8 @@ def leaving(within_s: float = LEAVE_WITHIN_S) -> Iterator[None]:
 
 def _speaker(after_s: float) -> subprocess.Popen[bytes] | None:
     """Start what says why the process ends, unless its stdin closes before."""
-    command = f'timeout {after_s:.2f} cat >/dev/null 2>&1; test $? = 124 && echo "$0" >&2'
+    # by SIGKILL: other signals may be held or ignored by now, which programs inherit
+    command = f'timeout -s KILL {after_s:.2f} cat >/dev/null 2>&1; test $? = 137 && echo "$0" >&2'
     with suppress(OSError):
         return subprocess.Popen(  # noqa: S603 - a line of ours
             ["/bin/sh", "-c", command, _STUCK],
@@ -59,6 +62,16 @@ def _speaker(after_s: float) -> subprocess.Popen[bytes] | None:
             start_new_session=True,
         )
     return None
+
+
+def hold_signals() -> None:
+    """Keep signals that ask for the end until :func:`release_signals`, across a new start of the program, too."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+
+def release_signals() -> None:
+    """Let signals come, also those that were held: there is somebody to hear them now."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
 def start_anew(resume: Mapping[str, Any]) -> NoReturn:

@@ -20,11 +20,10 @@ from rclpy.utilities import remove_ros_args
 
 from nucleus_bridge.config.parameter_files import readable_arguments
 from nucleus_bridge.errors import BridgeError, InputError
-from nucleus_bridge.ros.leaving import leaving, start_anew
+from nucleus_bridge.ros.leaving import SIGNALS, hold_signals, leaving, release_signals, start_anew
 from nucleus_bridge.ros.middleware import check_executor
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SHUTDOWN_S = 4.0
 ERRORS_WITHIN_S = 10.0
 MOST_ERRORS = 1000
@@ -100,6 +99,7 @@ def run(
     stop = Stop()
     for number in SIGNALS:
         signal.signal(number, lambda _number, _frame: stop.signalled())
+    release_signals()
     try:
         executor = make_executor()
         check_executor(executor)
@@ -111,6 +111,7 @@ def run(
     try:
         _spin_until(stop, node, executor)
         node.close()
+        hold_signals()  # one that comes from here on is the new program's
         if stop.resume is not None and stop.status == DONE:
             start_anew(stop.resume)
     except BridgeError as error:
@@ -121,6 +122,7 @@ def run(
         # handlers any more, and the second one would make a failure of a clean end.
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
+        release_signals()
         with leaving():
             node.destroy_node()
             rclpy.try_shutdown()

@@ -331,7 +331,9 @@ class Uploader:
         except SceneError as error:
             self._give_up(self._book.write(record, SceneState.SEALED), error)
             return
-        if is_held and is_stored:
+        # a task reads its frames under the names that it was made with, and signed URLs in them make other names
+        has_same_names = self._destination.submits_from_record or self._settings.url != "presigned"
+        if is_held and (is_stored or not has_same_names):
             self._leave(record.reference_id, None)
             return
         record = self._book.write(record, SceneState.SEALED)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 
@@ -30,7 +31,10 @@ pytest.importorskip("rclpy", reason="needs ROS 2")
 STUCK = "warning: the middleware does not let go; everything is safe, and the process ends without waiting for it"
 LEAVE = """
 import ctypes
-from nucleus_bridge.ros.leaving import leaving
+import signal
+from nucleus_bridge.ros.leaving import hold_signals, leaving
+hold_signals()
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
 with leaving({within_s}):
     ctypes.PyDLL(None).sleep({seconds})  # keeps the interpreter's lock
 print("left")
@@ -45,3 +49,34 @@ def test_a_middleware_that_never_lets_go_does_not_keep_the_process(
     ended = subprocess.run(program, check=False, capture_output=True, text=True, timeout=120)
     assert (ended.returncode, ended.stdout) == (status, told)
     assert ended.stderr == ("" if told else f"{STUCK}\n")
+
+
+ANEW = """
+import signal, sys
+from nucleus_bridge.ros.leaving import hold_signals, release_signals, resumed, start_anew
+if not resumed():
+    hold_signals()
+    print("before", flush=True)
+    sys.stdin.readline()
+    start_anew({"again": True})
+print("anew", flush=True)
+sys.stdin.readline()
+signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(7))
+release_signals()
+sys.exit(1)
+"""
+
+
+@pytest.mark.parametrize("moment", ["before", "anew"])
+def test_a_signal_that_comes_while_the_program_starts_anew_is_heard(moment: str) -> None:
+    program = [sys.executable, "-c", ANEW]
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for line in ("before", "anew"):
+            assert process.stdout.readline() == f"{line}\n"
+            if line == moment:
+                process.send_signal(signal.SIGTERM)
+            process.stdin.write("\n")
+            process.stdin.flush()
+        assert process.wait(60) == 7

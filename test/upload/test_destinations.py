@@ -109,6 +109,15 @@ def test_another_dataset_and_another_store_are_work_to_do(spool: Path, place: Se
     assert upload(spool, receiver, objects).complete
 
 
+def test_an_endpoint_that_is_not_the_services_is_named_before_anything_is_sent(spool: Path, place: Serve) -> None:
+    (name,) = seal_scenes(spool, 1)
+    receiver, objects = place("real")
+    with pytest.raises(ConfigError, match=r"there is no Nucleus .*404.*ends with /v1/nucleus"):
+        upload(spool, receiver, objects, endpoint=receiver.url.removesuffix("/v1/nucleus"))
+    assert states(spool) == {name: "sealed"}
+    assert not list(objects.rglob("*.json"))
+
+
 @pytest.mark.parametrize("kind", ["dataset", "tasks"])
 def test_what_the_store_lost_is_sent_again_before_a_scene_is_deleted(
     spool: Path, place: Serve, tmp_path: Path, kind: str

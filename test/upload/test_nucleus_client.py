@@ -210,7 +210,7 @@ def test_an_unclear_answer_to_creating_looks_for_the_dataset_first(script: Scrip
     script.say(500, {})
     script.say(200, [{"id": "ds_7", "name": "drives", "is_public": False}])
     assert client.create_dataset("drives", privacy_mode=True) == "ds_7"
-    assert [method for method, _, _, _ in script.requests] == ["POST", "GET", "GET"]
+    assert [method for method, _, _, _ in script.requests] == ["POST", "GET"]
     assert json.loads(script.requests[0][3]) == {
         "name": "drives",
         "is_scene": True,
@@ -225,7 +225,19 @@ def test_of_datasets_that_were_created_at_the_same_time_all_take_the_same(
 ) -> None:
     script.say(200, {"dataset_id": "ds_9"})
     script.say(200, [{"id": "ds_9", "name": "drives"}, {"id": "ds_8", "name": "drives"}])
-    assert client.create_dataset("drives", privacy_mode=False) == "ds_8"
+    assert client.create_dataset("drives", privacy_mode=False) == "ds_9"
+    assert client.find_dataset("drives", ours=True) == "ds_8"
+
+
+def test_a_dataset_that_is_gone_already_is_deleted_and_one_that_must_stay_says_so(
+    script: Script, client: NucleusClient
+) -> None:
+    script.say(404, {"error": "there is none"})
+    script.say(400, {"error": "it must stay"})
+    client.delete_dataset("ds_9")
+    with pytest.raises(RejectedError, match="it must stay"):
+        client.delete_dataset("ds_9")
+    assert [request[:2] for request in script.requests] == [("DELETE", "/v1/nucleus/dataset/ds_9")] * 2
 
 
 def test_two_datasets_of_one_name_need_an_id(script: Script, client: NucleusClient) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,6 +33,7 @@ from upload_scenes import finish, states
 
 from nucleus_bridge.testing.receiver import Fault, Receiver, object_store_resolver
 from nucleus_bridge.upload.retry import Retry
+from nucleus_bridge.upload.store.objects import open_store
 from nucleus_bridge.upload.uploader import Uploader
 
 
@@ -122,6 +124,27 @@ def test_the_service_can_read_frames_and_images_under_each_kind_of_url(
     starts = {"native": f"s3://bucket/{prefix}/", "presigned": f"{s3}/", "public": f"{s3}/bucket/{prefix}/drive"}
     assert {url for url in urls if not url.startswith(starts[kind])} == set()
     assert all(("X-Amz-Expires=86400" in url) == (kind == "presigned") for url in urls)
+
+
+@pytest.mark.parametrize("kind", ["native", "presigned"])
+def test_a_frame_that_the_bucket_lost_is_sent_again_only_where_its_task_would_find_it(
+    spool: Path, s3: str, prefix: str, s3_receiver: Callable[..., Receiver], template: Path, kind: str
+) -> None:
+    """Frames with signed URLs in them get other names when they are sent again; the scene stays then."""
+    (name,) = seal_fusion_scenes(spool, 1)
+    receiver = s3_receiver()
+    open_to_all(s3)
+    chosen = task_settings(receiver, f"s3://bucket/{prefix}", template, url=kind)
+    assert Uploader(spool, chosen, key=TASK_KEY).run().complete
+    (task,) = held_tasks(receiver)
+    key = task["params"]["attachments"][0].partition("?")[0].partition(f"/{prefix}/")[2]
+    store = open_store(f"s3://bucket/{prefix}")
+    assert store.size(key)
+    store.remove([key])
+    Uploader(spool, replace(chosen, delete_after=True), key=TASK_KEY).run()
+    kept = [path.name for path in (spool / "scenes").iterdir()]
+    assert kept == ([] if kind == "native" else [name])
+    assert (store.size(key) is not None) == (kind == "native")
 
 
 @pytest.mark.parametrize("step", ["after_stored:2", "task_made:2"])

@@ -205,14 +205,18 @@ def test_deleting_after_upload_leaves_the_state_and_nothing_else(
     assert states(spool) == dict.fromkeys(names, "done")
 
 
-def test_a_scene_whose_frame_left_the_store_is_not_deleted(
+def test_a_frame_that_left_the_store_is_sent_again_before_its_scene_is_deleted(
     spool: Path, objects: Path, receiver: Receiver, template: Path
 ) -> None:
     names = seal_fusion_scenes(spool, 2)
     upload(spool, objects, receiver, template)
-    next((objects / names[0] / "frames").iterdir()).unlink()
+    frame = next((objects / names[0] / "frames").iterdir())
+    content = frame.read_bytes()
+    frame.unlink()
     upload(spool, objects, receiver, template, delete_after=True)
-    assert [path.name for path in (spool / "scenes").iterdir()] == [names[0]]
+    assert frame.read_bytes() == content
+    assert list((spool / "scenes").iterdir()) == []
+    assert posts(receiver) == [200, 200, 409]
 
 
 def test_watching_takes_up_scenes_that_appear(spool: Path, objects: Path, receiver: Receiver, template: Path) -> None:

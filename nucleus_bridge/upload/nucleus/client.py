@@ -120,7 +120,7 @@ class NucleusClient:
         time, all take the one whose id is the first, which is the oldest as the service counts its ids up.
 
         Raises:
-            ConfigError: Several have that name.
+            ConfigError: Several have that name, or the endpoint is not that of Nucleus.
         """
 
         def details() -> list[dict[str, Any]]:
@@ -130,7 +130,13 @@ class NucleusClient:
             )
             return [dict(row) for row in shown]
 
-        rows = self.retry.again(details)
+        try:
+            rows = self.retry.again(details)
+        except RejectedError as error:
+            if error.status != 404:
+                raise
+            message = f"endpoint {self.endpoint}: there is no Nucleus ({error})"
+            raise ConfigError(f"{message}; its address ends with /v1/nucleus, as `serve` prints it") from None
         if any(row["id"] == name_or_id for row in rows):
             return name_or_id
         found = [row["id"] for row in rows if row.get("name") == name_or_id]
