@@ -75,7 +75,8 @@ WAYS = {
     "its whole model path": (
         (
             "import scale_json_binary as j, dataclasses; from scale_sensor_fusion_io.loaders import SFSLoader; "
-            "from scale_sensor_fusion_io.model_converters.sfs import to_scene_spec_sfs; tree = SFSLoader(paths[0]).load()"
+            "from scale_sensor_fusion_io.model_converters.sfs import to_scene_spec_sfs; "
+            "tree = SFSLoader(paths[0]).load()"
         ),
         "j.write_file(paths[1], dataclasses.asdict(to_scene_spec_sfs(tree)))",
     ),
