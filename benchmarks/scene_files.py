@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rosbags.rosbag2 import StoragePlugin, Writer
@@ -85,16 +86,18 @@ WAYS = {
 
 def write_large_bag(bag: Path, points: int) -> None:
     """Write a recording of one lidar whose scene is large: noise, with intensities and times."""
-    types = get_typestore(Stores.ROS2_HUMBLE)
-    make = lambda name, *fields: types.types[name.replace("/", "/msg/")](*fields)  # noqa: E731
-    header = lambda ns, frame: make(  # noqa: E731
-        "std_msgs/Header", make("builtin_interfaces/Time", ns // 10**9, ns % 10**9), frame
-    )
+    types: Any = get_typestore(Stores.ROS2_HUMBLE)
+
+    def make(name: str, *fields: object) -> Any:  # noqa: ANN401 - a message
+        return types.types[name.replace("/", "/msg/")](*fields)
+
+    def header(ns: int, frame: str) -> Any:  # noqa: ANN401
+        return make("std_msgs/Header", make("builtin_interfaces/Time", ns // 10**9, ns % 10**9), frame)
+
     layout = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("intensity", "<f4"), ("t", "<u4")])
-    kinds = {"<f4": 7, "<u4": 6}
     fields = [
-        make("sensor_msgs/PointField", name, layout.fields[name][1], kinds[layout[name].str], 1)
-        for name in layout.names
+        make("sensor_msgs/PointField", name, 4 * place, 6 if name == "t" else 7, 1)
+        for place, name in enumerate(("x", "y", "z", "intensity", "t"))
     ]
     rng = np.random.default_rng(0)
     rows = np.zeros(points, layout)
@@ -198,7 +201,7 @@ def writers(scene: Path, folder: Path, turns: int) -> None:
         for way in WAYS if turn % 2 else reversed(list(WAYS)):
             before, do = WAYS[way]
             python, environment = (sys.executable, dict(os.environ)) if way == "writer" else (scales, clean)
-            command = [python, "-c", TIMED.format(before=before, do=do), scene, folder / "written"]
+            command = [python, "-c", TIMED.format(before=before, do=do), str(scene), str(folder / "written")]
             out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
             spent[way].append(float(out.stdout.split()[-1]))
     own = min(spent["writer"])

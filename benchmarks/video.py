@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -41,8 +42,10 @@ TYPESTORE.register(
 def packets_of(pictures: int) -> list[bytes]:
     """Encode a textured wall that passes by."""
     noise = np.random.default_rng(1).integers(0, 255, (HEIGHT, WIDTH + 4 * pictures, 3), dtype=np.uint8)
-    wall = cv2.normalize(cv2.GaussianBlur(noise, (31, 31), 0), None, 0, 255, cv2.NORM_MINMAX)
-    encoder = av.CodecContext.create("libx264", "w")
+    blurred = cv2.GaussianBlur(noise, (31, 31), 0).astype(np.float32)
+    low, high = float(blurred.min()), float(blurred.max())
+    wall = ((blurred - low) * (255.0 / (high - low))).astype(np.uint8)
+    encoder: Any = av.CodecContext.create("libx264", "w")
     encoder.width, encoder.height, encoder.pix_fmt = WIDTH, HEIGHT, "yuv420p"
     encoder.time_base, encoder.framerate, encoder.gop_size = Fraction(1, RATE_HZ), RATE_HZ, RATE_HZ
     encoder.options = {"preset": "veryfast", "tune": "zerolatency", "crf": "20"}
