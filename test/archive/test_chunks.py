@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from archives import Run, tree
-from bags import MS, START_NS, cloud, recording, write_config
+from bags import MS, START_NS, cloud, info, recording, write_config
 from drives import make_drive
 
 from nucleus_bridge.convert import convert_bag
@@ -55,6 +56,16 @@ def test_chunks_make_the_bytes_of_one_piece(
     made = make_drive(tmp_path, drive)
     options = [part for text in settings for part in ("--set", text)]
     assert check_same(made.bag, made.config_path, tmp_path, convert, *options, chunk=0.02) > 3
+
+
+def test_chunks_end_scenes_where_a_calibration_changes(tmp_path: Path, convert: Callable[..., Run]) -> None:
+    drive = recording(frames=40).without("/info")
+    for number in range(40):
+        stamp = START_NS + 100 * number * MS
+        lens = np.array([60.0 + (number >= 17), 0, 32, 0, 60, 24, 0, 0, 1])
+        drive.add("/info", info(stamp, k=lens), stamp + 4 * MS)
+    bag, config = drive.write(tmp_path / "bag"), write_config(tmp_path)
+    assert check_same(bag, config, tmp_path, convert, "--set", "scene.format=sfs", chunk=0.02) == 2
 
 
 @pytest.mark.parametrize("archive", [("--chunk", "0.02", "--workers", "2"), ("--workers", "2")], ids=["chunks", "bags"])
