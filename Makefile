@@ -41,12 +41,13 @@ test: dev
 	@cat $(VENV)/not-run.txt 2>/dev/null || true
 else
 test: dev
-	@$(SETUP) ros client lidar_io sfs nuscenes
+	@$(SETUP) ros client lidar_io sfs nuscenes cloudini
 	$(MAKE) --no-print-directory check
 	@if [ -e .venv-client/.done-client ]; then export NUCLEUS_BRIDGE_CLIENT_PYTHON="$(CURDIR)/.venv-client/bin/python"; fi; \
 	if [ -e .venv-lidar-io/.done-lidar_io ]; then export NUCLEUS_BRIDGE_LIDAR_IO_PYTHON="$(CURDIR)/.venv-lidar-io/bin/python"; fi; \
 	if [ -e .venv-sfs/.done-sfs ]; then export NUCLEUS_BRIDGE_SFS_PYTHON="$(CURDIR)/.venv-sfs/bin/python"; fi; \
 	if [ -e .venv-nuscenes/.done-nuscenes ]; then export NUCLEUS_BRIDGE_NUSCENES_PYTHON="$(CURDIR)/.venv-nuscenes/bin/python"; fi; \
+	if [ -e .venv-cloudini/.done-cloudini ]; then export NUCLEUS_BRIDGE_CLOUDINI_PYTHON="$(CURDIR)/.venv-cloudini/bin/python"; fi; \
 	export AMENT_PREFIX_PATH="$(CURDIR)/.venv"; \
 	failed=0; set -x; \
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not live and not slow" $(PYTEST_ARGS) || [ $$? = 5 ] || failed=1; \
@@ -75,6 +76,6 @@ core dev:
 	@$(SETUP) $@
 
 clean:
-	rm -rf .venv .venv-jazzy .venv-client .venv-lidar-io .venv-sfs .venv-nuscenes demo-output build dist site *.egg-info
-	rm -rf .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-jazzy .venv-client .venv-lidar-io .venv-sfs .venv-nuscenes .venv-cloudini demo-output build dist site
+	rm -rf *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -11,6 +11,7 @@ The steps:
 ``lidar_io``  .venv-lidar-io with Scale's own writer of annotation frames, which needs old libraries
 ``sfs``     .venv-sfs with Scale's own reader and validator of .sfs scenes, for Python 3.10 and 3.11
 ``nuscenes``  .venv-nuscenes with nuscenes-devkit, which needs old libraries
+``cloudini``  .venv-cloudini with another encoder of Cloudini's format (GPL), which only tests call, as a program
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ CLIENT_VENV = ROOT / ".venv-client"
 LIDAR_IO_VENV = ROOT / ".venv-lidar-io"
 SFS_VENV = ROOT / ".venv-sfs"
 NUSCENES_VENV = ROOT / ".venv-nuscenes"
+CLOUDINI_VENV = ROOT / ".venv-cloudini"
 NOT_RUN = VENV / "not-run.txt"
 """What of the tests cannot run here and why, for the end of ``make test``."""
 
@@ -71,6 +73,7 @@ SFS_LIBRARY = "libturbojpeg.so.0"
 """Without this library of the system Scale's package cannot be imported (Debian: libturbojpeg0)."""
 NEWEST_SFS_PYTHON = (3, 11)
 NUSCENES = "nuscenes-devkit==1.2.0"
+CLOUDINI = "pureini==0.10.0"
 NEWEST_NUSCENES_PYTHON = (3, 12)
 MESSAGE_PACKAGES = ("tf2_msgs", "radar_msgs", "bond")
 OLDEST_PYTHON, NEWEST_ROS_PYTHON = (3, 10), (3, 14)
@@ -83,7 +86,7 @@ class SetupError(Exception):
 
 def main(steps: list[str]) -> int:
     """Carry out ``steps`` in order; return the exit status."""
-    known = {step.__name__: step for step in (core, dev, ros, client, lidar_io, sfs, nuscenes)}
+    known = {step.__name__: step for step in (core, dev, ros, client, lidar_io, sfs, nuscenes, cloudini)}
     if not steps or set(steps) - set(known):
         print(f"usage: {Path(__file__).name} {'|'.join(known)} ...", file=sys.stderr)
         return 2
@@ -205,6 +208,19 @@ def nuscenes() -> None:
         note_not_run(f"{what}. {error}")
         return
     mark_done(NUSCENES_VENV, "nuscenes")
+
+
+def cloudini() -> None:
+    """Install another encoder of Cloudini's format in an environment of its own; where it cannot be had, note it."""
+    make_venv(CLOUDINI_VENV)
+    if done(CLOUDINI_VENV, "cloudini"):
+        return
+    try:
+        install(CLOUDINI_VENV, "another encoder of Cloudini's format", CLOUDINI)
+    except SetupError as error:
+        note_not_run(f"The tests with another encoder of Cloudini's format. {error}")
+        return
+    mark_done(CLOUDINI_VENV, "cloudini")
 
 
 def ros_wheels_exist() -> bool:

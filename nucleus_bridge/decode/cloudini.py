@@ -164,8 +164,8 @@ def _unpack_chunk(header: _Header, content: memoryview, rows: Bytes) -> None:
 
 
 def _is_apart(header: _Header, field: _Field) -> bool:
-    """Return whether version 5 keeps a field in a section of its own: integers of more than 8 bits."""
-    return header.version >= 5 and header.encoding != "NONE" and field.kind.kind in "ui" and field.kind.itemsize > 1
+    """Return whether version 5 keeps a field in a section of its own: long integers, where it is lossy."""
+    return header.version >= 5 and header.encoding == "LOSSY" and field.kind.kind in "ui" and field.kind.itemsize > 1
 
 
 class _Chunk:

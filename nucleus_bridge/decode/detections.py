@@ -7,6 +7,7 @@ its releases for Foxy and ROS 1, of autoware_perception_msgs 1, and of its prede
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -204,8 +205,9 @@ def _shaped(box: Detection, shape: Any) -> Detection:
     low, high = corners.min(axis=0), corners.max(axis=0)
     axis, w = box.rotation_xyzw[:3], box.rotation_xyzw[3]
     middle = np.array([*((low + high) / 2), 0.0])
-    middle = middle + 2 * np.cross(axis, np.cross(axis, middle) + w * middle)
-    return replace(box, center=box.center + middle, size=np.array([*(high - low), box.size[2]]))
+    with np.errstate(all="ignore"):  # what is not finite is refused later
+        middle = middle + 2 * np.cross(axis, np.cross(axis, middle) + w * middle)
+        return replace(box, center=box.center + middle, size=np.array([*(high - low), box.size[2]]))
 
 
 def _box(label: str, score: float, track: str, pose: Any, size: Any) -> Detection:
@@ -221,7 +223,7 @@ def _box(label: str, score: float, track: str, pose: Any, size: Any) -> Detectio
 
 
 def _checked(box: Detection) -> Detection:
-    length = float(np.linalg.norm(box.rotation_xyzw))
+    length = math.hypot(*box.rotation_xyzw.tolist())  # of any numbers, without a warning
     is_box = np.isfinite(box.center).all() and np.isfinite(box.size).all() and (box.size > 0.0).all()
     if not is_box or not abs(length - 1.0) <= _NEAREST_TO_UNIT:
         raise DecodeError(

@@ -216,13 +216,15 @@ class SceneTaskUpload(Upload):
 class SceneFormat(Protocol):
     """One format of scenes. Has no state, and is pickled by reference or value to worker processes.
 
+    One that has room for a single calibration of each camera says so by an attribute ``holds_one_calibration``, which
+    is true: then a change begins a new scene.
+
     Attributes:
         name: As ``scene.format`` and the manifest say it.
         title: In a sentence: "which a ... cannot hold".
         upload: What its scenes are for, or None where no uploader takes them.
         holds_radar: Whether it has a place for radar detections; they are only counted otherwise.
         holds_annotations: Whether recorded detections become annotations of a scene; they are not read otherwise.
-        holds_one_calibration: Whether it has room for one calibration of a camera only; a change begins a new scene.
         holds_metadata: Whether it has a place for the scene's metadata; else the manifest keeps them.
         loses: What of a drive it does not keep, so that no other format can be made of it; empty for nothing.
         rules: What ``check`` looks at: descriptions by the rules' stable names, in the order of documentation.
@@ -238,8 +240,6 @@ class SceneFormat(Protocol):
     def holds_radar(self) -> bool: ...  # noqa: D102
     @property
     def holds_annotations(self) -> bool: ...  # noqa: D102
-    @property
-    def holds_one_calibration(self) -> bool: ...  # noqa: D102
     @property
     def holds_metadata(self) -> bool: ...  # noqa: D102
     @property

@@ -78,7 +78,8 @@ class SceneBuilder:
         self._signals = signals or Signals(())
         self._compared: ComparedPoses | None = None
         self._rules = config.scene
-        self._holds_one_calibration = formats.of(config.scene.format).holds_one_calibration
+        # A format that says nothing of it has room for as many as there are frames.
+        self._holds_one_calibration = bool(getattr(formats.of(config.scene.format), "holds_one_calibration", False))
         self._ledger = ledger
         self._lost = lost
         self._events_between = events_between

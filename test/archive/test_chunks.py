@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from archives import Run, tree
-from bags import MS, START_NS, cloud, recording, write_config
+from bags import MS, START_NS, cloud, info, recording, write_config
 from compared_drives import with_drifting_odometry, write_slam_file
 from drives import make_drive
 from pose_drives import config_with
@@ -75,6 +76,16 @@ def test_chunks_note_the_tracks_of_one_piece(tmp_path: Path, convert: Callable[.
     for folder in (tmp_path / "whole" / "scenes").iterdir():
         tracks = json.loads((folder / "manifest.json").read_text())["poses"]["compared"]
         assert all(len(track["samples"]) > 20 for track in tracks)
+
+
+def test_chunks_end_scenes_where_a_calibration_changes(tmp_path: Path, convert: Callable[..., Run]) -> None:
+    drive = recording(frames=40).without("/info")
+    for number in range(40):
+        stamp = START_NS + 100 * number * MS
+        lens = np.array([60.0 + (number >= 17), 0, 32, 0, 60, 24, 0, 0, 1])
+        drive.add("/info", info(stamp, k=lens), stamp + 4 * MS)
+    bag, config = drive.write(tmp_path / "bag"), write_config(tmp_path)
+    assert check_same(bag, config, tmp_path, convert, "--set", "scene.format=sfs", chunk=0.02) == 2
 
 
 @pytest.mark.parametrize("archive", [("--chunk", "0.02", "--workers", "2"), ("--workers", "2")], ids=["chunks", "bags"])

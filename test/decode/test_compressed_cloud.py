@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import struct
+import subprocess
 import sys
 import zlib
 from collections.abc import Sequence
@@ -29,6 +31,7 @@ from nucleus_bridge.recordings import open_recording
 LIDAR = LidarConfig(name="top", topic="/points")
 INPUTS = Path(os.environ.get("NUCLEUS_BRIDGE_TEST_DATA", "/nowhere"), "inputs", "made")
 NEEDS_DATA = pytest.mark.skipif(not INPUTS.exists(), reason="NUCLEUS_BRIDGE_TEST_DATA is not set")
+ANOTHER_ENCODER = Path(__file__).with_name("cloudini_program.py")
 DEFINITION = (
     "std_msgs/Header header\nuint32 height\nuint32 width\nsensor_msgs/PointField[] fields\nbool is_bigendian\n"
     "uint32 point_step\nuint32 row_step\nuint8[] compressed_data\nbool is_dense\nstring format\n"
@@ -316,6 +319,46 @@ def test_cloudini_clouds_come_back_within_half_a_step(compression: str, version:
     points["x"][[3, 40]] = np.nan
     data = cloudini(points, RESOLUTION, version, compression, mode)
     assert_same(points, unpacked(packed(points, data, "")), RESOLUTION)
+
+
+TYPE_NAMES = {"<f4": "FLOAT32", "<f8": "FLOAT64", "|u1": "UINT8", "<u2": "UINT16", "<u4": "UINT32"}
+
+
+def by_another_encoder(points: np.ndarray, scratch: Path, **layout: Any) -> bytes:
+    """Pack points by an implementation that is not ours; skipped where it is not there."""
+    python = os.environ.get("NUCLEUS_BRIDGE_CLOUDINI_PYTHON")
+    if not python:
+        pytest.skip("set NUCLEUS_BRIDGE_CLOUDINI_PYTHON to a Python that has pureini")
+    steps = layout.pop("resolution")
+    fields = [
+        {"name": name, "offset": offset, "type": TYPE_NAMES[dtype.str], "resolution": steps.get(name)}
+        for name, (dtype, offset, *_) in (points.dtype.fields or {}).items()
+    ]
+    (scratch / "layout.json").write_text(
+        json.dumps({"fields": fields, "width": len(points), "point_step": points.itemsize, **layout})
+    )
+    (scratch / "points").write_bytes(points.tobytes())
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    command = [python, str(ANOTHER_ENCODER), *(str(scratch / name) for name in ("layout.json", "points", "out"))]
+    subprocess.run(command, env=clean, check=True)
+    return (scratch / "out").read_bytes()
+
+
+@pytest.mark.parametrize("compression", ["ZSTD", "LZ4", "NONE"])
+@pytest.mark.parametrize("version", [4, 5])
+@pytest.mark.parametrize("encoding", ["LOSSY", "LOSSLESS", "NONE"])
+def test_cloudini_clouds_of_another_encoder_come_back(
+    tmp_path: Path, encoding: str, version: int, compression: str
+) -> None:
+    kinds = [*POINT, ("tag", "u1"), ("stamp", "<f8"), ("t", "<u4")]
+    points = points_of(kinds, 40_000)[:33_000]  # more than one chunk
+    points["ring"] = np.arange(len(points)) // 7 % 16
+    points["stamp"] = 1.7e9 + np.arange(len(points)) * 1e-6
+    steps = RESOLUTION if encoding == "LOSSY" else {}
+    data = by_another_encoder(
+        points, tmp_path, resolution=steps, encoding=encoding, version=version, compression=compression
+    )
+    assert_same(points, unpacked(packed(points, data, "cloudini")), steps)
 
 
 @pytest.mark.parametrize("version", [4, 5])

@@ -39,7 +39,6 @@ class KittiLike:
     holds_radar: bool = False
     holds_metadata: bool = False
     holds_annotations: bool = False
-    holds_one_calibration: bool = False
 
     @property
     def rules(self) -> Mapping[str, str]:

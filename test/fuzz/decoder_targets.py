@@ -22,11 +22,14 @@ from test_laser_scan import multi_scan
 from test_laser_scan import scan as laser
 from test_livox import custom_message
 from test_ouster import frame_messages, metadata_message, metadata_text
+from test_sfs_annotations import AUTOWARE, autoware, vision
+from test_sfs_annotations import TYPES as DETECTION_TYPES
 from test_velodyne import scan
 from videos import compressed_video, encoded, ffmpeg_packet, stamp_ns
 
 from nucleus_bridge.decode import compressed_cloud, laser_scan, livox, velodyne
 from nucleus_bridge.decode.depth import DepthDecoder
+from nucleus_bridge.decode.detections import decode_detections
 from nucleus_bridge.decode.image import pixels
 from nucleus_bridge.decode.interface import Decoder, Interface
 from nucleus_bridge.decode.ouster import OusterDecoder
@@ -110,7 +113,21 @@ def _draco() -> Target:
     return Target("compressed_cloud_draco", run, lambda: [message.data], (DecodeError,))
 
 
+def detection_target(name: str, made: Any) -> Target:
+    """Make a target of messages of recorded boxes."""
+    data = bytes(DETECTION_TYPES.serialize_cdr(made, made.__msgtype__))
+    message = Message("/objects", made.__msgtype__, stamp_ns(0), data)
+    return Target(
+        name, lambda data: decode_detections(0.0, replace(message, data=data)), lambda: [data], (DecodeError,)
+    )
+
+
 _TARGETS = [
+    detection_target("detection3d", vision(stamp_ns(0))),
+    *(
+        detection_target(f"{name.split('/')[0]}_{name.split('/')[-1]}".lower(), autoware(name, stamp_ns(0)))
+        for name in AUTOWARE
+    ),
     _draco(),
     video_target("video_h264", _stream("h264")),
     video_target("video_hevc", _stream("hevc")),

@@ -14,7 +14,10 @@ import warnings
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), *(str(HERE.parent / room) for room in ("", "recordings", "decode", "testing/receiver"))]
+sys.path[:0] = [
+    str(HERE),
+    *(str(HERE.parent / room) for room in ("", "recordings", "decode", "formats", "testing/receiver")),
+]
 
 
 def main() -> int:

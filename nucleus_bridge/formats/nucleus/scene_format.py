@@ -45,7 +45,6 @@ class NucleusFormat:
     upload = Upload("dataset", MANIFEST_NAME)
     holds_radar = False
     holds_annotations = False
-    holds_one_calibration = False
     holds_metadata = True
     loses = ""
 

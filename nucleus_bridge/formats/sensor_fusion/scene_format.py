@@ -77,7 +77,6 @@ class SensorFusionFormat:
     title = "sensor-fusion scene"
     holds_radar = True
     holds_annotations = False
-    holds_one_calibration = False
     holds_metadata = False
 
     @property
