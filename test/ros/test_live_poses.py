@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from bags import TYPES
+from compared_drives import with_drifting_odometry
 from drives import Drive
 from pose_drives import config_with, converted_files, files_below, is_moving, rewritten
 from pose_messages import odometry, pose_stamped
@@ -43,6 +45,20 @@ def test_pose_topics(drive: Drive, tmp_path: Path, form: str) -> None:
     assert recorded_live(tmp_path / "bag", config, tmp_path / "live") == converted_files(
         drive.bag, drive.config_path, tmp_path / "offline"
     )
+
+
+def test_the_track_of_a_source_that_is_only_compared(drive: Drive, tmp_path: Path) -> None:
+    with_drifting_odometry(drive.bag, tmp_path / "bag")
+    lines = ["pose_names: [slam]", "poses: {slam: {topic: /slam/odom, compare_only: true}}"]
+    config = config_with(drive.config_path, tmp_path / "c.yaml", lines)
+    live = recorded_live(tmp_path / "bag", config, tmp_path / "live")
+    assert live == converted_files(tmp_path / "bag", config, tmp_path / "offline")
+    found, wanted = (
+        [json.loads(path.read_text())["poses"] for path in sorted((tmp_path / spool).glob("scenes/*/manifest.json"))]
+        for spool in ("live", "offline")
+    )
+    assert found == wanted
+    assert len(found[0]["compared"][0]["samples"]) > 300
 
 
 def test_a_robot_description_instead_of_static_transforms(drive: Drive, tmp_path: Path) -> None:
