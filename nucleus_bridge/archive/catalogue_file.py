@@ -51,7 +51,7 @@ def replaced(path: Path, tables: tuple[str, ...], *, rebuild: bool) -> Iterator[
         sync_folder(path.absolute().parent)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeError) as error:  # whose texts, too, come from the file
         raise OutputError(f"{path}: cannot be brought up to date: {error}; make it again with --rebuild") from None
     finally:
         temporary.unlink(missing_ok=True)
@@ -94,5 +94,5 @@ def _look_into(path: Path) -> tuple[int, set[str]]:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
             (version,) = database.execute("PRAGMA user_version").fetchone()
             return version, {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type='table'")}
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeError):
         return 0, set()

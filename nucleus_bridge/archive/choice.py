@@ -53,7 +53,7 @@ def choose(catalogue: Path, where: str) -> Choice:
     try:
         with closing(sqlite3.connect(f"{catalogue.absolute().as_uri()}?mode=ro", uri=True)) as database:
             return _choose(database, catalogue, where)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeError) as error:  # whose texts, too, come from the file
         raise InputError(f"{catalogue}: cannot be read: {error}; make it again with --rebuild") from None
 
 
