@@ -45,7 +45,7 @@ def test_boxes_that_the_real_client_drew_on_images_come_home(
         assert [box[side] for side in ("left", "top", "width", "height")] == [10.5, 20.0, 30.0, 15.25 + box["frame"]]
         assert box["stamp_ns"] == manifest["stamps"][box["frame"]]["stamp_ns"]
         assert box["source"] == "nucleus"
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == [".written.json"]
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
 def test_classes_of_points_and_linked_boxes_come_home(
