@@ -14,8 +14,7 @@ import numpy as np
 
 from nucleus_bridge.calibration.check import MOST_FRAMES, CalibrationCheck, Verdict, verdicts_together
 from nucleus_bridge.calibration.looks import looked_at_width
-from nucleus_bridge.calibration.scans import Scan
-from nucleus_bridge.formats.content import Points, some_of
+from nucleus_bridge.formats.content import Points, SceneFrame
 from nucleus_bridge.formats.interface import SceneReader
 from nucleus_bridge.model import GpsPose
 from nucleus_bridge.preview.checks import SceneChecks, calibration_check
@@ -33,6 +32,7 @@ from nucleus_bridge.preview.pack import (
     picture_width,
     shrunk,
 )
+from nucleus_bridge.preview.silhouettes import Outlines
 from nucleus_bridge.preview.template import encoded, filled, write_page
 
 SCRIPTS = (
@@ -56,8 +56,6 @@ JUDGED_FRAMES = 12
 MAX_EDGES = 3_000
 """So many outlines of a frame go into the page."""
 POINT_BYTES = 8 * 4 / 3
-SHARP_DEG = 0.3
-"""Outlines between rays that are farther apart than this count less: it is less known where the thing ends."""
 TOGETHER_FRAMES = 100
 """Scenes of one recording are judged together until they have so many frames."""
 
@@ -173,7 +171,7 @@ def _gathered(
     most = int(min(MAX_POINTS, CLOUD_BYTES / POINT_BYTES / max(1, len(scene))))
     width = picture_width(len(scene) * len(scene.cameras))
     checks = SceneChecks(scene, edges)
-    judged, deskew = _judged(len(scene)), DeskewCheck(scene)
+    judged, outlines, deskew = _judged(len(scene)), Outlines(), DeskewCheck(scene)
     frames: list[str] = []
     keeps = False
     for index in range(len(scene)):
@@ -200,6 +198,7 @@ def _gathered(
                     jpeg = shrunk(pixels, header, wanted, FULL_QUALITY if full_images else QUALITY)
             packed[image.camera] = pack_picture(jpeg, header, image)
         checks.add(frame, compared, widths)
+        outlines.passed(frame)
         deskew.add(frame, measured=has_edges)
         record = {
             "stamp_ns": str(frame.timestamp_ns),
@@ -209,9 +208,9 @@ def _gathered(
             "points": len(frame.points) + frame.left_out,
         }
         cloud = _with_long_text(pack_cloud(frame.points, most), "data")
-        outlines = f',"edges":{encoded(_edges(edges.scanner.of(frame)))}' if has_edges else ""
+        drawn = f',"edges":{encoded(_edges(outlines, frame))}' if has_edges else ""
         images = ",".join(f"{encoded(name)}:{_with_long_text(image, 'jpeg')}" for name, image in packed.items())
-        frames.append(f'{encoded(record)[:-1]},"cloud":{cloud}{outlines},"images":{{{images}}}}}')
+        frames.append(f'{encoded(record)[:-1]},"cloud":{cloud}{drawn},"images":{{{images}}}}}')
         progress(index + 1)
     return _Gathered(scene, checks, deskew, frames)
 
@@ -222,18 +221,12 @@ def _judged(count: int) -> frozenset[int]:
     return frozenset(range(1 if stride > 1 else 0, count, stride))  # how the device moves is known from the second on
 
 
-def _edges(scans: Sequence[Scan]) -> dict[str, Any]:
-    """Pack the edges of a frame's clouds, which the page compares with edges of the images."""
-    points = np.concatenate([np.zeros((0, 3)), *(scan.edges.points for scan in scans)])
-    beyond = np.concatenate([np.zeros((0, 3)), *(scan.edges.beyond(scan.origin) for scan in scans)])
-    apart = np.concatenate([np.zeros(0), *(scan.edges.apart for scan in scans)])
-    weights = np.minimum(1.0, SHARP_DEG / np.maximum(np.degrees(apart), 1e-3)).astype(np.float32)
-    if len(points) > MAX_EDGES:
-        some = some_of(len(points), MAX_EDGES)
-        points, beyond, weights = points[some], beyond[some], weights[some]
+def _edges(outlines: Outlines, frame: SceneFrame) -> dict[str, Any]:
+    """Pack the outlines of what stands in a frame, which the page compares with edges of the images."""
+    found = outlines.of(frame, MAX_EDGES)
     return {
-        "points": pack_cloud(Points(points, weights), MAX_EDGES),
-        "beyond": pack_cloud(Points(beyond), MAX_EDGES),
+        "points": pack_cloud(Points(found.points, found.weights.astype(np.float32)), MAX_EDGES),
+        "beyond": pack_cloud(Points(found.beyond), MAX_EDGES),
     }
 
 
