@@ -14,8 +14,7 @@ import numpy as np
 
 from nucleus_bridge.calibration.check import MOST_FRAMES, CalibrationCheck, Verdict, verdicts_together
 from nucleus_bridge.calibration.looks import looked_at_width
-from nucleus_bridge.calibration.scans import Scan
-from nucleus_bridge.formats.content import Points, SceneFrame, some_of
+from nucleus_bridge.formats.content import Points, SceneFrame
 from nucleus_bridge.formats.interface import SceneReader
 from nucleus_bridge.model import GpsPose
 from nucleus_bridge.preview.checks import SceneChecks, calibration_check
@@ -34,6 +33,7 @@ from nucleus_bridge.preview.pack import (
     picture_width,
     shrunk,
 )
+from nucleus_bridge.preview.silhouettes import Outlines
 from nucleus_bridge.preview.template import encoded, filled, write_page
 from nucleus_bridge.preview.tracks import Tracks
 
@@ -63,8 +63,6 @@ JUDGED_FRAMES = 12
 MAX_EDGES = 3_000
 """The most outlines of a frame that go into the page."""
 POINT_BYTES = 8 * 4 / 3
-SHARP_DEG = 0.3
-"""Outlines between rays that are farther apart than this count less: it is less known where the thing ends."""
 TOGETHER_FRAMES = 100
 """Scenes of one recording are judged together until they have so many frames."""
 
@@ -190,7 +188,7 @@ def _gathered(
     most = int(min(MAX_POINTS, CLOUD_BYTES / POINT_BYTES / max(1, len(scene))))
     width = picture_width(len(scene) * len(scene.cameras))
     checks = SceneChecks(scene, edges)
-    judged, deskew = _judged(len(scene)), DeskewCheck(scene)
+    judged, outlines, deskew = _judged(len(scene)), Outlines(), DeskewCheck(scene)
     tracks = Tracks(scene.manifest)
     frames: list[dict[str, Any]] = []
     large: list[str] = []
@@ -221,12 +219,13 @@ def _gathered(
             if beside is not None and not is_kept and not full_images:
                 picture["file"] = file_beside(content, header, scene.folder / image.path, beside)
         checks.add(frame, compared, widths)
+        outlines.passed(frame)
         tracks.add(frame)
         deskew.add(frame, measured=has_edges)
         record = {
             **_pose_record(frame),
             "cloud": pack_cloud(frame.points, most),
-            **({"edges": _edges(edges.scanner.of(frame))} if has_edges else {}),
+            **({"edges": _edges(outlines, frame)} if has_edges else {}),
             "images": packed,
         }
         large.append(_large_part(index, record))
@@ -252,18 +251,12 @@ def _judged(count: int) -> frozenset[int]:
     return frozenset(range(1 if stride > 1 else 0, count, stride))  # how the device moves is known from the second on
 
 
-def _edges(scans: Sequence[Scan]) -> dict[str, Any]:
-    """Pack the edges of a frame's clouds, which the page compares with edges of the images."""
-    points = np.concatenate([np.zeros((0, 3)), *(scan.edges.points for scan in scans)])
-    beyond = np.concatenate([np.zeros((0, 3)), *(scan.edges.beyond(scan.origin) for scan in scans)])
-    apart = np.concatenate([np.zeros(0), *(scan.edges.apart for scan in scans)])
-    weights = np.minimum(1.0, SHARP_DEG / np.maximum(np.degrees(apart), 1e-3)).astype(np.float32)
-    if len(points) > MAX_EDGES:
-        some = some_of(len(points), MAX_EDGES)
-        points, beyond, weights = points[some], beyond[some], weights[some]
+def _edges(outlines: Outlines, frame: SceneFrame) -> dict[str, Any]:
+    """Pack the outlines of what stands in a frame, which the page compares with edges of the images."""
+    found = outlines.of(frame, MAX_EDGES)
     return {
-        "points": pack_cloud(Points(points, weights), MAX_EDGES),
-        "beyond": pack_cloud(Points(beyond), MAX_EDGES),
+        "points": pack_cloud(Points(found.points, found.weights.astype(np.float32)), MAX_EDGES),
+        "beyond": pack_cloud(Points(found.beyond), MAX_EDGES),
     }
 
 
