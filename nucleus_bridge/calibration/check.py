@@ -202,6 +202,7 @@ class _Sampling:
     count: int = 0
     due: float = 0.0
     looked_at: int = 0
+    is_distorted: bool = False
 
 
 class CalibrationCheck:
@@ -229,6 +230,15 @@ class CalibrationCheck:
         other._sampling = self._sampling
         self.scanner.new_scene()
         return other
+
+    def note_distorted(self) -> None:
+        """Take note that the clouds are as the moving lidar measured them, since nothing says when each point was."""
+        self._sampling.is_distorted = True
+
+    @property
+    def is_distorted(self) -> bool:
+        """Whether the lidar's motion is still in the clouds."""
+        return self._sampling.is_distorted
 
     @property
     def scanner(self) -> Scanner:
@@ -336,7 +346,20 @@ def _verdict_on(camera: str, checks: Sequence[CalibrationCheck]) -> Verdict:
     parts = [check.cameras[camera] for check in checks]
     whole = Seen(*([item for part in parts for item in getattr(part, name)] for name in ("tracks", "looks", "judged")))
     whole.judge(camera)
-    return _worst(whole.judged)
+    verdict = _worst(whole.judged)
+    return _doubted(verdict) if checks[0].is_distorted else verdict
+
+
+def _doubted(verdict: Verdict) -> Verdict:
+    """Take back what a cloud whose points have no times cannot tell: how old each part of it is."""
+    fix = verdict.correction
+    if fix is None or fix.kind != "time":
+        return verdict
+    text = (
+        f"edges of the clouds would fit its images better if it were {fix.words}, but the lidar's points have no "
+        "times: the part of a sweep that the camera sees may be that much older or younger than the stamp"
+    )
+    return replace(verdict, state="not_measured", text=text, correction=None)
 
 
 def _is_same_place(one: Transform | None, other: Transform | None) -> bool:

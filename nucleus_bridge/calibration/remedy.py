@@ -3,17 +3,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from nucleus_bridge.calibration.check import Correction
 from nucleus_bridge.model import Transform
 
 
-def time_line(camera: str, correction: Correction, offset_ms: float = 0.0) -> str:
-    """Return the line that corrects a camera's stamps, on top of what is configured; '' when something else is off."""
+def time_line(camera: str, correction: Correction, configured: Mapping[str, float], period_ms: float) -> str:
+    """Return the lines that correct a camera's stamps; '' when something else is off.
+
+    Args:
+        camera: Its name.
+        correction: What would fit better.
+        configured: ``clock_offset_ms`` and ``offset_ms`` of the camera, where they are not 0.
+        period_ms: From one frame to the next.
+    """
     if correction.kind != "time":
         return ""
-    return f"cameras.{camera}.clock_offset_ms: {round(offset_ms + correction.time_ms, 1)}"
+    clock_ms, pairing_ms = configured.get("clock_offset_ms", 0.0), configured.get("offset_ms", 0.0)
+    line = f"cameras.{camera}.clock_offset_ms: {round(clock_ms + correction.time_ms, 1)}"
+    if not pairing_ms:
+        return line
+    wanted_ms = pairing_ms + correction.time_ms  # the same images, at their corrected stamps, or those of another frame
+    if period_ms > 0:
+        wanted_ms -= round(wanted_ms / period_ms) * period_ms
+    return f"{line}, cameras.{camera}.offset_ms: {round(wanted_ms, 1)}"
 
 
 def mount_lines(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from nucleus_bridge.preview.template import write_page
 from nucleus_bridge.spool import Spool
 from nucleus_bridge.spool.manifest import MANIFEST_NAME
 from nucleus_bridge.text import counted
+from nucleus_bridge.warnings import Code
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse keeps its type private
@@ -92,6 +94,7 @@ def run(options: argparse.Namespace) -> int:
             if path.is_dir():
                 path /= name
             (checks,) = _written([(scene, path)], options, bar)
+            _warn(scene, checks)
             _draw(labels, scene, path)
             print(_document([_seen(scene, path, checks)]) if options.json else path)
     return 0
@@ -122,6 +125,14 @@ def _seen(scene: SceneReader, path: Path, checks: Mapping[str, Any]) -> dict[str
     }
 
 
+def _warn(scene: SceneReader, checks: Mapping[str, Any]) -> None:
+    """Name on stderr the cameras that are suspect: the pages' paths alone would say that all is well."""
+    for warning in checks["warnings"]:
+        if warning.get("code") == Code.CALIBRATION_SUSPECT.value:
+            text = f"{warning['text']} [{warning['code']}] ({warning['remedy']})"
+            print(f"nucleus-bridge: warning: {scene.manifest.reference_id}: {text}", file=sys.stderr)
+
+
 def _draw(labels: LabelFile | None, scene: SceneReader, page: Path) -> None:
     if labels is not None:
         add_labels(page, labels.of_scene(scene.manifest.reference_id, scene.manifest.world_offset))
@@ -137,6 +148,7 @@ def _spool(spool: Spool, options: argparse.Namespace, labels: LabelFile | None) 
         made = _written([(scene, folder / name) for scene, name in scenes], options, bar)
         for (scene, name), checks in zip(scenes, made, strict=True):
             seen.append(checks)
+            _warn(scene, checks)
             _draw(labels, scene, folder / name)
             if not options.json:
                 print(folder / name)

@@ -106,7 +106,12 @@ class SceneConfig:
         shapes_output=False,
     )
     prefix: str = setting("drive", "First part of every reference id; letters, digits, `.`, `_` and `-`.")
-    max_items: int = setting(300, "A scene ends before it would hold more clouds and images.", minimum=1, maximum=300)
+    max_items: int = setting(
+        300,
+        "A scene ends before it would hold more clouds and images; `sfs` scenes end after ten minutes instead.",
+        minimum=1,
+        maximum=300,
+    )
     max_frames: int = setting(0, "A scene ends at this many frames; 0: no limit of its own.", minimum=0)
     max_duration_s: float = setting(0.0, "A scene ends before it would last longer; 0: no limit.", minimum=0.0)
     max_gap_s: float = setting(1.0, "A longer gap between lidar sweeps ends the scene; 0: never.", minimum=0.0)

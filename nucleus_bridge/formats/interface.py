@@ -217,7 +217,8 @@ class SceneFormat(Protocol):
     """One format of scenes. Has no state, and is pickled by reference or value to worker processes.
 
     One that has room for a single calibration of each camera says so by an attribute ``holds_one_calibration``, which
-    is true: then a change begins a new scene.
+    is true: then a change begins a new scene. One whose scenes are bounded by their length rather than by
+    ``scene.max_items`` says the length by an attribute ``longest_ns``.
 
     Attributes:
         name: As ``scene.format`` and the manifest say it.

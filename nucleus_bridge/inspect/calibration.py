@@ -19,7 +19,7 @@ from nucleus_bridge.errors import CloudError, ImageError, TransformError
 from nucleus_bridge.formats.content import Points, SceneFrame, SceneImage
 from nucleus_bridge.geometry import TransformTree, transforms
 from nucleus_bridge.geometry.optical import BODY_FROM_OPTICAL
-from nucleus_bridge.model import FloatArray, Frame, Transform
+from nucleus_bridge.model import FloatArray, Frame, Trajectory, Transform
 from nucleus_bridge.render.cloud import lidar_sweeps
 from nucleus_bridge.warnings import Finding
 
@@ -33,9 +33,14 @@ class TrialCheck:
         self._config = config
         self._check = CalibrationCheck(expected, None if deep else MOST_FRAMES)
         self._offset: FloatArray | None = None
+        self._stamps: list[int] = []
 
     def add(self, frame: Frame) -> None:
         """Take a frame; few have their points and pictures looked at."""
+        self._stamps.append(frame.stamp_ns)
+        corrected = {lidar.name for lidar in self._config.lidars if not lidar.deskew}
+        if any(s.lidar not in corrected and not isinstance(s.world_from_lidar, Trajectory) for s in frame.sweeps):
+            self._check.note_distorted()
         if self._offset is None:
             self._offset = frame.world_from_device.translation
         position = frame.world_from_device.translation - self._offset
@@ -63,6 +68,11 @@ class TrialCheck:
         seen = SceneFrame(0, frame.timestamp_ns, position, heading, None, _NO_POINTS, images, sweeps=sweeps)
         self._check.add(seen, pictures)
 
+    @property
+    def period_ms(self) -> float:
+        """From one frame to the next; 0 with fewer than two."""
+        return float(np.median(np.diff(self._stamps))) / 1e6 if len(self._stamps) > 1 else 0.0
+
     def verdicts(self) -> list[Verdict]:
         """Say what was seen of each camera."""
         return self._check.verdicts()
@@ -81,7 +91,12 @@ class TrialCheck:
 
 
 def calibration_findings(
-    verdicts: list[Verdict], topics: Mapping[str, str], frames: Mapping[str, str], config: Config, tree: TransformTree
+    verdicts: list[Verdict],
+    topics: Mapping[str, str],
+    frames: Mapping[str, str],
+    config: Config,
+    tree: TransformTree,
+    period_ms: float,
 ) -> list[Finding]:
     """Name the cameras whose calibration is suspect or could not be measured.
 
@@ -91,6 +106,7 @@ def calibration_findings(
         frames: The frames of their images, by name.
         config: The configuration they were judged with.
         tree: The transforms of the recording.
+        period_ms: From one frame to the next.
     """
     found = []
     cameras = {camera.name: camera for camera in config.cameras}
@@ -102,7 +118,8 @@ def calibration_findings(
         if fix is None:
             continue
         camera = cameras[verdict.camera]
-        remedy = time_line(verdict.camera, fix, camera.clock_offset_ms)
+        configured = {"clock_offset_ms": camera.clock_offset_ms, "offset_ms": camera.offset_ms}
+        remedy = time_line(verdict.camera, fix, configured, period_ms)
         if not remedy:
             child = camera.optical_frame.lstrip("/") or frames[verdict.camera]
             names = tuple(mount.name for mount in config.mounts)

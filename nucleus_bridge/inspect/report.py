@@ -268,7 +268,8 @@ def _calibrations(made: Suggestion, config: Config | None, trial: Trial) -> list
         return []
     topics = {name: topic for topic, name in made.camera_names.items()}
     frames = {name: made.cameras[topic].frame for name, topic in topics.items()}
-    return calibration_findings(trial.calibrations, topics, frames, config, made.transforms.tree)
+    tree = made.transforms.tree
+    return calibration_findings(trial.calibrations, topics, frames, config, tree, trial.period_ms)
 
 
 def _mounting(made: Suggestion, config: Config | None) -> list[Finding]:

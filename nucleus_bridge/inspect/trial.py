@@ -38,6 +38,7 @@ class Trial:
         whole: Whether the whole recording went in.
         problem: Why nothing could be tried, or ''.
         calibrations: What the frames say about the calibration of each camera.
+        period_ms: From one frame to the next; 0 where unknown.
         sharpness: How sharp each lidar's sweeps are together; looked at with ``deep`` alone.
     """
 
@@ -48,6 +49,7 @@ class Trial:
     whole: bool = True
     problem: str = ""
     calibrations: list[Verdict] = field(default_factory=list)
+    period_ms: float = 0.0
     sharpness: dict[str, DeskewEffect] = field(default_factory=dict)
 
     def why_not(self, topic: str) -> str:
@@ -96,6 +98,7 @@ def try_config(bag: Recording, config: Config, *, full: bool, deep: bool = False
         reasons,
         not stopped,
         calibrations=check.verdicts(),
+        period_ms=check.period_ms,
         sharpness=sharpness.results() if sharpness else {},
     )
 

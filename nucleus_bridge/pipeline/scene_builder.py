@@ -79,7 +79,9 @@ class SceneBuilder:
         self._compared: ComparedPoses | None = None
         self._rules = config.scene
         # A format that says nothing of it has room for as many as there are frames.
-        self._holds_one_calibration = bool(getattr(formats.of(config.scene.format), "holds_one_calibration", False))
+        scene_format = formats.of(config.scene.format)
+        self._holds_one_calibration = bool(getattr(scene_format, "holds_one_calibration", False))
+        self._longest_ns: int | None = getattr(scene_format, "longest_ns", None)
         self._ledger = ledger
         self._lost = lost
         self._events_between = events_between
@@ -174,9 +176,10 @@ class SceneBuilder:
             "calibration_change": self._holds_one_calibration
             and any(opened.models.get(image.camera, image.model) != image.model for image in frame.images),
             "pose_jump": 0 < rules.max_jump_m < self._jump_m,
-            "max_items": opened.items + 1 + len(frame.images) > rules.max_items,
+            "max_items": self._longest_ns is None and opened.items + 1 + len(frame.images) > rules.max_items,
             "max_frames": 0 < rules.max_frames <= opened.frames,
-            "max_duration": 0 < rules.max_duration_s * 1e9 < duration_ns,
+            "max_duration": 0 < rules.max_duration_s * 1e9 < duration_ns
+            or (self._longest_ns is not None and duration_ns > self._longest_ns),
         }
         return next((reason for reason, yes in reached.items() if yes), None)
 

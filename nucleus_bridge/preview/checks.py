@@ -27,7 +27,10 @@ _STILL_M = 0.01
 def calibration_check(scene: SceneReader, expected: int, most: int | None) -> CalibrationCheck:
     """Return a check of a scene's cameras, and of later scenes of its recording; see ``CalibrationCheck``."""
     lidars = [sensor for sensor in scene.manifest.sensors.values() if sensor.get("kind") == "lidar"]
-    return CalibrationCheck(expected, most, is_deskewed=any(sensor.get("deskewed") for sensor in lidars))
+    check = CalibrationCheck(expected, most, is_deskewed=any(sensor.get("deskewed") for sensor in lidars))
+    if any(not sensor.get("deskewed") and not sensor.get("corrected") for sensor in lidars):
+        check.note_distorted()
+    return check
 
 
 class SceneChecks:
@@ -114,7 +117,10 @@ class SceneChecks:
             if verdict.correction is None:
                 found = wording.calibration_not_measured("sensor", camera, camera, verdict.text)
             else:
-                remedy = time_line(camera, verdict.correction)
+                configured = self._scene.manifest.sensors.get(camera, {})
+                stamps = np.array([stamp_ns for stamp_ns, _ in self._poses], np.float64)
+                period_ms = float(np.median(np.diff(stamps))) / 1e6 if len(stamps) > 1 else 0.0
+                remedy = time_line(camera, verdict.correction, configured, period_ms)
                 mount = None if remedy else self._mount(camera)
                 if mount is not None:
                     manifest = self._scene.manifest
@@ -154,4 +160,4 @@ class SceneChecks:
                 yield {"about": topic, "text": f"lost: {lost}"}
         for sensor, count in manifest.missing.items():
             if count:
-                yield {"about": sensor, "text": f"{count} of {manifest.frames} frames have none"}
+                yield {"about": sensor, "text": f"no {sensor} in {count} of {manifest.frames} frames"}

@@ -43,6 +43,8 @@ def _lidar(posed: PosedSweep, config: Config) -> Record:
         "time_field": posed.sweep.time_field,
         "deskewed": isinstance(posed.world_from_lidar, Trajectory),
     }
+    if not lidar.deskew:
+        record["corrected"] = True
     if lidar.intensity_scale == "auto" and lidar.intensity_field:
         scale = intensity_scale(posed.sweep, lidar)
         record |= {"intensity_max": scale.full_scale, "intensity_max_from": scale.source}
@@ -62,6 +64,7 @@ def _camera(image: PosedImage, frame: Frame, config: Config) -> Record:
     }
     if camera.frame_convention == "body":
         record["frame_convention"] = "body"
+    record |= {key: value for key in ("clock_offset_ms", "offset_ms") if (value := getattr(camera, key))}
     device_from_world = quaternion.conjugate(frame.world_from_device.rotation_xyzw)
     warning = optical_warning(quaternion.multiply(device_from_world, image.world_from_camera.rotation_xyzw))
     if warning:

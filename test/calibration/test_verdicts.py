@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -133,7 +134,14 @@ def test_a_camera_that_is_stamped_late_is_suspect_and_its_stamps_corrected(frame
     assert verdict.correction is not None
     assert verdict.correction.kind == "time"
     assert verdict.correction.time_ms == pytest.approx(-late_ms, abs=10)
-    assert time_line("front", verdict.correction, 5.0).startswith("cameras.front.clock_offset_ms: ")
+    clock_ms = round(5.0 + verdict.correction.time_ms, 1)
+    line = f"cameras.front.clock_offset_ms: {clock_ms}"
+    assert time_line("front", verdict.correction, {"clock_offset_ms": 5.0}, 100.0) == line
+    paired = time_line("front", verdict.correction, {"clock_offset_ms": 5.0, "offset_ms": 40.0}, 100.0)
+    first, _, other = paired.partition(", cameras.front.offset_ms: ")
+    assert first == line
+    assert abs(float(other)) <= 50.0
+    assert math.remainder(float(other) - 40.0 - verdict.correction.time_ms, 100.0) == pytest.approx(0.0, abs=0.1)
 
 
 def turned(degrees: float) -> Callable[[SceneImage], SceneImage]:

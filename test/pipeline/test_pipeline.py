@@ -112,6 +112,15 @@ def test_limits_of_items_frames_and_duration_end_the_scene() -> None:
     assert set(outcome.reasons_to_end) == {"max_duration", "end_of_data"}
 
 
+def test_a_scene_file_is_bounded_by_its_length_and_not_by_its_items() -> None:
+    made = drive(range(0, 1000, 100))
+    assert run(made, config(scene__max_items=7, scene__format="sfs")).reasons_to_end == ["end_of_data"]
+    assert [len(f) for f in run(made, config(scene__max_frames=3, scene__format="sfs")).frames] == [3, 3, 3, 1]
+    outcome = run(drive(range(0, 610_000, 5_000)), config(scene__max_gap_s=0.0, scene__format="sfs"))
+    assert outcome.reasons_to_end == ["max_duration", "end_of_data"]
+    assert [len(frames) for frames in outcome.frames] == [121, 1]
+
+
 def test_a_jump_of_the_pose_ends_the_scene_but_speed_does_not() -> None:
     fast = {ms: 0.03 * ms for ms in range(-20, 1200, 10)}  # 30 m/s
     assert run(drive(range(0, 1000, 100), fast), config()).reasons_to_end == ["end_of_data"]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from dataclasses import replace
@@ -19,6 +20,7 @@ from tabs import PAINTED, Tab
 from nucleus_bridge.calibration.check import SHIFTS_MS
 from nucleus_bridge.calibration.looks import looked_at_width
 from nucleus_bridge.cli.main import main
+from nucleus_bridge.config import load_config
 from nucleus_bridge.convert import ConversionReport, convert_bag
 from nucleus_bridge.formats.content import SceneFrame
 from nucleus_bridge.formats.interface import SceneReader
@@ -354,6 +356,27 @@ def test_a_camera_clock_that_is_off_by_a_tenth_of_a_second_is_seen_in_the_edges(
     assert verdicts["left"]["correction"]["kind"] == "time"
     assert verdicts["left"]["correction"]["time_ms"] == pytest.approx(-shift_ms, abs=10)
     assert verdicts["rear"]["state"] != "suspect"
+
+
+def test_the_remedy_of_a_camera_counts_with_what_is_configured(
+    street: Drive, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = load_config(street.config_path, ["cameras.left.clock_offset_ms=60.0"])
+    scene = convert_bag(street.bag, wrong, tmp_path / "spool").scenes[0].folder
+    assert main(["preview", str(scene), "-o", str(tmp_path / "page.html")]) == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "calibration_suspect" in line]
+    found = re.search(r"\(cameras\.left\.clock_offset_ms: (-?[\d.]+)\)", line)
+    assert found, line
+    assert abs(float(found[1])) < 10.0
+
+
+def test_a_cloud_without_point_times_does_not_tell_a_cameras_clock(street: Drive, tmp_path: Path) -> None:
+    config = load_config(street.config_path, ["lidars.top.time_field=none"])
+    scene = open_scene(convert_bag(street.bag, config, tmp_path / "spool").scenes[0].folder)
+    verdicts = checks_of(scene)["calibration"]
+    assert {camera for camera, verdict in verdicts.items() if verdict["state"] == "suspect"} == set()
+    doubted = [verdict["text"] for verdict in verdicts.values() if "points have no times" in verdict["text"]]
+    assert doubted
 
 
 def test_cameras_that_are_swapped_in_a_scene_are_named(town: tuple[Drive, ConversionReport], tmp_path: Path) -> None:

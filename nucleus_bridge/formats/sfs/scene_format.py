@@ -21,7 +21,7 @@ from nucleus_bridge.formats.interface import (
 from nucleus_bridge.formats.sfs import lenses
 from nucleus_bridge.formats.sfs.container import write_tree
 from nucleus_bridge.formats.sfs.parts import write_part
-from nucleus_bridge.formats.sfs.scene_tree import SCENE_FILE, SceneTree
+from nucleus_bridge.formats.sfs.scene_tree import LONGEST_NS, SCENE_FILE, SceneTree
 from nucleus_bridge.model import CameraModel
 from nucleus_bridge.spool.manifest import FileRecord, Manifest
 
@@ -46,6 +46,7 @@ class SfsFormat:
     holds_radar = True
     holds_annotations = True
     holds_one_calibration = True
+    longest_ns = LONGEST_NS
     holds_metadata = True
     loses = "points are 32-bit floats, intensities have 8 bits and stamps of points are microseconds"
 

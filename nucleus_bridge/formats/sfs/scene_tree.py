@@ -34,7 +34,9 @@ OWN = "nucleus_bridge"
 """Key of the metadata that holds what the specification has no place for."""
 MICROSECOND_NS = 1000
 
-_LONGEST_NS = 2**32 * MICROSECOND_NS
+LONGEST_NS = 600 * 10**9
+"""A scene ends after ten minutes at the latest: its header names every array, and is read as a whole."""
+_POINT_TIMES_NS = 2**32 * MICROSECOND_NS
 """Point times are 32-bit microseconds."""
 
 
@@ -75,10 +77,10 @@ class SceneTree:
         found = (found.stamp_ns for entry in whole.entries for found in entry.detections)
         self.start_ns = min(*begins, *found, *(int(path.stamps_ns[0]) for path in self._paths.values()))
         length_ns = max(share.last_ns for own in self.shares.values() for _, share in own) - self.start_ns
-        if length_ns >= _LONGEST_NS:
+        if length_ns >= _POINT_TIMES_NS:
             raise InputError(
-                f"the scene is {length_ns / 1e9:.0f} s long; point times in a .sfs file end at {_LONGEST_NS / 1e9:.0f} "
-                "s; set scene.max_duration_s"
+                f"the scene is {length_ns / 1e9:.0f} s long; point times in a .sfs file end at "
+                f"{_POINT_TIMES_NS / 1e9:.0f} s; set scene.max_duration_s"
             )
 
     def tree(self, videos: dict[str, dict[str, Any]] | None = None) -> dict[str, Any]:
