@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from nucleus_bridge.cli.merge import add_recording_arguments, recording_of
@@ -30,6 +31,15 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
         action="store_true",
         help="decode every picture, not a sample of at most 12; measure calibrations on all frames",
     )
+    parser.add_argument(
+        "--trajectory",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        dest="trajectories",
+        help="compare a file of poses, such as odometry writes, with the recording's (repeatable)",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
     parser.set_defaults(run=run)
     return parser
@@ -39,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     """Inspect the recording."""
     bag = recording_of(options)
     with progress_bar(f"inspect {bag.name}") as bar:
-        report = inspect_bag(bag, full=options.full, deep=options.deep, progress=bar)
+        report = inspect_bag(bag, full=options.full, deep=options.deep, progress=bar, trajectories=options.trajectories)
     if options.json:
         print(json.dumps(report.as_json(), indent=1, allow_nan=False))
         return 0

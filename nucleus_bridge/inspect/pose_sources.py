@@ -5,15 +5,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
+from nucleus_bridge.config.sources import PoseConfig
 from nucleus_bridge.errors import DecodeError
 from nucleus_bridge.inspect.clouds import decoded
 from nucleus_bridge.inspect.satellites import course_of
 from nucleus_bridge.inspect.scan import Scan, Stream
 from nucleus_bridge.model import IntArray, Trajectory
 from nucleus_bridge.poses.agreement import Agreement, agreement, level_agreement, top_speed, trajectory_of
+from nucleus_bridge.poses.trajectory_formats import read_trajectory
 
 _GAP_PERIODS = 3.0
 
@@ -23,7 +26,7 @@ class PoseSourceReport:
     """One source of poses.
 
     Attributes:
-        topic: Where it is published.
+        topic: Where it is published, or the file that it is read from.
         parent: The frame that its poses are in.
         child: The body; empty where the messages do not say.
         poses: How many were read.
@@ -75,8 +78,10 @@ def reference_of(reports: Sequence[PoseSourceReport]) -> str:
     return max(reports, key=lambda report: report.poses).topic
 
 
-@dataclass(frozen=True)
-class _Source:
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Poses of one source, and the stamps of all of them where the poses are a sample."""
+
     topic: str
     parent: str
     child: str
@@ -84,24 +89,25 @@ class _Source:
     trajectory: Trajectory
 
 
-def pose_sources(scan: Scan) -> list[PoseSourceReport]:
-    """List the moving edges of transforms and the topics of poses."""
-    sources = [source for source in _sources(scan) if len(source.trajectory.stamps_ns) > 1]
+def pose_sources(scan: Scan, files: Sequence[Source] = ()) -> list[PoseSourceReport]:
+    """List the moving edges of transforms, the topics of poses, and files that are to be compared with them."""
+    every = [*_sources(scan), *files]
+    sources = [source for source in every if len(source.trajectory.stamps_ns) > 1]
     courses = {stream.name: course for stream in scan.of_kind("fix") if (course := course_of(stream)) is not None}
     return [_report(source, sources, courses) for source in sources]
 
 
-def _sources(scan: Scan) -> Iterator[_Source]:
+def _sources(scan: Scan) -> Iterator[Source]:
     for track in scan.tracks.values():
         if not track.static:
             stamps = np.sort(track.stamps)
             trajectory = trajectory_of(track.stamps, track.translations, track.rotations)
-            yield _Source(track.topic, track.parent, track.child, stamps, trajectory)
+            yield Source(track.topic, track.parent, track.child, stamps, trajectory)
     for stream in scan.of_kind("pose"):
         yield from _of_topic(stream)
 
 
-def _of_topic(stream: Stream) -> Iterator[_Source]:
+def _of_topic(stream: Stream) -> Iterator[Source]:
     samples = []
     for message in stream.samples.messages:
         try:
@@ -114,10 +120,21 @@ def _of_topic(stream: Stream) -> Iterator[_Source]:
             np.array([sample.translation for sample in samples]),
             np.array([sample.rotation_xyzw for sample in samples]),
         )
-        yield _Source(stream.name, samples[0].parent, samples[0].child, np.sort(stream.arrivals[0]), trajectory)
+        yield Source(stream.name, samples[0].parent, samples[0].child, np.sort(stream.arrivals[0]), trajectory)
 
 
-def _report(source: _Source, sources: list[_Source], courses: Mapping[str, Trajectory]) -> PoseSourceReport:
+def source_of_file(path: Path) -> Source:
+    """Read a trajectory file.
+
+    Raises:
+        ConfigError: It is not one.
+    """
+    read = read_trajectory(PoseConfig(name=path.stem, file=path.name), path.parent)
+    trajectory = trajectory_of(read.stamps_ns, read.poses[:, :3], read.poses[:, 3:])
+    return Source(str(path), "its own frame", "", np.sort(read.stamps_ns), trajectory)
+
+
+def _report(source: Source, sources: list[Source], courses: Mapping[str, Trajectory]) -> PoseSourceReport:
     intervals = np.diff(source.stamps)
     intervals = intervals[intervals > 0]
     median = float(np.median(intervals)) if len(intervals) else 0.0
@@ -135,7 +152,7 @@ def _report(source: _Source, sources: list[_Source], courses: Mapping[str, Traje
 
 
 def _agreements(
-    source: _Source, sources: list[_Source], courses: Mapping[str, Trajectory]
+    source: Source, sources: list[Source], courses: Mapping[str, Trajectory]
 ) -> Iterator[tuple[str, Agreement]]:
     for other in sources:
         if other is source or (source.child and other.child and source.child != other.child):

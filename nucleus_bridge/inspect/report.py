@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from nucleus_bridge.errors import TransformError
 from nucleus_bridge.inspect.calibration import calibration_findings
 from nucleus_bridge.inspect.lidars import DERIVED, Why
 from nucleus_bridge.inspect.mounting import mount_findings
-from nucleus_bridge.inspect.pose_sources import PoseSourceReport, pose_sources
+from nucleus_bridge.inspect.pose_sources import PoseSourceReport, pose_sources, source_of_file
 from nucleus_bridge.inspect.recorded import recording_findings
 from nucleus_bridge.inspect.scan import DROP_PERIODS, Progress, Scan, Stream, scan_bag
 from nucleus_bridge.inspect.suggest import Suggestion, device_track, suggest
@@ -155,7 +156,12 @@ def _no_progress(share: float) -> None:
 
 
 def inspect_bag(
-    path: Place | str, *, full: bool = False, deep: bool = False, progress: Progress = _no_progress
+    path: Place | str,
+    *,
+    full: bool = False,
+    deep: bool = False,
+    progress: Progress = _no_progress,
+    trajectories: Sequence[Path] = (),
 ) -> BagReport:
     """Look through a recording.
 
@@ -164,21 +170,31 @@ def inspect_bag(
         full: Read everything, however large it is.
         deep: Decode every picture rather than a sample.
         progress: Is called with the share that is done, 0 to 1.
+        trajectories: Trajectory files that are compared with the recording's sources of poses.
 
     Raises:
         BagError: It cannot be read.
+        ConfigError: A file is not a trajectory.
     """
-    return study(path, full=full, deep=deep, progress=progress)[0]
+    report, _ = study(path, full=full, deep=deep, progress=progress, trajectories=trajectories)
+    return report
 
 
 def study(
-    path: Place | str, *, full: bool = False, deep: bool = False, progress: Progress = _no_progress
+    path: Place | str,
+    *,
+    full: bool = False,
+    deep: bool = False,
+    progress: Progress = _no_progress,
+    trajectories: Sequence[Path] = (),
 ) -> tuple[BagReport, Suggestion]:
     """Look through a recording and suggest a configuration for it.
 
     Raises:
         BagError: It cannot be read.
+        ConfigError: One of ``trajectories`` is not one.
     """
+    compared = [source_of_file(file) for file in trajectories]
     with open_recording(path) as bag:
         scan = scan_bag(bag, full=full, progress=lambda share: progress(share / 2))
         if deep:
@@ -189,7 +205,8 @@ def study(
         trial = Trial()
         if config is not None:
             trial = try_config(bag, config, full=full, deep=deep, progress=lambda share: progress(0.5 + share / 2))
-        return _report(bag, scan, suggestion, config, trial), suggestion
+        report = _report(bag, scan, suggestion, config, trial)
+        return replace(report, pose_sources=pose_sources(scan, compared)), suggestion
 
 
 def _report(bag: Recording, scan: Scan, made: Suggestion, config: Config | None, trial: Trial) -> BagReport:
@@ -231,7 +248,6 @@ def _report(bag: Recording, scan: Scan, made: Suggestion, config: Config | None,
         missing=missing,
         trial=trial,
         parts=health(_counts(topics, sensors, made, trial, damage), findings, trial),
-        pose_sources=pose_sources(scan),
     )
 
 

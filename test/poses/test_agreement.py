@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from nucleus_bridge.cli.main import main
 from nucleus_bridge.model import Trajectory
 from nucleus_bridge.poses.agreement import agreement, level_agreement, top_speed, trajectory_of
-from nucleus_bridge.testing.demo import DriveOptions
+from nucleus_bridge.testing.demo import DriveOptions, true_poses
 
 
 def drive(count: int = 200, late_ns: int = 0) -> Trajectory:
@@ -102,3 +102,28 @@ def test_inspect_lists_every_source(real_data: Path, capsys: pytest.CaptureFixtu
         *("/odom", "/path", "/vicon/vehicle", "/localization/pose", "/localization/pose_with_covariance")
     }
     assert sources["/localization/pose"]["agrees"]["/odom"][1] == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize("stretched", [1.0, 1.2])
+def test_a_file_of_poses_is_compared_with_the_recordings_where_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], stretched: float
+) -> None:
+    options = DriveOptions(seconds=10.0, points=200, cameras=0)
+    drive = make_drive(tmp_path, options)
+    stamps_ns = options.start_ns + np.arange(0, 10 * 10**9, 10**8)
+    true, turn = true_poses(options, stamps_ns), Rotation.from_euler("z", 1.0)
+    places = turn.apply(stretched * true.translation) + [30.0, -4.0, 1.0]
+    turns = (turn * Rotation.from_matrix(true.matrix)).as_quat()
+    file = tmp_path / "slam.tum"
+    rows = zip(stamps_ns.tolist(), np.concatenate([places, turns], axis=1).tolist(), strict=True)
+    file.write_text("".join(f"{ns / 1e9:.9f} {' '.join(map(str, pose))}\n" for ns, pose in rows))
+    assert main(["inspect", str(drive.bag), "--json", "--trajectory", str(file)]) == 0
+    sources = json.loads(capsys.readouterr().out)["pose_sources"]
+    (found,) = [source for source in sources if source["topic"] == str(file)]
+    assert found["poses"] == 100
+    median_m, _, median_deg, is_aligned = found["agrees"]["/gnss/fix"]
+    assert is_aligned
+    assert (median_m < 0.05) is (stretched == 1.0)
+    assert median_deg < 5.0
+    assert main(["inspect", str(drive.bag), "--trajectory", str(drive.config_path)]) == 2
+    assert "holds no row of numbers" in capsys.readouterr().err
