@@ -112,7 +112,7 @@ def test_a_file_of_poses_is_compared_with_the_recordings_where_asked(
     drive = make_drive(tmp_path, options)
     stamps_ns = options.start_ns + np.arange(0, 10 * 10**9, 10**8)
     true, turn = true_poses(options, stamps_ns), Rotation.from_euler("z", 1.0)
-    places = turn.apply(stretched * true.translation) + [30.0, -4.0, 1.0]
+    places = turn.apply(stretched * true.translation) + np.array([30.0, -4.0, 1.0])
     turns = (turn * Rotation.from_matrix(true.matrix)).as_quat()
     file = tmp_path / "slam.tum"
     rows = zip(stamps_ns.tolist(), np.concatenate([places, turns], axis=1).tolist(), strict=True)
