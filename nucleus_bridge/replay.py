@@ -29,6 +29,7 @@ _WORDS: Mapping[Kind, str] = {
     "transforms": "Transforms",
 }
 _ALIKE = 0.7
+_MOST_TYPES = 3  # that are named when a topic has none of them
 
 
 class Gaps:
@@ -149,9 +150,12 @@ def _topic_problem(path: Place, topic: WantedTopic, types: dict[str, str]) -> st
     usual = [name for name in fitting if not _is_mostly_else(topic, types[name])] or fitting
     there = f"{_WORDS.get(topic.kind, 'Topics that fit')} here: {', '.join(usual) or 'none'}"
     if topic.name in types:
-        return f"{topic.parameter}: {topic.name} in {path} is {types[topic.name]}, which does not fit. {there}"
+        wanted = " or ".join(topic.types) if len(topic.types) <= _MOST_TYPES else "a type that is read here"
+        return f"{topic.parameter}: {topic.name} in {path} is {types[topic.name]}, not {wanted}. {there}"
     nearest = difflib.get_close_matches(topic.name, usual, n=1, cutoff=_ALIKE)
     meant = f"; did you mean {nearest[0]}?" if nearest else "."
+    if len(topic.types) <= _MOST_TYPES:
+        there += f" (of {' or '.join(topic.types)})"
     absent = f"{topic.parameter}: {topic.name} is not in {path}{meant} {there}"
     return absent if isinstance(path, Merged) else f"{absent}; where another recording of the drive has it, add --merge"
 

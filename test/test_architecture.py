@@ -62,7 +62,7 @@ MAY_USE = {
         "formats",
         "spool",
     },
-    "replay": {"errors", "text", "model", "config", "decode", "poses", "recordings", "pipeline"},
+    "replay": {"errors", "kinds", "text", "model", "config", "decode", "poses", "recordings", "pipeline"},
     "inspect": {
         "causes",
         "errors",

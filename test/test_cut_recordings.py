@@ -17,7 +17,7 @@ from nucleus_bridge.cli.main import main
 from nucleus_bridge.validate.scenes import validate_path
 
 FRAMES = 5
-CUTS = 200
+CUTS = 100
 PAGE_BYTES = 4096
 TABLE_PAGES = 8  # schema, tables and indexes begin here; without them nothing can be found
 

@@ -48,7 +48,7 @@ def test_a_topic_of_another_type_is_named_with_its_type(tmp_path: Path, capsys: 
     config = write_config(tmp_path, CONFIG.replace("/points", "/tf_static"))
     text = said(capsys, "convert", bag, "--config", config, "--output", tmp_path / "spool")
     assert "/tf_static in" in text
-    assert "is tf2_msgs/msg/TFMessage, which does not fit. Clouds here: /points" in text
+    assert "is tf2_msgs/msg/TFMessage, not a type that is read here. Clouds here: /points" in text
 
 
 def test_a_configuration_that_is_missing_is_answered_with_the_command_that_writes_one(

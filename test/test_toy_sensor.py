@@ -132,7 +132,8 @@ def test_a_topic_of_another_type_is_an_error_that_names_this_one_too(tmp_path: P
     made.rows = [
         (log, topic, "std_msgs/msg/Header" if topic == "/image" else kind, data) for log, topic, kind, data in made.rows
     ]
-    with pytest.raises(InputError, match=f"not sensor_msgs/msg/Image or .* or {TYPE}; topics"):
+    made.rows += [(log, "/toy", TYPE, data) for log, topic, _, data in made.rows if topic == "/image"]
+    with pytest.raises(InputError, match=r"is std_msgs/msg/Header, not a type that is read here\. Images here: /toy"):
         convert(made, config, tmp_path)
 
 

@@ -117,7 +117,7 @@ def tracked_objects(options: DriveOptions, boxes: list[TrueBox], stamp_ns: int) 
         covered = make("geometry_msgs/PoseWithCovariance", pose_message(*in_base(options, box, stamp_ns)), np.zeros(36))
         own = make("unique_identifier_msgs/UUID", np.full(16, number, np.uint8))
         shape = make(f"{package}/Shape", 0, make("geometry_msgs/Polygon", []), make("geometry_msgs/Vector3", *box.size))
-        moves = make(f"{package}/TrackedObjectKinematics", covered, 0, still, accel, True)
+        moves = make(f"{package}/TrackedObjectKinematics", covered, still, accel, 0, True)
         classes = [make(f"{package}/ObjectClassification", 1, 0.9)]
         made.append(make(f"{package}/TrackedObject", own, 0.75, classes, moves, shape))
     return make(f"{package}/TrackedObjects", header(stamp_ns, "base_link"), made)

@@ -405,7 +405,7 @@ def test_a_spool_gets_an_index_that_links_to_a_page_for_each_scene(converted: Co
 
 def test_what_is_no_scene_is_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["preview", str(tmp_path), "-o", str(tmp_path / "page.html")]) == 2
-    assert "manifest.json" in capsys.readouterr().err
+    assert "not a scene and not a spool" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("url", ["../../outside.jpg", "front/none.jpg", "https://example.invalid/a.jpg"])
