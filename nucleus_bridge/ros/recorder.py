@@ -485,7 +485,7 @@ class RecorderNode(LifecycleNode):
         progress = self._totals(session.take_progress()) if session else self._last
         self._log_losses(progress.losses)
         self._log_warnings(progress.findings)
-        if progress.frames and not self._has_frames:
+        if progress.frames > self._resumed.progress.frames and not self._has_frames:
             self._has_frames = True
             self.get_logger().info(f"the first frame is made, in the scene {progress.open_scene or 'that has ended'}")
         queued = session.inbox.take_most_queued() if session else 0
