@@ -105,9 +105,7 @@ def test_what_others_hear_is_heard_again_by_a_new_connection(tmp_path: Path, obs
     received = int(values(settled)["received"])
     frames = sum(manifest["frames"] for manifest in (first, *rest))
     losses = [manifest["losses"].get("/lidar", {}) for manifest in (first, *rest)]
-    lost = sum(
-        count for one in losses for cause, count in one.items() if cause != "lost_in_transport"
-    )
+    lost = sum(count for one in losses for cause, count in one.items() if cause != "lost_in_transport")
     assert frames + lost == received, node.output
 
 
