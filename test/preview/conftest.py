@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from browsers import chromium
 
 FLAGS = [
     "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
@@ -17,12 +16,10 @@ FLAGS = [
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no browser here")
-    chromium = os.environ.get("NUCLEUS_BRIDGE_CHROMIUM", "/usr/bin/chromium")
-    if not Path(chromium).is_file():
-        pytest.skip(f"no chromium at {chromium}; set NUCLEUS_BRIDGE_CHROMIUM")
+    program = chromium(tmp_path_factory.mktemp("browser"))
     with playwright.sync_playwright() as tools:
-        opened = tools.chromium.launch(executable_path=chromium, args=FLAGS)
+        opened = tools.chromium.launch(executable_path=program, args=FLAGS)
         yield opened
         opened.close()

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from browsers import chromium
 from drives import Drive, make_drive
 
 from nucleus_bridge.calibration.lens import project
@@ -113,13 +113,11 @@ def test_the_page_draws_points_where_the_lens_has_them(
     drive: Drive, scenes: dict[str, SceneReader], tmp_path: Path
 ) -> None:
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no browser here")
-    chromium = os.environ.get("NUCLEUS_BRIDGE_CHROMIUM", "/usr/bin/chromium")
-    if not Path(chromium).is_file():
-        pytest.skip(f"no chromium at {chromium}; set NUCLEUS_BRIDGE_CHROMIUM")
+    program = chromium(tmp_path)
     scene, path = scenes["sensor_fusion_json"], tmp_path / "page.html"
     assert main(["preview", str(scene.folder), "-o", str(path)]) == 0
     with playwright.sync_playwright() as tools:
-        browser = tools.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--use-gl=swiftshader"])
+        browser = tools.chromium.launch(executable_path=program, args=["--no-sandbox", "--use-gl=swiftshader"])
         page = browser.new_page()
         page.goto(path.as_uri())
         page.evaluate("() => window.nucleusPreview.ready")

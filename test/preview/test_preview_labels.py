@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from browsers import chromium
 from drives import Drive, make_drive
 
 from nucleus_bridge.cli.main import main
@@ -82,16 +82,14 @@ def test_boxes_are_drawn_where_the_true_cameras_see_them(
     street: tuple[Drive, ConversionReport], tmp_path: Path
 ) -> None:
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no browser here")
-    chromium = os.environ.get("NUCLEUS_BRIDGE_CHROMIUM", "/usr/bin/chromium")
-    if not Path(chromium).is_file():
-        pytest.skip(f"no chromium at {chromium}; set NUCLEUS_BRIDGE_CHROMIUM")
+    program = chromium(tmp_path)
     drive, report = street
     boxes = boxes_of_drive(drive.truth)
     labels = write_labels(tmp_path / "labels.jsonl", report, boxes)
     page_path = tmp_path / "page.html"
     assert main(["preview", str(report.scenes[0].folder), "-o", str(page_path), "--labels", str(labels)]) == 0
     with playwright.sync_playwright() as tools:
-        browser = tools.chromium.launch(executable_path=chromium, args=FLAGS)
+        browser = tools.chromium.launch(executable_path=program, args=FLAGS)
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         complaints: list[str] = []
         page.on("pageerror", lambda error: complaints.append(str(error)))
