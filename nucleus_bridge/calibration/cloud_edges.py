@@ -28,7 +28,6 @@ _WIDEST_RINGS_APART = np.radians(2.6)
 _FOOT_M, _FARTHEST_FOOT_M = 6.0, 40.0  # how far ground is continued, and how far away
 _LEAST_FOOT_M, _APART_M = 0.2, 0.04  # nearer to the wall it may be the wall; nearer to each other they tell no lean
 _STEEPEST_GROUND, _ON_GROUND_M, _MOST_LEAN, _HIGHEST_START_M = 0.1, 0.3, 0.15, 1.5
-_BEYOND = 0.01  # of the distance
 _HALF_TURN = np.float32(np.pi)
 _TURN = 8.0  # radians, more than a turn
 _CELL_RAD = np.radians(0.5)
@@ -53,12 +52,6 @@ class CloudEdges:
     def __len__(self) -> int:
         """Count them."""
         return len(self.points)
-
-    def beyond(self, origin: FloatArray) -> FloatArray:
-        """Return places a little further towards the far side, as seen from ``origin``; shape (k, 3)."""
-        away = np.sqrt(((self.points - origin) ** 2).sum(axis=1, keepdims=True))
-        result: FloatArray = self.points + _BEYOND * away * self.across
-        return result
 
 
 @dataclass(frozen=True, eq=False)

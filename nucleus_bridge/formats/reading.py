@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -77,7 +78,7 @@ def cloud_sensor_of(manifest: Manifest) -> str:
     return lidars[0] if len(lidars) == 1 else MERGED_CLOUD
 
 
-class SealedFiles:
+class SealedFiles(ABC):
     """The files of a sealed scene; no path leads out of it. What a reader adds is said in ``SceneReader``."""
 
     lidar: str
@@ -90,13 +91,13 @@ class SealedFiles:
         self._top = folder.resolve()
         self._folders: dict[Path, bool] = {}
 
+    @abstractmethod
     def __len__(self) -> int:
         """Count the frames."""
-        raise NotImplementedError
 
+    @abstractmethod
     def frame(self, index: int, most_points: int | None = None) -> SceneFrame:
         """Read one frame with its points."""
-        raise NotImplementedError
 
     def __iter__(self) -> Iterator[SceneFrame]:
         """Read all frames, one after the other."""

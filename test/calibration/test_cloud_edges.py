@@ -77,7 +77,7 @@ def test_what_was_filtered_out_does_not_shift_the_numbers_of_points() -> None:
 
 def test_a_little_beyond_an_edge_is_away_from_what_it_belongs_to() -> None:
     edges = cloud_edges(swept(), UP)
-    beyond = edges.beyond(np.zeros(3))
+    beyond = edges.points + 0.01 * np.linalg.norm(edges.points, axis=1, keepdims=True) * edges.across
     sides = (edges.points[:, 0] < 15.0) & (np.abs(edges.across[:, 2]) < 0.1)
     assert (np.abs(beyond[sides, 1]) > np.abs(edges.points[sides, 1])).all()
     ways = np.linalg.norm(beyond - edges.points, axis=1) / np.linalg.norm(edges.points, axis=1)
