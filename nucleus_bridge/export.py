@@ -49,15 +49,15 @@ def export_scene(
     source, target = _way(folder, manifest, scene_format)
     spool = Spool(output)
     spool.create()
-    scene = spool.open_scene(manifest.reference_id)
     try:
+        scene = spool.open_scene(manifest.reference_id)
         described = _described(source, target, reader)
         files = _written(reader, target, described, scene, progress)
         sealed = spool.seal(scene, replace(described, files=files), replace_existing=force)
     except OSError as error:
         raise BridgeError(f"cannot write {error.filename or output}: {error.strerror}") from None
     finally:
-        scene.discard()  # nothing is left of it once it is sealed
+        spool.discard_open()  # nothing is left of it once it is sealed
     there = sealed or spool.scene_folder(manifest.reference_id)
     return SealedScene(there, Manifest.read(there), existed=sealed is None)
 

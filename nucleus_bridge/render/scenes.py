@@ -142,6 +142,7 @@ class SceneRecorder:
             closed.exception()
             writing.target.discard()
         self._ended.clear()
+        self._spool.discard_open()
 
     def _submit(self, writing: _Writing, event: FrameReady) -> None:
         job = FrameJob(writing.target.folder, self._format, writing.start, event.index, event.frame, self.verify_images)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 import shutil
 import threading
 from collections.abc import Iterable, Iterator
@@ -78,13 +77,13 @@ def make_folder(path: Path, *, is_durable: bool = True) -> None:
             sync_folder(path.parent)
 
 
-def make_unique_folder(parent: Path, prefix: str) -> Path:
-    """Make a folder of a name that no other one has; it is not synced yet."""
-    while True:
-        path = parent / f"{prefix}{secrets.token_hex(4)}"
-        with suppress(FileExistsError):
-            os.mkdir(path)
-            return path
+def make_new_folder(path: Path) -> None:
+    """Make a folder that nobody has made before; it is not synced yet.
+
+    Raises:
+        FileExistsError: It is there.
+    """
+    os.mkdir(path)
 
 
 def replace_file(path: Path, content: bytes, *, is_durable: bool = True) -> None:

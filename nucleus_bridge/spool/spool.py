@@ -10,6 +10,7 @@ start, since its input still exists or is lost with the writer.
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
@@ -101,6 +102,7 @@ class Spool:
         self.scenes_dir = path / SCENES
         self.open_dir = path / OPEN
         self.quarantine_dir = path / QUARANTINE
+        self._unsealed: dict[str, OpenScene | None] = {}  # scenes opened here, by what their folders end with
 
     def create(self) -> None:
         """Make the folders and clear away what dead writers left.
@@ -164,18 +166,32 @@ class Spool:
         raise OutputError(message)
 
     def _try_to_open(self, reference_id: str) -> OpenScene | None:
-        unnamed = durable.make_unique_folder(self.open_dir, _UNNAMED)
+        token = secrets.token_hex(4)
+        unnamed = self.open_dir / f"{_UNNAMED}{token}"
         lock: int | None = None
+        self._unsealed[token] = None  # before there is a folder: an interruption may come at any point
         with suppress(FileNotFoundError):
+            durable.make_new_folder(unnamed)
             lock = durable.lock_file(unnamed / _LOCK)
             if lock is not None:
-                folder = unnamed.with_name(f"{reference_id}.{unnamed.name.removeprefix(_UNNAMED)}")
+                folder = unnamed.with_name(f"{reference_id}.{token}")
                 durable.rename_folder(unnamed, folder)
-                return OpenScene(folder, lock)
+                self._unsealed[token] = scene = OpenScene(folder, lock)
+                return scene
         if lock is not None:
             durable.unlock_file(lock)
         durable.remove_folder(unnamed)
+        del self._unsealed[token]
         return None
+
+    def discard_open(self) -> None:
+        """Remove every scene that was opened here and not sealed, however far an interruption let it get."""
+        for token, scene in self._unsealed.items():
+            for folder in self.open_dir.glob(f"*{token}"):
+                durable.remove_folder(folder)
+            if scene is not None:
+                scene.release()
+        self._unsealed.clear()
 
     def seal(
         self,
@@ -202,7 +218,9 @@ class Spool:
         with self._moving():
             if self._is_there(scene, manifest, replace_existing=replace_existing):  # by now
                 return None
-            return self._move_in(scene, manifest.reference_id)
+            sealed = self._move_in(scene, manifest.reference_id)
+        self._forget(scene)
+        return sealed
 
     def _is_there(self, scene: OpenScene, manifest: Manifest, *, replace_existing: bool) -> bool:
         """Whether the very same scene is sealed already; then the open one is discarded."""
@@ -211,13 +229,20 @@ class Spool:
             return False
         existing = _manifest_or_none(target)
         if existing is not None and replace(existing, software=manifest.software) == manifest:
-            scene.discard()
+            self._discard(scene)
             durable.sync_folder(self.scenes_dir)  # whoever sealed it may have died before this
             return True
         if not replace_existing:
-            scene.discard()
+            self._discard(scene)
             raise SceneExistsError(_conflict(target, existing, manifest))
         return False
+
+    def _discard(self, scene: OpenScene) -> None:
+        scene.discard()
+        self._forget(scene)
+
+    def _forget(self, scene: OpenScene) -> None:
+        self._unsealed.pop(scene.folder.suffix.removeprefix("."), None)
 
     def _move_in(self, scene: OpenScene, reference_id: str) -> Path:
         target = self.scene_folder(reference_id)

@@ -112,6 +112,27 @@ def test_a_crash_while_a_scene_is_replaced_loses_neither(spool: Spool) -> None:
     assert list(spool.open_dir.iterdir()) == []
 
 
+@pytest.mark.parametrize("step", ["make_new_folder", "lock_file", "rename_folder"])
+def test_nothing_is_left_of_a_scene_that_an_interruption_kept_from_being_opened(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """A signal that comes during a system call is seen after it: the folder is there and nobody has its name."""
+    other = spool.open_scene("other")
+    done = getattr(durable, step)
+
+    def interrupted(*arguments: object) -> None:
+        done(*arguments)
+        raise KeyboardInterrupt
+
+    mine = Spool(spool.path)
+    monkeypatch.setattr(durable, step, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        mine.open_scene(ID)
+    assert len(list(spool.open_dir.iterdir())) == 2
+    mine.discard_open()
+    assert list(spool.open_dir.iterdir()) == [other.folder]
+
+
 def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"file.*cannot be written to"):
