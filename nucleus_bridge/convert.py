@@ -293,7 +293,7 @@ def _run(
         try:
             total = recording.end_ns - recording.start_ns
             gaps = Gaps(recording, pipeline)
-            for message in recording.messages(pipeline.topics):
+            for message in recording.messages(pipeline.topics, passes_over=pipeline.passes_over):
                 for event in room.admitted([*gaps.before(message), *pipeline.add(message)]):
                     keep(recorder.handle([event]))
                 observer.progress(message.log_ns - recording.start_ns, total)

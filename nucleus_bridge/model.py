@@ -29,6 +29,7 @@ class Message:
         data: The CDR bytes with their four byte encapsulation header.
         place: Where it stands in the recording: a later one was written later, whatever its log time. 0 from a
             subscription.
+        is_cut: Whether ``data`` is its first bytes alone, as it was passed over.
     """
 
     topic: str
@@ -36,6 +37,7 @@ class Message:
     log_ns: int
     data: bytes
     place: int = field(default=0, compare=False, repr=False)
+    is_cut: bool = field(default=False, repr=False)
 
 
 @dataclass(frozen=True, eq=False)

@@ -105,6 +105,8 @@ class Interface:
         is_latched: Whether publishers may offer it transient local.
         is_start: Whether decoding can start at a message; those of stateless types always can. From such a message on
             a fresh decoder makes the same samples as one that saw all messages before it.
+        stands_alone: Whether a message, of which the first bytes are enough, is decoded without others, and others
+            without it; None: those of stateless types.
         peek: Reads stamp (ns) and frame id without decoding, or None where the type has no header.
         extra: The extra of this package that the decoder needs, or "".
         companion: The further topic that the decoder needs, or None.
@@ -120,6 +122,7 @@ class Interface:
     depth: int = 100
     is_latched: bool = False
     is_start: Callable[[Message], bool] = always
+    stands_alone: Callable[[Message], bool] | None = None
     peek: Callable[[bytes], tuple[int, str]] | None = peek_header
     extra: str = ""
     companion: Companion | None = None
@@ -130,6 +133,10 @@ class Interface:
     def is_stateless(self) -> bool:
         """Whether a message can be decoded without those before it."""
         return self.is_start is always
+
+    def may_pass(self, message: Message) -> bool:
+        """Say whether a message may be passed over without harm to those after it; its first bytes are enough."""
+        return self.is_stateless if self.stands_alone is None else self.stands_alone(message)
 
 
 @dataclass(frozen=True)

@@ -202,12 +202,22 @@ def _encoder_codec(encoding: str) -> Codec:
 
 def is_video(message: Message) -> bool:
     """Return whether a CompressedImage is part of a video rather than a file."""
+    return _format_of(message).partition(";")[0].strip().lower() in VIDEO_FORMATS
+
+
+def _format_of(message: Message) -> str:
+    """Return the format of a CompressedImage, "" where it cannot be read."""
     try:
         reader = CdrReader(message)
         reader.header()
-        return reader.text().partition(";")[0].strip().lower() in VIDEO_FORMATS
+        return reader.text()
     except DecodeError:
-        return False
+        return ""
+
+
+def _is_file(message: Message) -> bool:
+    """Return whether a CompressedImage is a file by its format, of a message whose first bytes are there."""
+    return bool(_format_of(message)) and not is_video(message)
 
 
 def is_start(message: Message) -> bool:
@@ -455,6 +465,14 @@ INTERFACES = (
         COMPRESSED_VIDEO, "image", VideoDecoder, is_sample=True, is_start=is_start, peek=peek_header, extra="video"
     ),
     Interface(FFMPEG_PACKET, "image", VideoDecoder, is_sample=True, is_start=is_start, peek=peek_header, extra="video"),
-    Interface(COMPRESSED_IMAGE, "image", CompressedImageDecoder, is_sample=True, is_start=is_start, peek=peek_header),
+    Interface(
+        COMPRESSED_IMAGE,
+        "image",
+        CompressedImageDecoder,
+        is_sample=True,
+        is_start=is_start,
+        stands_alone=_is_file,
+        peek=peek_header,
+    ),
 )
 """The types that are read here; ``timestamp`` and ``frame_id`` of a CompressedVideo lie as a header does."""

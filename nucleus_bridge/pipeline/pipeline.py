@@ -19,6 +19,7 @@ from nucleus_bridge.decode.camera_info import CameraInfo, load_calibration
 from nucleus_bridge.decode.cdr import peek_header
 from nucleus_bridge.decode.interface import Reset
 from nucleus_bridge.decode.navsat import Fix, Heading, Missing
+from nucleus_bridge.decode.point_time import LONGEST_SWEEP_NS
 from nucleus_bridge.decode.pointcloud2 import has_points
 from nucleus_bridge.errors import DecodeError, InputError, TransformError
 from nucleus_bridge.geometry import TransformTree
@@ -33,7 +34,7 @@ from nucleus_bridge.pipeline.gps import GpsTrack
 from nucleus_bridge.pipeline.losses import LossLedger
 from nucleus_bridge.pipeline.posing import DEFERRED_S
 from nucleus_bridge.pipeline.scene_builder import MAX_COORDINATE_M, SceneBuilder
-from nucleus_bridge.pipeline.selection import Decided, Samples, Selection, Windows, united
+from nucleus_bridge.pipeline.selection import Decided, Samples, Selection, Windows, contains, united, widened
 from nucleus_bridge.pipeline.signals import Signals
 from nucleus_bridge.pipeline.synchroniser import StreamSpec, Synchroniser
 from nucleus_bridge.pipeline.topics import Stream, WantedTopic, annotations_of, clock_step_ns, wanted_topics
@@ -158,10 +159,10 @@ class Pipeline:
         self._pending: list[Event] = []
         self._fixes = 0
         self._watch: Watch | None = None
-        self._due_ns = -1
+        self._due_ns = self._scout_ns = -1
+        self._near: Windows | None = None  # where frames are made, where that is known ahead
         self._scouted: list[tuple[int, int]] = []
         self._scouted_events: list[EventSpan] = []
-        self._scout_ns = -1
         self._streams: dict[str, list[tuple[Stream, Take]]] = {}
         self._roles = self._handlers_by_topic({source.name: source for source in sources})
         self._arrival_stamps = self._arrival_stamps_by_topic()
@@ -322,6 +323,29 @@ class Pipeline:
         if self.selection is not None:
             self.selection.ahead = windows
             self._frames.is_patient = True
+            if self.config.scene.frame_stride == 1 and not self.config.scene.min_distance_m:
+                self._near = self._with_samples(windows)
+
+    def _with_samples(self, windows: Windows) -> Windows:
+        """Return windows that also hold everything that a frame in them may be made of."""
+        reach_ns = max((_ns(abs(sensor.offset_ms) + sensor.tolerance_ms) for sensor in self.config.matched), default=0)
+        return widened(windows, LONGEST_SWEEP_NS + reach_ns)
+
+    def passes_over(self, message: Message) -> bool:
+        """Say whether no frame can want a message, by its stamp; its first bytes are enough.
+
+        It is to be added all the same, be it that its first bytes are all that was read of it.
+        """
+        if self._near is None:
+            return False
+        roles = self._streams.get(message.topic, ())
+        if len(roles) != 1 or len(self._roles[message.topic]) != 1:
+            return False
+        stream, _ = roles[0]
+        if not stream.topic.is_sample:
+            return False
+        stamp_ns = stream.arrival_stamp_ns(message)
+        return stamp_ns > 0 and not contains(self._near, stamp_ns) and stream.may_pass(message)
 
     def scout(self, message: Message) -> None:
         """Look for events in a message, of a pipeline that makes no frames."""
@@ -550,10 +574,24 @@ class Pipeline:
             self.selection.take(event, message)
 
     def _on_message(self, stream: Stream, take: Take, message: Message) -> None:
+        if self.passes_over(message):
+            self._pass_over(stream, message)
+            return
         for sample in self._counted(stream.topic, stream.take(message)):
             if self._watch is not None and stream.topic.is_sample:
                 self._watch(stream.topic.reader, sample, message)
             take(stream.topic, sample)
+
+    def _pass_over(self, stream: Stream, message: Message) -> None:
+        """Take note of a message that is too far from every window of an event for a frame to want it."""
+        name, stamp_ns = stream.topic.reader, stream.arrival_stamp_ns(message)
+        self._used.add(name)
+        if name == self._reference.name and self.selection is not None:
+            self.selection.begin(stamp_ns)
+            self.selection.pass_over(name, stamp_ns)
+        else:
+            self._lost(name, "no_event", stamp_ns, "")
+        self._sync.pass_over(name, stamp_ns)
 
     def _on_companion(self, stream: Stream, take: Take, message: Message) -> None:
         for sample in self._counted(stream.topic, stream.tell(message)):
@@ -658,7 +696,7 @@ class Pipeline:
             else:
                 break
         if self.selection is not None and self._sync.message_time_ns >= 0:
-            self._take_decided(self.selection.advance(self._sync.message_time_ns))
+            self._take_decided(self.selection.advance(self._sync.message_time_ns, self.oldest_waiting_ns))
 
     def _is_due(self) -> bool:
         """Whether it is time to look at what can be decided: where frames wait for events, only now and then."""

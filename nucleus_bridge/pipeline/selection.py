@@ -8,7 +8,7 @@ be held, since none of their windows will come.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_right, insort
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -157,6 +157,7 @@ class Selection:
     def restart(self) -> None:
         """Start over after a step of the clock; every frame must have been decided."""
         self._queue: deque[_Waiting] = deque()
+        self._passed: deque[_Waiting] = deque()
         self._settled_ns = -1
         self._place: FloatArray | None = None
         self._last_kept_ns: int | None = None
@@ -302,19 +303,33 @@ class Selection:
         else:
             waiting.candidate = replace(candidate, frame=held)
 
-    def advance(self, now_ns: int) -> Iterator[Decided]:
-        """Yield, in order, the frames that are decided now that message time is ``now_ns``."""
+    def pass_over(self, name: str, stamp_ns: int) -> None:
+        """Take a sweep of which no frame is made, since none of the windows that may come is near."""
+        waiting = _Waiting(stamp_ns, ((name, stamp_ns),), None, "ahead")
+        if not self._passed or self._passed[-1].stamp_ns <= stamp_ns:
+            self._passed.append(waiting)
+        else:
+            insort(self._passed, waiting, key=_stamp_of)
+
+    def advance(self, now_ns: int, before_ns: int | None = None) -> Iterator[Decided]:
+        """Yield, in order, the frames that are decided now that message time is ``now_ns``.
+
+        Those from ``before_ns`` on wait for frames that are still being made.
+        """
         settled_ns = now_ns - self._lag_ns
         if settled_ns > self._settled_ns:
             self._settle(settled_ns, now_ns)
-        while self._queue and self._queue[0].stamp_ns + self._reach_ns <= self._settled_ns:
-            yield self._decide(self._queue.popleft())
+        last_ns = self._settled_ns - self._reach_ns
+        if before_ns is not None:
+            last_ns = min(last_ns, before_ns - 1)
+        while (line := self._first_line()) and line[0].stamp_ns <= last_ns:
+            yield self._decide(line.popleft())
 
     def finish(self, now_ns: int) -> Iterator[Decided]:
         """Yield the frames that are left: no message is to come."""
         self._settle(_FOREVER_NS, now_ns)
-        while self._queue:
-            yield self._decide(self._queue.popleft())
+        while line := self._first_line():
+            yield self._decide(line.popleft())
 
     def events_between(self, first_ns: int, last_ns: int) -> tuple[EventSpan, ...]:
         """Return the events whose windows hold something of a scene; they end with it at the latest."""
@@ -351,6 +366,12 @@ class Selection:
                         track.add(sample.stamp_ns, values[self._events[name].field])
         for track in self._all_tracks():
             track.settle(settled_ns, now_ns)
+
+    def _first_line(self) -> deque[_Waiting]:
+        """Return the frames or the sweeps passed over, whichever has the older first one."""
+        if self._passed and not (self._queue and self._queue[0].stamp_ns <= self._passed[0].stamp_ns):
+            return self._passed
+        return self._queue
 
     def _decide(self, waiting: _Waiting) -> Decided:
         stamp_ns = waiting.stamp_ns
@@ -419,9 +440,13 @@ def united(windows: Iterable[tuple[int, int]]) -> Windows:
     return tuple(joined)
 
 
-def widened(windows: Windows) -> Windows:
+def widened(windows: Windows, margin_ns: int = AHEAD_MARGIN_NS) -> Windows:
     """Return windows that are longer by a margin, for those known ahead."""
-    return united((low_ns - AHEAD_MARGIN_NS, high_ns + AHEAD_MARGIN_NS) for low_ns, high_ns in windows)
+    return united((low_ns - margin_ns, high_ns + margin_ns) for low_ns, high_ns in windows)
+
+
+def _stamp_of(waiting: _Waiting) -> int:
+    return waiting.stamp_ns
 
 
 def _end_of(span: Span) -> int:

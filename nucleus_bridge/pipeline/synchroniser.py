@@ -208,6 +208,16 @@ class Synchroniser(Generic[Item]):
             stream = self._streams[name]
             stream.watermark_ns = max(stream.watermark_ns, stamp_ns)
 
+    def pass_over(self, name: str, stamp_ns: int) -> None:
+        """Take note of a sample of which no frame is made and that is counted elsewhere."""
+        if name != self._reference:
+            self.miss(name, stamp_ns)
+            return
+        if self._newest_sweep_ns >= 0:
+            self._hole_ns = max(self._hole_ns, stamp_ns - self._newest_sweep_ns)
+        self._newest_sweep_ns = max(self._newest_sweep_ns, stamp_ns)
+        self._observe(stamp_ns)
+
     def suspend(self, name: str, stamp_ns: int | None) -> None:
         """Take note of the stamp of a sample that is held back until its order of arrival is judged; None: of none."""
         if name == self._reference:

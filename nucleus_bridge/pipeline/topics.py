@@ -240,6 +240,11 @@ class Stream:
             return 0  # it is counted when it is decoded
         return stamp_ns + self._offset_ns if stamp_ns > 0 else 0
 
+    def may_pass(self, message: Message) -> bool:
+        """Say whether a message may be left undecoded without harm to others; its first bytes are enough."""
+        interface = registry.interface_of(message.type_name, self.topic.kind)
+        return interface is not None and not self.span_ns and interface.may_pass(message)
+
     def tell(self, message: Message) -> Iterator[Any]:
         """Take a message of a companion topic; yield the samples that it completes.
 

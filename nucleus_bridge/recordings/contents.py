@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
@@ -25,6 +25,10 @@ ALWAYS = (-(1 << 63), 1 << 64)
 """The span of every log time."""
 EVERYWHERE = (-1, 1 << PLACE_BITS)
 """The stretch of a file that holds all its messages: first place, and the one after the last."""
+PassesOver = Callable[[Message], bool]
+"""Says of a message, of which the first bytes may be enough, that nothing of it is wanted but that it came."""
+HEAD_BYTES = 512
+"""What is read of a message to ask that: header, frame id and an image's format."""
 MAX_LAPS = 100
 """A file whose log times go back more often is in no order of time at all."""
 
@@ -154,12 +158,13 @@ class StorageFile(Protocol):
         stretch: tuple[int, int] = EVERYWHERE,
         *,
         trusts_index: bool = False,
+        passes_over: PassesOver | None = None,
     ) -> Iterator[Message]:
         """Yield the messages of these topics by log time, then topic name, then place in the file.
 
         Only those with log times in ``span``, both ends included, and with places in ``stretch``, its end excluded.
-        With ``trusts_index`` a file may read the bytes alone that its index points to, and look at no checksum.
         With ``trusts_index`` only the bytes that an index points to may be read, so that checksums are not looked at.
+        Of a large message that ``passes_over`` says yes to, given its first bytes, no more may be read.
         Damage ends it early or leaves messages out and is added to ``damage``; nothing is raised for it.
         """
 

@@ -17,7 +17,16 @@ import numpy as np
 from nucleus_bridge.errors import BagError
 from nucleus_bridge.model import IntArray, Message
 from nucleus_bridge.recordings.compression import ZSTD_MAGIC, unpack_message
-from nucleus_bridge.recordings.contents import ALWAYS, EVERYWHERE, PLACE_BITS, Channel, DamageLog, log_steps
+from nucleus_bridge.recordings.contents import (
+    ALWAYS,
+    EVERYWHERE,
+    HEAD_BYTES,
+    PLACE_BITS,
+    Channel,
+    DamageLog,
+    PassesOver,
+    log_steps,
+)
 from nucleus_bridge.recordings.mcap_records import (
     FOOTER,
     MAGIC,
@@ -43,6 +52,7 @@ from nucleus_bridge.recordings.place import Place, ReadsAhead
 _MAX_HELD_BYTES = 512 << 20
 _FOOTER_CRC_BYTES = 25
 _MAX_NS = (1 << 63) - 1
+_LARGE_BYTES = 32 * HEAD_BYTES  # smaller messages are read whole at once
 
 # Log time, topic, offset of the block, byte in the block, channel, the message's bytes as stored.
 Entry = tuple[int, str, int, int, Channel, bytes]
@@ -51,6 +61,10 @@ Take = Callable[[int, int], bytes]
 """Gives the bytes of a block from one place to another."""
 
 _START_BITS = 40  # of the place of a message: where it stands within its block
+
+
+class _Head(bytes):
+    """The first bytes of a message of which nothing is wanted."""
 
 
 class McapFile:
@@ -108,10 +122,12 @@ class McapFile:
         stretch: tuple[int, int] = EVERYWHERE,
         *,
         trusts_index: bool = False,
+        passes_over: PassesOver | None = None,
     ) -> Iterator[Message]:
         """Yield the messages of these topics; only blocks that hold one of them are read and unpacked.
 
-        Where the index is trusted, only the wanted messages of a chunk that is not compressed are read.
+        Where the index is trusted, only the wanted messages of a chunk that is not compressed are read; of such a chunk
+        without a checksum what is passed over is not read.
         """
         first_ns, last_ns = span
         is_whole = stretch == EVERYWHERE
@@ -132,7 +148,7 @@ class McapFile:
                     yield from self._release(entries, bisect_left(entries, (block.start_ns,)))
                     before = len(entries)
                     if not (trusts_index and self._pick_from_block(file, block, channels, entries, span)):
-                        self._read_block(file, block, channels, entries, span)
+                        self._read_block(file, block, channels, entries, span, passes_over)
                     if not is_whole:
                         entries[before:] = [x for x in entries[before:] if stretch[0] <= _place(x) < stretch[1]]
                     found += len(entries) - before
@@ -172,6 +188,7 @@ class McapFile:
         channels: Mapping[int, Channel],
         entries: list[Entry],
         span: tuple[int, int],
+        passes_over: PassesOver | None,
     ) -> None:
         """Add the wanted messages of a block; those before a damage are kept."""
         first_ns, last_ns = span
@@ -188,7 +205,14 @@ class McapFile:
                 known_ns = log_ns
                 channel = channels.get(number)
                 if channel and first_ns <= log_ns <= last_ns:
-                    payload = take(start + MESSAGE_HEADER.size, end)  # its own, so that the block can go
+                    first = start + MESSAGE_HEADER.size
+                    if passes_over is not None and end - first > _LARGE_BYTES:
+                        head = take(first, first + HEAD_BYTES)
+                        asked = Message(channel.topic, channel.type_name, log_ns, head, is_cut=True)
+                        if head[:4] != ZSTD_MAGIC and passes_over(asked):
+                            entries.append((log_ns, channel.topic, block.offset, start, channel, _Head(head)))
+                            continue
+                    payload = take(first, end)  # its own, so that the block can go
                     entries.append((log_ns, channel.topic, block.offset, start, channel, payload))
         except BagError as error:
             if block.whole:
@@ -244,7 +268,7 @@ class McapFile:
                 except BagError as error:
                     self.damage.add(str(error), offset, log_ns)
                     continue
-            yield Message(topic, channel.type_name, log_ns, data, base | _place(entry))
+            yield Message(topic, channel.type_name, log_ns, data, base | _place(entry), isinstance(payload, _Head))
         del entries[:count]
 
 

@@ -11,7 +11,15 @@ from typing import BinaryIO
 
 from nucleus_bridge.errors import BagError
 from nucleus_bridge.model import Message
-from nucleus_bridge.recordings.contents import ALWAYS, EVERYWHERE, DamageLog, StandIn, StorageFile, TopicInfo
+from nucleus_bridge.recordings.contents import (
+    ALWAYS,
+    EVERYWHERE,
+    DamageLog,
+    PassesOver,
+    StandIn,
+    StorageFile,
+    TopicInfo,
+)
 from nucleus_bridge.recordings.place import Place, Status
 from nucleus_bridge.recordings.reorder import header_stamp_ns, starts_with_header
 
@@ -119,6 +127,7 @@ class Shifted(StandIn):
         stretch: tuple[int, int] = EVERYWHERE,
         *,
         trusts_index: bool = False,
+        passes_over: PassesOver | None = None,  # noqa: ARG002 - it knows other log times
     ) -> Iterator[Message]:
         """Yield the messages of these topics."""
         first_ns, last_ns = span if span == ALWAYS else (span[0] - self._shift_ns, span[1] - self._shift_ns)

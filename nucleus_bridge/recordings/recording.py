@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from functools import cached_property
+from collections.abc import Callable, Collection, Iterator
+from functools import cached_property, partial
 from heapq import merge
 from itertools import accumulate, chain, pairwise
 from os import PathLike
@@ -15,7 +15,15 @@ from nucleus_bridge.errors import BagError
 from nucleus_bridge.model import Message
 from nucleus_bridge.recordings import mcap_records, ros1, sqlite_file
 from nucleus_bridge.recordings.compression import ZSTD_MAGIC, unpack_file
-from nucleus_bridge.recordings.contents import ALWAYS, EVERYWHERE, Damage, StorageFile, TopicInfo, merge_topics
+from nucleus_bridge.recordings.contents import (
+    ALWAYS,
+    EVERYWHERE,
+    Damage,
+    PassesOver,
+    StorageFile,
+    TopicInfo,
+    merge_topics,
+)
 from nucleus_bridge.recordings.folder import Found, find_files, is_next_split, unreadable
 from nucleus_bridge.recordings.mcap_file import McapFile, has_index
 from nucleus_bridge.recordings.merged import with_one_clock, without_repeats
@@ -85,6 +93,7 @@ class Recording:
         window_ns: int = 500_000_000,
         max_window_bytes: int = 64_000_000,
         trusts_index: bool = False,
+        passes_over: PassesOver | None = None,
     ) -> Iterator[Message]:
         """Read the messages of these topics in one pass, each topic's in the order of its header stamps.
 
@@ -97,13 +106,16 @@ class Recording:
         ``trusts_index`` is for looking at few messages of a recording that is read anew afterwards: damage that is not
         in what its index points to may not be met.
 
+        ``passes_over`` says of a message that nothing of it is wanted but that it came. It may come as its first bytes
+        alone then (``Message.is_cut``), and whoever gave it must not look further.
+
         Raises:
             BagError: A topic is not serialised as CDR.
         """
         self._require_cdr(topics)
         return chain.from_iterable(
             by_stamp(messages, self._has_header, window_ns=window_ns, max_window_bytes=max_window_bytes)
-            for messages in self._laps(topics, span, trusts_index=trusts_index)
+            for messages in self._laps(topics, span, trusts_index=trusts_index, passes_over=passes_over)
         )
 
     def first_messages(self, topics: Collection[str]) -> dict[str, Message]:
@@ -146,21 +158,30 @@ class Recording:
         return chain.from_iterable(self._laps(topics, span))
 
     def _laps(
-        self, topics: Collection[str], span: tuple[int, int], *, trusts_index: bool = False
+        self,
+        topics: Collection[str],
+        span: tuple[int, int],
+        *,
+        trusts_index: bool = False,
+        passes_over: PassesOver | None = None,
     ) -> Iterator[Iterator[Message]]:
         """Yield the messages of each stretch of the recording over which the recorder's clock did not step back."""
         first_ns, last_ns = span
         wanted = frozenset(topics)
+        how = partial(
+            _messages,
+            topics=wanted,
+            span=span,
+            trusts_index=trusts_index,
+            passes_over=None if self._is_merged else passes_over,  # what repeats is told by all of its bytes
+        )
         for pieces in self._pieces:
             inside = [piece for piece in pieces if piece[0].start_ns <= last_ns and piece[0].end_ns >= first_ns]
             files = [piece for piece in inside if any(x.name in wanted and x.count for x in piece[0].topics)]
             if len(files) == 1:
-                yield files[0][0].messages(wanted, span, files[0][1], trusts_index=trusts_index)
+                yield how(files[0])
             elif files:
-                keyed = [
-                    _keyed(piece, number, wanted, span, trusts_index=trusts_index) for number, piece in enumerate(files)
-                ]
-                yield self._merged(keyed)
+                yield self._merged([_keyed(piece, number, how) for number, piece in enumerate(files)])
 
     def _merged(self, files: list[Iterator[_Keyed]]) -> Iterator[Message]:
         rows = ((number, message) for _, _, number, message in merge(*files) if message is not None)
@@ -305,10 +326,19 @@ def _first_bytes(path: Place) -> bytes:
         return file.read(_MAGIC_BYTES)
 
 
-def _keyed(
-    piece: _Piece, number: int, topics: Collection[str], span: tuple[int, int], *, trusts_index: bool
-) -> Iterator[_Keyed]:
+def _messages(
+    piece: _Piece,
+    topics: Collection[str],
+    span: tuple[int, int],
+    *,
+    trusts_index: bool,
+    passes_over: PassesOver | None,
+) -> Iterator[Message]:
     file, stretch = piece
-    yield file.start_ns, "", number, None  # it is opened only when the stream comes to its start
-    for message in file.messages(topics, span, stretch, trusts_index=trusts_index):
+    return file.messages(topics, span, stretch, trusts_index=trusts_index, passes_over=passes_over)
+
+
+def _keyed(piece: _Piece, number: int, how: Callable[[_Piece], Iterator[Message]]) -> Iterator[_Keyed]:
+    yield piece[0].start_ns, "", number, None  # it is opened only when the stream comes to its start
+    for message in how(piece):
         yield message.log_ns, message.topic, number, message

@@ -19,6 +19,7 @@ from nucleus_bridge.recordings.contents import (
     EVERYWHERE,
     PLACE_BITS,
     DamageLog,
+    PassesOver,
     StandIn,
     StorageFile,
     TopicInfo,
@@ -121,6 +122,7 @@ class Ros1Messages(StandIn):
         stretch: tuple[int, int] = EVERYWHERE,
         *,
         trusts_index: bool = False,
+        passes_over: PassesOver | None = None,  # noqa: ARG002 - it knows ROS 2 messages
     ) -> Iterator[Message]:
         """Yield the messages of these topics."""
         for message in self._file.messages(topics, span, stretch, trusts_index=trusts_index):
@@ -186,6 +188,7 @@ class Ros1Bag:
         stretch: tuple[int, int] = EVERYWHERE,
         *,
         trusts_index: bool = False,  # noqa: ARG002 - what is read is what an index points to, anyway
+        passes_over: PassesOver | None = None,  # noqa: ARG002 - a message is read whole
     ) -> Iterator[Message]:
         """Yield the messages of these topics."""
         first_ns, last_ns = span

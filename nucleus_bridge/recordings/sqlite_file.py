@@ -20,7 +20,7 @@ import numpy as np
 from nucleus_bridge.errors import BagError
 from nucleus_bridge.model import Message
 from nucleus_bridge.recordings.compression import ZSTD_MAGIC, unpack_message
-from nucleus_bridge.recordings.contents import ALWAYS, EVERYWHERE, PLACE_BITS, Channel, DamageLog, log_steps
+from nucleus_bridge.recordings.contents import ALWAYS, EVERYWHERE, PLACE_BITS, Channel, DamageLog, PassesOver, log_steps
 from nucleus_bridge.recordings.place import Place
 from nucleus_bridge.recordings.scratch import Scratch
 from nucleus_bridge.recordings.sqlite_pages import Gap, Pages
@@ -73,6 +73,7 @@ class SqliteFile:
         stretch: tuple[int, int] = EVERYWHERE,
         *,
         trusts_index: bool = False,  # noqa: ARG002 - what is read is what an index points to, anyway
+        passes_over: PassesOver | None = None,  # noqa: ARG002 - a row is read whole
     ) -> Iterator[Message]:
         """Yield the messages of these topics; payloads of other topics are not read."""
         channels = {key: channel for key, channel in self._channels.items() if channel.topic in topics}

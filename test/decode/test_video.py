@@ -9,6 +9,7 @@ import resource
 import sys
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from videos import (
 
 from nucleus_bridge.decode import video
 from nucleus_bridge.decode.image import decode_image, image_file, pixels
+from nucleus_bridge.decode.registry import interface_of
 from nucleus_bridge.decode.video import CompressedImageDecoder, VideoDecoder, is_start
 from nucleus_bridge.errors import DecodeError, ImageError, InputError
 from nucleus_bridge.model import Image, Message
@@ -332,3 +334,19 @@ def _images(folder: Path) -> list[Image]:
 def test_decode_image_still_reads_files_alone() -> None:
     with pytest.raises(ImageError, match="'h264'"):
         decode_image(compressed_image(encoded("h264")[0][1], "h264", stamp_ns(0)))
+
+
+def test_pictures_in_files_may_be_passed_over_and_those_of_a_video_may_not() -> None:
+    """Each picture of a video builds on those before it; the first bytes of a message tell which it is."""
+    jpeg = compressed_image(b"\xff\xd8" + bytes(4000), "jpeg", stamp_ns(0))
+    for message, expected in (
+        (jpeg, True),
+        (replace(jpeg, data=jpeg.data[:512]), True),
+        (replace(jpeg, data=jpeg.data[:20]), False),
+        (compressed_image(bytes(4000), "h264", stamp_ns(0)), False),
+        (compressed_image(bytes(4000), "", stamp_ns(0)), False),
+        *((each, False) for each in stream("h264", range(2))),
+    ):
+        interface = interface_of(message.type_name, "image")
+        assert interface is not None
+        assert interface.may_pass(message) is expected

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ import pytest
 
 from nucleus_bridge.config import load_config
 from nucleus_bridge.convert import convert_bag
+from nucleus_bridge.model import Message
+from nucleus_bridge.pipeline import Pipeline
+from nucleus_bridge.recordings import Recording
 from nucleus_bridge.spool import Manifest
 from nucleus_bridge.testing.demo import DriveOptions, demo_config, true_poses, write_demo_drive
 
@@ -116,3 +120,42 @@ def test_a_drive_without_events_is_as_it_was() -> None:
     plain = DriveOptions(seconds=16.0, points=200, cameras=0)
     early = true_poses(plain, stamps).translation
     assert np.array_equal(early, true_poses(OPTIONS, stamps).translation)  # nothing brakes in the first 5.5 s
+
+
+@pytest.mark.parametrize(("storage", "image"), [("mcap", "raw"), ("mcap", "jpeg"), ("sqlite3", "jpeg")])
+def test_what_lies_far_from_every_window_is_passed_over_and_counted_all_the_same(
+    storage: str, image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scenes, byte for byte, and every loss are those of a conversion that decodes it."""
+    options = replace(OPTIONS, seconds=20.0, points=2000, cameras=1, image_width=128, image_height=80)
+    options = replace(options, storage=storage, image=image)
+    bag = write_demo_drive(tmp_path / "bag", options)
+    config = tmp_path / "config.yaml"
+    config.write_text(demo_config(options).replace("prefix: demo", "prefix: demo, select: events"))
+    times = tmp_path / "times.csv"
+    lines = [f"{OPTIONS.start_ns + second * 10**9},1,1" for second in (1, 16)]
+    times.write_text("\n".join(["time_ns,before_s,after_s", *lines]))
+    cut: list[str] = []
+    reads = Recording.messages
+
+    def watched(self: Recording, *topics: Any, **how: Any) -> Iterator[Message]:
+        for message in reads(self, *topics, **how):
+            if message.is_cut:
+                cut.append(message.topic)
+            yield message
+
+    monkeypatch.setattr(Recording, "messages", watched)
+    passed = convert_bag(bag, config, tmp_path / "passed", around=times)
+    images = {"/camera/front/image_raw"} if image == "raw" else set()  # the others are small and read at once
+    large = {"/lidar/top/points"} | images
+    assert set(cut) == (large if storage == "mcap" else set())
+    monkeypatch.setattr(Pipeline, "passes_over", lambda *_: False)
+    whole = convert_bag(bag, config, tmp_path / "whole", around=times)
+    assert passed.losses == whole.losses
+    assert passed.findings == whole.findings
+    assert contents(tmp_path / "passed" / "scenes") == contents(tmp_path / "whole" / "scenes")
+    assert len(passed.scenes) == 2
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
