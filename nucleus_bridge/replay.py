@@ -6,6 +6,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import TypeVar
 
 from nucleus_bridge.config import Config
 from nucleus_bridge.decode.registry import interface_for, interfaces_of
@@ -13,6 +14,7 @@ from nucleus_bridge.errors import InputError
 from nucleus_bridge.kinds import Kind
 from nucleus_bridge.model import Message
 from nucleus_bridge.pipeline import Event, Pipeline
+from nucleus_bridge.pipeline.scout import Scout
 from nucleus_bridge.pipeline.selection import Windows, widened
 from nucleus_bridge.pipeline.topics import WantedTopic
 from nucleus_bridge.poses.trajectory import FilePoses
@@ -29,6 +31,7 @@ _WORDS: Mapping[Kind, str] = {
     "transforms": "Transforms",
 }
 _ALIKE = 0.7
+AnyPipeline = TypeVar("AnyPipeline", bound=Pipeline)
 _MOST_TYPES = 3  # that are named when a topic has none of them
 
 
@@ -75,7 +78,7 @@ def primed_pipeline(recording: Recording, config: Config, *, looks_ahead: bool =
     return pipeline
 
 
-def _prepared(recording: Recording, pipeline: Pipeline) -> Pipeline:
+def _prepared(recording: Recording, pipeline: AnyPipeline) -> AnyPipeline:
     check_topics(recording, pipeline.wanted)
     for topic in recording.topics:
         pipeline.define(topic.name, topic.type_name, topic.definition)
@@ -84,15 +87,15 @@ def _prepared(recording: Recording, pipeline: Pipeline) -> Pipeline:
     return pipeline
 
 
-def scout_of(recording: Recording, config: Config) -> Pipeline:
-    """Return a pipeline that is ready to look for the events of a recording, and makes no frames.
+def scout_of(recording: Recording, config: Config) -> Scout:
+    """Return what is ready to look for the events of a recording.
 
     Raises:
         InputError: The recording lacks a topic or an event's field, or a file that the configuration names cannot be
             used.
     """
     selecting = replace(config, scene=replace(config.scene, select="events"))
-    return _prepared(recording, Pipeline(selecting, is_scout=True))
+    return _prepared(recording, Scout(selecting))
 
 
 def _windows_ahead(recording: Recording, pipeline: Pipeline) -> Windows | None:
@@ -100,10 +103,11 @@ def _windows_ahead(recording: Recording, pipeline: Pipeline) -> Windows | None:
     has_files = any(isinstance(source, FilePoses) for source in pipeline.sources)
     if has_files and pipeline.selection is not None and pipeline.selection.needs_poses:
         return None
-    scout = _prepared(recording, Pipeline(pipeline.config, is_scout=True))
+    scout = _prepared(recording, Scout(pipeline.config))
     for message in recording.messages(scout.topics, trusts_index=True):  # all of it is read anew, and checked, then
-        scout.scout(message)
-    return widened(scout.scouted())
+        scout.look(message)
+    windows, _ = scout.found()
+    return widened(windows)
 
 
 def _check_overlap(recording: Recording, pipeline: Pipeline) -> None:

@@ -19,8 +19,8 @@ from nucleus_bridge.config import Config
 from nucleus_bridge.errors import BridgeError, InputError, OutputError
 from nucleus_bridge.inspect.overview import Overview, SeenPlace, look_over
 from nucleus_bridge.model import Message
-from nucleus_bridge.pipeline import Pipeline
 from nucleus_bridge.pipeline.events import EventSpan
+from nucleus_bridge.pipeline.scout import Scout
 from nucleus_bridge.pipeline.sun import is_day, sun_elevation_deg
 from nucleus_bridge.recordings import Place, Recording, Scratch, digest_of, marks_of, open_recording
 from nucleus_bridge.replay import scout_of
@@ -150,13 +150,13 @@ def _look(job: _Job) -> _Looked:
         with open_recording(job.bag, Scratch(job.how.scratch)) as recording:
             scout, why_not = _scout(recording, job.how.config)
             overview = look_over(recording, lambda _share: check_stop(), _listener(scout))
-        events = scout.scouted_events() if scout is not None else None
+        events = scout.found()[1] if scout is not None else None
         return _Looked(job.bag, "" if why_not else job.mark, digest_of(job.bag), overview, events, why_not)
     except (BridgeError, OSError) as error:
         return _failed(job, error)
 
 
-def _scout(recording: Recording, config: Config | None) -> tuple[Pipeline | None, str]:
+def _scout(recording: Recording, config: Config | None) -> tuple[Scout | None, str]:
     """Return what looks for events, or None; and why the configuration does not fit the recording."""
     if config is None:
         return None, ""
@@ -166,11 +166,11 @@ def _scout(recording: Recording, config: Config | None) -> tuple[Pipeline | None
         return None, f"{recording.path}: no events are looked for: {error}"
 
 
-def _listener(scout: Pipeline | None) -> Callable[[Message], None]:
+def _listener(scout: Scout | None) -> Callable[[Message], None]:
     if scout is None:
         return lambda _message: None
     topics = frozenset(scout.topics)
-    listen = scout.scout
+    listen = scout.look
     return lambda message: listen(message) if message.topic in topics else None
 
 

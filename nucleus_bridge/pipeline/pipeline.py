@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from nucleus_bridge import warnings
 from nucleus_bridge.causes import Cause, EndReason
@@ -27,14 +27,14 @@ from nucleus_bridge.model import Image, Message, Payload, Sweep
 from nucleus_bridge.pipeline.calibrations import Calibrations
 from nucleus_bridge.pipeline.compared import ComparedPoses
 from nucleus_bridge.pipeline.epochs import Cut, Entry, Epochs, Series, entry_of
-from nucleus_bridge.pipeline.events import Event, EventSpan, FrameReady, SceneEnded
+from nucleus_bridge.pipeline.events import Event, FrameReady, SceneEnded
 from nucleus_bridge.pipeline.evidence import Evidence
 from nucleus_bridge.pipeline.frame_builder import Candidate, FrameBuilder, Wait
 from nucleus_bridge.pipeline.gps import GpsTrack
 from nucleus_bridge.pipeline.losses import LossLedger
 from nucleus_bridge.pipeline.posing import DEFERRED_S
 from nucleus_bridge.pipeline.scene_builder import MAX_COORDINATE_M, SceneBuilder
-from nucleus_bridge.pipeline.selection import Decided, Samples, Selection, Windows, contains, united, widened
+from nucleus_bridge.pipeline.selection import Decided, Samples, Selection, Windows, contains, widened
 from nucleus_bridge.pipeline.signals import Signals
 from nucleus_bridge.pipeline.synchroniser import StreamSpec, Synchroniser
 from nucleus_bridge.pipeline.topics import Stream, WantedTopic, annotations_of, clock_step_ns, wanted_topics
@@ -90,15 +90,17 @@ class Pipeline:
         sources: The sources of poses.
         wanted: Every topic that it asks for, in each of its roles.
         selection: Lets through the frames in the windows of events; None where all are kept.
+        is_scout: Whether it looks for events alone and makes no frames.
     """
 
-    def __init__(self, config: Config, *, takes_marks: bool = False, is_scout: bool = False) -> None:
+    is_scout: ClassVar[bool] = False
+
+    def __init__(self, config: Config, *, takes_marks: bool = False) -> None:
         """Set up the stages.
 
         Args:
             config: The configuration.
             takes_marks: Whether ``mark`` may be called.
-            is_scout: Whether it makes no frames and looks for events alone.
 
         Raises:
             ConfigError: A file that the configuration names cannot be used.
@@ -106,7 +108,6 @@ class Pipeline:
         self.config = config
         self.ledger = LossLedger()
         self._is_priming = False
-        self._is_scout = is_scout
         wait_ns = round(config.sync.wait_s * 1e9)
         self._clock_step_ns = clock_step_ns(config)
         gap_ns = round(config.scene.max_gap_s * 1e9) or None
@@ -144,7 +145,12 @@ class Pipeline:
         self.selection: Selection | None = None
         if config.scene.select == "events":
             self.selection = Selection(
-                config, self.tree, self._leave_out_frame, self._late_event, takes_marks=takes_marks, is_scout=is_scout
+                config,
+                self.tree,
+                self._leave_out_frame,
+                self._late_event,
+                takes_marks=takes_marks,
+                is_scout=self.is_scout,
             )
         self._scenes = SceneBuilder(
             config,
@@ -159,10 +165,8 @@ class Pipeline:
         self._pending: list[Event] = []
         self._fixes = 0
         self._watch: Watch | None = None
-        self._due_ns = self._scout_ns = -1
+        self._due_ns = -1
         self._near: Windows | None = None  # where frames are made, where that is known ahead
-        self._scouted: list[tuple[int, int]] = []
-        self._scouted_events: list[EventSpan] = []
         self._streams: dict[str, list[tuple[Stream, Take]]] = {}
         self._roles = self._handlers_by_topic({source.name: source for source in sources})
         self._arrival_stamps = self._arrival_stamps_by_topic()
@@ -176,7 +180,7 @@ class Pipeline:
         is_late = (
             self.config.scene.select == "events" and self.config.look_back_s + self.config.sync.wait_s > DEFERRED_S
         )
-        if not sources or self._is_scout or is_late:
+        if not sources or self.is_scout or is_late:
             return None
         return ComparedPoses(self.config, sources, self.tree, self._poses.tellers)
 
@@ -347,25 +351,6 @@ class Pipeline:
         stamp_ns = stream.arrival_stamp_ns(message)
         return stamp_ns > 0 and not contains(self._near, stamp_ns) and stream.may_pass(message)
 
-    def scout(self, message: Message) -> None:
-        """Look for events in a message, of a pipeline that makes no frames."""
-        self.add(message)
-        self._scout_ns = max(self._scout_ns, _stamp(message))
-        if self.selection is not None:
-            self.selection.begin(self._scout_ns)
-            list(self.selection.advance(self._scout_ns))
-
-    def scouted(self) -> Windows:
-        """Return the windows of all events, of a pipeline that makes no frames; no message is to come."""
-        self._epochs.finish()
-        self._note_scouted()
-        return united(self._scouted)
-
-    def scouted_events(self) -> tuple[EventSpan, ...]:
-        """Return all events, of a pipeline that makes no frames; no message is to come."""
-        self.scouted()
-        return tuple(dict.fromkeys(self._scouted_events))
-
     def finish(self, reason: EndReason = "end_of_data") -> list[Event]:
         """End: nothing more will come; the open scene ends for ``reason``."""
         self._epochs.finish()
@@ -479,7 +464,7 @@ class Pipeline:
             "detections": self._take_sample,
         }
         for topic in self.wanted:
-            if self._is_scout and not self._is_scouted(topic):
+            if not self._reads(topic):
                 continue
             handler: Handler
             if topic.role == "event":
@@ -503,15 +488,9 @@ class Pipeline:
             handlers.setdefault(topic.name, []).append((topic, handler))
         return handlers
 
-    def _is_scouted(self, topic: WantedTopic) -> bool:
-        """Whether a topic shows events, for a pipeline that looks for them alone."""
-        if self.selection is None:
-            return False
-        return (
-            topic.role == "event"
-            or (topic.role == "poses" and self.selection.needs_poses)
-            or (topic.role == "gps" and topic.kind == "fix" and self.selection.needs_fixes)
-        )
+    def _reads(self, _topic: WantedTopic) -> bool:
+        """Whether the messages of a topic that is asked for are taken here."""
+        return True
 
     def _arrive(self, message: Message) -> None:
         """Take a message in the order of arrival, which tells what is before and what after a step of the clocks."""
@@ -546,7 +525,7 @@ class Pipeline:
             handler(message)
         except (DecodeError, TransformError) as error:
             cause = error.cause if isinstance(error, DecodeError) else "bad_transform"
-            self._count(message.topic, cause, _stamp(message), str(error))
+            self._count(message.topic, cause, stamp_of(message), str(error))
 
     def _on_edges(self, source: PoseSource, message: Message) -> None:
         for edge in source.edges(message):
@@ -677,8 +656,6 @@ class Pipeline:
 
     def advance(self) -> None:
         """Decide what can be decided."""
-        if self._is_scout:
-            return
         if self._sync.message_time_ns >= 0:
             self._poses.advance(self._sync.message_time_ns)
             if self._compared is not None:
@@ -752,16 +729,7 @@ class Pipeline:
             self._take_decided(self.selection.finish(self._sync.message_time_ns))
         self._pending.extend(self._scenes.end(reason))
         if self.selection is not None:
-            self._note_scouted()
             self.selection.restart()
-
-    def _note_scouted(self) -> None:
-        """Keep the windows of events that are over, of a pipeline that makes no frames."""
-        if self._is_scout and self.selection is not None:
-            self.selection.settle_all(self._scout_ns)
-            self._scouted.extend(self.selection.windows())
-            self._scouted_events.extend(self.selection.events_between(0, max(0, self._scout_ns)))
-            self._scout_ns = -1
 
     def _restart(self, reason: EndReason, told_by: WantedTopic | None = None) -> None:
         """Start over; the topic that showed the step is past it: what its decoder holds came after it."""
@@ -820,8 +788,8 @@ def _no_stamp(_message: Message) -> int:
     return 0
 
 
-def _stamp(message: Message) -> int:
-    """The stamp a loss is booked under: the message's own where it can be read, else the log time."""
+def stamp_of(message: Message) -> int:
+    """Return the stamp a loss is booked under: the message's own where it can be read, else the log time."""
     peek = next((interface.peek for interface in registry.interfaces_of(message.type_name)), peek_header)
     try:
         return (peek(message.data)[0] if peek else 0) or message.log_ns
