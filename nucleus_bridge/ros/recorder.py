@@ -36,7 +36,7 @@ from nucleus_bridge.ros.first_start import check_first_start, described
 from nucleus_bridge.ros.healing import Healer
 from nucleus_bridge.ros.inbox import Answer
 from nucleus_bridge.ros.leaving import LEAVE_WITHIN_S, leaving
-from nucleus_bridge.ros.middleware import check_executor
+from nucleus_bridge.ros.middleware import check_executor, without_events
 from nucleus_bridge.ros.parameters import NodeParameters
 from nucleus_bridge.ros.resuming import Resumed
 from nucleus_bridge.ros.running import BAD_INPUT, FAILED, Closable, Stop, run
@@ -54,7 +54,8 @@ DEACTIVATE_WITHIN_S = 30.0
 """A middleware that lets nothing go for so long holds up everything else in the process, too."""
 START_AFTER_S = 0.01
 GRAPH_PERIOD_S = 0.25
-REPORT_PERIOD_S = 1.0
+REPORT_EVERY = 4
+"""At every fourth look at the graph, since each turn of the executor costs more than most of what is done in it."""
 LOSSES_PERIOD_S = 60.0
 ANSWER_WITHIN_S = 0.7
 VIEW_WARNINGS_S = 30.0
@@ -99,8 +100,12 @@ class RecorderNode(LifecycleNode):
         self._tell_losses_at_s = 0.0
         self._healer = Healer(self, self._resumed.healed)
         self._reporter = Reporter(self.get_fully_qualified_name())
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self._scene_sealed = self.create_publisher(KeyValue, "~/scene_sealed", 10)
+        self._diagnostics = self.create_publisher(
+            DiagnosticArray, "/diagnostics", 10, event_callbacks=without_events()
+        )
+        self._scene_sealed = self.create_publisher(
+            KeyValue, "~/scene_sealed", 10, event_callbacks=without_events()
+        )
         patient = ReentrantCallbackGroup()  # each call waits for its answer, and nothing may wait for it
         self.create_service(Trigger, "~/finish_scene", self._on_finish_scene, callback_group=patient)
         self.create_service(Trigger, "~/mark", self._on_mark, callback_group=patient)
@@ -110,8 +115,8 @@ class RecorderNode(LifecycleNode):
             JumpThreshold(min_forward=None, min_backward=CLOCK_STEP_BACK, on_clock_change=False),
             post_callback=self._on_clock_jump,
         )
-        self.create_timer(REPORT_PERIOD_S, self._on_report, clock=self._steady)
-        self.create_timer(GRAPH_PERIOD_S, self._on_graph, clock=self._steady)
+        self._looks = 0
+        self.create_timer(GRAPH_PERIOD_S, self._on_look, clock=self._steady)
         if self._settings.config.autostart or self._resumed.is_there:
             self._start_timer = self.create_timer(START_AFTER_S, self._on_start, clock=self._steady)
         else:
@@ -439,7 +444,15 @@ class RecorderNode(LifecycleNode):
             self._stop.request(self._status)
         self._paused = self._resumed.is_paused
 
-    def _on_graph(self) -> None:
+    def _on_look(self) -> None:
+        self._looks += 1
+        try:
+            self._look_at_graph()
+        finally:
+            if self._looks % REPORT_EVERY == 0:
+                self._report()
+
+    def _look_at_graph(self) -> None:
         if self._listening is not None:
             self._listening.update()
             topics, silent_s = self._listening.topics.values(), self.config.diagnostics.silent_s
@@ -474,7 +487,7 @@ class RecorderNode(LifecycleNode):
             progress, frames=earlier.frames + progress.frames, scenes=earlier.scenes + progress.scenes, losses=losses
         )
 
-    def _on_report(self) -> None:
+    def _report(self) -> None:
         session = self._session
         if session is not None and session.failure:
             self.trigger_deactivate()
