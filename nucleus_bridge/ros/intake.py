@@ -78,8 +78,15 @@ class Intake(CallbackGroup):
         one_at_a_time: Held while messages are handed over.
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, looked: Callable[[], None] | None = None) -> None:
+        """Set up.
+
+        Args:
+            node: The node.
+            looked: Is called after each look at the topics.
+        """
         super().__init__()
+        self._looked = looked or (lambda: None)
         self.durations = Durations()
         self.one_at_a_time = threading.RLock()
         self._sources: list[Source] = []
@@ -199,6 +206,7 @@ class Intake(CallbackGroup):
         if self._in_vain >= SILENT_LOOKS:
             self._polling = False
             self._timer.cancel()
+        self._looked()  # at the end: it may close all this
 
     def _look_every(self, period_s: float) -> None:
         period_ns = round(period_s * 1e9)

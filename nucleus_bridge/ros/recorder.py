@@ -54,8 +54,10 @@ DEACTIVATE_WITHIN_S = 30.0
 """A middleware that lets nothing go for so long holds up everything else in the process, too."""
 START_AFTER_S = 0.01
 GRAPH_PERIOD_S = 0.25
-REPORT_EVERY = 4
-"""At every fourth look at the graph, since each turn of the executor costs more than most of what is done in it."""
+LOOK_AGAIN_S = 0.19
+"""A look at the topics is one at the graph, too, unless the last one was less long ago: a turn of the executor costs
+more than most of what is done in it."""
+REPORT_PERIOD_S = 1.0
 LOSSES_PERIOD_S = 60.0
 ANSWER_WITHIN_S = 0.7
 VIEW_WARNINGS_S = 30.0
@@ -100,12 +102,8 @@ class RecorderNode(LifecycleNode):
         self._tell_losses_at_s = 0.0
         self._healer = Healer(self, self._resumed.healed)
         self._reporter = Reporter(self.get_fully_qualified_name())
-        self._diagnostics = self.create_publisher(
-            DiagnosticArray, "/diagnostics", 10, event_callbacks=without_events()
-        )
-        self._scene_sealed = self.create_publisher(
-            KeyValue, "~/scene_sealed", 10, event_callbacks=without_events()
-        )
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10, event_callbacks=without_events())
+        self._scene_sealed = self.create_publisher(KeyValue, "~/scene_sealed", 10, event_callbacks=without_events())
         patient = ReentrantCallbackGroup()  # each call waits for its answer, and nothing may wait for it
         self.create_service(Trigger, "~/finish_scene", self._on_finish_scene, callback_group=patient)
         self.create_service(Trigger, "~/mark", self._on_mark, callback_group=patient)
@@ -115,8 +113,8 @@ class RecorderNode(LifecycleNode):
             JumpThreshold(min_forward=None, min_backward=CLOCK_STEP_BACK, on_clock_change=False),
             post_callback=self._on_clock_jump,
         )
-        self._looks = 0
-        self.create_timer(GRAPH_PERIOD_S, self._on_look, clock=self._steady)
+        self._looked_s = self._reported_s = time.monotonic()
+        self._look_timer = self.create_timer(GRAPH_PERIOD_S, self._on_look, clock=self._steady)
         if self._settings.config.autostart or self._resumed.is_there:
             self._start_timer = self.create_timer(START_AFTER_S, self._on_start, clock=self._steady)
         else:
@@ -226,6 +224,7 @@ class RecorderNode(LifecycleNode):
             given,
             earlier=self._resumed.received,
             define=self._define,
+            looked=self._on_look,
         )
         self.get_logger().info(f"recording to {self._spool.path}")
 
@@ -445,11 +444,17 @@ class RecorderNode(LifecycleNode):
         self._paused = self._resumed.is_paused
 
     def _on_look(self) -> None:
-        self._looks += 1
+        """Look at the graph, and report once a second; called by a timer, or with a look at the topics."""
+        now = time.monotonic()
+        if now - self._looked_s < LOOK_AGAIN_S:
+            return
+        self._looked_s = now
+        self._look_timer.reset()
         try:
             self._look_at_graph()
         finally:
-            if self._looks % REPORT_EVERY == 0:
+            if now - self._reported_s > REPORT_PERIOD_S - LOOK_AGAIN_S / 2:
+                self._reported_s = now
                 self._report()
 
     def _look_at_graph(self) -> None:

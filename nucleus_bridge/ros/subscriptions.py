@@ -182,6 +182,7 @@ class Subscriptions:
         *,
         earlier: Mapping[str, int] | None = None,
         define: Define | None = None,
+        looked: Callable[[], None] | None = None,
     ) -> None:
         """Subscribe to what is published already; ``update`` does the rest.
 
@@ -194,13 +195,14 @@ class Subscriptions:
             earlier: Messages of each topic that an earlier connection took.
             define: Is called with the type of each topic of an event before its first message; raises where it does
                 not fit.
+            looked: Is called after each look at the topics, of which there are several a second while messages come.
         """
         self._define = define or (lambda _topic, _type: None)
         self._node = node
         self._receive = receive
         self._lost = lost
         self._given = given
-        self._intake = Intake(node)
+        self._intake = Intake(node, looked)
         self.durations = self._intake.durations
         self._started_s = time.monotonic()
         self._warned_s: dict[str, float] = {}
@@ -360,7 +362,10 @@ class Subscriptions:
         if topic.is_optional or topic.known or topic.received:
             return
         now = time.monotonic()
-        if now - self._started_s < UNPUBLISHED_AFTER_S or now - self._looked_s.get(topic.name, -WARN_PERIOD_S) < WARN_PERIOD_S:
+        if (
+            now - self._started_s < UNPUBLISHED_AFTER_S
+            or now - self._looked_s.get(topic.name, -WARN_PERIOD_S) < WARN_PERIOD_S
+        ):
             return
         self._looked_s[topic.name] = now
         what = f"of type {types_text(topic.allowed)}" if topic.allowed else "of a similar name"
