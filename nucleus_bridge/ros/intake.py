@@ -21,12 +21,13 @@ from typing import Any
 from rclpy.callback_groups import CallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 
-from nucleus_bridge.ros.middleware import group_of, move_to_group, take_messages
+from nucleus_bridge.ros.middleware import Taken, group_of, move_to_group, take_messages
 
-Take = Callable[[Any, int], None]
-"""Takes a message and the time in ns at which the middleware sent it, 0 when unknown."""
+Take = Callable[[Any, int, int], None]
+"""Takes a message and the times in ns at which the middleware sent and received it, 0 when unknown."""
 
 PERIOD_S = 0.1
 CALM_PERIOD_S = 0.2
@@ -40,6 +41,8 @@ EVENTS_EVERY = 3
 ONCE = 2
 """The executor asks whether it may wait for something, and again before it handles it."""
 MOST_AT_ONCE = 1000
+CLOCK_DEPTH = 1000
+"""The clock's messages of a look and more: each sensor's message is received at the time of the one before it."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ class Intake(CallbackGroup):
         self.one_at_a_time = threading.RLock()
         self._sources: list[Source] = []
         self._adopted: list[tuple[Subscription, Any]] = []
+        self._clock: Subscription | None = None
         self._ended: list[Subscription] = []
         self._polling = False
         self._looks = 0
@@ -132,11 +136,20 @@ class Intake(CallbackGroup):
             self._sources.append(Source(made, take))
         return made
 
-    def adopt(self, subscription: Subscription) -> None:
-        """Take over a subscription that somebody else made, such as that of the node's clock."""
-        self._adopted.append((subscription, group_of(subscription)))
-        move_to_group(subscription, self)
-        self._sources.append(Source(subscription, lambda message, _: subscription.callback(message)))
+    def adopt_clock(self, own: Subscription) -> None:
+        """Take over the subscription of the node's clock, which holds one message alone.
+
+        The clock is set by all of them, in order with those of the sensors: as if each was taken when it arrived.
+        """
+        self._adopted.append((own, group_of(own)))
+        move_to_group(own, self)
+        every = QoSProfile(depth=CLOCK_DEPTH, reliability=ReliabilityPolicy.BEST_EFFORT)
+        self._clock = self._node.create_subscription(
+            own.msg_type, own.topic_name, _not_called, every, callback_group=self
+        )
+        with self.one_at_a_time:
+            self._sources.append(Source(own, _not_taken))
+            self._sources.append(Source(self._clock, lambda message, _sent, _received: own.callback(message)))
 
     def destroy(self, subscription: Subscription) -> None:
         """End a subscription; what it has received is taken first."""
@@ -149,9 +162,9 @@ class Intake(CallbackGroup):
         """Take what has been received, and nothing from then on; the middleware is asked for nothing else."""
         with self.one_at_a_time:
             self.drain()
-            adopted = [subscription for subscription, _ in self._adopted]
-            self._ended += [source.subscription for source in self._sources if source.subscription not in adopted]
-            self._sources = [source for source in self._sources if source.subscription in adopted]
+            kept = [self._clock, *(subscription for subscription, _ in self._adopted)]
+            self._ended += [source.subscription for source in self._sources if source.subscription not in kept]
+            self._sources = [source for source in self._sources if source.subscription in kept]
 
     def close(self) -> None:
         """End all subscriptions but the adopted ones; what they have received is taken first."""
@@ -159,9 +172,9 @@ class Intake(CallbackGroup):
         with self.one_at_a_time:
             for subscription, group in self._adopted:
                 move_to_group(subscription, group)
-            for subscription in self._ended:
+            for subscription in (*self._ended, *filter(None, [self._clock])):
                 self._node.destroy_subscription(subscription)
-            self._sources, self._ended, self._adopted = [], [], []
+            self._sources, self._ended, self._adopted, self._clock = [], [], [], None
         self._node.destroy_timer(self._timer)
 
     @property
@@ -175,19 +188,19 @@ class Intake(CallbackGroup):
             return self._drain()
 
     def _drain(self) -> int:
-        taken: list[tuple[int, int, Any, int, Take, int]] = []
+        taken: list[tuple[int, int, Taken, Take]] = []
         numbers = count()
         for source in self._sources:
             latest = 0  # a step back of the system's clock must not turn a topic around
             for one in take_messages(source.subscription, MOST_AT_ONCE):
                 latest = max(latest, one.received_ns)
-                taken.append((latest, next(numbers), one.message, one.sent_ns, source.take, one.spent_ns))
+                taken.append((latest, next(numbers), one, source.take))
         taken.sort(key=lambda entry: entry[:2])
-        for _, _, message, sent_ns, take, spent_ns in taken:
+        for _, _, one, take in taken:
             start_ns = time.perf_counter_ns()
-            take(message, sent_ns)
-            self.durations.note(spent_ns + time.perf_counter_ns() - start_ns)
-        return sum(len(message) if isinstance(message, bytes) else 1 for _, _, message, *_ in taken)
+            take(one.message, one.sent_ns, one.received_ns)
+            self.durations.note(one.spent_ns + time.perf_counter_ns() - start_ns)
+        return sum(len(one.message) if isinstance(one.message, bytes) else 1 for _, _, one, _ in taken)
 
     def _poll(self) -> None:
         if not self._polling:
@@ -216,3 +229,7 @@ class Intake(CallbackGroup):
 
 def _not_called(_: Any) -> None:
     """Stand where rclpy wants a callback: the intake takes the messages itself."""
+
+
+def _not_taken(_message: Any, _sent_ns: int, _received_ns: int) -> None:
+    """Pass over what another subscription takes as well."""

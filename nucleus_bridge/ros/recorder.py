@@ -326,11 +326,11 @@ class RecorderNode(LifecycleNode):
             unlock_file(self._reservation)
         self._workers = self._spool = self._reservation = None
 
-    def _receive(self, topic: Topic, type_name: str, data: bytes) -> None:
+    def _receive(self, topic: Topic, type_name: str, data: bytes, received_ns: int) -> None:
         session = self._session
         if session is None:
             return
-        now_ns = self._now_ns()
+        now_ns = self._now_ns(received_ns)
         if topic.is_sample and self._paused:
             session.inbox.lose(topic.name, "paused", data)
         elif topic.is_sample and not now_ns:
@@ -348,10 +348,14 @@ class RecorderNode(LifecycleNode):
         if self._session is not None:
             self._session.define(topic, type_name, definition_of(type_name))
 
-    def _now_ns(self) -> int:
-        """Return the time of the node's clock, which is 0 until simulated time is told."""
+    def _now_ns(self, system_ns: int = 0) -> int:
+        """Return the time of the node's clock, which is 0 until simulated time is told.
+
+        Args:
+            system_ns: The system's time, where that was noted; 0: now.
+        """
         clock = self.get_clock()
-        return int(clock.now().nanoseconds) if clock.ros_time_is_active else time.time_ns()
+        return int(clock.now().nanoseconds) if clock.ros_time_is_active else system_ns or time.time_ns()
 
     def _on_transport_loss(self, topic: str) -> None:
         if self._session is not None:

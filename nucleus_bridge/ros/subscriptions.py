@@ -28,7 +28,7 @@ from nucleus_bridge.pipeline.topics import WantedTopic
 from nucleus_bridge.ros.clouds import layout_text
 from nucleus_bridge.ros.definitions import field_problem
 from nucleus_bridge.ros.first_start import OVERRIDES, POLICIES, described, message_type
-from nucleus_bridge.ros.intake import Intake
+from nucleus_bridge.ros.intake import Intake, Take
 from nucleus_bridge.ros.middleware import SubscriptionEventCallbacks
 
 CLOCK_TOPIC = "/clock"
@@ -156,8 +156,8 @@ class Topic:
         return self.refused or self.missing or self.incompatible
 
 
-Receive = Callable[[Topic, str, bytes], None]
-"""Takes topic, type and the serialised message."""
+Receive = Callable[[Topic, str, bytes, int], None]
+"""Takes topic, type, the serialised message, and the time in ns at which it was received, 0 when unknown."""
 
 
 Define = Callable[[str, str], None]
@@ -216,9 +216,9 @@ class Subscriptions:
         self._full_names = {name: node.resolve_topic_name(name) for name in self.topics}
         self._names: Mapping[str, Sequence[str]] = {}
         self._looked_s: dict[str, float] = {}
-        for own in node.subscriptions:
+        for own in tuple(node.subscriptions):
             if own.topic_name == CLOCK_TOPIC:
-                self._intake.adopt(own)
+                self._intake.adopt_clock(own)
         for topic in self.topics.values():
             if topic.is_latched and len(topic.allowed) == 1:
                 self._subscribe(topic, match_publishers(topic.roles, topic.allowed[0], []))
@@ -326,15 +326,15 @@ class Subscriptions:
             if not topic.missing:
                 raise
 
-    def _receiver(self, topic: Topic, type_name: str) -> Callable[[bytes, int], None]:
-        def take(data: bytes, sent_ns: int) -> None:
+    def _receiver(self, topic: Topic, type_name: str) -> Take:
+        def take(data: bytes, sent_ns: int, received_ns: int) -> None:
             if not topic.received:
                 about = f"{type_name}; {topic.match}"
                 self._node.get_logger().info(f"{topic.name}: the first message has come ({about})")
                 if type_name == POINTCLOUD2 and (layout := layout_text(data)):
                     self._node.get_logger().info(f"{topic.name}: its points are {layout}")
             topic.note(len(data), sent_ns)
-            self._receive(topic, type_name, data)
+            self._receive(topic, type_name, data, received_ns)
 
         return take
 

@@ -43,7 +43,7 @@ def test_looks_are_rarer_without_sensors_until_one_sends_and_nothing_is_missed()
     profile = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE)
     taken: dict[str, list[str]] = {"/small": [], "/large": []}
     for topic, texts in taken.items():
-        take = partial(lambda texts, data, _sent: texts.append(deserialize_message(data, String).data), texts)
+        take = partial(lambda texts, data, *_: texts.append(deserialize_message(data, String).data), texts)
         intake.subscribe(String, topic, profile, take)
     publishers = {topic: node.create_publisher(String, topic, profile) for topic in taken}
     sent: dict[str, list[str]] = {topic: [] for topic in taken}
