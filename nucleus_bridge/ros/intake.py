@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -43,6 +45,8 @@ ONCE = 2
 MOST_AT_ONCE = 1000
 CLOCK_DEPTH = 1000
 """The clock's messages of a look and more: each sensor's message is received at the time of the one before it."""
+_SECOND = 1_000_000_000
+_MOST_STEPS = 0.95
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,8 @@ class Intake(CallbackGroup):
         self._sources: list[Source] = []
         self._adopted: list[tuple[Subscription, Any]] = []
         self._clock: Subscription | None = None
+        self._clock_ns = 0
+        self._clock_steps: deque[int] = deque(maxlen=100)
         self._ended: list[Subscription] = []
         self._polling = False
         self._looks = 0
@@ -149,7 +155,20 @@ class Intake(CallbackGroup):
         )
         with self.one_at_a_time:
             self._sources.append(Source(own, _not_taken))
-            self._sources.append(Source(self._clock, lambda message, _sent, _received: own.callback(message)))
+            self._sources.append(Source(self._clock, partial(self._set_clock, own.callback)))
+
+    def _set_clock(self, set_it: Callable[[Any], None], message: Any, _sent_ns: int, _received_ns: int) -> None:
+        now_ns = message.clock.sec * _SECOND + message.clock.nanosec
+        if 0 < now_ns - self._clock_ns < _SECOND:  # longer ones are jumps
+            self._clock_steps.append(now_ns - self._clock_ns)
+        self._clock_ns = now_ns
+        set_it(message)
+
+    @property
+    def clock_step_ns(self) -> int:
+        """How far the simulated clock goes at once, by its latest steps; 0 where there is none."""
+        steps = sorted(self._clock_steps)
+        return steps[int(_MOST_STEPS * len(steps))] if steps else 0
 
     def destroy(self, subscription: Subscription) -> None:
         """End a subscription; what it has received is taken first."""

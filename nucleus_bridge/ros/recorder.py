@@ -294,6 +294,7 @@ class RecorderNode(LifecycleNode):
             return ""
         if subscriptions is not None:
             subscriptions.stop()
+            session.log_step_ns = subscriptions.clock_step_ns
             self._unused.append(subscriptions)
             self._listening = None
             self._healer.close()
@@ -464,6 +465,8 @@ class RecorderNode(LifecycleNode):
     def _look_at_graph(self) -> None:
         if self._listening is not None:
             self._listening.update()
+            if self._session is not None:
+                self._session.log_step_ns = self._listening.clock_step_ns
             topics, silent_s = self._listening.topics.values(), self.config.diagnostics.silent_s
             if deaf := self._healer.look(topics, silent_s, heals=self.config.ros.heal):
                 self._connect_anew(deaf)

@@ -245,6 +245,11 @@ class Subscriptions:
                 self._check_unpublished(topic)
             topic.known = there
 
+    @property
+    def clock_step_ns(self) -> int:
+        """How far the node's clock goes at once: 0 where it is not simulated."""
+        return self._intake.clock_step_ns
+
     def stop(self) -> None:
         """Take what has arrived, and nothing from then on."""
         self._intake.stop()
