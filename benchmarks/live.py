@@ -185,7 +185,8 @@ def publish_idle(given: argparse.Namespace) -> None:
         now = transform("map", "base_link", time.time_ns(), 0.0)
         tf.publish(now)
         clock.publish(Clock(clock=now.transforms[0].header.stamp))
-    rclpy.shutdown()
+    with leaving():
+        rclpy.shutdown()
 
 
 def subscribe(given: argparse.Namespace) -> None:

@@ -73,10 +73,11 @@ class Correction:
 
 @dataclass(frozen=True)
 class Limits:
-    """The settings by which lateness and gaps are judged, seconds."""
+    """The settings by which lateness and gaps are judged, seconds; and by how much log times may be off either way."""
 
     wait_s: float
     max_gap_s: float = MAX_GAP_S
+    log_error_ms: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,9 @@ def compare_clocks(
                 correction = clocks.corrections.get(topic, Correction())
                 is_known = not correction.by_log and abs(correction.offset_ms) in (0.0, *_STEPS_MS)
                 if topic in clocks.latencies and is_known:
-                    _find_moment(scan.streams[topic], seen, clocks, reference, correction.offset_ms)
+                    _find_moment(
+                        scan.streams[topic], seen, clocks, reference, correction.offset_ms, limits.log_error_ms
+                    )
     for topic, seen in facts.items():
         _moment_by_times(topic, seen, clocks)
     clocks.findings += step_findings(streams, tracks)
@@ -335,7 +338,9 @@ def _judge_tracks(tracks: list[Track], edges: Mapping[int, Latency], clocks: Clo
         clocks.transforms_reason = ahead[0].text
 
 
-def _find_moment(stream: Stream, facts: CloudFacts, clocks: Clocks, reference: float, offset_ms: float) -> None:
+def _find_moment(
+    stream: Stream, facts: CloudFacts, clocks: Clocks, reference: float, offset_ms: float, log_error_ms: float
+) -> None:
     """Find a lidar whose clouds are recorded before the sweep would be over that began at their stamps."""
     times = facts.times
     if not times.is_good or times.is_absolute or times.first_ms < -0.1 * times.span_ms:
@@ -344,7 +349,7 @@ def _find_moment(stream: Stream, facts: CloudFacts, clocks: Clocks, reference: f
         return
     late = stream.latencies_ms - offset_ms
     soonest, usual = np.percentile(late, (5, 50))
-    if soonest > times.last_ms - 3.0 - 0.03 * times.span_ms or usual < -AHEAD_MS:
+    if soonest + log_error_ms > times.last_ms - 3.0 - 0.03 * times.span_ms or usual < -AHEAD_MS:
         return
     others = [
         latency.low_ms

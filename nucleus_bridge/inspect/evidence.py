@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -60,7 +61,8 @@ def _judged(evidence: Evidence, config: Config, tree: TransformTree, part: slice
     path = sorted({child for frame in _frames(config, tree) for child in frame})
     max_gap_s = config.scene.max_gap_s or 1e9
     facts, given = _facts(evidence, config), _given(config)
-    clocks = compare_clocks(scan, transforms, facts, path, Limits(config.sync.wait_s, max_gap_s), given)
+    limits = Limits(config.sync.wait_s, max_gap_s, evidence.log_step_ns / 2e6)
+    clocks = compare_clocks(scan, transforms, facts, path, limits, given)
     found = [*clocks.findings, *transform_findings(transforms, path, max_gap_s)]
     return [
         replace(finding, remedy=finding.remedy.replace("<sensor>", given[finding.name].section))
@@ -132,18 +134,25 @@ def _frames(config: Config, tree: TransformTree) -> Iterator[list[str]]:
 
 def _streams(evidence: Evidence, part: slice) -> Iterator[Stream]:
     for topic, seen in sorted(evidence.topics.items()):
-        stamps, logs = seen.stamps[part], seen.logs[part]
+        stamps, logs = seen.stamps[part], _amid_step(seen.logs[part], evidence)
         info = TopicInfo(topic, seen.type_name, len(stamps))
         if not any(interface.peek for interface in registry.interfaces_of(seen.type_name)):
             stamps = stamps[:0]  # a type without a header: 0 stands for nothing here
         yield Stream(info, kinds_of(info), seen=len(logs), stamps=stamps, logs=logs)
 
 
+def _amid_step(logs: array[int], evidence: Evidence) -> array[int]:
+    """Return log times without what is too early of them in the mean, where their clock goes in steps."""
+    by_ns = evidence.log_step_ns // 2
+    return array(logs.typecode, (log_ns + by_ns for log_ns in logs)) if by_ns else logs
+
+
 def _tracks(evidence: Evidence, part: slice) -> Iterator[Track]:
     for (topic, parent, child), seen in evidence.edges.items():
         track = Track(topic, parent, child, static=False)
         first = part.start or 0
-        for number, (stamp_ns, log_ns) in enumerate(zip(seen.stamps[part], seen.logs[part], strict=True)):
+        logs = _amid_step(seen.logs[part], evidence)
+        for number, (stamp_ns, log_ns) in enumerate(zip(seen.stamps[part], logs, strict=True)):
             x, y, z, qx, qy, qz, qw = seen.poses[7 * (first + number) : 7 * (first + number) + 7]
             track.add(stamp_ns, log_ns, (x, y, z), (qx, qy, qz, qw))
         yield track

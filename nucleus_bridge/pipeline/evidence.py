@@ -67,7 +67,11 @@ class SeenSweeps:
 
 
 class Evidence:
-    """Notes stamps and log times of topics, and the samples of edges by topic, parent and child."""
+    """Notes stamps and log times of topics, and the samples of edges by topic, parent and child.
+
+    Attributes:
+        log_step_ns: By how much log times may be too early: those of a clock that goes in steps.
+    """
 
     def __init__(self) -> None:
         self.topics: dict[str, SeenTopic] = {}
@@ -75,6 +79,7 @@ class Evidence:
         self.edges: dict[tuple[str, str, str], SeenEdge] = {}
         self.statics: dict[str, list[Edge]] = {}
         self.samples = KeptSamples()
+        self.log_step_ns = 0
 
     def note(self, topic: str, type_name: str, stamp_ns: int, log_ns: int) -> None:
         """Take note of a message."""

@@ -323,8 +323,7 @@ def participants() -> frozenset[str]:
 
 def is_watched(topic: Topic) -> bool:
     """Whether a topic's silence matters: there can be no frame without it, and it is sent again and again."""
-    has_type = topic.match is not None or bool(topic.allowed)
-    return topic.needed and has_type and all(role.ahead == "nothing" for role in topic.roles)
+    return topic.needed and topic.comes_again and (topic.match is not None or bool(topic.allowed))
 
 
 def type_of(topic: Topic) -> str:

@@ -13,20 +13,23 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Any
 
 from rclpy.callback_groups import CallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 
-from nucleus_bridge.ros.middleware import group_of, move_to_group, take_messages
+from nucleus_bridge.ros.middleware import Taken, group_of, move_to_group, take_messages
 
-Take = Callable[[Any, int], None]
-"""Takes a message and the time in ns at which the middleware sent it, 0 when unknown."""
+Take = Callable[[Any, int, int], None]
+"""Takes a message and the times in ns at which the middleware sent and received it, 0 when unknown."""
 
 PERIOD_S = 0.1
 CALM_PERIOD_S = 0.2
@@ -40,6 +43,10 @@ EVENTS_EVERY = 3
 ONCE = 2
 """The executor asks whether it may wait for something, and again before it handles it."""
 MOST_AT_ONCE = 1000
+CLOCK_DEPTH = 1000
+"""The clock's messages of a look and more: each sensor's message is received at the time of the one before it."""
+_SECOND = 1_000_000_000
+_MOST_STEPS = 0.95
 
 
 @dataclass(frozen=True)
@@ -78,12 +85,22 @@ class Intake(CallbackGroup):
         one_at_a_time: Held while messages are handed over.
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, looked: Callable[[], None] | None = None) -> None:
+        """Set up.
+
+        Args:
+            node: The node.
+            looked: Is called after each look at the topics.
+        """
         super().__init__()
+        self._looked = looked or (lambda: None)
         self.durations = Durations()
         self.one_at_a_time = threading.RLock()
         self._sources: list[Source] = []
         self._adopted: list[tuple[Subscription, Any]] = []
+        self._clock: Subscription | None = None
+        self._clock_ns = 0
+        self._clock_steps: deque[int] = deque(maxlen=100)
         self._ended: list[Subscription] = []
         self._polling = False
         self._looks = 0
@@ -125,11 +142,33 @@ class Intake(CallbackGroup):
             self._sources.append(Source(made, take))
         return made
 
-    def adopt(self, subscription: Subscription) -> None:
-        """Take over a subscription that somebody else made, such as that of the node's clock."""
-        self._adopted.append((subscription, group_of(subscription)))
-        move_to_group(subscription, self)
-        self._sources.append(Source(subscription, lambda message, _: subscription.callback(message)))
+    def adopt_clock(self, own: Subscription) -> None:
+        """Take over the subscription of the node's clock, which holds one message alone.
+
+        The clock is set by all of them, in order with those of the sensors: as if each was taken when it arrived.
+        """
+        self._adopted.append((own, group_of(own)))
+        move_to_group(own, self)
+        every = QoSProfile(depth=CLOCK_DEPTH, reliability=ReliabilityPolicy.BEST_EFFORT)
+        self._clock = self._node.create_subscription(
+            own.msg_type, own.topic_name, _not_called, every, callback_group=self
+        )
+        with self.one_at_a_time:
+            self._sources.append(Source(own, _not_taken))
+            self._sources.append(Source(self._clock, partial(self._set_clock, own.callback)))
+
+    def _set_clock(self, set_it: Callable[[Any], None], message: Any, _sent_ns: int, _received_ns: int) -> None:
+        now_ns = message.clock.sec * _SECOND + message.clock.nanosec
+        if 0 < now_ns - self._clock_ns < _SECOND:  # longer ones are jumps
+            self._clock_steps.append(now_ns - self._clock_ns)
+        self._clock_ns = now_ns
+        set_it(message)
+
+    @property
+    def clock_step_ns(self) -> int:
+        """How far the simulated clock goes at once, by its latest steps; 0 where there is none."""
+        steps = sorted(self._clock_steps)
+        return steps[int(_MOST_STEPS * len(steps))] if steps else 0
 
     def destroy(self, subscription: Subscription) -> None:
         """End a subscription; what it has received is taken first."""
@@ -142,9 +181,9 @@ class Intake(CallbackGroup):
         """Take what has been received, and nothing from then on; the middleware is asked for nothing else."""
         with self.one_at_a_time:
             self.drain()
-            adopted = [subscription for subscription, _ in self._adopted]
-            self._ended += [source.subscription for source in self._sources if source.subscription not in adopted]
-            self._sources = [source for source in self._sources if source.subscription in adopted]
+            kept = [self._clock, *(subscription for subscription, _ in self._adopted)]
+            self._ended += [source.subscription for source in self._sources if source.subscription not in kept]
+            self._sources = [source for source in self._sources if source.subscription in kept]
 
     def close(self) -> None:
         """End all subscriptions but the adopted ones; what they have received is taken first."""
@@ -152,9 +191,9 @@ class Intake(CallbackGroup):
         with self.one_at_a_time:
             for subscription, group in self._adopted:
                 move_to_group(subscription, group)
-            for subscription in self._ended:
+            for subscription in (*self._ended, *filter(None, [self._clock])):
                 self._node.destroy_subscription(subscription)
-            self._sources, self._ended, self._adopted = [], [], []
+            self._sources, self._ended, self._adopted, self._clock = [], [], [], None
         self._node.destroy_timer(self._timer)
 
     @property
@@ -168,19 +207,19 @@ class Intake(CallbackGroup):
             return self._drain()
 
     def _drain(self) -> int:
-        taken: list[tuple[int, int, Any, int, Take, int]] = []
+        taken: list[tuple[int, int, Taken, Take]] = []
         numbers = count()
         for source in self._sources:
             latest = 0  # a step back of the system's clock must not turn a topic around
             for one in take_messages(source.subscription, MOST_AT_ONCE):
                 latest = max(latest, one.received_ns)
-                taken.append((latest, next(numbers), one.message, one.sent_ns, source.take, one.spent_ns))
+                taken.append((latest, next(numbers), one, source.take))
         taken.sort(key=lambda entry: entry[:2])
-        for _, _, message, sent_ns, take, spent_ns in taken:
+        for _, _, one, take in taken:
             start_ns = time.perf_counter_ns()
-            take(message, sent_ns)
-            self.durations.note(spent_ns + time.perf_counter_ns() - start_ns)
-        return sum(len(message) if isinstance(message, bytes) else 1 for _, _, message, *_ in taken)
+            take(one.message, one.sent_ns, one.received_ns)
+            self.durations.note(one.spent_ns + time.perf_counter_ns() - start_ns)
+        return sum(len(one.message) if isinstance(one.message, bytes) else 1 for _, _, one, _ in taken)
 
     def _poll(self) -> None:
         if not self._polling:
@@ -199,6 +238,7 @@ class Intake(CallbackGroup):
         if self._in_vain >= SILENT_LOOKS:
             self._polling = False
             self._timer.cancel()
+        self._looked()  # at the end: it may close all this
 
     def _look_every(self, period_s: float) -> None:
         period_ns = round(period_s * 1e9)
@@ -208,3 +248,7 @@ class Intake(CallbackGroup):
 
 def _not_called(_: Any) -> None:
     """Stand where rclpy wants a callback: the intake takes the messages itself."""
+
+
+def _not_taken(_message: Any, _sent_ns: int, _received_ns: int) -> None:
+    """Pass over what another subscription takes as well."""

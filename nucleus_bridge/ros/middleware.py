@@ -23,9 +23,9 @@ from rclpy.subscription import Subscription
 from nucleus_bridge.errors import ConfigError
 
 try:
-    from rclpy.event_handler import SubscriptionEventCallbacks
+    from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 except ImportError:  # ROS 2 Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks
+    from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
 
 __all__ = ["SubscriptionEventCallbacks"]
 
@@ -80,6 +80,14 @@ def on_parameters(
         return result
 
     node.add_on_set_parameters_callback(check_and_accept)
+
+
+def without_events() -> Any:
+    """Return the ``event_callbacks`` of a publisher whose subscribers say themselves what does not fit.
+
+    The executor asks after each event at every turn; a publisher has two by default.
+    """
+    return PublisherEventCallbacks(use_default_callbacks=False)
 
 
 def take_messages(subscription: Subscription, most: int) -> Iterator[Taken]:

@@ -36,7 +36,7 @@ from nucleus_bridge.ros.first_start import check_first_start, described
 from nucleus_bridge.ros.healing import Healer
 from nucleus_bridge.ros.inbox import Answer
 from nucleus_bridge.ros.leaving import LEAVE_WITHIN_S, leaving
-from nucleus_bridge.ros.middleware import check_executor
+from nucleus_bridge.ros.middleware import check_executor, without_events
 from nucleus_bridge.ros.parameters import NodeParameters
 from nucleus_bridge.ros.resuming import Resumed
 from nucleus_bridge.ros.running import BAD_INPUT, FAILED, Closable, Stop, run
@@ -54,6 +54,9 @@ DEACTIVATE_WITHIN_S = 30.0
 """A middleware that lets nothing go for so long holds up everything else in the process, too."""
 START_AFTER_S = 0.01
 GRAPH_PERIOD_S = 0.25
+LOOK_AGAIN_S = 0.19
+"""A look at the topics is one at the graph, too, unless the last one was less long ago: a turn of the executor costs
+more than most of what is done in it."""
 REPORT_PERIOD_S = 1.0
 LOSSES_PERIOD_S = 60.0
 ANSWER_WITHIN_S = 0.7
@@ -99,8 +102,8 @@ class RecorderNode(LifecycleNode):
         self._tell_losses_at_s = 0.0
         self._healer = Healer(self, self._resumed.healed)
         self._reporter = Reporter(self.get_fully_qualified_name())
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self._scene_sealed = self.create_publisher(KeyValue, "~/scene_sealed", 10)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10, event_callbacks=without_events())
+        self._scene_sealed = self.create_publisher(KeyValue, "~/scene_sealed", 10, event_callbacks=without_events())
         patient = ReentrantCallbackGroup()  # each call waits for its answer, and nothing may wait for it
         self.create_service(Trigger, "~/finish_scene", self._on_finish_scene, callback_group=patient)
         self.create_service(Trigger, "~/mark", self._on_mark, callback_group=patient)
@@ -110,8 +113,8 @@ class RecorderNode(LifecycleNode):
             JumpThreshold(min_forward=None, min_backward=CLOCK_STEP_BACK, on_clock_change=False),
             post_callback=self._on_clock_jump,
         )
-        self.create_timer(REPORT_PERIOD_S, self._on_report, clock=self._steady)
-        self.create_timer(GRAPH_PERIOD_S, self._on_graph, clock=self._steady)
+        self._looked_s = self._reported_s = time.monotonic()
+        self._look_timer = self.create_timer(GRAPH_PERIOD_S, self._on_look, clock=self._steady)
         if self._settings.config.autostart or self._resumed.is_there:
             self._start_timer = self.create_timer(START_AFTER_S, self._on_start, clock=self._steady)
         else:
@@ -221,6 +224,7 @@ class RecorderNode(LifecycleNode):
             given,
             earlier=self._resumed.received,
             define=self._define,
+            looked=self._on_look,
         )
         self.get_logger().info(f"recording to {self._spool.path}")
 
@@ -290,6 +294,7 @@ class RecorderNode(LifecycleNode):
             return ""
         if subscriptions is not None:
             subscriptions.stop()
+            session.log_step_ns = subscriptions.clock_step_ns
             self._unused.append(subscriptions)
             self._listening = None
             self._healer.close()
@@ -322,11 +327,11 @@ class RecorderNode(LifecycleNode):
             unlock_file(self._reservation)
         self._workers = self._spool = self._reservation = None
 
-    def _receive(self, topic: Topic, type_name: str, data: bytes) -> None:
+    def _receive(self, topic: Topic, type_name: str, data: bytes, received_ns: int) -> None:
         session = self._session
         if session is None:
             return
-        now_ns = self._now_ns()
+        now_ns = self._now_ns(received_ns)
         if topic.is_sample and self._paused:
             session.inbox.lose(topic.name, "paused", data)
         elif topic.is_sample and not now_ns:
@@ -344,10 +349,14 @@ class RecorderNode(LifecycleNode):
         if self._session is not None:
             self._session.define(topic, type_name, definition_of(type_name))
 
-    def _now_ns(self) -> int:
-        """Return the time of the node's clock, which is 0 until simulated time is told."""
+    def _now_ns(self, system_ns: int = 0) -> int:
+        """Return the time of the node's clock, which is 0 until simulated time is told.
+
+        Args:
+            system_ns: The system's time, where that was noted; 0: now.
+        """
         clock = self.get_clock()
-        return int(clock.now().nanoseconds) if clock.ros_time_is_active else time.time_ns()
+        return int(clock.now().nanoseconds) if clock.ros_time_is_active else system_ns or time.time_ns()
 
     def _on_transport_loss(self, topic: str) -> None:
         if self._session is not None:
@@ -439,9 +448,25 @@ class RecorderNode(LifecycleNode):
             self._stop.request(self._status)
         self._paused = self._resumed.is_paused
 
-    def _on_graph(self) -> None:
+    def _on_look(self) -> None:
+        """Look at the graph, and report once a second; called by a timer, or with a look at the topics."""
+        now = time.monotonic()
+        if now - self._looked_s < LOOK_AGAIN_S:
+            return
+        self._looked_s = now
+        self._look_timer.reset()
+        try:
+            self._look_at_graph()
+        finally:
+            if now - self._reported_s > REPORT_PERIOD_S - LOOK_AGAIN_S / 2:
+                self._reported_s = now
+                self._report()
+
+    def _look_at_graph(self) -> None:
         if self._listening is not None:
             self._listening.update()
+            if self._session is not None:
+                self._session.log_step_ns = self._listening.clock_step_ns
             topics, silent_s = self._listening.topics.values(), self.config.diagnostics.silent_s
             if deaf := self._healer.look(topics, silent_s, heals=self.config.ros.heal):
                 self._connect_anew(deaf)
@@ -474,7 +499,7 @@ class RecorderNode(LifecycleNode):
             progress, frames=earlier.frames + progress.frames, scenes=earlier.scenes + progress.scenes, losses=losses
         )
 
-    def _on_report(self) -> None:
+    def _report(self) -> None:
         session = self._session
         if session is not None and session.failure:
             self.trigger_deactivate()

@@ -106,6 +106,7 @@ class Session:
         inbox: Where messages are handed over.
         progress: The latest snapshot.
         failure: Why the recording cannot go on, or "".
+        log_step_ns: By how much times of reception may be too early: the steps of a simulated clock.
     """
 
     def __init__(
@@ -130,6 +131,7 @@ class Session:
         """
         self.progress = Progress()
         self.failure = ""
+        self.log_step_ns = 0
         self.inbox = Inbox(config.queue.max_bytes)
         self._thin_at = config.queue.thin_at
         self._every = 1
@@ -415,6 +417,7 @@ class Session:
         now = time.monotonic()
         pipeline = self._pipeline
         if now >= self._next_judgement:
+            pipeline.evidence.log_step_ns = self.log_step_ns
             self._judged = tuple(findings_of(pipeline.evidence, pipeline.config, pipeline.tree, pipeline.sources))
             self._next_judgement = now + _JUDGE_PERIOD_S
         return once((*pipeline.findings, *self._judged))

@@ -22,13 +22,13 @@ from rclpy.subscription import Subscription
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 from nucleus_bridge.decode.pointcloud2 import POINTCLOUD2
-from nucleus_bridge.decode.registry import interface_of
+from nucleus_bridge.decode.registry import interface_of, interfaces_of
 from nucleus_bridge.errors import ConfigError, InputError
 from nucleus_bridge.pipeline.topics import WantedTopic
 from nucleus_bridge.ros.clouds import layout_text
 from nucleus_bridge.ros.definitions import field_problem
 from nucleus_bridge.ros.first_start import OVERRIDES, POLICIES, described, message_type
-from nucleus_bridge.ros.intake import Intake
+from nucleus_bridge.ros.intake import Intake, Take
 from nucleus_bridge.ros.middleware import SubscriptionEventCallbacks
 
 CLOCK_TOPIC = "/clock"
@@ -47,6 +47,10 @@ HISTORY_OVERRUN = (
 
 _DEPTH = 100
 """Types of topics that no decoder reads by itself."""
+_MOST_TYPES = 3
+"""As many of the types that a topic may have are named; of more, one fewer."""
+_MOST_OTHERS = 5
+"""As many other topics are offered where nobody publishes the one that is asked for."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,10 @@ class Topic:
 
     Attributes:
         roles: What it is read for; at least one.
+        comes_again: Whether it is sent again and again.
+        takes_any_type: Whether any type will do in all its roles.
+        is_of_field: Whether a field of its messages shows an event, or is a signal of the vehicle.
+        allowed: Types that it may have in all its roles; () where any will do.
         publishers: How many there are now.
         received: Messages taken.
         earlier: Messages that an earlier connection to the graph took.
@@ -118,22 +126,12 @@ class Topic:
         self.is_pose = any(role.role == "poses" for role in self.roles)
         self.is_optional = all(role.is_optional for role in self.roles)
         self.needed = any(role.needed for role in self.roles)
-
-    @property
-    def allowed(self) -> tuple[str, ...]:
-        """Types that it may have in all its roles; () where any will do."""
-        strict = [role for role in self.roles if not role.takes_any_type]
-        return tuple(name for name in strict[0].types if all(name in role.types for role in strict)) if strict else ()
-
-    @property
-    def takes_any_type(self) -> bool:
-        """Whether any type will do in all its roles."""
-        return all(role.takes_any_type for role in self.roles)
-
-    @property
-    def is_of_field(self) -> bool:
-        """Whether a field of its messages shows an event, or is a signal of the vehicle."""
-        return any(role.takes_any_type for role in self.roles)
+        self.comes_again = all(role.ahead == "nothing" for role in self.roles)
+        self.takes_any_type = all(role.takes_any_type for role in self.roles)
+        self.is_of_field = any(role.takes_any_type for role in self.roles)
+        strict = [set(role.types) for role in self.roles if not role.takes_any_type]
+        first = next((role.types for role in self.roles if not role.takes_any_type), ())
+        self.allowed = tuple(name for name in first if all(name in types for types in strict))
 
     def note(self, size: int, sent_ns: int) -> None:
         """Count a message that came now."""
@@ -158,8 +156,8 @@ class Topic:
         return self.refused or self.missing or self.incompatible
 
 
-Receive = Callable[[Topic, str, bytes], None]
-"""Takes topic, type and the serialised message."""
+Receive = Callable[[Topic, str, bytes, int], None]
+"""Takes topic, type, the serialised message, and the time in ns at which it was received, 0 when unknown."""
 
 
 Define = Callable[[str, str], None]
@@ -184,6 +182,7 @@ class Subscriptions:
         *,
         earlier: Mapping[str, int] | None = None,
         define: Define | None = None,
+        looked: Callable[[], None] | None = None,
     ) -> None:
         """Subscribe to what is published already; ``update`` does the rest.
 
@@ -196,13 +195,14 @@ class Subscriptions:
             earlier: Messages of each topic that an earlier connection took.
             define: Is called with the type of each topic of an event before its first message; raises where it does
                 not fit.
+            looked: Is called after each look at the topics, of which there are several a second while messages come.
         """
         self._define = define or (lambda _topic, _type: None)
         self._node = node
         self._receive = receive
         self._lost = lost
         self._given = given
-        self._intake = Intake(node)
+        self._intake = Intake(node, looked)
         self.durations = self._intake.durations
         self._started_s = time.monotonic()
         self._warned_s: dict[str, float] = {}
@@ -213,9 +213,12 @@ class Subscriptions:
         self.topics = {name: Topic(tuple(of_topic)) for name, of_topic in roles.items()}
         for name, topic in self.topics.items():
             topic.earlier = (earlier or {}).get(name, 0)
-        for own in node.subscriptions:
+        self._full_names = {name: node.resolve_topic_name(name) for name in self.topics}
+        self._names: Mapping[str, Sequence[str]] = {}
+        self._looked_s: dict[str, float] = {}
+        for own in tuple(node.subscriptions):
             if own.topic_name == CLOCK_TOPIC:
-                self._intake.adopt(own)
+                self._intake.adopt_clock(own)
         for topic in self.topics.values():
             if topic.is_latched and len(topic.allowed) == 1:
                 self._subscribe(topic, match_publishers(topic.roles, topic.allowed[0], []))
@@ -225,10 +228,13 @@ class Subscriptions:
         """Look at the graph: subscribe where a publisher came, and again where it changes what all can give."""
         names = dict(self._node.get_topic_names_and_types())
         self._updates += 1
+        if names != self._names:
+            self._names = names
+            self._looked_s.clear()
         for topic in self.topics.values():
             if topic.known and self._updates % PUBLISHED_EVERY:
                 continue
-            name = self._node.resolve_topic_name(topic.name)
+            name = self._full_names[topic.name]
             publishers = self._node.get_publishers_info_by_topic(name) if name in names else []
             there = {bytes(publisher.endpoint_gid) for publisher in publishers}
             topic.publishers = len(there)
@@ -236,8 +242,13 @@ class Subscriptions:
                 self._match(topic, publishers)
             elif not there:
                 topic.incompatible = ""
-                self._check_unpublished(topic, names)
+                self._check_unpublished(topic)
             topic.known = there
+
+    @property
+    def clock_step_ns(self) -> int:
+        """How far the node's clock goes at once: 0 where it is not simulated."""
+        return self._intake.clock_step_ns
 
     def stop(self) -> None:
         """Take what has arrived, and nothing from then on."""
@@ -263,7 +274,7 @@ class Subscriptions:
             by_type.setdefault(publisher.topic_type, []).append(publisher)
         fitting = [name for name in (sorted(by_type) if topic.takes_any_type else topic.allowed) if name in by_type]
         if not fitting:
-            found, wanted = ", ".join(sorted(by_type)), " or ".join(topic.allowed)
+            found, wanted = ", ".join(sorted(by_type)), types_text(topic.allowed)
             topic.missing = f"{topic.parameter}: {topic.name} is {found}, not {wanted}; name another topic"
             self.warn(topic.name, topic.missing)
             return
@@ -296,7 +307,7 @@ class Subscriptions:
                     message_lost=lambda event: self._on_lost(topic, event),
                     use_default_callbacks=False,
                 ),
-                qos_overriding_options=overriding_options(self._node.resolve_topic_name(topic.name), self._given),
+                qos_overriding_options=overriding_options(self._full_names[topic.name], self._given),
             )
         except Exception as error:  # noqa: BLE001 - whatever it is, the other topics go on
             reason = str(error) if isinstance(error, ConfigError) else described(error)
@@ -320,15 +331,15 @@ class Subscriptions:
             if not topic.missing:
                 raise
 
-    def _receiver(self, topic: Topic, type_name: str) -> Callable[[bytes, int], None]:
-        def take(data: bytes, sent_ns: int) -> None:
+    def _receiver(self, topic: Topic, type_name: str) -> Take:
+        def take(data: bytes, sent_ns: int, received_ns: int) -> None:
             if not topic.received:
                 about = f"{type_name}; {topic.match}"
                 self._node.get_logger().info(f"{topic.name}: the first message has come ({about})")
                 if type_name == POINTCLOUD2 and (layout := layout_text(data)):
                     self._node.get_logger().info(f"{topic.name}: its points are {layout}")
             topic.note(len(data), sent_ns)
-            self._receive(topic, type_name, data)
+            self._receive(topic, type_name, data, received_ns)
 
         return take
 
@@ -351,20 +362,53 @@ class Subscriptions:
             f"{topic.name}: {topic.transport_lost} messages did not arrive, {topic.received} did; {remedy}",
         )
 
-    def _check_unpublished(self, topic: Topic, names: Mapping[str, Sequence[str]]) -> None:
+    def _check_unpublished(self, topic: Topic) -> None:
+        """Say that nobody publishes a topic; looked at again when the graph has changed, or after a while."""
         if topic.is_optional or topic.known or topic.received:
             return
-        if time.monotonic() - self._started_s < UNPUBLISHED_AFTER_S:
+        now = time.monotonic()
+        if (
+            now - self._started_s < UNPUBLISHED_AFTER_S
+            or now - self._looked_s.get(topic.name, -WARN_PERIOD_S) < WARN_PERIOD_S
+        ):
             return
-        allowed = set(topic.allowed)
-        others = sorted(name for name, types in names.items() if set(types) & allowed and name not in self.topics)
-        alike = difflib.get_close_matches(topic.name, names, n=3) if not allowed else []
-        what = f"of type {' or '.join(topic.allowed)}" if allowed else "of a similar name"
+        self._looked_s[topic.name] = now
+        what = f"of type {types_text(topic.allowed)}" if topic.allowed else "of a similar name"
         topic.missing = (
             f"{topic.parameter}: nobody publishes {topic.name}; check its name, ROS_DOMAIN_ID and the driver; "
-            f"other topics {what}: {', '.join(others or alike) or 'none'}"
+            f"other topics {what}: {', '.join(self._others(topic)) or 'none'}"
         )
         self.warn(topic.name, topic.missing)
+
+    def _others(self, topic: Topic) -> list[str]:
+        """Return what somebody else publishes and may be meant, the most likely ones first."""
+        name = self._full_names[topic.name]
+        free = self._names.keys() - self._full_names.values()
+        if not topic.allowed:
+            return [other for other in difflib.get_close_matches(name, free, n=3) if self._is_of_others(other)]
+        kinds = {role.kind for role in topic.roles if not role.takes_any_type}
+
+        def rank(other: str) -> tuple[bool, float, str]:
+            first = [part.kind for kind in self._names[other] for part in interfaces_of(kind)[:1]]
+            is_mostly_else = not kinds.intersection(first)  # as images are that may hold depth
+            return is_mostly_else, -difflib.SequenceMatcher(None, name, other).ratio(), other
+
+        fitting = [other for other in free if not set(self._names[other]).isdisjoint(topic.allowed)]
+        others = [other for other in sorted(fitting, key=rank) if self._is_of_others(other)]
+        more = len(others) - _MOST_OTHERS
+        return others if more <= 0 else [*others[:_MOST_OTHERS], f"and {more} more"]
+
+    def _is_of_others(self, name: str) -> bool:
+        """Whether another node publishes a topic: what this one shows to people is not a sensor."""
+        own = self._node.get_name(), self._node.get_namespace()
+        publishers = self._node.get_publishers_info_by_topic(name)
+        return any((one.node_name, one.node_namespace) != own for one in publishers)
+
+
+def types_text(types: Sequence[str]) -> str:
+    """Name the types that a topic may have; of many the first ones, which are the most usual."""
+    few = types if len(types) <= _MOST_TYPES else (*types[: _MOST_TYPES - 1], "another type that is read here")
+    return " or ".join(few)
 
 
 def _remedy(topic: Topic, policy: str) -> str:

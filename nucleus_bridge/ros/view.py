@@ -37,6 +37,7 @@ from nucleus_bridge.preview.pack import Pixels, decoded_small, resized
 from nucleus_bridge.render.cloud import lidar_sweeps, merged_points
 from nucleus_bridge.render.frame import is_rectified
 from nucleus_bridge.ros.clouds import make_cloud
+from nucleus_bridge.ros.middleware import without_events
 
 CLOUD, TRAJECTORY = "~/cloud", "~/trajectory"
 OVERLAY_WIDTH = 960
@@ -68,13 +69,12 @@ class View:
         self._config = replace(config, point_fields=tuple(name for name in config.point_fields if name != "is_ground"))
         self._format = registry.of(config.scene.format)
         newest = QoSProfile(depth=1)  # reliable, as RViz asks for by default
+        shown = {CLOUD: PointCloud2, TRAJECTORY: Path}
+        shown |= {overlay_topic(camera.name): CompressedImage for camera in config.cameras}
         self._publishers: dict[str, Any] = {
-            CLOUD: node.create_publisher(PointCloud2, CLOUD, newest),
-            TRAJECTORY: node.create_publisher(Path, TRAJECTORY, newest),
+            topic: node.create_publisher(kind, topic, newest, event_callbacks=without_events())
+            for topic, kind in shown.items()
         }
-        for camera in config.cameras:
-            topic = overlay_topic(camera.name)
-            self._publishers[topic] = node.create_publisher(CompressedImage, topic, newest)
         self._watched: frozenset[str] = frozenset()
         self._track: deque[tuple[int, Transform]] = deque(maxlen=TRACK_POSES)
         self._newest: Frame | None = None

@@ -11,10 +11,12 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2")
 import rclpy
-from live_graph import LIMIT_S, new_domain
+from live_graph import LIMIT_S, new_domain, wait_until
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
+from rosgraph_msgs.msg import Clock
 from std_msgs.msg import String
 
 from nucleus_bridge.ros.intake import CALM_BYTES, CALM_PERIOD_S, PERIOD_S, Durations, Intake
@@ -43,7 +45,7 @@ def test_looks_are_rarer_without_sensors_until_one_sends_and_nothing_is_missed()
     profile = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE)
     taken: dict[str, list[str]] = {"/small": [], "/large": []}
     for topic, texts in taken.items():
-        take = partial(lambda texts, data, _sent: texts.append(deserialize_message(data, String).data), texts)
+        take = partial(lambda texts, data, *_: texts.append(deserialize_message(data, String).data), texts)
         intake.subscribe(String, topic, profile, take)
     publishers = {topic: node.create_publisher(String, topic, profile) for topic in taken}
     sent: dict[str, list[str]] = {topic: [] for topic in taken}
@@ -67,4 +69,55 @@ def test_looks_are_rarer_without_sensors_until_one_sends_and_nothing_is_missed()
     finally:
         executor.shutdown()
         node.destroy_node()
+        rclpy.shutdown(context=context)
+
+
+@pytest.mark.live
+def test_messages_that_are_taken_together_have_the_times_at_which_each_was_received() -> None:
+    """By the system's clock, and by a simulated one that goes on between them: in steps of 0.2 s, then of a minute."""
+    new_domain()
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    simulated = Parameter("use_sim_time", value=True)
+    node = rclpy.create_node("listener", context=context, parameter_overrides=[simulated])
+    other = rclpy.create_node("driver", context=context)
+    intake = Intake(node)
+    seen: dict[str, tuple[int, int]] = {}
+
+    def take(data: bytes, _sent_ns: int, received_ns: int) -> None:
+        seen[deserialize_message(data, String).data] = (received_ns, node.get_clock().now().nanoseconds)
+
+    profile = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
+    try:
+        [own] = [one for one in node.subscriptions if one.topic_name == "/clock"]
+        intake.adopt_clock(own)
+        intake.subscribe(String, "/text", profile, take)
+        texts, clock = (
+            other.create_publisher(String, "/text", profile),
+            other.create_publisher(Clock, "/clock", profile),
+        )
+        wait_until(lambda: texts.get_subscription_count() and clock.get_subscription_count() == 2, "the subscriptions")
+        sent: dict[str, tuple[int, int, int]] = {}
+        now_ns = 100 * 10**9
+        for number in range(20):
+            now_ns += 60 * 10**9 if number >= 10 else 200_000_000
+            message = Clock()
+            message.clock.sec, message.clock.nanosec = divmod(now_ns, 10**9)
+            clock.publish(message)
+            time.sleep(0.04)  # the two have connections of their own
+            begin_ns = time.time_ns()
+            texts.publish(String(data=str(number)))
+            time.sleep(0.04)
+            sent[str(number)] = begin_ns, time.time_ns(), now_ns
+        wait_until(lambda: intake.drain() >= 0 and len(seen) == len(sent), "all messages", lambda: str(seen))
+        assert [clock_ns for _, clock_ns in seen.values()] == [clock_ns for *_, clock_ns in sent.values()]
+        received = [received_ns for received_ns, _ in seen.values()]
+        assert received == sorted(received)
+        assert all(begin_ns <= at_ns for at_ns, (begin_ns, *_) in zip(received, sent.values(), strict=True))
+        assert received[-1] - received[0] > 18 * 40_000_000  # although one look took them all
+        assert intake.clock_step_ns == 200_000_000
+    finally:
+        intake.close()
+        node.destroy_node()
+        other.destroy_node()
         rclpy.shutdown(context=context)

@@ -10,20 +10,24 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from bags import TYPES, Recording
+from bags import MS, OPTICAL, TYPES, Recording, transforms
+from bags import START_NS as SMALL_START_NS
 from drives import SHORT, Drive, make_drive
+from small_drive import Camera, Lidar, SmallDrive, Tf
 
+from nucleus_bridge.cli.main import main
 from nucleus_bridge.config import load_config
 from nucleus_bridge.convert import convert_bag
 from nucleus_bridge.decode.cdr import peek_header, with_stamp
 from nucleus_bridge.model import Message
 from nucleus_bridge.recordings import open_recording
 from nucleus_bridge.validate.scenes import validate_path
+from nucleus_bridge.warnings import Code
 
 pytest.importorskip("rclpy", reason="needs ROS 2")
 pytest.importorskip("tf2_msgs", reason="needs tf2_msgs: nucleus-bridge ros-setup tf2_msgs")
 from diagnostic_msgs.msg import DiagnosticStatus
-from live_graph import Observer, Program, observing, recorder, replay, set_parameter, values, wait_until
+from live_graph import Observer, Program, new_domain, observing, recorder, replay, set_parameter, values, wait_until
 
 pytestmark = pytest.mark.live
 
@@ -139,7 +143,9 @@ def test_a_publisher_that_comes_late(drive: Drive, tmp_path: Path, observer: Obs
     with recorder(drive.config_path, tmp_path / "live") as node:
         status = observer.status(f"sensor {LIDAR}", lambda status: "nobody publishes" in status.message)
         assert status.level == ERROR
-        assert "lidars.top.topic: nobody publishes" in node.wait_for("nobody publishes /lidar")
+        told = node.wait_for("nobody publishes /lidar")
+        assert "lidars.top.topic: nobody publishes" in told
+        assert "another type that is read here: none" in told  # what the recorder shows is not a lidar
         with replay(drive.bag, flags=("--rate", "2")) as player:
             player.wait_for("done")
             status = observer.value(f"sensor {LIDAR}", "received", lambda count: count == "40")
@@ -313,6 +319,55 @@ def test_clocks_that_are_wrong_are_told_live_as_offline(tmp_path: Path, bend: Be
         lines = node.output.splitlines()
     for code, name in names.items():
         assert any(f"[{code}]" in line and name in line for line in lines), (code, lines)
+    assert_same_scenes(tmp_path / "live", tmp_path / "offline", but=("warnings",))
+
+
+def mount_moves(_: SmallDrive, made: Recording) -> None:
+    """Tell of another mount of the camera, 0.25 m to the side, in mid drive."""
+    moved = ("base_link", Camera().frame, SMALL_START_NS, (1.2, 0.25, 1.3), OPTICAL)
+    made.add("/tf_static", transforms(moved), SMALL_START_NS + 750 * MS)
+
+
+PLAIN = SmallDrive()
+CONTRADICTIONS: dict[str, tuple[SmallDrive, dict[str, str]]] = {
+    "stamps of the end, and a mount that moves": (
+        PLAIN.but(lidars=(Lidar(moment="end", reference="start", rate=20.0),), more=mount_moves),
+        {"stamp_end": "lidars.os.stamp: end", "static_changed": Camera().frame},
+    ),
+    "three transforms a second in a bend, and clouds that are corrected by name": (
+        PLAIN.but(seconds=3.0, yaw_rate=1.2, tf=(Tf(rate=3.0),), lidars=(Lidar(topic="/undistorted/cloud"),)),
+        {"tf_sparse": "base_link", "already_deskewed": "lidars.os.deskew: false"},
+    ),
+    "clouds that agree less once they are corrected": (
+        PLAIN.but(lidars=(Lidar(deskewed=True, columns=90),)),
+        {"already_deskewed": "lidars.os.deskew: false"},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CONTRADICTIONS)
+def test_what_contradicts_itself_is_told_live_as_offline(tmp_path: Path, case: str) -> None:
+    """The configuration is one for the same vehicle before anything was wrong with it."""
+    drive, told = CONTRADICTIONS[case]
+    config = tmp_path / "config.yaml"
+    assert main(["init", str(PLAIN.write(tmp_path / "plain")), "-o", str(config)]) == 0
+    config.write_text(config.read_text().replace(Lidar().topic, drive.lidars[0].topic))
+    bag = drive.write(tmp_path / "lies")
+    findings = {finding.code.value: finding for finding in convert_bag(bag, config, tmp_path / "offline").findings}
+    assert findings.keys() == told.keys()
+    new_domain()
+    with (
+        recorder(config, tmp_path / "live", "use_sim_time:=true") as node,
+        replay(bag, flags=("--clock", "--rate", "0.5")) as player,
+    ):
+        player.wait_for("done")
+        assert node.end() == 0
+        lines = [line for line in node.lines if "[WARN]" in line]
+    for code, named in told.items():
+        [line] = [line for line in lines if f"[{code}]" in line]
+        assert named in line
+        assert line.endswith(f"({findings[code].remedy})")
+    assert not [line for line in lines if any(f"[{code.value}]" in line for code in Code if code.value not in told)]
     assert_same_scenes(tmp_path / "live", tmp_path / "offline", but=("warnings",))
 
 
