@@ -176,7 +176,7 @@ def _table(data: bytes, span: _Span, most: int | None) -> PointTable | None:
             return None
         return PointTable(total, np.arange(total), columns, {})
     numbers = some_of(total, most)
-    rows = rows[numbers]
+    rows = rows.take(numbers, axis=0)
     columns = _columns(rows, slots)
     widest = _with_the_widest(columns, slots)
     if not _is_text_of(widest, rows.reshape(-1), is_cut=True):

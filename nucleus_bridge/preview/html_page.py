@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,7 @@ class _Gathered:
         """Return the page, and what is said of the scene."""
         scene, found = self.scene, self.checks.results(verdicts)
         found["sharpness"] = asdict(self.deskew.results())
-        manifest = json.loads(scene.manifest.to_json())
+        manifest = json.loads(replace(scene.manifest, files=(), poses={}).to_json())
         document = {
             "manifest": {name: value for name, value in manifest.items() if name not in ("files", "poses")},
             "lidar": scene.lidar,
