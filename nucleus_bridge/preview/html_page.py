@@ -94,6 +94,8 @@ class _Gathered:
         """Return the page, and what is said of the scene."""
         scene, found = self.scene, self.checks.results(verdicts)
         found["sharpness"] = asdict(self.deskew.results())
+        first = _shown_first(self.frames)
+        parts = [*self.large[first : first + 1], *self.large[:first], *self.large[first + 1 :]]
         manifest = json.loads(replace(scene.manifest, files=(), poses={}).to_json())
         document = {
             "manifest": {name: value for name, value in manifest.items() if name not in ("files", "poses")},
@@ -103,8 +105,14 @@ class _Gathered:
             "tracks": self.tracks.results(),
             "bytes": sum(file.bytes for file in scene.manifest.files),
             "frames": self.frames,
+            "first": first,
         }
-        return filled("preview.html", SCRIPTS, scene.manifest.reference_id, encoded(document), self.large), found
+        return filled("preview.html", SCRIPTS, scene.manifest.reference_id, encoded(document), parts), found
+
+
+def _shown_first(frames: Sequence[Mapping[str, Any]]) -> int:
+    """Return the frame with which the page opens: the first of those with the most images."""
+    return max(range(len(frames)), key=lambda index: len(frames[index]["images"]), default=0)
 
 
 def pages(

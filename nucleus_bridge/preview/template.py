@@ -27,7 +27,7 @@ def filled(
         scripts: Names of the scripts.
         title: Of the page.
         data: What the scripts need to begin.
-        parts_of_frames: Elements with what is large of each frame; only the first of them comes before the scripts.
+        parts_of_frames: Elements with what is large of each frame; only the first of these comes before the scripts.
     """
     script = "\n".join((PAGE / name).read_text(encoding="utf-8") for name in scripts)
     parts: dict[str, Pieces] = {
