@@ -107,7 +107,7 @@ def look_at(content: bytes, image: SceneImage) -> FileHeader:
 
 def can_keep(content: bytes, header: FileHeader) -> bool:
     """Whether browsers show a file's pixels as they lie in it: a JPEG that has nothing that could turn it."""
-    return header.kind == "jpeg" and b"Exif" not in content[:_EXIF_WITHIN]
+    return header.kind == "jpeg" and content.find(b"Exif", 0, _EXIF_WITHIN) < 0
 
 
 def file_beside(content: bytes, header: FileHeader, file: Path, page_folder: Path) -> str:
