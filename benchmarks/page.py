@@ -30,6 +30,7 @@ from playwright.sync_api import sync_playwright
 from nucleus_bridge.formats.content import SceneFrame, SceneImage
 from nucleus_bridge.formats.reading import open_scene
 from nucleus_bridge.preview.html_page import pages
+from nucleus_bridge.preview.template import write_page
 
 FLAGS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 TURN = """async ([seconds, adapts]) => {
@@ -171,8 +172,8 @@ def main() -> None:
         converting = cpu_s("convert", drive, *config, "--output", spool)
         making = cpu_s("preview", spool, "-o", folder / "pages", "--no-calibration")
         scene = Joined(sorted((spool / "scenes").iterdir()))
-        ((_, text, _),) = pages([scene], lambda _: None, measures=False)
-        page.write_text(text, encoding="utf-8")
+        ((_, made, _),) = pages([scene], lambda _: None, measures=False)
+        write_page(page, made)
         found = {"convert_cpu_s": converting, "preview_cpu_s": making, "bytes": page.stat().st_size}
         print(json.dumps({**found, **compare([page], options.rounds, options.turning_s)}, indent=1))
 

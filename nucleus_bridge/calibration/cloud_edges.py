@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,17 +83,16 @@ def cloud_edges(local: Array, up: FloatArray) -> CloudEdges:
 
 
 def _edges(local: Array, up: FloatArray) -> CloudEdges:
-    xyz = np.asarray(local, np.float32)
-    x, y, z = np.ascontiguousarray(xyz.T)
+    x, y, z = axes = np.ascontiguousarray(np.asarray(local, np.float32).T)
     distance = np.sqrt(x * x + y * y + z * z)
     kept = (distance > 0.5) & np.isfinite(distance)
     numbers = np.flatnonzero(kept)
-    if len(numbers) < len(xyz):
-        xyz, distance = xyz[numbers], distance[numbers]
-        x, y, z = np.ascontiguousarray(xyz.T)
-    if len(xyz) < 100:
+    if len(numbers) < len(distance):
+        x, y, z = axes = axes.take(numbers, axis=1)
+        distance = distance[numbers]
+    if len(distance) < 100:
         return NO_EDGES
-    above = above_ground(xyz, up)
+    above = above_ground(axes.T, up)
     azimuth, elevation = np.arctan2(y, x), np.arcsin(np.clip(z / distance, -1, 1))
     ring = _rings(azimuth, elevation)
     rows, step = _along_rings(azimuth, ring)
@@ -110,7 +110,7 @@ def _edges(local: Array, up: FloatArray) -> CloudEdges:
         near, angle = near[good], one.angle[good]
         placed = _placed(azimuth[near], elevation[near], one.there[good], angle, is_level=one.is_level)
         parts.append((*placed, 2.0 * np.abs(angle), near))
-    parts.append(_feet(xyz, up, above, order, column))
+    parts.append(_feet(axes, up, above, order, column))
     points, across, apart, near = (np.concatenate(column) for column in zip(*parts, strict=True))
     return CloudEdges(points, across, apart, numbers[near])
 
@@ -122,14 +122,19 @@ def above_ground(xyz: Array, up: FloatArray) -> Array:
     axes = np.stack([up, side / _PATCH_M, np.cross(up, side) / _PATCH_M]).astype(np.float32)
     height, *flat = axes @ xyz.T
     size = 2 * _MOST_PATCHES + 3
-    row, column = (np.clip(np.floor(one), -_MOST_PATCHES, _MOST_PATCHES).astype(np.int32) for one in flat)
-    number = (row + (_MOST_PATCHES + 1)) * size + (column + (_MOST_PATCHES + 1))
+    # What is added makes all of them positive, so that cutting off is rounding down.
+    row, column = (
+        np.clip(one + np.float32(_MOST_PATCHES + 1), 1, 2 * _MOST_PATCHES + 1).astype(np.int32) for one in flat
+    )
+    number = row * size + column
     some = slice(None, None, max(1, len(xyz) // _ENOUGH_FOR_GROUND))
     patches, heights = number[some], height[some]
     order = np.argsort(patches * 1e5 + np.clip(heights, -1e4, 1e4))
-    places, first, count = np.unique(patches[order], return_index=True, return_counts=True)
+    count = np.bincount(patches)
+    places = np.flatnonzero(count)
+    first = np.cumsum(count)[places] - count[places]
     lowest = np.full(size * size, np.inf, np.float32)
-    lowest[places] = heights[order[first + (count * _STRAY).astype(np.int64)]]
+    lowest[places] = heights[order[first + (count[places] * _STRAY).astype(np.int64)]]
     square = lowest.reshape(size, size)
     around = np.minimum.reduce([np.roll(square, (i, j), (0, 1)) for i in (-1, 0, 1) for j in (-1, 0, 1)])
     above: Array = height - around.ravel()[number]
@@ -146,10 +151,13 @@ class _Nearest:
         np.minimum.at(self._ranges, self._cells(azimuth, elevation), distance)
 
     def _cells(self, azimuth: Array, elevation: Array) -> Array:
-        column = np.floor((azimuth + np.pi) / self._width).astype(np.int64) % self._columns
-        row = np.clip(np.floor((elevation + np.pi / 2) / _CELL_RAD).astype(np.int64) + 1, 0, self._rows - 1)
-        cells: Array = column * self._rows + row
-        return cells
+        column: Array = np.floor((azimuth + _HALF_TURN) / np.float32(self._width)).astype(np.int64)
+        column[column < 0] += self._columns
+        column[column >= self._columns] -= self._columns
+        row = np.clip((elevation + np.float32(np.pi / 2 + _CELL_RAD)) / np.float32(_CELL_RAD), 0, self._rows - 1)
+        column *= self._rows
+        column += row.astype(np.int64)
+        return column
 
     def is_clear(self, azimuth: Array, elevation: Array, distance: Array, angle: Array, *, is_level: bool) -> Array:
         """Tell beyond which edges nothing is as near: what is not so is two rings, or two lidars, that alternate."""
@@ -203,51 +211,49 @@ def _steps(rows: Array, azimuth: Array, distance: Array, ring: Array, step: floa
     """Find where the range steps up along rings: rows of near points, signed angle to the edge."""
     found = []
     for order in (rows, rows[::-1]):
-        at, r, n = azimuth[order], distance[order], ring[order]
-        gap = at[1:] - at[:-1]
-        joint = (n[1:] == n[:-1]) & (n[1:] > 0)
-        near = joint & (np.abs(gap) < min(_GAP_STEPS * step, _WIDEST_GAP))
-        index, there = _jumps(r, gap, near)
-        found.append(_Found(order[index], there, gap[index] / 2, is_level=True))
+
+        def gaps(near: Array, far: Array) -> tuple[Array, Array]:
+            gap = azimuth[far] - azimuth[near]
+            joint = (ring[far] == ring[near]) & (ring[far] > 0)
+            return gap, joint & (np.abs(gap) < min(_GAP_STEPS * step, _WIDEST_GAP))
+
+        found.append(_Found(*_jumps(distance, order, gaps), is_level=True))
     return found
 
 
 def _in_columns(azimuth: Array, ring: Array, step: float) -> tuple[Array, Array]:
-    """Order points by column and then upwards, one of each ring; return that, and their columns."""
+    """Order points by column and then upwards, one of each ring; return that, and the column of every point."""
     column = ((azimuth + _HALF_TURN) / np.float32(max(1.2 * step, np.radians(0.1)))).astype(np.int32)
     good = np.flatnonzero(ring > 0)
     key = column[good] * (int(ring.max(initial=0)) + 1) + ring[good]  # at most 3601 columns, 24 * 3602 rings
     order = np.argsort(key)
-    order = order[np.diff(key[order], prepend=-1) > 0]
-    order = good[order]
-    return order, column[order]
+    order = good[order[np.diff(key[order], prepend=-1) > 0]]
+    return order, column
 
 
 def _steps_up(order: Array, column: Array, elevation: Array, distance: Array) -> list[_Found]:
     """Find where the range steps up from ring to ring, upwards and downwards."""
-    found = []
-    for rows, col in ((order, column), (order[::-1], column[::-1])):
-        el, r = elevation[rows], distance[rows]
-        gap = el[1:] - el[:-1]
-        near = (col[1:] == col[:-1]) & (np.abs(gap) < _WIDEST_RINGS_APART) & (np.abs(gap) > 1e-4)
-        index, there = _jumps(r, gap, near)
-        found.append(_Found(rows[index], there, gap[index] / 2, is_level=False))
-    return found
+
+    def gaps(near: Array, far: Array) -> tuple[Array, Array]:
+        gap = elevation[far] - elevation[near]
+        return gap, (column[far] == column[near]) & (np.abs(gap) < _WIDEST_RINGS_APART) & (np.abs(gap) > 1e-4)
+
+    return [_Found(*_jumps(distance, rows, gaps), is_level=False) for rows in (order, order[::-1])]
 
 
-def _feet(xyz: Array, up: FloatArray, above: Array, order: Array, column: Array) -> tuple[Array, Array, Array, Array]:
+def _feet(axes: Array, up: FloatArray, above: Array, order: Array, column: Array) -> tuple[Array, Array, Array, Array]:
     """Find where the ground meets what stands on it: two points of the ground, then two of a wall above one another.
 
     Both are continued to where they meet, between two rings (C. Yuan et al., RA-L 2021, on such edges).
     """
-    rough = xyz[order]
-    height = rough @ up.astype(np.float32)
-    away = np.sqrt(np.maximum((rough * rough) @ np.ones(3, np.float32) - height * height, 0.0))
-    gap = away[2:-1] - away[1:-2]
-    maybe = (gap > _LEAST_FOOT_M) & (gap < _FOOT_M) & (column[:-3] == column[3:])
-    maybe &= (height[3:] > height[2:-1]) & (above[order[1:-2]] < _ON_GROUND_M)
+    rough, column = axes.take(order, axis=1), column[order]
+    level: Array = up.astype(np.float32) @ rough
+    far: Array = np.sqrt(np.maximum(np.einsum("ij,ij->j", rough, rough) - level * level, 0.0))
+    step = far[2:-1] - far[1:-2]
+    maybe = (step > _LEAST_FOOT_M) & (step < _FOOT_M) & (column[:-3] == column[3:])
+    maybe &= (level[3:] > level[2:-1]) & (above[order[1:-2]] < _ON_GROUND_M)
     begin = np.flatnonzero(maybe)  # what follows needs more digits, for fewer points
-    four = rough[begin + np.arange(4)[:, None]].astype(np.float64)
+    four = np.moveaxis(rough[:, begin + np.arange(4)[:, None]], 0, 2).astype(np.float64)
     height = four @ up
     flat = four - height[:, :, None] * up
     away = np.sqrt((flat * flat).sum(axis=2))
@@ -276,24 +282,32 @@ def _feet(xyz: Array, up: FloatArray, above: Array, order: Array, column: Array)
     return points, across, np.zeros(len(found)), order[begin[found] + low]
 
 
-def _jumps(r: Array, gap: Array, near: Array) -> tuple[Array, Array]:
+Gaps = Callable[[Array, Array], tuple[Array, Array]]
+"""Returns the signed angles between points, given by number, and others, and whether these are neighbours."""
+
+
+def _jumps(distance: Array, order: Array, gaps: Gaps) -> tuple[Array, Array, Array]:
     """Find where the next range is larger than a step, and than a plane through this point and the last explains.
 
     Returns:
-        Where that is, and the range of the edge there: that plane's half-way to the next point.
+        The points where that is; the ranges of the edges there: that plane's half-way to the next point; and the signed
+        angles to the edges.
     """
-    rise = r[1:] - r[:-1]
-    jumps = rise > np.maximum(np.float32(_STEP_M), np.float32(_STEP_SHARE) * r[:-1])
-    inverse = 1.0 / r
-    slope = np.zeros_like(r)
-    tilt = (inverse[1:-1] - inverse[:-2]) / gap[:-1]
-    follows = near[:-1] & (np.abs(r[1:-1] - r[:-2]) < np.maximum(_STEP_M, 0.3 * r[1:-1]))
-    slope[1:-1] = np.where(follows, tilt, 0.0)
-    explained = -slope[:-1] * gap
-    found = np.flatnonzero(near & jumps & (inverse[:-1] - inverse[1:] > _BENT * explained))
-    half = inverse[found] - explained[found] / 2
-    there = np.clip(1.0 / np.maximum(half, 1e-6), r[found], np.minimum(r[found + 1], _LONGEST * r[found]))
-    return found, there
+    r = distance[order]
+    index = np.flatnonzero(r[1:] - r[:-1] > np.maximum(np.float32(_STEP_M), np.float32(_STEP_SHARE) * r[:-1]))
+    gap, is_near = gaps(order[index], order[index + 1])
+    index, gap = index[is_near], gap[is_near]  # what follows is for few points
+    before = np.maximum(index - 1, 0)
+    here, last, beyond = r[index], r[before], r[index + 1]
+    gap_before, follows = gaps(order[before], order[index])
+    follows &= (before < index) & (np.abs(here - last) < np.maximum(_STEP_M, 0.3 * here))
+    slope = np.where(follows, (1.0 / here - 1.0 / last) / gap_before, np.float32(0.0))
+    explained = -slope * gap
+    found = np.flatnonzero(1.0 / here - 1.0 / beyond > _BENT * explained)
+    here, gap = here[found], gap[found]
+    half = 1.0 / here - explained[found] / 2
+    there = np.clip(1.0 / np.maximum(half, 1e-6), here, np.minimum(beyond[found], _LONGEST * here))
+    return order[index[found]], there, gap / 2
 
 
 def _placed(

@@ -73,6 +73,7 @@ class Fit:
         self.blocks = half * BANDS + np.minimum((columns * BANDS).astype(np.int64), BANDS - 1)
         self.pixel_deg = pixel_angle_deg(looks[0].model) / looks[0].scale
         self._maps: dict[float, list[EdgeMaps]] = {}
+        self._drift = np.ascontiguousarray(np.moveaxis(np.stack([self._turns, self._velocities]), 2, 1), np.float32)
         self._known: tuple[bytes, Array] = (b"", np.empty(0))
 
     def scores(self, width_deg: float, at: FloatArray, steps: FloatArray) -> FloatArray:
@@ -151,26 +152,30 @@ class Fit:
         known = at.tobytes()
         if self._known[0] == known:
             return self._known[1]
-        points = self.moved(at)
+        x, y, z = points = np.ascontiguousarray(self.moved(at).T, np.float32)
         look = self._looks[0]
-        step = 0.005 * np.sqrt((points * points).sum(axis=1))
-        there = np.repeat(points[None], 7, axis=0)
+        step = np.float32(0.005) * np.sqrt(x * x + y * y + z * z)
+        there = np.repeat(points[:, None], 7, axis=1)
         for axis in range(3):
-            there[1 + 2 * axis, :, axis] += step
-            there[2 + 2 * axis, :, axis] -= step
-        places = picture_places(there, look.model, look.scale)
-        by_axis = (places[1::2] - places[2::2]) / (2 * step[:, None])  # (3, k, 2)
-        x, y, z = points.T
-        rows = np.ones((2, len(points), NUMBERS + 2), np.float32)
-        drift = -np.cross(self._turns, points) - self._velocities
-        for out, (dx, dy, dz) in zip(rows, np.moveaxis(by_axis, 2, 0), strict=True):
+            there[axis, 1 + 2 * axis] += step
+            there[axis, 2 + 2 * axis] -= step
+        places = picture_places(np.moveaxis(there, 0, 2), look.model, look.scale)
+        along_x, along_y, along_z = self._drifts(x, y, z)
+        rows = np.ones((2, len(x), NUMBERS + 2), np.float32)
+        for out, place in zip(rows, np.moveaxis(places, 2, 0), strict=True):
+            dx, dy, dz = (place[1::2] - place[2::2]) / (2 * step)
             out[:, 0], out[:, 1], out[:, 2] = dz * y - dy * z, dx * z - dz * x, dy * x - dx * y
             out[:, 3], out[:, 4], out[:, 5] = dx, dy, dz
-            out[:, 6] = dx * drift[:, 0] + dy * drift[:, 1] + dz * drift[:, 2]
-        rows[:, :, 7] = places[0].T
+            out[:, 6] = dx * along_x + dy * along_y + dz * along_z
+            out[:, 7] = place[0]
         rows[:, ~is_ahead(x, y, z), 7] = _NOWHERE
         self._known = (known, rows)
         return rows
+
+    def _drifts(self, x: Array, y: Array, z: Array) -> tuple[Array, Array, Array]:
+        """Return how fast edges move along each axis of the camera."""
+        (a, b, c), (u, v, w) = self._drift
+        return c * y - b * z - u, a * z - c * x - v, b * x - a * y - w
 
 
 def grid(axes: Mapping[int, Sequence[float] | FloatArray]) -> FloatArray:

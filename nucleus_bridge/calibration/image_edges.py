@@ -51,7 +51,8 @@ def edge_maps(gray: Array, sigmas: Sequence[float]) -> list[EdgeMaps]:
     gx, gy = (cv2.Sobel(smooth, cv2.CV_32F, *way, scale=0.125) for way in ((1, 0), (0, 1)))
     size = cv2.magnitude(gx, gy)
     some = size[::3, ::3].ravel()
-    strong = max(2.0, float(np.partition(some, int(_STRONG * len(some)))[int(_STRONG * len(some))]))
+    rank = int(_STRONG * len(some))
+    strong = max(2.0, float(np.partition(some, rank)[rank]))
     weight = np.sqrt(1.0 / ((size + strong) * np.maximum(size, np.float32(1e-3))))
     gx *= weight
     gy *= weight
@@ -82,7 +83,9 @@ def _within(moment: Array, sigma: float) -> Array:
 
 def _levelled(band: Array) -> Array:
     """Bring a map to one variance around ``NOTHING``."""
-    spread = float(cv2.meanStdDev(band)[1][0, 0])
+    # Together these take a third of the time of meanStdDev.
+    square, mean = cv2.norm(band, cv2.NORM_L2SQR) / max(band.size, 1), cv2.mean(band)[0]
+    spread = math.sqrt(max(square - mean * mean, 0.0))
     if not spread > 1e-4:
         return np.full(band.shape, NOTHING, np.uint8)
     return np.asarray(cv2.addWeighted(band, SCALE / spread, band, 0.0, float(NOTHING), dtype=cv2.CV_8U))

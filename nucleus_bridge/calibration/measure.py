@@ -159,7 +159,8 @@ def _corrections(fit: Fit, start: FloatArray, turn: FloatArray) -> dict[Kind, Ca
     times = grid({6: np.arange(-_RANGE_S, _RANGE_S + 1e-6, _GRID_S)})
     rolls = np.radians(np.arange(-4.2, 4.21, 0.7))
     about = np.radians([-0.7, -0.35, 0.0, 0.35, 0.7])
-    rolled = np.concatenate([grid({0: about + at[0], 1: about + at[1], 2: rolls}) for at in (NOTHING, turn)])
+    places = (NOTHING, turn) if turn.any() else (NOTHING,)
+    rolled = np.concatenate([grid({0: about + at[0], 1: about + at[1], 2: rolls}) for at in places])
     roll = rolled[int(fit.scores(COARSE_DEG, start, rolled).argmax())]
     best: dict[Kind, Candidate] = {"rotation": _climbed(fit, "rotation", start, [NOTHING, turn, roll])}
     others: tuple[tuple[Kind, FloatArray], ...] = (("shift", shifts), ("time", times))

@@ -21,6 +21,7 @@ _MOST_POINTS, _FEWEST = 8_000, 300
 _FARTHEST_M, _ABOVE_GROUND_M = 80.0, 0.4
 _SECTORS = 48
 _BIN_DEG, _STEEPEST_DEG = 0.1, 50.0
+_STEEPEST, _BINS = np.float32(np.radians(_STEEPEST_DEG)), round(2 * _STEEPEST_DEG / _BIN_DEG) + 2
 _AHEAD_M = np.arange(-1.0, 3.01, 0.5)
 _UP_M = np.arange(0.0, 3.01, 0.25)
 _STARTS = 3
@@ -67,7 +68,7 @@ def _telling(points: Array) -> Array | None:
     near = near[above_ground(near, _UP) > _ABOVE_GROUND_M]
     if len(near) < _FEWEST:
         return None
-    return np.asarray(near[:: max(1, len(near) // _MOST_POINTS)], np.float32)
+    return np.asarray(near[:: max(1, len(near) // _MOST_POINTS)], np.float32, order="F")
 
 
 def _search(frames: Sequence[Array]) -> FloatArray | None:
@@ -106,10 +107,13 @@ def _crispness(frames: Sequence[Array], place: FloatArray) -> float:
 
 def _crispness_of(points: Array, place: FloatArray) -> float:
     x, y, z = (points - place.astype(np.float32)).T
-    sector = (cv2.phase(x, y).ravel() * ((_SECTORS - 1e-3) / (2 * np.pi))).astype(np.int32)
-    elevation = np.degrees(np.arctan2(z, np.sqrt(x * x + y * y)))
-    bins = ((np.clip(elevation, -_STEEPEST_DEG, _STEEPEST_DEG) + _STEEPEST_DEG) / _BIN_DEG).astype(np.int32)
-    size = round(2 * _STEEPEST_DEG / _BIN_DEG) + 2
-    counts = np.bincount(sector * size + bins, minlength=_SECTORS * size).reshape(_SECTORS, size).astype(np.float32)
-    totals = counts.sum(axis=1)
-    return float(((counts * counts).sum(axis=1) / np.maximum(totals, 1.0)).sum() / max(float(totals.sum()), 1.0))
+    sector = (cv2.phase(x, y).ravel() * np.float32((_SECTORS - 1e-3) / (2 * np.pi))).astype(np.int64)
+    elevation = np.arctan2(z, np.sqrt(x * x + y * y))
+    np.clip(elevation, -_STEEPEST, _STEEPEST, out=elevation)
+    elevation += _STEEPEST
+    elevation *= np.float32(1.0 / np.radians(_BIN_DEG))
+    places = sector * _BINS
+    places += elevation.astype(np.int64)
+    counts, totals = np.bincount(places), np.bincount(sector, minlength=_SECTORS)
+    alike = np.bincount(sector, counts[places], _SECTORS)  # each point with those on its ring
+    return float((alike / np.maximum(totals, 1)).sum() / max(len(places), 1))

@@ -89,12 +89,13 @@ class Scanner:
     def _scan(self, points: Points, number: int, frame: SceneFrame) -> Scan:
         """Find the edges of the points of a lidar that is somewhere on the device."""
         turn = quaternion.to_matrix(frame.heading_xyzw)
-        local = (np.asarray(points.xyz) - frame.position).astype(np.float32) @ turn.astype(np.float32)
+        away = (np.asarray(points.xyz).T - frame.position[:, None]).astype(np.float32)
+        local = (turn.T.astype(np.float32) @ away).T  # column by column in memory, as are all that come of it
         rows = _near(local)
         if len(rows) < len(local):
             points, local = points.at(rows), local[rows]
         motion = (self._motion @ turn).astype(np.float32)
-        moved = self._shares(points, local, number)[:, None] * motion if motion.any() else np.zeros_like(local)
+        moved = (motion[:, None] * self._shares(points, local, number)).T if motion.any() else np.zeros_like(local)
         seen = local - moved
         place = self._places.setdefault(number, OriginSearch()).place(seen)
         edges = cloud_edges(seen - place.astype(np.float32), _UP)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -54,10 +55,15 @@ class Points:
         return Points(**{name: column[rows] for name, column in self.columns().items()})
 
 
+@lru_cache(maxsize=8)
 def some_of(count: int, most: int) -> NDArray[np.int64]:
-    """Choose so many of a larger number of points, ascending: one at random of each of as many equal shares."""
+    """Choose so many of a larger number of points, ascending: one at random of each of as many equal shares.
+
+    The array is one for all that ask for the same, and cannot be written to.
+    """
     starts = np.arange(most + 1, dtype=np.int64) * count // most
     chosen: NDArray[np.int64] = starts[:-1] + (np.random.default_rng(0).random(most) * np.diff(starts)).astype(np.int64)
+    chosen.flags.writeable = False
     return chosen
 
 

@@ -43,7 +43,7 @@ _LONGEST_RECORD = 256
 _COMPARED_BYTES = 1 << 18
 _BLOCK_POINTS = 16_384  # a block's bytes and digits stay in a core's level 2 cache
 _WIDEST = {**dict.fromkeys(_POSITION, 10), "i": 5, "d": 3, "t": 19, "is_ground": 5}
-_ZERO, _MINUS, _SPACE, _COMMA = b"0- ,"
+_ZERO, _MINUS, _SPACE = b"0- "
 _TEN = 10
 _SHORT_DIGITS = 4  # as many as 16 bits hold
 _TIME_DIGITS = 9  # as many as 32 bits hold
@@ -152,14 +152,12 @@ class _Span:
 
 
 def _span(data: bytes, start: int) -> _Span | None:
-    """Find the end of a list of records of one length by what separates them; None where there is no such list."""
+    """Find the end of a list that may be of records of one length; None where it cannot be."""
     length = data.find(b"}", start, start + _LONGEST_RECORD) - start + 1  # the comma or bracket behind it included
     if length <= len('{"x":0.000}'):
         return None
-    separators = np.frombuffer(data, np.uint8)[start + length :: length]
-    behind = np.flatnonzero(separators != _COMMA)[:1].tolist()
-    stop = start + (behind[0] + 1) * length + 1 if behind else len(data) + 1
-    return _Span(start, stop, length) if data[stop - 1 : stop] == b"]" else None
+    stop = data.find(b"]", start) + 1  # no number of ours has one
+    return _Span(start, stop, length) if stop > start + length and (stop - start - 1) % length == 0 else None
 
 
 def _table(data: bytes, span: _Span, most: int | None) -> PointTable | None:
@@ -176,7 +174,7 @@ def _table(data: bytes, span: _Span, most: int | None) -> PointTable | None:
             return None
         return PointTable(total, np.arange(total), columns, {})
     numbers = some_of(total, most)
-    rows = rows[numbers]
+    rows = rows.take(numbers, axis=0)
     columns = _columns(rows, slots)
     widest = _with_the_widest(columns, slots)
     if not _is_text_of(widest, rows.reshape(-1), is_cut=True):

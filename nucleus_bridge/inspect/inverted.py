@@ -10,11 +10,11 @@ import numpy as np
 from nucleus_bridge import warnings
 from nucleus_bridge.decode.navsat import Fix
 from nucleus_bridge.geometry import transforms
+from nucleus_bridge.geometry.agreement import trajectory_of
 from nucleus_bridge.inspect.satellites import local_places
 from nucleus_bridge.model import FloatArray, IntArray, Trajectory
 from nucleus_bridge.pipeline.evidence import MOST, Evidence, SeenEdge
 from nucleus_bridge.poses import PoseSource, plausibility
-from nucleus_bridge.poses.agreement import trajectory_of
 from nucleus_bridge.poses.topics import TopicPoses
 from nucleus_bridge.poses.trajectory import FilePoses
 from nucleus_bridge.warnings import Code, Finding, Weight

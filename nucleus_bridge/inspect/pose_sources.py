@@ -11,11 +11,11 @@ import numpy as np
 
 from nucleus_bridge.config.sources import PoseConfig
 from nucleus_bridge.errors import DecodeError
+from nucleus_bridge.geometry.agreement import Agreement, agreement, level_agreement, top_speed, trajectory_of
 from nucleus_bridge.inspect.clouds import decoded
 from nucleus_bridge.inspect.satellites import course_of
 from nucleus_bridge.inspect.scan import Scan, Stream
 from nucleus_bridge.model import IntArray, Trajectory
-from nucleus_bridge.poses.agreement import Agreement, agreement, level_agreement, top_speed, trajectory_of
 from nucleus_bridge.poses.trajectory_formats import read_trajectory
 
 _GAP_PERIODS = 3.0

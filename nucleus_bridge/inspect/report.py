@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from nucleus_bridge import warnings
+from nucleus_bridge.calibration.check import State
 from nucleus_bridge.config import Config
 from nucleus_bridge.errors import TransformError
 from nucleus_bridge.inspect.calibration import calibration_findings
@@ -88,6 +89,7 @@ class SensorReport:
         notes: What else a person should know.
         warnings: What contradicts itself.
         reason: Why it is not used, where it is not.
+        calibration: Of a camera that is used: whether it ``agrees`` with the cloud, is ``suspect`` or ``not_measured``.
     """
 
     topic: str
@@ -99,11 +101,22 @@ class SensorReport:
     notes: list[str] = field(default_factory=list)
     warnings: list[Finding] = field(default_factory=list)
     reason: Why | None = None
+    calibration: State | None = None
 
     @property
     def usable(self) -> bool:
         """Whether it comes out of ``convert``."""
         return self.verdict.is_usable
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether it can be used, but what is made of it is likely to be wrong."""
+        return self.usable and self.calibration == "suspect"
+
+    @property
+    def words(self) -> str:
+        """The verdict for a person, doubts included."""
+        return f"{self.verdict.words}{', but its calibration is suspect' if self.is_doubtful else ''}"
 
 
 @dataclass(frozen=True)
@@ -390,11 +403,12 @@ def _camera(topic: str, made: Suggestion, trial: Trial, findings: list[Finding])
         return SensorReport(topic, "", "camera", verdict, why, measured, notes, about, reason)
     offset = made.values.get(f"cameras.{name}.offset_ms")
     measured["stamp - sweep stamp"] = "not measured" if offset is None else f"{offset} ms"
-    for found in trial.calibrations:
-        if found.camera == name:
-            measured["fits the cloud"] = f"{found.state.replace('_', ' ')}: {found.text}"
+    found = next((found for found in trial.calibrations if found.camera == name), None)
+    if found is not None:
+        measured["fits the cloud"] = f"{found.state.replace('_', ' ')}: {found.text}"
+    state = None if found is None else found.state
     verdict, why = _verdict(topic, name, made, trial)
-    return SensorReport(topic, name, "camera", verdict, why, measured, notes, about)
+    return SensorReport(topic, name, "camera", verdict, why, measured, notes, about, calibration=state)
 
 
 def _radar(topic: str, scan: Scan, made: Suggestion, trial: Trial, findings: list[Finding]) -> SensorReport:

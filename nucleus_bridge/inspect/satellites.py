@@ -12,11 +12,11 @@ import numpy as np
 from nucleus_bridge import warnings
 from nucleus_bridge.decode.navsat import Fix, Heading
 from nucleus_bridge.errors import DecodeError, TransformError
+from nucleus_bridge.geometry.agreement import trajectory_of
 from nucleus_bridge.inspect.clouds import decoded
 from nucleus_bridge.inspect.lidars import LeftOut, Why
 from nucleus_bridge.inspect.scan import Scan, Stream
 from nucleus_bridge.model import FloatArray, IntArray, Trajectory
-from nucleus_bridge.poses.agreement import trajectory_of
 from nucleus_bridge.warnings import Finding
 
 Positions = Callable[[IntArray], "FloatArray | None"]

@@ -98,9 +98,10 @@ def _sensor(sensor: SensorReport) -> Section:
     rows += [Row(("note", note)) for note in sensor.notes]
     rows += [Row(("warning", f"{f.text} [{f.code.value}]"), is_warning=True) for f in sensor.warnings]
     joint = {True: " (", False: ": "}[sensor.usable and bool(sensor.name)]
-    verdict = f"{sensor.verdict.words}{joint}{sensor.why}{')' if joint == ' (' else ''}"
+    verdict = f"{sensor.words}{joint}{sensor.why}{')' if joint == ' (' else ''}"
     name = f"{sensor.kind} {sensor.name}".strip()
-    return Section(f"{name} ({sensor.topic})", ("", ""), (*rows, Row(("verdict", verdict), good=sensor.usable)))
+    good = sensor.usable and not sensor.is_doubtful
+    return Section(f"{name} ({sensor.topic})", ("", ""), (*rows, Row(("verdict", verdict), good=good)))
 
 
 def plain(section: Section) -> str:

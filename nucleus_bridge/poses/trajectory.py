@@ -13,9 +13,9 @@ from nucleus_bridge.config import PoseConfig
 from nucleus_bridge.decode.cdr import strip_slashes
 from nucleus_bridge.decode.interface import Reset
 from nucleus_bridge.errors import ConfigError
+from nucleus_bridge.geometry.local_level import GlobeOrigin
 from nucleus_bridge.model import FloatArray, IntArray, Message
 from nucleus_bridge.poses import plausibility
-from nucleus_bridge.poses.local_level import GlobeOrigin
 from nucleus_bridge.poses.source import Edge, PoseTopic, Rank
 from nucleus_bridge.poses.trajectory_formats import read_trajectory
 from nucleus_bridge.warnings import Code, Finding, Weight

@@ -13,8 +13,8 @@ import numpy as np
 from nucleus_bridge.config import PoseConfig
 from nucleus_bridge.errors import ConfigError
 from nucleus_bridge.geometry import quaternion
+from nucleus_bridge.geometry.local_level import GlobeOrigin, local_poses, quaternion_of_rpy
 from nucleus_bridge.model import FloatArray, IntArray
-from nucleus_bridge.poses.local_level import GlobeOrigin, local_poses, quaternion_of_rpy
 from nucleus_bridge.poses.trajectory_table import (
     ALIASES,
     ANGLES,

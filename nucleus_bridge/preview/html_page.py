@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from nucleus_bridge.preview.pack import (
     shrunk,
 )
 from nucleus_bridge.preview.silhouettes import Outlines
-from nucleus_bridge.preview.template import encoded, filled, write_page
+from nucleus_bridge.preview.template import Pieces, encoded, filled, write_page
 from nucleus_bridge.preview.tracks import Tracks
 
 SCRIPTS = (
@@ -76,7 +76,7 @@ def preview_page(scene: SceneReader, progress: Progress) -> str:
         SceneError: A file of the scene is missing or damaged.
     """
     ((_, page, _),) = pages([scene], progress)
-    return page
+    return b"".join(page).decode()
 
 
 @dataclass
@@ -88,13 +88,15 @@ class _Gathered:
     deskew: DeskewCheck
     tracks: Tracks
     frames: list[dict[str, Any]]
-    large: list[str]
+    large: list[Pieces]
 
-    def page(self, verdicts: Sequence[Verdict]) -> tuple[str, dict[str, Any]]:
+    def page(self, verdicts: Sequence[Verdict]) -> tuple[Pieces, dict[str, Any]]:
         """Return the page, and what is said of the scene."""
         scene, found = self.scene, self.checks.results(verdicts)
         found["sharpness"] = asdict(self.deskew.results())
-        manifest = json.loads(scene.manifest.to_json())
+        first = _shown_first(self.frames)
+        parts = [*self.large[first : first + 1], *self.large[:first], *self.large[first + 1 :]]
+        manifest = json.loads(replace(scene.manifest, files=(), poses={}).to_json())
         document = {
             "manifest": {name: value for name, value in manifest.items() if name not in ("files", "poses")},
             "lidar": scene.lidar,
@@ -103,8 +105,14 @@ class _Gathered:
             "tracks": self.tracks.results(),
             "bytes": sum(file.bytes for file in scene.manifest.files),
             "frames": self.frames,
+            "first": first,
         }
-        return filled("preview.html", SCRIPTS, scene.manifest.reference_id, [encoded(document)], self.large), found
+        return filled("preview.html", SCRIPTS, scene.manifest.reference_id, encoded(document), parts), found
+
+
+def _shown_first(frames: Sequence[Mapping[str, Any]]) -> int:
+    """Return the frame with which the page opens: the first of those with the most images."""
+    return max(range(len(frames)), key=lambda index: len(frames[index]["images"]), default=0)
 
 
 def pages(
@@ -115,8 +123,8 @@ def pages(
     measures: bool = True,
     deep: bool = False,
     beside: Path | None = None,
-) -> Iterator[tuple[SceneReader, str, dict[str, Any]]]:
-    """Make the pages of scenes, in their order, and what ``SceneChecks`` says of each.
+) -> Iterator[tuple[SceneReader, Pieces, dict[str, Any]]]:
+    """Make the pages of scenes, in their order and in pieces, and what ``SceneChecks`` says of each.
 
     Cameras of short scenes of one recording are judged together where they are mounted alike.
 
@@ -135,18 +143,19 @@ def pages(
     frames, read = max(1, sum(map(len, scenes))), 0
     for group in [[scene] for scene in scenes] if deep else _together(scenes):
         gathered: list[_Gathered] = []
-        most = (None if deep else MOST_FRAMES) if measures else 0
+        most, outlines = (None if deep else MOST_FRAMES) if measures else 0, Outlines()
         for scene in group:
             if gathered:
                 check = gathered[-1].checks.edges.for_next_scene()
             else:
                 check = calibration_check(scene, sum(map(len, group)), most)
+            outlines = outlines.for_next_scene()
             before = read
 
             def so_far(count: int, before: int = before) -> None:
                 progress((before + count) / frames)
 
-            gathered.append(_gathered(scene, check, so_far, full_images=full_images, beside=beside))
+            gathered.append(_gathered(scene, check, outlines, so_far, full_images=full_images, beside=beside))
             read += len(scene)
         checks = [one.checks for one in gathered]
         verdicts = verdicts_together([one.edges for one in checks], [one.mounts() for one in checks])
@@ -179,6 +188,7 @@ def _origin(scene: SceneReader) -> tuple[object, ...]:
 def _gathered(
     scene: SceneReader,
     edges: CalibrationCheck,
+    outlines: Outlines,
     progress: Callable[[int], None],
     *,
     full_images: bool,
@@ -188,10 +198,10 @@ def _gathered(
     most = int(min(MAX_POINTS, CLOUD_BYTES / POINT_BYTES / max(1, len(scene))))
     width = picture_width(len(scene) * len(scene.cameras))
     checks = SceneChecks(scene, edges)
-    judged, outlines, deskew = _judged(len(scene)), Outlines(), DeskewCheck(scene)
+    judged, deskew = _judged(len(scene)), DeskewCheck(scene)
     tracks = Tracks(scene.manifest)
     frames: list[dict[str, Any]] = []
-    large: list[str] = []
+    large: list[Pieces] = []
     keeps = False
     for index in range(len(scene)):
         has_edges = index in judged
@@ -260,16 +270,25 @@ def _edges(outlines: Outlines, frame: SceneFrame) -> dict[str, Any]:
     }
 
 
-def _large_part(index: int, record: Mapping[str, Any]) -> str:
+def _large_part(index: int, record: Mapping[str, Any]) -> Pieces:
     """Take what is large out of a frame's record; return it as an element of the page, which is read when it is needed.
 
     All of it is base64, which need not be looked through.
     """
     edges = record.get("edges", {})
     texts = [("cloud", record["cloud"].pop("data")), *((name, edge.pop("data")) for name, edge in edges.items())]
-    images = ",".join(f'{encoded(name)}:"{image.pop("jpeg")}"' for name, image in record["images"].items())
-    rest = ",".join(f'"{name}":"{text}"' for name, text in texts)
-    return f'<script type="application/json" id="frame-{index}">{{{rest},"images":{{{images}}}}}</script>\n'
+    images = [(name, image.pop("jpeg")) for name, image in record["images"].items()]
+    return [
+        f'<script type="application/json" id="frame-{index}">{{'.encode(),
+        *(piece for name, text in texts for piece in (f'"{name}":"'.encode(), text, b'",')),
+        b'"images":{',
+        *(
+            piece
+            for number, (name, text) in enumerate(images)
+            for piece in (f'{"," * (number > 0)}{encoded(name)}:"'.encode(), text, b'"')
+        ),
+        b"}}</script>\n",
+    ]
 
 
 def _gps(gps: GpsPose) -> dict[str, float]:

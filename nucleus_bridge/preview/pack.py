@@ -49,7 +49,7 @@ def pack_cloud(points: Points, most: int) -> dict[str, Any]:
 
     The data are x, y, z as uint16 of the box from ``low`` in steps of ``step`` metres, then intensity and number of the
     lidar as uint8, and with ``has_time`` the point's time as a share of the frame's, 0 to 255; each column as a whole,
-    all little-endian, in base64.
+    all little-endian, in base64 as bytes.
     """
     finite = np.isfinite(points.xyz).all(axis=1)
     if not finite.all():
@@ -69,7 +69,7 @@ def pack_cloud(points: Points, most: int) -> dict[str, Any]:
     if points.time_ns is not None:
         columns.append(_shares(points.time_ns))
     data = b"".join(column.tobytes() for column in columns)
-    packed = {"count": count, "low": low, "step": step, "data": base64.b64encode(data).decode()}
+    packed = {"count": count, "low": low, "step": step, "data": base64.b64encode(data)}
     return packed if points.time_ns is None else {**packed, "has_time": True}
 
 
@@ -107,7 +107,7 @@ def look_at(content: bytes, image: SceneImage) -> FileHeader:
 
 def can_keep(content: bytes, header: FileHeader) -> bool:
     """Whether browsers show a file's pixels as they lie in it: a JPEG that has nothing that could turn it."""
-    return header.kind == "jpeg" and b"Exif" not in content[:_EXIF_WITHIN]
+    return header.kind == "jpeg" and content.find(b"Exif", 0, _EXIF_WITHIN) < 0
 
 
 def file_beside(content: bytes, header: FileHeader, file: Path, page_folder: Path) -> str:
@@ -168,11 +168,11 @@ def shrunk(pixels: Pixels, header: FileHeader, width: int, quality: int = QUALIT
 
 
 def pack_picture(jpeg: bytes, header: FileHeader, image: SceneImage) -> dict[str, Any]:
-    """Describe a picture, perhaps shrunk; size and camera parameters are those of the full one."""
+    """Describe a picture, perhaps shrunk and in base64; size and camera parameters are those of the full one."""
     return {
         "width": header.width,
         "height": header.height,
-        "jpeg": base64.b64encode(jpeg).decode(),
+        "jpeg": base64.b64encode(jpeg),
         "params": params_of(image),
     }
 

@@ -13,29 +13,33 @@ from nucleus_bridge.errors import OutputError
 PAGE = Path(__file__).parent / "page"
 
 
+Pieces = Sequence[bytes]
+"""A page, or a part of one, one piece after the other: nothing large is copied until it is written."""
+
+
 def filled(
-    template: str, scripts: Sequence[str], title: str, data: Sequence[str], parts_of_frames: Sequence[str] = ()
-) -> str:
+    template: str, scripts: Sequence[str], title: str, data: str, parts_of_frames: Sequence[Pieces] = ()
+) -> Pieces:
     """Fill in a template of ``page``.
 
     Args:
         template: Its name.
         scripts: Names of the scripts.
         title: Of the page.
-        data: What the scripts need to begin, in pieces, so that they are copied once.
-        parts_of_frames: Elements with what is large of each frame; only the first of them comes before the scripts.
+        data: What the scripts need to begin.
+        parts_of_frames: Elements with what is large of each frame; only the first of these comes before the scripts.
     """
     script = "\n".join((PAGE / name).read_text(encoding="utf-8") for name in scripts)
-    parts: dict[str, Sequence[str]] = {
-        "TITLE": [html.escape(title)],
-        "STYLE": [(PAGE / "preview.css").read_text(encoding="utf-8")],
-        "DATA": data,
-        "FIRST": parts_of_frames[:1],
-        "OTHERS": parts_of_frames[1:],
-        "SCRIPT": [f"(() => {{\n'use strict';\n{script}\n}})();"],
+    parts: dict[str, Pieces] = {
+        "TITLE": [html.escape(title).encode()],
+        "STYLE": [(PAGE / "preview.css").read_bytes()],
+        "DATA": [data.encode()],
+        "FIRST": [piece for part in parts_of_frames[:1] for piece in part],
+        "OTHERS": [piece for part in parts_of_frames[1:] for piece in part],
+        "SCRIPT": [f"(() => {{\n'use strict';\n{script}\n}})();".encode()],
     }
-    pieces = (PAGE / template).read_text(encoding="utf-8").split("@@")
-    return "".join(text for number, piece in enumerate(pieces) for text in (parts[piece] if number % 2 else [piece]))
+    given = (PAGE / template).read_text(encoding="utf-8").split("@@")
+    return [piece for number, text in enumerate(given) for piece in (parts[text] if number % 2 else [text.encode()])]
 
 
 def encoded(value: object) -> str:
@@ -43,7 +47,7 @@ def encoded(value: object) -> str:
     return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def write_page(path: Path, text: str) -> None:
+def write_page(path: Path, page: Pieces) -> None:
     """Write a page.
 
     Raises:
@@ -51,6 +55,7 @@ def write_page(path: Path, text: str) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(text.encode())  # a third of the time of write_text
+        with path.open("wb") as file:
+            file.writelines(page)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror}") from None

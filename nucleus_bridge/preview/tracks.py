@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from nucleus_bridge.formats.content import SceneFrame
+from nucleus_bridge.geometry.agreement import laid_over
+from nucleus_bridge.geometry.local_level import GlobeOrigin, local_poses
 from nucleus_bridge.model import FloatArray
-from nucleus_bridge.poses.agreement import laid_over
-from nucleus_bridge.poses.local_level import GlobeOrigin, local_poses
 from nucleus_bridge.spool import Manifest
 
 _LEAST_FIXES = 3

@@ -26,6 +26,7 @@ from nucleus_bridge.formats.interface import SceneReader
 from nucleus_bridge.formats.reading import open_scene
 from nucleus_bridge.geometry import quaternion, transforms
 from nucleus_bridge.inspect.report import inspect_bag
+from nucleus_bridge.inspect.text import sections
 from nucleus_bridge.model import FloatArray, Transform
 from nucleus_bridge.preview.pack import as_gray, decoded, look_at
 from nucleus_bridge.recordings import open_recording
@@ -244,6 +245,11 @@ def test_the_remedy_of_inspect_mounts_a_turned_camera_where_it_is(street: Drive,
     (found,) = [finding for finding in report.warnings if finding.code is Code.CALIBRATION_SUSPECT]
     assert report.score < 100
     assert report.as_json()["calibrations"][0]["state"] == "suspect"
+    (camera_report,) = [sensor for sensor in report.as_json()["sensors"] if sensor["name"] == "front"]
+    assert (camera_report["verdict"], camera_report["calibration"]) == ("usable", "suspect")
+    said = {section.title: section.rows[-1] for section in sections(report) if section.title.startswith(("cam", "lid"))}
+    verdicts = {title.split()[1]: (row.cells[1].partition(" (")[0], row.good) for title, row in said.items()}
+    assert verdicts == {"top": ("usable", True), "front": ("usable, but its calibration is suspect", False)}
     lines = re.split(r", (?=mount)", found.remedy)
     assert len(lines) == 5
     config = load_config(street.config_path, [line.replace(": ", "=", 1) for line in lines])

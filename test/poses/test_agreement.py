@@ -12,8 +12,8 @@ from drives import make_drive
 from scipy.spatial.transform import Rotation
 
 from nucleus_bridge.cli.main import main
+from nucleus_bridge.geometry.agreement import agreement, level_agreement, top_speed, trajectory_of
 from nucleus_bridge.model import Trajectory
-from nucleus_bridge.poses.agreement import agreement, level_agreement, top_speed, trajectory_of
 from nucleus_bridge.testing.demo import DriveOptions, true_poses
 
 

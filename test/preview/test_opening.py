@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -83,6 +85,38 @@ def test_the_first_frame_is_shown_and_others_are_waited_for(browser: Any, page: 
         whole = tab.evaluate("() => window.nucleusPreview.look.count") * 0.9 * tab.evaluate(first)
         tab.wait_for_function("(whole) => window.nucleusPreview.drawn > whole", arg=whole)
     assert complaints == []
+    tab.close()
+
+
+def test_it_opens_on_the_first_frame_with_the_most_images(
+    browser: Any, converted: ConversionReport, tmp_path: Path
+) -> None:
+    folder, path = tmp_path / "scene", tmp_path / "page.html"
+    shutil.copytree(converted.scenes[0].folder, folder)
+    scene = json.loads((folder / "scene.json").read_text())
+    for number, cameras in enumerate((["front"], ["front", "rear"], ["rear"], [], ["front"])):
+        for camera in cameras:
+            del scene["frames"][number][camera]
+    (folder / "scene.json").write_text(json.dumps(scene))
+    assert main(["preview", str(folder), "-o", str(path), "--no-calibration"]) == 0
+    content = path.read_bytes()
+    at = content.index(REST.format(5).encode()) + 200  # the third stands before the scripts, the fourth is whole
+    tab = browser.new_page(viewport={"width": 1280, "height": 800})
+    with halting(content, at) as (address, goes_on):
+        tab.goto(address, wait_until="commit")
+        tab.wait_for_function("() => window.nucleusPreview?.ready")
+        tab.evaluate("() => window.nucleusPreview.ready")
+        assert tab.evaluate("() => window.nucleusPreview.frame") == 3
+        assert tab.locator("#frameLabel").text_content().startswith("4 of ")
+        assert [
+            tab.evaluate("(name) => window.nucleusPreview.projected(name).length", name) > 100
+            for name in ("front", "rear")
+        ] == [True, True]
+        there = tab.evaluate("() => [0, 1, 2, 3, 4, 5].map((index) => window.nucleusPreview.look.has(index))")
+        assert there == [True, True, True, True, True, False]
+        goes_on.set()
+    tab.evaluate("() => window.nucleusPreview.setFrame(0)")
+    assert tab.evaluate("() => window.nucleusPreview.frame") == 0
     tab.close()
 
 

@@ -4,7 +4,7 @@
 const data = JSON.parse(document.getElementById('data').textContent);
 const byId = (id) => document.getElementById(id);
 const frames = data.frames, manifest = data.manifest;
-const clouds = new Map(), arrival = new Arrival(frames.length);
+const clouds = new Map(), arrival = new Arrival(frames.length, data.first);
 const cloudOf = (i) => { if (!clouds.has(i)) clouds.set(i, unpackCloud(frames[i].cloud, arrival.parts(i).cloud)); return clouds.get(i); };
 const lagOf = (frame, camera) => {
   const image = frame.images[camera];
@@ -20,7 +20,7 @@ function heightsOf(cloud) {
 }
 
 const look = {
-  count: frames.length, frame: 0, world: false, mode: 0, size: 2, fade: 0, heights: heightsOf(cloudOf(0)), cloud: cloudOf, has: (i) => arrival.has(i),
+  count: frames.length, frame: data.first, world: false, mode: 0, size: 2, fade: 0, heights: heightsOf(cloudOf(data.first)), cloud: cloudOf, has: (i) => arrival.has(i),
   device(i) { return frames[i].position; },
   home() {
     const cloud = cloudOf(this.frame), at = frames[this.frame].position, distances = [];
@@ -237,4 +237,4 @@ window.nucleusPreview = {
     return Array.from(hiddenBehind(seen, image));
   },
 };
-window.nucleusPreview.ready = setFrame(0);
+window.nucleusPreview.ready = setFrame(data.first);
