@@ -21,13 +21,15 @@ from nucleus_bridge.labels.fetch import scenes_there
 from nucleus_bridge.labels.frames import TOLERANCE_NS, FrameIndex
 from nucleus_bridge.labels.given import GivenDetections
 from nucleus_bridge.labels.label import Label
-from nucleus_bridge.labels.predictions import Held, Outcome, PredictionUpload, predictions
+from nucleus_bridge.labels.predictions import Held, Outcome, PredictionUpload, annotate, annotation, predictions
 from nucleus_bridge.labels.recorded import RecordedDetections
 from nucleus_bridge.recordings import open_recording
 from nucleus_bridge.recordings.merged import Merged
 from nucleus_bridge.spool import Spool
+from nucleus_bridge.spool.destination import is_loopback
 from nucleus_bridge.spool.state import StateBook
 from nucleus_bridge.text import printable_lines
+from nucleus_bridge.upload.choice import destination_for
 from nucleus_bridge.upload.nucleus.client import NucleusClient
 from nucleus_bridge.upload.retry import Retry
 
@@ -47,7 +49,13 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
     )
     parser.add_argument("spool", metavar="SPOOL", type=Path, help="folder with the scenes")
     parser.add_argument("--from", metavar="TOPIC|FILE", dest="source", required=True, help="where the detections are")
-    parser.add_argument("--model", metavar="NAME", required=True, help="model; made when there is none of the name")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--model", metavar="NAME", help="model; made when there is none of the name")
+    what.add_argument(
+        "--as-labels",
+        action="store_true",
+        help="rehearse: put them into the local receiver as what annotators made, for the command labels to fetch",
+    )
     parser.add_argument(
         "--recording",
         metavar="BAG",
@@ -83,6 +91,10 @@ def _settings(options: argparse.Namespace) -> UploadConfig:
         raise ConfigError("--task: predictions go to a Nucleus dataset; name it with --dataset")
     if options.repair and not options.reconcile:
         raise ConfigError("--repair: goes with --reconcile")
+    if options.as_labels and (options.dry_run or options.reconcile):
+        raise ConfigError(
+            f"{'--dry-run' if options.dry_run else '--reconcile'}: goes with --model, not with --as-labels"
+        )
     if options.reconcile and options.dry_run:
         raise ConfigError("--reconcile: sends nothing without --repair; leave out --dry-run")
     return replace(settings, update=True) if options.update or options.repair else settings
@@ -92,6 +104,12 @@ def run(options: argparse.Namespace) -> int:
     """Upload the predictions."""
     settings = _settings(options)
     book = StateBook(Spool(need_spool(options.spool)))
+    endpoint = destination_for(settings).endpoint(settings)
+    if options.as_labels and not is_loopback(endpoint):
+        raise ConfigError(
+            f"--as-labels: {endpoint} is not the local receiver (nucleus-bridge serve), and only that gets labels so: "
+            "set NUCLEUS_ENDPOINT to its URL"
+        )
     client, dataset_id = open_dataset(settings, book, Retry(give_up_after_s=settings.timeout_s))
     refused: dict[str, str] = {}
     frames = FrameIndex(scenes_there(client, dataset_id, book, refused).values())
@@ -101,6 +119,12 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(f"{options.spool}: dataset {dataset_id} holds none of its scenes; upload them first")
     with _detections(options, frames) as found:
         counted = _Counted()
+        if options.as_labels:
+            rows = predictions(counted.through(found.labels()), frames.scenes, annotation)
+            outcome = annotate(client, dataset_id, rows, update=settings.update)
+            return _finished(
+                outcome, counted.text_of("label"), f"dataset {dataset_id}", _status(found, counted, refused)
+            )
         rows = predictions(counted.through(found.labels()), frames.scenes)
         model_id = client.find_model(options.model)
         held = Held(client, dataset_id, model_id)
@@ -115,14 +139,20 @@ def run(options: argparse.Namespace) -> int:
             return max(_reconciled(held, repaired, counted), _status(found, counted, refused))
         model_id = model_id or client.create_model(options.model)
         outcome = PredictionUpload(client, dataset_id, model_id, settings, _say).send(rows)
+        where = f"model {options.model} ({model_id}) in dataset {dataset_id}"
+        return _finished(outcome, counted.text, where, _status(found, counted, refused))
+
+
+def _finished(outcome: Outcome, what: str, where: str, status: int) -> int:
+    """Say what became of what was sent; return the exit status."""
     for text in outcome.errors[:_SHOWN_ERRORS]:
         _say(text)
-    parts = [counted.text]
+    parts = [what]
     parts += [f"{outcome.there} were there"] if outcome.there else []
     parts += [f"{len(outcome.errors)} not taken"] if outcome.errors else []
     parts += [f"{outcome.failed} failed"] if outcome.failed else []
-    print(f"{', '.join(parts)}; model {options.model} ({model_id}) in dataset {dataset_id}")
-    return 1 if outcome.errors or outcome.failed else _status(found, counted, refused)
+    print(f"{', '.join(parts)}; {where}")
+    return 1 if outcome.errors or outcome.failed else status
 
 
 def _repaired(
@@ -193,10 +223,11 @@ class _Counted:
 
     @property
     def text(self) -> str:
+        return self.text_of("prediction")
+
+    def text_of(self, what: str) -> str:
         scenes = len({scene for scene, _ in self._seen})
-        return (
-            f"{_number(self.labels, 'prediction')} on {_number(len(self._seen), 'frame')} of {_number(scenes, 'scene')}"
-        )
+        return f"{_number(self.labels, what)} on {_number(len(self._seen), 'frame')} of {_number(scenes, 'scene')}"
 
 
 def _number(count: int, what: str) -> str:

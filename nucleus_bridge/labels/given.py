@@ -141,6 +141,7 @@ def _detections(where: str, row: Mapping[str, Any]) -> tuple[Detections, str]:
             np.array(_numbers(row, "position", ("x", "y", "z"))),
             quaternion.normalise(_rotation(row)),
             np.array(_size(row)),
+            _attributes(row),
         )
         return Detections(_stamp(row), _text(row, "frame_id").lstrip("/"), (box,)), _text(row, "id")
     except InputError as error:
@@ -166,6 +167,13 @@ def _size(row: Mapping[str, Any]) -> list[float]:
     if min(size) <= 0.0:
         raise InputError(f"size is {size}; expected numbers above 0")
     return size
+
+
+def _attributes(row: Mapping[str, Any]) -> dict[str, Any]:
+    value = row.get("attributes", {})
+    if not isinstance(value, dict):
+        raise InputError(f"attributes is {value!r:.80}; expected an object")
+    return value
 
 
 def _text(row: Mapping[str, Any], key: str) -> str:
