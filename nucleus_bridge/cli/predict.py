@@ -91,6 +91,8 @@ def _settings(options: argparse.Namespace) -> UploadConfig:
         raise ConfigError("--task: predictions go to a Nucleus dataset; name it with --dataset")
     if options.repair and not options.reconcile:
         raise ConfigError("--repair: goes with --reconcile")
+    if options.model is not None and not options.model.strip():
+        raise ConfigError("--model: is empty; give the name of the model whose predictions they are")
     if options.as_labels and (options.dry_run or options.reconcile):
         raise ConfigError(
             f"{'--dry-run' if options.dry_run else '--reconcile'}: goes with --model, not with --as-labels"
@@ -137,8 +139,12 @@ def run(options: argparse.Namespace) -> int:
             repaired = _repaired(held, rows, client, settings, options)
             held.look_for_orphans(frames.scenes.values())
             return max(_reconciled(held, repaired, counted), _status(found, counted, refused))
+        first = next(rows, None)
+        if first is None:
+            print(f"{counted.text}; nothing sent")
+            return _status(found, counted, refused)
         model_id = model_id or client.create_model(options.model)
-        outcome = PredictionUpload(client, dataset_id, model_id, settings, _say).send(rows)
+        outcome = PredictionUpload(client, dataset_id, model_id, settings, _say).send(chain([first], rows))
         where = f"model {options.model} ({model_id}) in dataset {dataset_id}"
         return _finished(outcome, counted.text, where, _status(found, counted, refused))
 
@@ -208,13 +214,14 @@ class _Counted:
     """Counts what goes by."""
 
     def __init__(self) -> None:
-        self.labels = 0
+        self.labels = self.unsure = 0
         self._last: tuple[str, int] | None = None
         self._seen: set[tuple[str, int]] = set()
 
     def through(self, labels: Iterable[Label]) -> Iterator[Label]:
         for label in labels:
             self.labels += 1
+            self.unsure += label.score is not None and not 0.0 <= label.score <= 1.0
             place = label.scene, label.frame
             if place != self._last:
                 self._last = place
@@ -239,11 +246,17 @@ def _status(found: GivenDetections | RecordedDetections, counted: _Counted, refu
     what = "row" if isinstance(found, GivenDetections) else "message"
     if found.unmatched:
         within = f"{TOLERANCE_NS / 1e6:.0f} ms"
-        _say(f"{_number(found.unmatched, what)} of {found.messages} not within {within} of a frame of the scenes")
+        first = f"; the first: {found.unmatched_first}" if isinstance(found, GivenDetections) else ""
+        off = f"{_number(found.unmatched, what)} of {found.messages}"
+        _say(f"{off} not within {within} of a frame of the scenes{first}")
+    if counted.unsure:
+        _say(f"{_number(counted.unsure, 'score')} not within 0 and 1: those predictions have no confidence")
+    if not found.messages:
+        _say("there are no detections, or none with a score of --min-score")
     for cause, count in sorted(found.lost.counts.items()):
         _say(f"{count} lost by {cause}: {found.lost.reasons[cause]}")
     lacks_rows = isinstance(found, GivenDetections) and found.unmatched
-    return 1 if found.lost.counts or refused or lacks_rows or not counted.labels else 0
+    return 1 if found.lost.counts or refused or lacks_rows or counted.unsure or not counted.labels else 0
 
 
 def _say(text: str) -> None:

@@ -104,8 +104,9 @@ def _label(where: str, line: str) -> Label:
             row["source"],
             dict(row["attributes"]),
         )
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{where}: is not a label as labels --format json writes it: {error!r}") from None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"{where}: is not a label as labels --format json writes it: {why}") from None
 
 
 def compared(

@@ -53,6 +53,7 @@ class GivenDetections:
         self.lost = Lost()
         self.messages = 0
         self.unmatched = 0
+        self.unmatched_first = ""
         self._elsewhere = 0
         for found, frame, _ in self._rows():  # all of them are looked at before any is used
             self.messages += 1
@@ -105,13 +106,24 @@ class GivenDetections:
         if "scene" not in row and "frame" not in row:
             if not stamp_ns:
                 raise InputError(f"{where}: has neither stamp_ns nor scene and frame")
-            return self._frames.nearest(stamp_ns)
+            frame = self._frames.nearest(stamp_ns)
+            if frame is None:
+                self._note_unmatched(f"{where}: no sweep is near stamp_ns {stamp_ns}")
+            return frame
         scene, number = row.get("scene"), row.get("frame")
         if not isinstance(scene, str) or type(number) is not int:
             raise InputError(
                 f"{where}: scene and frame are {scene!r:.80} and {number!r:.40}; expected text and a number"
             )
-        return self._frames.at(scene, number)
+        frame = self._frames.at(scene, number)
+        if frame is None:
+            stamps = self._frames.scenes.get(scene)
+            there = "is not in the dataset" if stamps is None else f"has {len(stamps.stamps_ns)} frames, counted from 0"
+            self._note_unmatched(f"{where}: frame {number} of {scene!r:.80}, which {there}")
+        return frame
+
+    def _note_unmatched(self, why: str) -> None:
+        self.unmatched_first = self.unmatched_first or why
 
     def _check_poses(self, where: str, found: Detections, frame: FrameAt | None) -> None:
         if frame is None or found.frame_id in ("", frame.stamps.frame_id) or self._recording is not None:

@@ -45,11 +45,11 @@ def tree_of(content: bytes, name: str) -> Tree:
     try:
         tree: Any = read_tree(content, name) if is_container(content) else json.loads(content)
     except (SceneError, ValueError, RecursionError) as error:
-        raise LabelError(f"{name}: the answer cannot be read: {error}") from None
+        raise LabelError(f"{name}: cannot be read: {error}") from None
     if isinstance(tree, dict) and tree.get(ITEMS) and not is_container(content):
-        raise LabelError(f"{name}: the answer cannot be read: it is cut behind its header, and its arrays are missing")
+        raise LabelError(f"{name}: cannot be read: it is cut behind its header, and its arrays are missing")
     if not isinstance(tree, dict) or not isinstance(tree.get("annotations", []), (list, type(None))):
-        raise LabelError(f"{name}: the answer is not a scene with a list of annotations")
+        raise LabelError(f"{name}: is not a scene with a list of annotations")
     return tree
 
 

@@ -70,10 +70,9 @@ def _box(where: str, line: str) -> tuple[str, int, Row]:
         numbers += [row["rotation"][axis] for axis in "xyzw"]
         numbers += [row["size"][side] for side in ("length", "width", "height")]
         return str(row["scene"]), int(row["frame"]), [str(row["label"]), *map(float, numbers)]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{where}: is not a label as nucleus-bridge labels --format json writes it: {error!r}"
-        ) from None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"{where}: is not a label as nucleus-bridge labels --format json writes it: {why}") from None
 
 
 def add_labels(page: Path, labels: Mapping[str, Any]) -> None:
