@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from nucleus_bridge.errors import InputError, OutputError
 from nucleus_bridge.labels.label import Label
+from nucleus_bridge.strict_text import loads
 from nucleus_bridge.text import why_not
 
 CHANGES = "changes.jsonl"
@@ -88,7 +89,7 @@ def labels_of_file(path: Path) -> Iterator[Label]:
 
 def _label(where: str, line: str) -> Label:
     try:
-        row = json.loads(line)
+        row = loads(line)
         position, size, turn = row["position"], row["size"], row["rotation"]
         return Label(
             row["scene"],

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from nucleus_bridge.labels.sfs_other import take_other_labels
 from nucleus_bridge.labels.unchanged import Answers
 from nucleus_bridge.spool.manifest import Manifest
 from nucleus_bridge.spool.state import StateBook, StateRecord
+from nucleus_bridge.strict_text import loads
 from nucleus_bridge.upload.nucleus.client import NucleusClient
 from nucleus_bridge.upload.nucleus.payload import CONTENT_KEY, local_content
 from nucleus_bridge.upload.tasks.client import TaskClient
@@ -229,7 +229,7 @@ class _Linked:
 
 def _json(content: bytes, stamps: SceneStamps) -> object:
     try:
-        return json.loads(content)
+        return loads(content)
     except (ValueError, RecursionError) as error:
         raise LabelError(f"{stamps.scene}: the answer of its task is neither JSON nor a .sfs file: {error}") from None
 

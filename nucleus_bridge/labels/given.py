@@ -7,7 +7,6 @@ frame than the world's need the poses of the recording. ``score`` (or ``confiden
 
 from __future__ import annotations
 
-import json
 import math
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -24,6 +23,7 @@ from nucleus_bridge.labels.label import Label
 from nucleus_bridge.labels.recorded import Lost, Waiting, WorldPoses, label_of_detection, place
 from nucleus_bridge.model import Detection, Detections, Transform
 from nucleus_bridge.recordings import Recording
+from nucleus_bridge.strict_text import loads
 from nucleus_bridge.text import why_not
 
 SOURCE = "file"
@@ -136,7 +136,7 @@ class GivenDetections:
 
 def _object(where: str, line: str) -> Mapping[str, Any]:
     try:
-        row = json.loads(line)
+        row = loads(line)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: is not JSON: {error}") from None
     if not isinstance(row, dict):

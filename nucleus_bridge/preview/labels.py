@@ -11,6 +11,7 @@ from typing import Any
 
 from nucleus_bridge.errors import InputError, OutputError
 from nucleus_bridge.labels.label import colour_of
+from nucleus_bridge.strict_text import loads
 from nucleus_bridge.text import why_not
 
 _DATA = '<script type="application/json" id="data">'
@@ -65,7 +66,7 @@ class LabelFile:
 def _box(where: str, line: str) -> tuple[str, int, Row]:
     """Return scene, frame, and class, place, turn and size of a line."""
     try:
-        row = json.loads(line)
+        row = loads(line)
         numbers = [row["position"][axis] for axis in "xyz"]
         numbers += [row["rotation"][axis] for axis in "xyzw"]
         numbers += [row["size"][side] for side in ("length", "width", "height")]

@@ -23,6 +23,7 @@ import requests
 
 from nucleus_bridge.errors import AuthError, ConfigError, RejectedError, StoppedError, UploadError
 from nucleus_bridge.spool.destination import is_loopback, normalised_endpoint
+from nucleus_bridge.strict_text import loads
 from nucleus_bridge.upload.certificates import REMEDY, ca_bundle
 from nucleus_bridge.upload.retry import TransientError
 
@@ -153,7 +154,7 @@ class HttpChannel:
             )
         self._check(what, answer)
         try:
-            return json.loads(answer.body)
+            return loads(answer.body)
         except (ValueError, RecursionError):
             raise TransientError(f"{what}: the answer is not JSON", unclear=True) from None
 
