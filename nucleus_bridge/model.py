@@ -310,6 +310,7 @@ class Detection:
         center: Shape (3,), metres.
         rotation_xyzw: Shape (4,); x runs along the length, z up.
         size: Shape (3,), along its own axes, metres.
+        attributes: What else is said of it.
     """
 
     label: str
@@ -318,6 +319,7 @@ class Detection:
     center: FloatArray
     rotation_xyzw: FloatArray
     size: FloatArray
+    attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

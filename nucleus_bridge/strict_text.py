@@ -19,6 +19,7 @@ LARGEST = 1_000_000
 
 _INTEGERS = 1 << 63
 _ALIAS = "alias"
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def read_text(path: Path, largest: int = LARGEST) -> str:
@@ -35,6 +36,28 @@ def read_text(path: Path, largest: int = LARGEST) -> str:
         return data.decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise TextError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def loads(data: bytes | str) -> Any:  # noqa: ANN401 - what it is, is for the caller to find out
+    """Parse JSON of elsewhere as ``json.loads`` does; halves of characters become U+FFFD, as no file can hold them.
+
+    Raises:
+        ValueError: It is not JSON.
+        RecursionError: It is nested too deeply.
+    """
+    document = json.loads(data)
+    text = data if isinstance(data, str) else data.decode("utf-8", "replace")
+    return _whole(document) if _HALF.search(text) else document
+
+
+def _whole(value: Any) -> Any:  # noqa: ANN401 - JSON
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    if isinstance(value, dict):
+        return {_whole(key): _whole(item) for key, item in value.items()}
+    return value
 
 
 def parse_json(

@@ -109,9 +109,10 @@ MAY_USE = {
         "spool",
     },
     "export": {"errors", "model", "formats", "spool"},
-    "upload": {"causes", "errors", "model", "config", "formats", "spool"},
+    "upload": {"causes", "errors", "model", "strict_text", "config", "formats", "spool"},
     "labels": {
         "errors",
+        "strict_text",
         "text",
         "image_header",
         "model",

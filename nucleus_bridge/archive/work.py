@@ -14,7 +14,7 @@ from nucleus_bridge.archive.executors import check_stop
 from nucleus_bridge.archive.output import Output, Workshop, open_output
 from nucleus_bridge.archive.plain import from_json, to_json
 from nucleus_bridge.config import Config
-from nucleus_bridge.convert import Observer, all_findings, convert_bag, damage_notes
+from nucleus_bridge.convert import Observer, convert_bag, damage_notes
 from nucleus_bridge.errors import BridgeError, InputError
 from nucleus_bridge.pipeline import Pipeline
 from nucleus_bridge.pipeline.losses import LossLedger, Table, merge
@@ -186,6 +186,8 @@ def _plan(job: Job, recording: Recording) -> Plan | None:
     if count < 2:
         output.drop_parts(job.key)
         return None
+    from nucleus_bridge.inspect.played import all_findings  # noqa: PLC0415 - its rules are wanted here alone
+
     ledger = pipeline.ledger
     found = tuple(finding.as_json() for finding in all_findings(pipeline, recording, ledger.totals, ledger.reasons))
     conversion = Conversion(

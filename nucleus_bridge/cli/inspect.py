@@ -11,6 +11,9 @@ from typing import Any
 
 from nucleus_bridge.cli.merge import add_recording_arguments, recording_of
 from nucleus_bridge.cli.progress import progress_bar
+from nucleus_bridge.config import load_config
+from nucleus_bridge.errors import ConfigError
+from nucleus_bridge.inspect.configured import Given
 from nucleus_bridge.inspect.report import inspect_bag
 from nucleus_bridge.inspect.text import Row, Section, plain, sections
 
@@ -25,6 +28,21 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
         epilog="example: nucleus-bridge inspect /data/drive_0412",
     )
     add_recording_arguments(parser)
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        type=Path,
+        help="judge the recording with a configuration: which of its topics are there, what comes of each in a trial "
+        "run, which warnings remain and which it settles",
+    )
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        dest="overrides",
+        help="with --config: override a parameter, such as cameras.front.offset_ms=12 (repeatable)",
+    )
     parser.add_argument("--full", action="store_true", help="read everything, however large it is")
     parser.add_argument(
         "--deep",
@@ -48,8 +66,16 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
 def run(options: argparse.Namespace) -> int:
     """Inspect the recording."""
     bag = recording_of(options)
+    given = _given(options)
     with progress_bar(f"inspect {bag.name}") as bar:
-        report = inspect_bag(bag, full=options.full, deep=options.deep, progress=bar, trajectories=options.trajectories)
+        report = inspect_bag(
+            bag,
+            full=options.full,
+            deep=options.deep,
+            progress=bar,
+            trajectories=options.trajectories,
+            given=given,
+        )
     if options.json:
         print(json.dumps(report.as_json(), indent=1, allow_nan=False))
         return 0
@@ -59,6 +85,21 @@ def run(options: argparse.Namespace) -> int:
     else:
         print("\n\n".join(plain(section) for section in shown))
     return 0
+
+
+def _given(options: argparse.Namespace) -> Given | None:
+    """Return the configuration to judge with.
+
+    Raises:
+        ConfigError: It is not one, or options contradict each other.
+    """
+    if options.config is None:
+        if options.overrides:
+            raise ConfigError("--set: goes with --config FILE")
+        return None
+    if options.trajectories:
+        raise ConfigError("--trajectory: is compared with the recording as it is; leave out --config")
+    return Given(options.config, load_config(options.config, options.overrides))
 
 
 def _print_rich(shown: list[Section]) -> None:

@@ -15,9 +15,9 @@ from typing import Any
 from nucleus_bridge.cli.upload import add_settings, need_spool, upload_settings
 from nucleus_bridge.config import UploadConfig
 from nucleus_bridge.config.task_template import TaskTemplate, load_task_template
-from nucleus_bridge.errors import ConfigError
+from nucleus_bridge.errors import ConfigError, InputError
 from nucleus_bridge.labels.compare import CHANGES, Difference, compared, labels_of_file
-from nucleus_bridge.labels.fetch import Fetched, dataset_labels, file_labels, task_labels
+from nucleus_bridge.labels.fetch import Fetched, dataset_labels, file_labels, manifests_of, scenes_there, task_labels
 from nucleus_bridge.labels.files import JSON_LINES, TABLE, sorted_labels, write_json_lines, write_table
 from nucleus_bridge.labels.kitti import FRAMES, write_kitti
 from nucleus_bridge.labels.label import Label, SceneStamps
@@ -96,6 +96,7 @@ def run(options: argparse.Namespace) -> int:
     """Fetch and write the labels."""
     settings = upload_settings(options)
     book = StateBook(Spool(need_spool(options.spool)))
+    _check_camera(options, book)
     fetched, difference = Fetched(), Difference()
     clear_leftovers(options.output)
     known = known_of(options.spool, options.output)
@@ -109,8 +110,7 @@ def run(options: argparse.Namespace) -> int:
     with _seldom_collected(), other, ExitStack() as stack:
         before: Iterable[list[Label]] | None = None
         if options.compare is not None:
-            earlier = options.compare if options.compare.name else options.output / JSON_LINES
-            before = stack.enter_context(sorted_labels(labels_of_file(earlier), options.output))
+            before = stack.enter_context(sorted_labels(labels_of_file(_earlier(options)), options.output))
         found = stack.enter_context(sorted_labels(labels, options.output))
         for scene in fetched.refused:
             found.leave_out(scene)  # those before the one that could not be read
@@ -140,9 +140,56 @@ def run(options: argparse.Namespace) -> int:
     parts += [f"classes of the points of {other.clouds} clouds"] if other.clouds else []
     parts += [f"{_scenes(len(fetched.waiting))} not finished"] if fetched.waiting else []
     parts += [f"{_scenes(len(fetched.refused))} refused"] if fetched.refused else []
+    parts += _absent(options, settings, book, fetched)
     parts += [f"{_scenes(len(written.left_out))} not written"] if written.left_out else []
     print(f"{', '.join(parts)}; {options.output}")
     return 1 if fetched.refused or fetched.waiting or written.left_out else 0
+
+
+def _earlier(options: argparse.Namespace) -> Path:
+    """Return the file that labels are compared with.
+
+    Raises:
+        InputError: None is named, and there is none in the folder.
+    """
+    if options.compare.name:
+        return Path(options.compare)
+    earlier: Path = options.output / JSON_LINES
+    if not earlier.is_file():
+        raise InputError(f"--compare: there is no {earlier} yet; run it once without --compare, or name a file")
+    return earlier
+
+
+def _absent(options: argparse.Namespace, settings: UploadConfig, book: StateBook, fetched: Fetched) -> list[str]:
+    """Say how many scenes were not asked about, as the service has nothing of them."""
+    if options.sfs:
+        return []
+    count = len(set(book.references()) - fetched.scenes - {*fetched.waiting, *fetched.refused})
+    what = "without a task" if settings.task_template else "not in the dataset"
+    return [f"{_scenes(count)} {what}"] if count else []
+
+
+def _check_camera(options: argparse.Namespace, book: StateBook) -> None:
+    """Check that some scene has the camera of a training set.
+
+    Raises:
+        ConfigError: None has it, or the format has no use for one.
+    """
+    if not options.camera:
+        return
+    if options.format != "kitti":
+        raise ConfigError(f"--camera: goes with --format kitti, not with {options.format}")
+    cameras = sorted(
+        {
+            name
+            for _, manifest in manifests_of(book)
+            for name, sensor in manifest.sensors.items()
+            if sensor.get("kind") == "camera"
+        }
+    )
+    if options.camera not in cameras:
+        there = ", ".join(cameras) or "none"
+        raise ConfigError(f"--camera: no scene of {options.spool} has a camera {options.camera!r}; there: {there}")
 
 
 def _given(options: argparse.Namespace, book: StateBook, scenes: Iterable[str]) -> list[str]:
@@ -199,6 +246,12 @@ def _labels(
         endpoint = destination_for(settings).endpoint(settings)
         client = TaskClient(endpoint, key_for(settings), timeout_s=settings.timeout_s, retry=retry)
         here = tasks_of(book, client.endpoint, load_task_template(Path(settings.task_template)))
+        if not here:
+            known = _number_of_scenes(options.spool, book)
+            raise InputError(
+                f"{options.spool}: none of its {known} has a task at {client.endpoint}; "
+                f"nucleus-bridge upload {options.spool} --task {settings.task_template} makes them"
+            )
         answers = Answers(known_of(options.spool, options.output), client)
         yield from task_labels(client, here, book, fetched, other, answers)
         answers.forget_others()
@@ -207,7 +260,25 @@ def _labels(
             print(f"{_scenes(kept)} not fetched again: the task has not changed", file=sys.stderr)
         return
     nucleus, dataset_id = open_dataset(settings, book, retry)
-    yield from dataset_labels(nucleus, dataset_id, book, fetched, other)
+    scenes = scenes_there(nucleus, dataset_id, book, fetched.refused)
+    if not scenes and not fetched.refused:
+        known = _number_of_scenes(options.spool, book)
+        raise InputError(
+            f"{options.spool}: dataset {dataset_id} at {nucleus.endpoint} holds none of its {known}; upload them first"
+        )
+    yield from dataset_labels(nucleus, dataset_id, scenes, fetched, other)
+
+
+def _number_of_scenes(spool: Path, book: StateBook) -> str:
+    """Count the scenes of a spool.
+
+    Raises:
+        InputError: There is none.
+    """
+    count = sum(1 for _ in book.references())
+    if not count:
+        raise InputError(f"{spool}: has no scene; convert or record into it first")
+    return _scenes(count)
 
 
 def tasks_of(book: StateBook, endpoint: str, template: TaskTemplate) -> list[StateRecord]:
@@ -232,19 +303,33 @@ def open_dataset(settings: UploadConfig, book: StateBook, retry: Retry) -> tuple
     wanted = settings.dataset_id or settings.dataset_name or _only_dataset(book, nucleus.endpoint)
     dataset_id = nucleus.find_dataset(wanted)
     if dataset_id is None:
-        raise ConfigError(f"upload.dataset_name: there is no dataset {wanted!r} at {nucleus.endpoint}")
+        raise ConfigError(
+            f"--dataset: there is no dataset {wanted!r} at {nucleus.endpoint}; {_uploaded_to(book, nucleus.endpoint)}"
+        )
     return nucleus, dataset_id
 
 
 def _only_dataset(book: StateBook, endpoint: str) -> str:
     """Return the one dataset that the spool's scenes went to."""
-    found = {
+    found = _datasets(book, endpoint)
+    if len(found) != 1:
+        raise ConfigError(f"--dataset: name the dataset; {_uploaded_to(book, endpoint)}")
+    return found.pop()
+
+
+def _datasets(book: StateBook, endpoint: str) -> set[str]:
+    """Return the datasets that the spool's scenes went to."""
+    return {
         record.dataset_id
         for name in book.references()
         for record in book.everywhere(name)
         if record.dataset_id and record.endpoint in ("", endpoint)
     }
-    if len(found) != 1:
-        there = ", ".join(sorted(found)) or "none"
-        raise ConfigError(f"--dataset: name the dataset; those that the spool was uploaded to at {endpoint}: {there}")
-    return found.pop()
+
+
+def _uploaded_to(book: StateBook, endpoint: str) -> str:
+    """Say which datasets the spool's scenes went to, or what to do where they went nowhere."""
+    spool, found = book.spool.path, sorted(_datasets(book, endpoint))
+    if found:
+        return f"{spool} was uploaded there to {', '.join(found)}"
+    return f"{spool} was never uploaded there: nucleus-bridge upload {spool} --dataset NAME does it"

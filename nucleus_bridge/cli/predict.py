@@ -21,13 +21,15 @@ from nucleus_bridge.labels.fetch import scenes_there
 from nucleus_bridge.labels.frames import TOLERANCE_NS, FrameIndex
 from nucleus_bridge.labels.given import GivenDetections
 from nucleus_bridge.labels.label import Label
-from nucleus_bridge.labels.predictions import Held, Outcome, PredictionUpload, predictions
+from nucleus_bridge.labels.predictions import Held, Outcome, PredictionUpload, annotate, annotation, predictions
 from nucleus_bridge.labels.recorded import RecordedDetections
 from nucleus_bridge.recordings import open_recording
 from nucleus_bridge.recordings.merged import Merged
 from nucleus_bridge.spool import Spool
+from nucleus_bridge.spool.destination import is_loopback
 from nucleus_bridge.spool.state import StateBook
 from nucleus_bridge.text import printable_lines
+from nucleus_bridge.upload.choice import destination_for
 from nucleus_bridge.upload.nucleus.client import NucleusClient
 from nucleus_bridge.upload.retry import Retry
 
@@ -47,7 +49,13 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
     )
     parser.add_argument("spool", metavar="SPOOL", type=Path, help="folder with the scenes")
     parser.add_argument("--from", metavar="TOPIC|FILE", dest="source", required=True, help="where the detections are")
-    parser.add_argument("--model", metavar="NAME", required=True, help="model; made when there is none of the name")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--model", metavar="NAME", help="model; made when there is none of the name")
+    what.add_argument(
+        "--as-labels",
+        action="store_true",
+        help="rehearse: put them into the local receiver as what annotators made, for the command labels to fetch",
+    )
     parser.add_argument(
         "--recording",
         metavar="BAG",
@@ -83,6 +91,12 @@ def _settings(options: argparse.Namespace) -> UploadConfig:
         raise ConfigError("--task: predictions go to a Nucleus dataset; name it with --dataset")
     if options.repair and not options.reconcile:
         raise ConfigError("--repair: goes with --reconcile")
+    if options.model is not None and not options.model.strip():
+        raise ConfigError("--model: is empty; give the name of the model whose predictions they are")
+    if options.as_labels and (options.dry_run or options.reconcile):
+        raise ConfigError(
+            f"{'--dry-run' if options.dry_run else '--reconcile'}: goes with --model, not with --as-labels"
+        )
     if options.reconcile and options.dry_run:
         raise ConfigError("--reconcile: sends nothing without --repair; leave out --dry-run")
     return replace(settings, update=True) if options.update or options.repair else settings
@@ -92,6 +106,12 @@ def run(options: argparse.Namespace) -> int:
     """Upload the predictions."""
     settings = _settings(options)
     book = StateBook(Spool(need_spool(options.spool)))
+    endpoint = destination_for(settings).endpoint(settings)
+    if options.as_labels and not is_loopback(endpoint):
+        raise ConfigError(
+            f"--as-labels: {endpoint} is not the local receiver (nucleus-bridge serve), and only that gets labels so: "
+            "set NUCLEUS_ENDPOINT to its URL"
+        )
     client, dataset_id = open_dataset(settings, book, Retry(give_up_after_s=settings.timeout_s))
     refused: dict[str, str] = {}
     frames = FrameIndex(scenes_there(client, dataset_id, book, refused).values())
@@ -101,6 +121,12 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(f"{options.spool}: dataset {dataset_id} holds none of its scenes; upload them first")
     with _detections(options, frames) as found:
         counted = _Counted()
+        if options.as_labels:
+            rows = predictions(counted.through(found.labels()), frames.scenes, annotation)
+            outcome = annotate(client, dataset_id, rows, update=settings.update)
+            return _finished(
+                outcome, counted.text_of("label"), f"dataset {dataset_id}", _status(found, counted, refused)
+            )
         rows = predictions(counted.through(found.labels()), frames.scenes)
         model_id = client.find_model(options.model)
         held = Held(client, dataset_id, model_id)
@@ -113,16 +139,26 @@ def run(options: argparse.Namespace) -> int:
             repaired = _repaired(held, rows, client, settings, options)
             held.look_for_orphans(frames.scenes.values())
             return max(_reconciled(held, repaired, counted), _status(found, counted, refused))
+        first = next(rows, None)
+        if first is None:
+            print(f"{counted.text}; nothing sent")
+            return _status(found, counted, refused)
         model_id = model_id or client.create_model(options.model)
-        outcome = PredictionUpload(client, dataset_id, model_id, settings, _say).send(rows)
+        outcome = PredictionUpload(client, dataset_id, model_id, settings, _say).send(chain([first], rows))
+        where = f"model {options.model} ({model_id}) in dataset {dataset_id}"
+        return _finished(outcome, counted.text, where, _status(found, counted, refused))
+
+
+def _finished(outcome: Outcome, what: str, where: str, status: int) -> int:
+    """Say what became of what was sent; return the exit status."""
     for text in outcome.errors[:_SHOWN_ERRORS]:
         _say(text)
-    parts = [counted.text]
+    parts = [what]
     parts += [f"{outcome.there} were there"] if outcome.there else []
     parts += [f"{len(outcome.errors)} not taken"] if outcome.errors else []
     parts += [f"{outcome.failed} failed"] if outcome.failed else []
-    print(f"{', '.join(parts)}; model {options.model} ({model_id}) in dataset {dataset_id}")
-    return 1 if outcome.errors or outcome.failed else _status(found, counted, refused)
+    print(f"{', '.join(parts)}; {where}")
+    return 1 if outcome.errors or outcome.failed else status
 
 
 def _repaired(
@@ -178,13 +214,14 @@ class _Counted:
     """Counts what goes by."""
 
     def __init__(self) -> None:
-        self.labels = 0
+        self.labels = self.unsure = 0
         self._last: tuple[str, int] | None = None
         self._seen: set[tuple[str, int]] = set()
 
     def through(self, labels: Iterable[Label]) -> Iterator[Label]:
         for label in labels:
             self.labels += 1
+            self.unsure += label.score is not None and not 0.0 <= label.score <= 1.0
             place = label.scene, label.frame
             if place != self._last:
                 self._last = place
@@ -193,10 +230,11 @@ class _Counted:
 
     @property
     def text(self) -> str:
+        return self.text_of("prediction")
+
+    def text_of(self, what: str) -> str:
         scenes = len({scene for scene, _ in self._seen})
-        return (
-            f"{_number(self.labels, 'prediction')} on {_number(len(self._seen), 'frame')} of {_number(scenes, 'scene')}"
-        )
+        return f"{_number(self.labels, what)} on {_number(len(self._seen), 'frame')} of {_number(scenes, 'scene')}"
 
 
 def _number(count: int, what: str) -> str:
@@ -208,11 +246,17 @@ def _status(found: GivenDetections | RecordedDetections, counted: _Counted, refu
     what = "row" if isinstance(found, GivenDetections) else "message"
     if found.unmatched:
         within = f"{TOLERANCE_NS / 1e6:.0f} ms"
-        _say(f"{_number(found.unmatched, what)} of {found.messages} not within {within} of a frame of the scenes")
+        first = f"; the first: {found.unmatched_first}" if isinstance(found, GivenDetections) else ""
+        off = f"{_number(found.unmatched, what)} of {found.messages}"
+        _say(f"{off} not within {within} of a frame of the scenes{first}")
+    if counted.unsure:
+        _say(f"{_number(counted.unsure, 'score')} not within 0 and 1: those predictions have no confidence")
+    if not found.messages:
+        _say("there are no detections, or none with a score of --min-score")
     for cause, count in sorted(found.lost.counts.items()):
         _say(f"{count} lost by {cause}: {found.lost.reasons[cause]}")
     lacks_rows = isinstance(found, GivenDetections) and found.unmatched
-    return 1 if found.lost.counts or refused or lacks_rows or not counted.labels else 0
+    return 1 if found.lost.counts or refused or lacks_rows or counted.unsure or not counted.labels else 0
 
 
 def _say(text: str) -> None:

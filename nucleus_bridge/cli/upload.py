@@ -20,6 +20,7 @@ from nucleus_bridge.config.loader import check_values, parse_override
 from nucleus_bridge.config.settings import TABLE
 from nucleus_bridge.errors import ConfigError, SceneError
 from nucleus_bridge.spool import Spool
+from nucleus_bridge.spool.manifest import MANIFEST_NAME
 from nucleus_bridge.spool.state import SceneState, StateBook, StateRecord
 from nucleus_bridge.text import printable_lines
 from nucleus_bridge.upload.board import Summary
@@ -32,6 +33,8 @@ from nucleus_bridge.upload.store.url import parse_store_url
 from nucleus_bridge.upload.tasks.destination import planned_request
 from nucleus_bridge.upload.uploader import Uploader
 
+_OF_A_SPOOL = {"scenes", "open", "quarantine"}
+_OF_A_RECORDING = {".mcap", ".db3", ".bag"}
 _TOLD = (SceneState.DONE, SceneState.FAILED, SceneState.QUARANTINED, SceneState.CONFLICT, SceneState.DIFFERS)
 
 
@@ -114,6 +117,8 @@ def run(options: argparse.Namespace) -> int:
         settings = replace(settings, update=True)
     if options.dry_run:
         return _dry_run(options.spool, settings)
+    if options.spool.exists():
+        check_is_spool(options.spool)
     with _observer() as observer:
         uploader = Uploader(
             options.spool,
@@ -291,4 +296,26 @@ def need_spool(path: Path) -> Path:
     """
     if not path.is_dir():
         raise ConfigError(f"spool {path}: there is no such folder; convert or record into it first")
+    check_is_spool(path)
     return path
+
+
+def check_is_spool(path: Path) -> None:
+    """Check that a folder is not what people take for a spool: a recording, a scene, or the folder of the scenes.
+
+    Raises:
+        ConfigError: It is one of those, or cannot be read.
+    """
+    try:
+        entries = list(path.iterdir())
+    except OSError as error:
+        raise ConfigError(f"spool {path}: cannot be read: {error.strerror}") from None
+    names = {entry.name for entry in entries}
+    if names & _OF_A_SPOOL:
+        return
+    if "metadata.yaml" in names or any(entry.suffix in _OF_A_RECORDING for entry in entries):
+        raise ConfigError(f"spool {path}: is a recording; give the folder that its scenes were written into")
+    if MANIFEST_NAME in names:
+        raise ConfigError(f"spool {path}: is a scene; give its spool, two folders above")
+    if any((entry / MANIFEST_NAME).is_file() for entry in entries):
+        raise ConfigError(f"spool {path}: is the folder of a spool's scenes; give the one above")

@@ -89,12 +89,13 @@ def trajectory_of(stamps_ns: IntArray, translations: FloatArray, rotations_xyzw:
 
 
 def top_speed(trajectory: Trajectory, over_ns: int = 500_000_000) -> float:
-    """Return the largest speed in m/s over stretches of at least half a second, 0 where there is none."""
+    """Return the largest speed in m/s over stretches of at least half a second, or all of a shorter trajectory."""
     stamps = trajectory.stamps_ns
+    if len(stamps) < 2 or stamps[0] == stamps[-1]:
+        return 0.0
+    over_ns = min(over_ns, int(stamps[-1] - stamps[0]))
     later = np.searchsorted(stamps, stamps + over_ns)
     begin = np.flatnonzero(later < len(stamps))
-    if not len(begin):
-        return 0.0
     way = np.linalg.norm(trajectory.translations[later[begin]] - trajectory.translations[begin], axis=1)
     return float((way / (stamps[later[begin]] - stamps[begin]) * 1e9).max())
 

@@ -10,9 +10,10 @@ from itertools import combinations
 import numpy as np
 
 from nucleus_bridge import warnings
+from nucleus_bridge.config import Config
 from nucleus_bridge.geometry import quaternion
 from nucleus_bridge.geometry.optical import View, view_of
-from nucleus_bridge.model import FloatArray
+from nucleus_bridge.model import FloatArray, Frame
 from nucleus_bridge.warnings import Finding, Weight
 
 _DOWN_COSINE = 0.64
@@ -57,6 +58,37 @@ def mount_findings(
     for name, texts in camera_warnings(rotations, ahead).items():
         found += [warnings.camera_mount(topics[name], text) for text in texts]
     return found
+
+
+class SeenMounts:
+    """How device and cameras are turned in the frames that go by, as the configuration has them.
+
+    Attributes:
+        frame_ids: The frame ids of each camera's images.
+    """
+
+    def __init__(self) -> None:
+        self.frame_ids: dict[str, str] = {}
+        self._rotations: dict[str, FloatArray] = {}
+        self._positions: list[FloatArray] = []
+        self._turns: list[FloatArray] = []
+
+    def add(self, frame: Frame) -> None:
+        """Take a frame."""
+        self._positions.append(frame.world_from_device.translation)
+        self._turns.append(frame.world_from_device.rotation_xyzw)
+        device_from_world = quaternion.conjugate(frame.world_from_device.rotation_xyzw)
+        for posed in frame.images:
+            if posed.camera not in self._rotations:
+                turn = quaternion.multiply(device_from_world, posed.world_from_camera.rotation_xyzw)
+                self._rotations[posed.camera] = turn
+                self.frame_ids[posed.camera] = posed.image.frame_id
+
+    def findings(self, config: Config) -> list[Finding]:
+        """Name what is unlikely about them."""
+        positions, turns = np.array(self._positions).reshape(-1, 3), np.array(self._turns).reshape(-1, 4)
+        topics = {camera.name: camera.image_topic for camera in config.cameras}
+        return mount_findings(self._rotations, topics, config.world_frame, config.device_frame, positions, turns)
 
 
 def camera_warnings(rotations: Mapping[str, FloatArray], forward_deg: float = 0.0) -> dict[str, list[str]]:

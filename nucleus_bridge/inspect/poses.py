@@ -141,7 +141,8 @@ def _without_mount(above: list[str], start: str, topic: str) -> Frames:
 def _without_pose(scan: Scan, transforms: Transforms, start: str, above: list[str]) -> Frames:
     known = ", ".join(transforms.tree.frames()) or "none"
     if len(above) == 1:
-        text = f"no pose: no transform has the lidar's frame {start!r} (there are: {known})"
+        there = f"there are: {known}" if transforms.tree.frames() else "there are none"
+        text = f"no pose: no transform has the lidar's frame {start!r} ({there})"
         frames = Frames(
             start,
             start,

@@ -17,6 +17,7 @@ from nucleus_bridge.calibration.check import State
 from nucleus_bridge.config import Config
 from nucleus_bridge.errors import TransformError
 from nucleus_bridge.inspect.calibration import calibration_findings
+from nucleus_bridge.inspect.configured import Configured, Given, judge
 from nucleus_bridge.inspect.lidars import DERIVED, Why
 from nucleus_bridge.inspect.mounting import mount_findings
 from nucleus_bridge.inspect.pose_sources import PoseSourceReport, pose_sources, source_of_file
@@ -140,6 +141,7 @@ class BagReport:
     trial: Trial
     parts: list[Part]
     pose_sources: list[PoseSourceReport] = field(default_factory=list)
+    configured: Configured | None = None
 
     @property
     def score(self) -> int:
@@ -153,13 +155,18 @@ class BagReport:
 
     def as_json(self) -> dict[str, Any]:
         """Return it as plain values; warnings as every command writes them."""
-        document = asdict(self)
+        document = asdict(replace(self, configured=None))
+        if self.configured is None:
+            document.pop("configured")
+        else:
+            document["configured"] = self.configured.as_json()
         document["warnings"] = [finding.as_json() for finding in self.warnings]
         for made, sensor in zip(document["sensors"], self.sensors, strict=True):
             made["verdict"] = sensor.verdict.value
             made["reason"] = sensor.reason.value if sensor.reason else None
             made["warnings"] = [finding.as_json() for finding in sensor.warnings]
-        document["trial"].pop("calibrations")
+        for key in ("calibrations", "findings"):
+            document["trial"].pop(key)
         document["calibrations"] = [found.as_json() for found in self.trial.calibrations]
         return {**document, "score": self.score, "usable": self.usable}
 
@@ -175,6 +182,7 @@ def inspect_bag(
     deep: bool = False,
     progress: Progress = _no_progress,
     trajectories: Sequence[Path] = (),
+    given: Given | None = None,
 ) -> BagReport:
     """Look through a recording.
 
@@ -184,12 +192,13 @@ def inspect_bag(
         deep: Decode every picture rather than a sample.
         progress: Is called with the share that is done, 0 to 1.
         trajectories: Trajectory files that are compared with the recording's sources of poses.
+        given: A configuration that it is judged with besides.
 
     Raises:
         BagError: It cannot be read.
-        ConfigError: A file is not a trajectory.
+        ConfigError: A file is not a trajectory, or one that the configuration names cannot be used.
     """
-    report, _ = study(path, full=full, deep=deep, progress=progress, trajectories=trajectories)
+    report, _ = study(path, full=full, deep=deep, progress=progress, trajectories=trajectories, given=given)
     return report
 
 
@@ -200,16 +209,18 @@ def study(
     deep: bool = False,
     progress: Progress = _no_progress,
     trajectories: Sequence[Path] = (),
+    given: Given | None = None,
 ) -> tuple[BagReport, Suggestion]:
     """Look through a recording and suggest a configuration for it.
 
     Raises:
         BagError: It cannot be read.
-        ConfigError: One of ``trajectories`` is not one.
+        ConfigError: One of ``trajectories`` is not one, or a file that the configuration names cannot be used.
     """
     compared = [source_of_file(file) for file in trajectories]
+    passes = 2 if given is None else 3
     with open_recording(path) as bag:
-        scan = scan_bag(bag, full=full, progress=lambda share: progress(share / 2))
+        scan = scan_bag(bag, full=full, progress=lambda share: progress(share / passes))
         if deep:
             for stream in scan.of_kind("image"):
                 stream.every = partial(bag.messages, [stream.name])
@@ -217,8 +228,21 @@ def study(
         config = suggestion.config()
         trial = Trial()
         if config is not None:
-            trial = try_config(bag, config, full=full, deep=deep, progress=lambda share: progress(0.5 + share / 2))
+            trial = try_config(
+                bag, config, full=full, deep=deep, progress=lambda share: progress((1.0 + share) / passes)
+            )
         report = _report(bag, scan, suggestion, config, trial)
+        if given is not None:
+            tried = try_config(
+                bag,
+                given.config,
+                full=full,
+                deep=deep,
+                judged=True,
+                progress=lambda share: progress((2.0 + share) / passes),
+            )
+            judged = judge(bag, suggestion, given, tried, report.warnings)
+            report = replace(report, configured=judged)
         return replace(report, pose_sources=pose_sources(scan, compared)), suggestion
 
 

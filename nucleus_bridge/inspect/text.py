@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import yaml
 
 from nucleus_bridge.config.sections import written
+from nucleus_bridge.inspect.configured import Configured
 from nucleus_bridge.inspect.pose_sources import course_topic, reference_of
 from nucleus_bridge.inspect.report import BagReport, SensorReport, TopicReport
 from nucleus_bridge.inspect.suggest import Suggestion
@@ -66,6 +67,9 @@ def _sections(report: BagReport) -> Iterator[Section]:
     )  # fmt: skip
     if report.damage:
         yield Section("Damage", text="\n".join(report.damage))
+    if report.configured is not None:
+        yield from _configured(report.configured)
+        return
     header = ("topic", "type", "count", "Hz", "missing", "gap", "log - stamp", "frame")
     yield Section("Topics", header, tuple(_topic_row(topic) for topic in report.topics))
     yield Section("Transforms", text=report.tree)
@@ -85,12 +89,40 @@ def _sections(report: BagReport) -> Iterator[Section]:
     for sensor in report.sensors:
         yield _sensor(sensor)
     if report.warnings:
-        order = sorted(report.warnings, key=lambda finding: -list(Weight).index(finding.weight))
-        yield Section("Warnings", text="\n".join(str(finding) for finding in order))
+        yield Section("Warnings", text="\n".join(map(str, _ordered(report.warnings))))
     if report.missing:
         yield Section("Missing", text="\n".join(report.missing))
     parts = tuple(Row((part.name, f"{part.points:.0f} of {part.most}", part.why)) for part in report.parts)
     yield Section(f"Health {report.score} of 100", ("part", "points", "why"), parts)
+
+
+def _ordered(findings: Sequence[Finding]) -> list[Finding]:
+    """Return warnings, the gravest first."""
+    return sorted(findings, key=lambda finding: -list(Weight).index(finding.weight))
+
+
+def _configured(judged: Configured) -> Iterator[Section]:
+    rows = [Row((one.parameter, one.topic, one.text), good=one.is_good) for one in judged.topics]
+    if judged.problem:
+        rows.append(Row(("verdict", "", f"convert refuses the recording: {judged.problem}"), good=False))
+    else:
+        part = "" if judged.whole else " (not of the whole recording)"
+        text = f"{counted(judged.frames, 'frame')} in the trial run{part}"
+        rows.append(Row(("verdict", "", text), good=judged.frames > 0))
+    yield Section(f"Configuration {judged.config}", ("parameter", "topic", "in this recording"), tuple(rows))
+    if judged.problem:
+        return
+    text = "\n".join(map(str, _ordered(judged.warnings))) or "none"
+    yield Section(f"Warnings with {judged.config}", text=text)
+    if judged.settled:
+        lines = [
+            f"{one.finding.text} [{one.finding.code.value}] ({one.by or 'does not come up with this configuration'})"
+            for one in judged.settled
+        ]
+        yield Section(f"Settled by {judged.config}", text="\n".join(lines))
+    if judged.not_read:
+        lines = [f"{kind} {topic}" for topic, kind in judged.not_read.items()]
+        yield Section(f"Sensors that {judged.config} does not name", text="\n".join(lines))
 
 
 def _sensor(sensor: SensorReport) -> Section:

@@ -6,15 +6,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from nucleus_bridge.calibration.check import Verdict
 from nucleus_bridge.causes import is_expected
 from nucleus_bridge.config import Config
 from nucleus_bridge.errors import InputError
 from nucleus_bridge.geometry.sharpness import DeskewEffect
-from nucleus_bridge.inspect.calibration import TrialCheck
+from nucleus_bridge.inspect.calibration import TrialCheck, calibration_findings
+from nucleus_bridge.inspect.mounting import SeenMounts
+from nucleus_bridge.inspect.played import all_findings
 from nucleus_bridge.inspect.scan import Progress, sampled_messages
 from nucleus_bridge.inspect.sharpness import TrialSharpness
+from nucleus_bridge.model import Frame
 from nucleus_bridge.pipeline.events import Event, FrameReady
 from nucleus_bridge.recordings import Recording
 from nucleus_bridge.replay import primed_pipeline
@@ -40,6 +44,7 @@ class Trial:
         calibrations: What the frames say about the calibration of each camera.
         period_ms: From one frame to the next; 0 where unknown.
         sharpness: How sharp each lidar's sweeps are together; looked at with ``deep`` alone.
+        findings: What contradicts itself with this configuration; looked for where a configuration is judged.
     """
 
     frames: int = 0
@@ -51,6 +56,7 @@ class Trial:
     calibrations: list[Verdict] = field(default_factory=list)
     period_ms: float = 0.0
     sharpness: dict[str, DeskewEffect] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
 
     def why_not(self, topic: str) -> str:
         """Say what became of the messages of a topic that reached no frame."""
@@ -60,11 +66,20 @@ class Trial:
         return f"{causes} ({why})" if causes and why else why or causes or self.problem
 
 
-def try_config(bag: Recording, config: Config, *, full: bool, deep: bool = False, progress: Progress) -> Trial:
+class _Watcher(Protocol):
+    """Looks at the frames that go by."""
+
+    def add(self, frame: Frame) -> None:
+        """Take a frame."""
+
+
+def try_config(
+    bag: Recording, config: Config, *, full: bool, deep: bool = False, judged: bool = False, progress: Progress
+) -> Trial:
     """Feed a recording to the pipeline; nothing is written, and the points and pictures of few frames are looked at.
 
     Unless ``full``, it ends after ``MAX_FRAMES`` frames or the part of a recording that a scan reads. With ``deep``
-    all frames are looked at.
+    all frames are looked at. With ``judged`` it says what contradicts itself, as ``convert`` would.
     """
     try:
         pipeline = primed_pipeline(bag, config)
@@ -73,23 +88,33 @@ def try_config(bag: Recording, config: Config, *, full: bool, deep: bool = False
     used: Counter[str] = Counter()
     frames, stopped = 0, False
     expected = _expected(bag, config, full=full)
-    check = TrialCheck(config, expected, deep=deep)
+    check, mounts = TrialCheck(config, expected, deep=deep), SeenMounts()
     sharpness = TrialSharpness(config, expected) if deep else None
+    watchers: list[_Watcher] = [check, mounts, *([] if sharpness is None else [sharpness])]
     for message, over in sampled_messages(bag, list(pipeline.topics), full=full):
-        frames += _count(pipeline.add(message), used, check, sharpness)
+        frames += _count(pipeline.add(message), used, watchers)
         if bag.end_ns > bag.start_ns:
             progress((message.log_ns - bag.start_ns) / (bag.end_ns - bag.start_ns))
         stopped = over or (not full and frames >= MAX_FRAMES)
         if stopped:
             break
     if not stopped:
-        frames += _count(pipeline.finish(), used, check, sharpness)
+        frames += _count(pipeline.finish(), used, watchers)
     losses = {
         topic: {cause: count for cause, count in causes.items() if not is_expected(cause)}
         for topic, causes in pipeline.ledger.totals.items()
     }
-    progress(1.0)
     reasons = dict(pipeline.ledger.reasons)
+    found: tuple[Finding, ...] = ()
+    if judged:
+        topics = {camera.name: camera.image_topic for camera in config.cameras}
+        measured = [verdict for verdict in check.verdicts() if verdict.camera in mounts.frame_ids]
+        found = (
+            *all_findings(pipeline, bag, pipeline.ledger.totals, reasons),
+            *mounts.findings(config),
+            *calibration_findings(measured, topics, mounts.frame_ids, config, pipeline.tree, check.period_ms),
+        )
+    progress(1.0)
     lost = {topic: causes for topic, causes in losses.items() if causes}
     return Trial(
         frames,
@@ -100,6 +125,7 @@ def try_config(bag: Recording, config: Config, *, full: bool, deep: bool = False
         calibrations=check.verdicts(),
         period_ms=check.period_ms,
         sharpness=sharpness.results() if sharpness else {},
+        findings=found,
     )
 
 
@@ -110,14 +136,13 @@ def _expected(bag: Recording, config: Config, *, full: bool) -> int:
     return sweeps if full else min(sweeps, MAX_FRAMES)
 
 
-def _count(events: Iterable[Event], used: Counter[str], check: TrialCheck, sharpness: TrialSharpness | None) -> int:
+def _count(events: Iterable[Event], used: Counter[str], watchers: Sequence[_Watcher]) -> int:
     count = 0
     for event in events:
         if isinstance(event, FrameReady):
             used.update(name for name, _ in event.frame.samples)
-            check.add(event.frame)
-            if sharpness is not None:
-                sharpness.add(event.frame)
+            for watcher in watchers:
+                watcher.add(event.frame)
             count += 1
     return count
 

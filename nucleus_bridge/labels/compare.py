@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from nucleus_bridge.errors import InputError, OutputError
 from nucleus_bridge.labels.label import Label
+from nucleus_bridge.strict_text import loads
 from nucleus_bridge.text import why_not
 
 CHANGES = "changes.jsonl"
@@ -88,7 +89,7 @@ def labels_of_file(path: Path) -> Iterator[Label]:
 
 def _label(where: str, line: str) -> Label:
     try:
-        row = json.loads(line)
+        row = loads(line)
         position, size, turn = row["position"], row["size"], row["rotation"]
         return Label(
             row["scene"],
@@ -104,8 +105,9 @@ def _label(where: str, line: str) -> Label:
             row["source"],
             dict(row["attributes"]),
         )
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{where}: is not a label as labels --format json writes it: {error!r}") from None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"{where}: is not a label as labels --format json writes it: {why}") from None
 
 
 def compared(

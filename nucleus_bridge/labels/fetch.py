@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from nucleus_bridge.labels.sfs_other import take_other_labels
 from nucleus_bridge.labels.unchanged import Answers
 from nucleus_bridge.spool.manifest import Manifest
 from nucleus_bridge.spool.state import StateBook, StateRecord
+from nucleus_bridge.strict_text import loads
 from nucleus_bridge.upload.nucleus.client import NucleusClient
 from nucleus_bridge.upload.nucleus.payload import CONTENT_KEY, local_content
 from nucleus_bridge.upload.tasks.client import TaskClient
@@ -58,13 +58,13 @@ def manifests_of(book: StateBook) -> Iterator[tuple[str, Manifest]]:
 
 
 def dataset_labels(
-    client: NucleusClient, dataset_id: str, book: StateBook, fetched: Fetched, other: OtherLabels
+    client: NucleusClient,
+    dataset_id: str,
+    scenes: Mapping[str, SceneStamps],
+    fetched: Fetched,
+    other: OtherLabels,
 ) -> Iterator[Label]:
-    """Yield the cuboids of a dataset that are on clouds of the spool's scenes, page by page.
-
-    A scene that is another one there, by its content digest, is refused. Boxes on images go to ``other``.
-    """
-    scenes = scenes_there(client, dataset_id, book, fetched.refused)
+    """Yield the cuboids of a dataset that are on clouds of scenes, page by page; boxes on images go to ``other``."""
     fetched.scenes |= scenes.keys()
     sensors = {
         f"{name}-{sensor}": (name, sensor) for name, one in scenes.items() for sensor in (one.cloud, *one.cameras)
@@ -229,7 +229,7 @@ class _Linked:
 
 def _json(content: bytes, stamps: SceneStamps) -> object:
     try:
-        return json.loads(content)
+        return loads(content)
     except (ValueError, RecursionError) as error:
         raise LabelError(f"{stamps.scene}: the answer of its task is neither JSON nor a .sfs file: {error}") from None
 
@@ -237,7 +237,8 @@ def _json(content: bytes, stamps: SceneStamps) -> object:
 def _cuboids(frames: list[Any], stamps: SceneStamps, source: str, linked: _Linked) -> Iterator[Label]:
     if len(frames) != len(stamps.stamps_ns):
         raise LabelError(
-            f"{stamps.scene}: its task has annotations of {len(frames)} frames, expected {len(stamps.stamps_ns)}"
+            f"{stamps.scene}: its {source.replace(':', ' ')} has annotations of {len(frames)} frames, the scene has "
+            f"{len(stamps.stamps_ns)}: it was made of another scene of this id"
         )
     for number, frame in enumerate(frames):
         cuboids = frame.get("cuboids", []) if isinstance(frame, Mapping) else None
@@ -263,6 +264,9 @@ def file_labels(paths: Iterable[Path], book: StateBook, fetched: Fetched, other:
             tree = tree_of(path.read_bytes(), str(path))
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror}") from None
+        except LabelError as error:
+            fetched.refused[str(path)] = f"{error}; expected an annotated .sfs file or its JSON form"
+            continue
         own = tree.get("metadata")
         own = own.get(OWN) if isinstance(own, Mapping) else None
         name = str(own.get("reference_id")) if isinstance(own, Mapping) else path.name.removesuffix(".sfs")

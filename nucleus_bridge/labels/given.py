@@ -7,7 +7,6 @@ frame than the world's need the poses of the recording. ``score`` (or ``confiden
 
 from __future__ import annotations
 
-import json
 import math
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -24,6 +23,7 @@ from nucleus_bridge.labels.label import Label
 from nucleus_bridge.labels.recorded import Lost, Waiting, WorldPoses, label_of_detection, place
 from nucleus_bridge.model import Detection, Detections, Transform
 from nucleus_bridge.recordings import Recording
+from nucleus_bridge.strict_text import loads
 from nucleus_bridge.text import why_not
 
 SOURCE = "file"
@@ -53,6 +53,7 @@ class GivenDetections:
         self.lost = Lost()
         self.messages = 0
         self.unmatched = 0
+        self.unmatched_first = ""
         self._elsewhere = 0
         for found, frame, _ in self._rows():  # all of them are looked at before any is used
             self.messages += 1
@@ -105,13 +106,24 @@ class GivenDetections:
         if "scene" not in row and "frame" not in row:
             if not stamp_ns:
                 raise InputError(f"{where}: has neither stamp_ns nor scene and frame")
-            return self._frames.nearest(stamp_ns)
+            frame = self._frames.nearest(stamp_ns)
+            if frame is None:
+                self._note_unmatched(f"{where}: no sweep is near stamp_ns {stamp_ns}")
+            return frame
         scene, number = row.get("scene"), row.get("frame")
         if not isinstance(scene, str) or type(number) is not int:
             raise InputError(
                 f"{where}: scene and frame are {scene!r:.80} and {number!r:.40}; expected text and a number"
             )
-        return self._frames.at(scene, number)
+        frame = self._frames.at(scene, number)
+        if frame is None:
+            stamps = self._frames.scenes.get(scene)
+            there = "is not in the dataset" if stamps is None else f"has {len(stamps.stamps_ns)} frames, counted from 0"
+            self._note_unmatched(f"{where}: frame {number} of {scene!r:.80}, which {there}")
+        return frame
+
+    def _note_unmatched(self, why: str) -> None:
+        self.unmatched_first = self.unmatched_first or why
 
     def _check_poses(self, where: str, found: Detections, frame: FrameAt | None) -> None:
         if frame is None or found.frame_id in ("", frame.stamps.frame_id) or self._recording is not None:
@@ -124,7 +136,7 @@ class GivenDetections:
 
 def _object(where: str, line: str) -> Mapping[str, Any]:
     try:
-        row = json.loads(line)
+        row = loads(line)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: is not JSON: {error}") from None
     if not isinstance(row, dict):
@@ -141,6 +153,7 @@ def _detections(where: str, row: Mapping[str, Any]) -> tuple[Detections, str]:
             np.array(_numbers(row, "position", ("x", "y", "z"))),
             quaternion.normalise(_rotation(row)),
             np.array(_size(row)),
+            _attributes(row),
         )
         return Detections(_stamp(row), _text(row, "frame_id").lstrip("/"), (box,)), _text(row, "id")
     except InputError as error:
@@ -166,6 +179,13 @@ def _size(row: Mapping[str, Any]) -> list[float]:
     if min(size) <= 0.0:
         raise InputError(f"size is {size}; expected numbers above 0")
     return size
+
+
+def _attributes(row: Mapping[str, Any]) -> dict[str, Any]:
+    value = row.get("attributes", {})
+    if not isinstance(value, dict):
+        raise InputError(f"attributes is {value!r:.80}; expected an object")
+    return value
 
 
 def _text(row: Mapping[str, Any], key: str) -> str:

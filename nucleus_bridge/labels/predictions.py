@@ -13,7 +13,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, islice
 from operator import itemgetter
 from typing import Any
 
@@ -25,6 +25,8 @@ from nucleus_bridge.upload.nucleus.client import USUAL, JobStatus, NucleusClient
 
 PART_PREDICTIONS = 20_000
 """Predictions of one job."""
+PART_ANNOTATIONS = 2_000
+"""Annotations of one request."""
 _TRIES = 3
 _FIRST_LOOK_S = 0.05
 _DECIMALS = 6
@@ -65,7 +67,24 @@ def _vector(values: Iterable[float]) -> dict[str, float]:
     return {axis: round(value, _DECIMALS) for axis, value in zip("xyz", values, strict=True)}
 
 
-def predictions(labels: Iterable[Label], scenes: Mapping[str, SceneStamps]) -> Iterator[dict[str, Any]]:
+def annotation(label: Label, stamps: SceneStamps, annotation_id: str) -> dict[str, Any]:
+    """Return a label as the ``CuboidAnnotation`` that ``label_of_cuboid`` makes it of again."""
+    row = prediction(label, stamps, annotation_id)
+    row.pop("confidence", None)
+    return {
+        **row,
+        **({"track_reference_id": label.track} if label.track else {}),
+        "metadata": dict(label.attributes),
+    }
+
+
+Made = Callable[[Label, SceneStamps, str], dict[str, Any]]
+"""Makes what the service takes of a label, its scene and an id."""
+
+
+def predictions(
+    labels: Iterable[Label], scenes: Mapping[str, SceneStamps], made: Made = prediction
+) -> Iterator[dict[str, Any]]:
     """Yield detections as predictions, each with an id of its own that is the same every time.
 
     Those that have neither track nor id are numbered; a track that a frame has twice in a row is, too.
@@ -83,7 +102,28 @@ def predictions(labels: Iterable[Label], scenes: Mapping[str, SceneStamps]) -> I
             name += f"#{unnamed[label.scene, label.frame, source]}"
         repeats = repeats + 1 if name == last else 0
         last = name
-        yield prediction(label, stamps, f"{name}#{repeats + 1}" if repeats else name)
+        yield made(label, stamps, f"{name}#{repeats + 1}" if repeats else name)
+
+
+def annotate(client: NucleusClient, dataset_id: str, rows: Iterable[Mapping[str, Any]], *, update: bool) -> Outcome:
+    """Put labels into a dataset as what annotators made of it; return what became of them.
+
+    Raises:
+        UploadError: It cannot go on; what was sent until then stays.
+    """
+    outcome = Outcome()
+    for part in _parts(rows):
+        taken = client.annotate(dataset_id, part, update=update)
+        outcome.sent += len(part)
+        outcome.there += taken.ignored
+        outcome.errors += taken.errors
+    return outcome
+
+
+def _parts(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
+    rest = iter(rows)
+    while part := list(islice(rest, PART_ANNOTATIONS)):
+        yield part
 
 
 class Held:

@@ -255,7 +255,8 @@ def label_of_detection(
         _vector(box.size),
         _quaternion(-turn if turn[3] < 0.0 else turn),
         source,
-        score=box.score,
+        box.attributes,
+        box.score,
     )
 
 

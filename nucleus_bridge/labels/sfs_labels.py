@@ -8,7 +8,6 @@ interpolated on a straight line. Stamps are microseconds from the scene's start.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from nucleus_bridge.formats.sfs.scene_tree import OWN, SCENE_FILE
 from nucleus_bridge.geometry import quaternion
 from nucleus_bridge.labels.label import Label, SceneStamps
 from nucleus_bridge.model import FloatArray
+from nucleus_bridge.strict_text import loads
 
 _COLUMNS = 9
 _LONGEST_HOLD_US = 60_000.0
@@ -43,13 +43,13 @@ def tree_of(content: bytes, name: str) -> Tree:
         LabelError: It is neither.
     """
     try:
-        tree: Any = read_tree(content, name) if is_container(content) else json.loads(content)
+        tree: Any = read_tree(content, name) if is_container(content) else loads(content)
     except (SceneError, ValueError, RecursionError) as error:
-        raise LabelError(f"{name}: the answer cannot be read: {error}") from None
+        raise LabelError(f"{name}: cannot be read: {error}") from None
     if isinstance(tree, dict) and tree.get(ITEMS) and not is_container(content):
-        raise LabelError(f"{name}: the answer cannot be read: it is cut behind its header, and its arrays are missing")
+        raise LabelError(f"{name}: cannot be read: it is cut behind its header, and its arrays are missing")
     if not isinstance(tree, dict) or not isinstance(tree.get("annotations", []), (list, type(None))):
-        raise LabelError(f"{name}: the answer is not a scene with a list of annotations")
+        raise LabelError(f"{name}: is not a scene with a list of annotations")
     return tree
 
 

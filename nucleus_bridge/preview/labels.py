@@ -11,6 +11,7 @@ from typing import Any
 
 from nucleus_bridge.errors import InputError, OutputError
 from nucleus_bridge.labels.label import colour_of
+from nucleus_bridge.strict_text import loads
 from nucleus_bridge.text import why_not
 
 _DATA = '<script type="application/json" id="data">'
@@ -65,15 +66,14 @@ class LabelFile:
 def _box(where: str, line: str) -> tuple[str, int, Row]:
     """Return scene, frame, and class, place, turn and size of a line."""
     try:
-        row = json.loads(line)
+        row = loads(line)
         numbers = [row["position"][axis] for axis in "xyz"]
         numbers += [row["rotation"][axis] for axis in "xyzw"]
         numbers += [row["size"][side] for side in ("length", "width", "height")]
         return str(row["scene"]), int(row["frame"]), [str(row["label"]), *map(float, numbers)]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{where}: is not a label as nucleus-bridge labels --format json writes it: {error!r}"
-        ) from None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"{where}: is not a label as nucleus-bridge labels --format json writes it: {why}") from None
 
 
 def add_labels(page: Path, labels: Mapping[str, Any]) -> None:

@@ -23,6 +23,7 @@ import requests
 
 from nucleus_bridge.errors import AuthError, ConfigError, RejectedError, StoppedError, UploadError
 from nucleus_bridge.spool.destination import is_loopback, normalised_endpoint
+from nucleus_bridge.strict_text import loads
 from nucleus_bridge.upload.certificates import REMEDY, ca_bundle
 from nucleus_bridge.upload.retry import TransientError
 
@@ -153,7 +154,7 @@ class HttpChannel:
             )
         self._check(what, answer)
         try:
-            return json.loads(answer.body)
+            return loads(answer.body)
         except (ValueError, RecursionError):
             raise TransientError(f"{what}: the answer is not JSON", unclear=True) from None
 
@@ -246,7 +247,7 @@ class HttpChannel:
                 raise UploadError(f"{what}: the certificate of {host} is not trusted ({refused}); {REMEDY}") from None
             raise TransientError(f"{what}: no encrypted connection") from None
         except requests.RequestException as error:  # its text may show a signed URL
-            raise TransientError(f"{what}: {_cause(error)}", unclear=_may_have_arrived(error)) from None
+            raise TransientError(f"{what}: {_cause(error, url)}", unclear=_may_have_arrived(error)) from None
 
     def _check(self, what: str, answer: _Answer) -> None:
         status = answer.status
@@ -308,11 +309,11 @@ def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
-def _cause(error: requests.RequestException) -> str:
+def _cause(error: requests.RequestException, url: str) -> str:
     if isinstance(error, requests.Timeout):
         return "no answer in time"
     if isinstance(error, requests.ConnectionError):
-        return "the connection failed or broke"
+        return f"the connection to {urlsplit(url).netloc.rpartition('@')[2]} failed or broke"
     return type(error).__name__
 
 

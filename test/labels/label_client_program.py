@@ -62,6 +62,19 @@ def annotate(client: nucleus.NucleusClient, request: dict[str, Any]) -> Any:
     return {"status": job.status()["status"], "corners": corners.tolist()}
 
 
+def annotations(client: nucleus.NucleusClient, request: dict[str, Any]) -> Any:
+    """Read back the cuboids of a dataset, with the corners that the client's own metrics give them."""
+    dataset = client.get_dataset(next(entry.id for entry in client.datasets if entry.name == request["dataset"]))
+    found = [one for row in dataset.items_and_annotation_generator() for one in row["annotations"]["cuboid"]]
+    items = process_dataitem(found)
+    corners = get_batch_cuboid_corners(items["xyz"], items["wlh"], items["yaw"]) if found else np.zeros((0, 8, 3))
+    return [
+        {"item": one.reference_id, "label": one.label, "track": one.track_reference_id, "metadata": one.metadata}
+        | {"id": one.annotation_id, "corners": box.tolist()}
+        for one, box in zip(found, corners, strict=True)
+    ]
+
+
 def draw(client: nucleus.NucleusClient, request: dict[str, Any]) -> Any:
     """Draw boxes on images."""
     dataset = client.get_dataset(next(entry.id for entry in client.datasets if entry.name == request["dataset"]))
@@ -82,4 +95,5 @@ def draw(client: nucleus.NucleusClient, request: dict[str, Any]) -> Any:
 if __name__ == "__main__":
     asked = json.load(sys.stdin)
     api = nucleus.NucleusClient(api_key=asked["key"], endpoint=asked["endpoint"])
-    print(json.dumps({step.__name__: step for step in (predictions, annotate, draw)}[sys.argv[1]](api, asked)))  # noqa: T201
+    steps = {step.__name__: step for step in (predictions, annotate, annotations, draw)}
+    print(json.dumps(steps[sys.argv[1]](api, asked)))  # noqa: T201

@@ -92,6 +92,15 @@ def test_speed_and_order_of_what_was_published() -> None:
     assert top_speed(made) == pytest.approx(11.1, abs=0.2)
 
 
+@pytest.mark.parametrize("poses", [1, 2, 5])
+def test_a_trajectory_of_less_than_half_a_second_has_the_speed_of_all_of_it(poses: int) -> None:
+    """A recording of five sweeps stood still, by the table of inspect, that went at 8 m/s."""
+    stamps = 10**18 + 100_000_000 * np.arange(poses)
+    places = np.stack([0.8 * np.arange(poses), np.zeros(poses), np.zeros(poses)], axis=1)
+    made = trajectory_of(stamps, places, np.tile([0.0, 0.0, 0.0, 1.0], (poses, 1)))
+    assert top_speed(made) == pytest.approx(8.0 if poses > 1 else 0.0)
+
+
 def test_inspect_lists_every_source(real_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bag = real_data / "inputs" / "made" / "pose_topics"
     assert main(["inspect", str(bag), "--json"]) == 0

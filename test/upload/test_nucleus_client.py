@@ -164,7 +164,7 @@ def test_after_the_time_is_up_the_last_failure_stands(script: Script, clock: Clo
 
 def test_a_host_that_is_not_there_is_tried_again(clock: Clock) -> None:
     retry = Retry(give_up_after_s=3, clock=lambda: clock.now, sleep=clock.sleep, random=lambda: 0.999)
-    with pytest.raises(UnavailableError, match="connection failed"):
+    with pytest.raises(UnavailableError, match=r"connection to 127\.0\.0\.1:9 failed"):
         NucleusClient("http://127.0.0.1:9/v1", KEY, retry=retry, timeout_s=2).scene_references("ds_1")
     assert len(clock.slept) >= 3
 

@@ -97,6 +97,14 @@ class JobStatus:
         return f"{self.status}: {self.message}" if self.message else self.status
 
 
+@dataclass(frozen=True)
+class Annotated:
+    """What became of the annotations of one request: how many were there, and what was not taken."""
+
+    ignored: int
+    errors: list[str]
+
+
 class NucleusClient:
     """A client of one endpoint; one thread at a time."""
 
@@ -360,6 +368,26 @@ class NucleusClient:
         route = f"dataset/{_quoted(dataset_id)}/model/{_quoted(model_id)}/uploadPredictions?async=1"
         answer = self._http.call("POST", self._url(route), {"requestId": request_id, "update": update})
         return str(expect("uploadPredictions", answer, lambda a: isinstance(a["job_id"], str))["job_id"])
+
+    def annotate(self, dataset_id: str, annotations: Sequence[Mapping[str, Any]], *, update: bool) -> Annotated:
+        """Put annotations on items; those whose ids are there are ignored, or with ``update`` overwritten.
+
+        Raises:
+            RejectedError: There is no such dataset, or none of them can be taken.
+        """
+        route = f"dataset/{_quoted(dataset_id)}/annotate"
+        document = {"update": update, "annotations": list(annotations)}
+
+        def put() -> dict[str, Any]:
+            answer: dict[str, Any] = expect(
+                route,
+                self._http.call("POST", self._url(route), document),
+                lambda a: isinstance(a["annotations_ignored"], int) and isinstance(a.get("errors") or [], list),
+            )
+            return answer
+
+        taken = self.retry.again(put)
+        return Annotated(taken["annotations_ignored"], [_unescaped(str(text)) for text in taken.get("errors") or []])
 
     def job_status(self, job_id: str) -> JobStatus:
         """Return how a job stands, after one attempt.
