@@ -213,6 +213,16 @@ class Track:
         self._places.append(place)
         self._values.extend((*translation, *rotation_xyzw))
 
+    def part(self, chosen: slice) -> Track:
+        """Return some of its samples, counted in the order of the recording."""
+        made = Track(self.topic, self.parent, self.child, self.static)
+        rows = zip(
+            self.stamps[chosen], self.logs[chosen], self.translations[chosen], self.rotations[chosen], strict=True
+        )
+        for stamp_ns, log_ns, translation, rotation in rows:
+            made.add(int(stamp_ns), int(log_ns), tuple(translation.tolist()), tuple(rotation.tolist()))
+        return made
+
     def __len__(self) -> int:
         """Count the samples."""
         return len(self._stamps)
