@@ -416,6 +416,8 @@ def sensor_unused(topic: str, name: str, kind: str, lost: Mapping[str, int], par
             f"compare its clock (nucleus-bridge inspect), then {parameter}.clock_offset_ms or "
             f"{parameter}.stamp_source: log, or raise {parameter}.tolerance_ms"
         )
+    elif lost.keys() & {"uncalibrated", "no_calibration"}:
+        remedy = f"{parameter}.calibration_file: a camera_info YAML of this camera at this size"
     elif "late" in lost:
         remedy = "raise sync.wait_s"
     return Finding(

@@ -189,6 +189,9 @@ def _missing(made: Suggestion, scan: Scan, chosen: list[str]) -> None:
         if topic in made.cameras and out.why in (Why.BROKEN, Why.NO_CALIBRATION):
             space = topic.rpartition("/")[0] or topic
             problems.setdefault(out.text.replace(space, "<their namespace>"), []).append(topic)
+            facts = made.cameras[topic]
+            if out.why is Why.NO_CALIBRATION and facts.info_topic:
+                made.findings.append(warnings.camera_info_implausible(facts.info_topic, facts.implausible or out.text))
     made.missing += [f"{', '.join(topics)}: {problem}" for problem, topics in problems.items()]
     for topic in infos_without_images(scan, list(made.cameras.values())):
         made.missing.append(f"{topic}: a calibration was recorded, the images that it belongs to were not")

@@ -205,9 +205,17 @@ class Pipeline:
             *self._steps.values(),
             *self._late(),
             *self._frames.findings,
+            *self._of_calibrations(),
             *self._of_satellites(),
             *self._signals.findings(),
         )
+
+    def _of_calibrations(self) -> Iterator[Finding]:
+        """Report calibrations that hold no numbers."""
+        for camera in self.config.cameras:
+            if camera.info_topic and self.ledger.totals.get(camera.info_topic, {}).get("not_finite"):
+                reason = self.ledger.reasons.get("not_finite", "it is not finite")
+                yield warnings.camera_info_implausible(camera.info_topic, reason, camera.name)
 
     def _of_satellites(self) -> Iterator[Finding]:
         """Report fixes and headings that were not taken because the transforms contradict them."""
@@ -221,14 +229,22 @@ class Pipeline:
 
     @property
     def unused(self) -> tuple[Finding, ...]:
-        """The configured sensors of which no frame has anything, once all frames are made."""
+        """The configured sensors of which no frame has anything, once all frames are made.
+
+        Without any frame, sensors that only found no sweep near them are not to blame.
+        """
         return tuple(
             warnings.sensor_unused(
                 sensor.topic, sensor.name, sensor.kind, self.ledger.totals.get(sensor.topic, {}), _parameter(sensor)
             )
             for sensor in self.config.sensors
-            if sensor.name not in self._used
+            if sensor.name not in self._used and (self._used or not self._only_lacks_frames(sensor.name, sensor.topic))
         )
+
+    def _only_lacks_frames(self, name: str, topic: str) -> bool:
+        """Whether all that a sensor lost is for want of frames to be in; the first lidar is what they are made from."""
+        lost = self.ledger.totals.get(topic, {}).keys()
+        return name != self.config.lidars[0].name and bool(lost) and lost <= {"no_frame", "frame_dropped"}
 
     def define(self, topic: str, type_name: str, definition: str = "") -> None:
         """Say of which type the messages of a topic are, before the first one comes.

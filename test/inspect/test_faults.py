@@ -16,6 +16,7 @@ from bags import MS, OPTICAL, START_NS, TYPES, Recording, compressed, header, in
 from small_drive import Camera, Lidar, S, SmallDrive, Tf, cloud
 
 from nucleus_bridge import convert_bag
+from nucleus_bridge.convert import NoSceneError
 from nucleus_bridge.inspect.report import BagReport, study
 from nucleus_bridge.inspect.suggest import Suggestion
 from nucleus_bridge.warnings import Code, Finding, Weight
@@ -139,6 +140,29 @@ FAULTS: dict[str, tuple[SmallDrive, str, str, object]] = {
         NONE,
     ),
 }
+
+
+@pytest.mark.parametrize("focal", [0.0, -52.0, math.nan])
+def test_a_calibration_without_focal_lengths_is_named_and_remedied_by_a_file(tmp_path: Path, focal: float) -> None:
+    k = np.array([focal, 0, 32, 0, focal, 24, 0, 0, 1])
+    path = camera(info=lambda at: info(at, CAMERA.frame, k=k)).write(tmp_path / "changed")
+    (finding,) = (finding for finding in study(path)[0].warnings if finding.code is Code.CAMERA_INFO_IMPLAUSIBLE)
+    assert finding.name == CAMERA.info_topic
+    config = study(PLAIN.write(tmp_path / "plain"))[1].config()
+    assert config is not None
+    found = {finding.code: finding.remedy for finding in convert_bag(path, config, tmp_path / "spool").findings}
+    file = "cameras.front.calibration_file: a camera_info YAML of this camera at this size"
+    assert found[Code.CAMERA_INFO_IMPLAUSIBLE] == found[Code.CAMERA_UNUSED] == file
+
+
+def test_a_camera_is_not_blamed_where_the_lidar_makes_no_frame(tmp_path: Path) -> None:
+    config = study(PLAIN.write(tmp_path / "plain"))[1].config()
+    assert config is not None
+    path = lidar(clock=late(95)).write(tmp_path / "changed")
+    with pytest.raises(NoSceneError) as refused:
+        convert_bag(path, config, tmp_path / "spool")
+    assert Code.SENSOR_UNUSED in {finding.code for finding in refused.value.findings}
+    assert all(finding.name != CAMERA.topic for finding in refused.value.findings)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
