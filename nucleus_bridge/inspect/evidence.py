@@ -15,6 +15,7 @@ from nucleus_bridge.errors import TransformError
 from nucleus_bridge.geometry import TransformTree
 from nucleus_bridge.inspect.clocks import Given, Limits, compare_clocks
 from nucleus_bridge.inspect.clouds import CloudFacts
+from nucleus_bridge.inspect.frozen import frozen_in_evidence
 from nucleus_bridge.inspect.inverted import inverted
 from nucleus_bridge.inspect.kept_samples import sample_findings
 from nucleus_bridge.inspect.point_times import FAR_MS, MOST_SHARE, NO_TIMES, PointTimes, Times
@@ -50,6 +51,7 @@ def findings_of(
         *stands_by_fixes(evidence, config),
         *found.values(),
         *sample_findings(evidence, config),
+        *frozen_in_evidence(evidence, config),
     ]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from nucleus_bridge import warnings
 from nucleus_bridge.config import CameraConfig, Config, LidarConfig
-from nucleus_bridge.decode.image_checks import significant_bits
+from nucleus_bridge.decode.image_checks import is_black, significant_bits
 from nucleus_bridge.decode.navsat import Fix
 from nucleus_bridge.geometry import transforms
 from nucleus_bridge.inspect.clouds import Cloud, CloudFacts
@@ -43,6 +43,8 @@ def sample_findings(evidence: Evidence, config: Config) -> Iterator[Finding]:
         seen = evidence.samples.pictures.get(camera.name)
         if seen is not None and not camera.bit_depth:
             yield from _dark(seen, camera)
+        if seen is not None and not seen.shows:
+            yield from _black(seen, camera)
         versions = evidence.samples.calibrations.get(camera.name)
         if versions is not None and not camera.calibration_file and (why := versions.contradiction):
             yield warnings.camera_info_implausible(camera.info_topic, why, camera.name)
@@ -99,6 +101,16 @@ def _times(sweep: Sweep) -> PointTimes:
     first, last = ((at_ns - sweep.stamp_ns) / 1e6 for at_ns in (sweep.first_ns, sweep.last_ns))
     unit = _UNITS.get(sweep.time_unit_ns, "")
     return PointTimes(Times.GOOD, sweep.time_field or "", unit=unit, first_ms=first, last_ms=last)
+
+
+def _black(seen: SeenPictures, camera: CameraConfig) -> Iterator[Finding]:
+    if seen.small_judged_at != seen.small.taken:
+        decoded = [cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE) for data in seen.small.items]
+        pictures = [picture for picture in decoded if picture is not None]
+        seen.black_in_small = len(pictures) if all(map(is_black, pictures)) else None
+        seen.small_judged_at = seen.small.taken
+    if seen.black_in_small is not None and seen.black + seen.black_in_small >= _LEAST_PICTURES:
+        yield warnings.image_black(camera.image_topic, seen.black + seen.black_in_small)
 
 
 def _dark(seen: SeenPictures, camera: CameraConfig) -> Iterator[Finding]:

@@ -25,6 +25,7 @@ from nucleus_bridge.inspect.cameras import (
 )
 from nucleus_bridge.inspect.clocks import Clocks, Given, Limits, compare_clocks
 from nucleus_bridge.inspect.clouds import CloudFacts, cloud_facts, radar_problem
+from nucleus_bridge.inspect.frozen import frozen_in_scan
 from nucleus_bridge.inspect.lidars import LeftOut, Why, choose_lidars, derived_findings, names_for
 from nucleus_bridge.inspect.mounting import forward_deg
 from nucleus_bridge.inspect.point_times import Times
@@ -148,6 +149,7 @@ def suggest(scan: Scan) -> Suggestion:
         made.put("sync.wait_s", max(float(f.remedy.partition(": ")[2]) for f in late), late[0].text)
     _gps(made, scan)
     _note_motion(made, scan)
+    _frozen(made, scan)
     _point_fields(made)
     made.findings = [_addressed(made, finding) for finding in made.findings]
     return made
@@ -409,6 +411,8 @@ def _pictures(made: Suggestion, key: str, name: str, facts: CameraFacts) -> None
         finding = warnings.image_dark(topic, seen.largest, seen.bits, name)
         made.put(f"{key}.bit_depth", seen.bits, finding.text)
         made.findings.append(finding.remedied())
+    if seen.is_black:
+        made.findings.append(warnings.image_black(topic, seen.looked_at))
     if seen.stated_mosaic:
         text = f"its files hold a Bayer mosaic ({seen.stated_mosaic}), as their format says; colours are restored"
         made.findings.append(warnings.image_mosaic(topic, text, f"{key}.bayer: {seen.stated_mosaic}").remedied())
@@ -584,6 +588,22 @@ def device_track(made: Suggestion) -> tuple[FloatArray, FloatArray]:
         positions.append(pose.translation)
         rotations.append(pose.rotation_xyzw)
     return np.array(positions).reshape(-1, 3), np.array(rotations).reshape(-1, 4)
+
+
+def _frozen(made: Suggestion, scan: Scan) -> None:
+    """Name lidars and cameras that had stopped while the device moved on."""
+
+    def place_of(topic: str, stamp_ns: int) -> FloatArray | None:
+        correction = made.clocks.corrections.get(topic)
+        offset_ns = round(1e6 * correction.offset_ms) if correction else 0
+        try:
+            pose = made.transforms.tree.lookup(made.frames.world, made.frames.device, stamp_ns + offset_ns)
+        except TransformError:
+            return None
+        return pose.translation
+
+    clouds = {topic: made.lidars[topic] for topic in made.lidar_names}
+    made.findings += frozen_in_scan(scan, clouds, made.camera_names, place_of)
 
 
 def _ahead_deg(made: Suggestion) -> float:

@@ -17,6 +17,7 @@ from nucleus_bridge.config.sources import EventConfig
 from nucleus_bridge.decode import registry
 from nucleus_bridge.decode.camera_info import CameraInfo, load_calibration
 from nucleus_bridge.decode.cdr import peek_header
+from nucleus_bridge.decode.image import COMPRESSED_IMAGE, IMAGE
 from nucleus_bridge.decode.interface import Reset
 from nucleus_bridge.decode.navsat import Fix, Heading, Missing
 from nucleus_bridge.decode.pointcloud2 import has_points
@@ -521,6 +522,8 @@ class Pipeline:
         stamp_ns = self._arrival_stamps[message.topic](message)
         if is_noted:
             self.evidence.note(message.topic, message.type_name, stamp_ns, message.log_ns)
+            if message.type_name in (IMAGE, COMPRESSED_IMAGE):
+                self.evidence.note_content(message.topic, message.data, stamp_ns)
         if stamp_ns <= 0:
             take()
             return
