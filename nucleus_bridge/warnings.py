@@ -41,6 +41,7 @@ class Code(str, Enum):
     SWEEP_IN_PARTS = "sweep_in_parts"
     DERIVED_CLOUD = "derived_cloud"
     CLOUD_FROZEN = "cloud_frozen"
+    CLOUD_UNITS = "cloud_units"
     CAMERA_INFO_IMPLAUSIBLE = "camera_info_implausible"
     CAMERA_BODY_FRAME = "camera_body_frame"
     CAMERA_MOUNT = "camera_mount"
@@ -536,6 +537,17 @@ def sweep_in_parts(topic: str, parts: int, degrees: float, remedy: str) -> Findi
         topic,
         f"each message of {topic} covers {degrees:.0f} degrees, the next one goes on from there: {parts} messages "
         "make one turn of the lidar",
+        remedy,
+    )
+
+
+def cloud_units(topic: str, unit: str, remedy: str) -> Finding:
+    """A cloud whose coordinates are not metres."""
+    return Finding(
+        Code.CLOUD_UNITS,
+        "topic",
+        topic,
+        f"coordinates of {topic} are not metres (REP 103): as {unit} its ranges are those of a lidar",
         remedy,
     )
 

@@ -50,7 +50,7 @@ def findings_of(
         *inverted(evidence, sources, config.device_frame.lstrip("/")),
         *stands_by_fixes(evidence, config),
         *found.values(),
-        *sample_findings(evidence, config),
+        *sample_findings(evidence, config, tree),
         *frozen_in_evidence(evidence, config),
     ]
 

@@ -12,11 +12,12 @@ from nucleus_bridge import warnings
 from nucleus_bridge.config import CameraConfig, Config, LidarConfig
 from nucleus_bridge.decode.image_checks import is_black, significant_bits
 from nucleus_bridge.decode.navsat import Fix
-from nucleus_bridge.geometry import transforms
+from nucleus_bridge.geometry import TransformTree, transforms
 from nucleus_bridge.inspect.clouds import Cloud, CloudFacts
 from nucleus_bridge.inspect.point_times import UNITS_NS, PointTimes, Times
 from nucleus_bridge.inspect.satellites import track_contradiction
 from nucleus_bridge.inspect.sweeps import corrected_by_evidence, corrected_by_name, find_parts
+from nucleus_bridge.inspect.units import UNIT_NAMES, mounted_height, scale_of
 from nucleus_bridge.model import FloatArray, IntArray, Sweep, Trajectory
 from nucleus_bridge.pipeline.evidence import Evidence
 from nucleus_bridge.pipeline.kept_samples import MovedSweep, SeenPictures
@@ -26,11 +27,12 @@ _LEAST_PICTURES = 3
 _UNITS = {unit_ns: unit for unit, unit_ns in UNITS_NS.items()}
 
 
-def sample_findings(evidence: Evidence, config: Config) -> Iterator[Finding]:
+def sample_findings(evidence: Evidence, config: Config, tree: TransformTree) -> Iterator[Finding]:
     """Name sweeps in parts, clouds that are corrected already, fixes of elsewhere, and pictures that will be dark."""
     for lidar in config.lidars:
         yield from _in_parts(evidence, lidar)
         yield from _corrected(evidence, lidar)
+        yield from _units(evidence, lidar, tree)
     kept = evidence.samples.fixes.items
     places = {one.fix.stamp_ns: (*one.place, 0.0) for one in kept}
 
@@ -67,6 +69,17 @@ def _in_parts(evidence: Evidence, lidar: LidarConfig) -> Iterator[Finding]:
     if parts is not None:
         remedy = f"lidars.{lidar.name}.accumulate_ms: {parts.turn_ms}"
         yield warnings.sweep_in_parts(lidar.topic, parts.count, parts.degrees, remedy)
+
+
+def _units(evidence: Evidence, lidar: LidarConfig, tree: TransformTree) -> Iterator[Finding]:
+    sweeps = evidence.samples.first.get(lidar.topic, [])
+    if not sweeps:
+        return
+    clouds = (Cloud(sweep.stamp_ns, sweep.stamp_ns, sweep) for sweep in sweeps)
+    scale = scale_of(clouds, mounted_height(tree, sweeps[0].frame_id))
+    if scale != 1.0:
+        remedy = f"lidars.{lidar.name}.scale: {scale * lidar.scale:g}"
+        yield warnings.cloud_units(lidar.topic, UNIT_NAMES[scale], remedy)
 
 
 def _corrected(evidence: Evidence, lidar: LidarConfig) -> Iterator[Finding]:

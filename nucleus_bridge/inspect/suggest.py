@@ -34,6 +34,7 @@ from nucleus_bridge.inspect.satellites import fixes_of, judge_satellites, positi
 from nucleus_bridge.inspect.scan import Scan, Stream
 from nucleus_bridge.inspect.sweeps import Parts, corrected_by_evidence, corrected_by_name, find_parts, poses_in
 from nucleus_bridge.inspect.transforms import Transforms, find_transforms, other_robots, transform_findings
+from nucleus_bridge.inspect.units import UNIT_NAMES, mounted_height, scale_of
 from nucleus_bridge.model import FloatArray, IntArray
 from nucleus_bridge.pipeline.ground_motion import GroundMotion
 from nucleus_bridge.warnings import Finding
@@ -105,6 +106,7 @@ def suggest(scan: Scan) -> Suggestion:
     sensors = [*clouds.values(), *scan.of_kind("image"), *scan.of_kind("radar")]
     facts = {topic: cloud_facts(stream, scan.companions) for topic, stream in clouds.items()}
     transforms = _transforms(scan, sensors, 0)
+    facts = {topic: _in_metres(found, clouds[topic].frame_id, transforms) for topic, found in facts.items()}
     made = Suggestion(transforms, lidars=facts)
     moving = _moving_frames(transforms, sensors)
     poses = {stream.name: Given("poses.ego") for stream in scan.of_kind("pose")}
@@ -153,6 +155,14 @@ def suggest(scan: Scan) -> Suggestion:
     _point_fields(made)
     made.findings = [_addressed(made, finding) for finding in made.findings]
     return made
+
+
+def _in_metres(facts: CloudFacts, frame: str, transforms: Transforms) -> CloudFacts:
+    """Return what clouds show in metres, where a lidar writes another unit."""
+    if facts.is_radar:
+        return facts
+    scale = scale_of(facts.clouds, mounted_height(transforms.tree, frame))
+    return facts if scale == 1.0 else facts.scaled(scale)
 
 
 def _robot_of(topic: str, robots: Mapping[str, str]) -> str:
@@ -302,6 +312,10 @@ def _lidar(made: Suggestion, name: str, stream: Stream, reference: _Reference) -
         f"left out: {'; '.join(others)}" if others else "",
     )
     _clock(made, key, topic)
+    if facts.scale != 1.0:
+        finding = warnings.cloud_units(topic, UNIT_NAMES[facts.scale], f"{key}.scale: {facts.scale}")
+        made.put(f"{key}.scale", facts.scale, finding.text)
+        made.findings.append(finding.remedied())
     made.put(f"{key}.intensity_field", facts.intensity_field, facts.intensity_reason)
     made.put(f"{key}.intensity_max", facts.intensity_max)
     _point_times(made, key, stream, facts)

@@ -46,6 +46,7 @@ class Lidar:
     parts: int = 1
     deskewed: bool = False
     stops_at: int = 1 << 30
+    per_metre: float = 1.0
     turns: bool = True
     bend: Callable[[np.ndarray], np.ndarray] = field(default=lambda values: values)
 
@@ -188,7 +189,7 @@ class SmallDrive:
                 zero = {"stamp": stamp, "start": lidar.clock(begin), "end": lidar.clock(begin + span), "absolute": 0}
                 shown = at[rows] + (lidar.clock(begin) - begin) - zero[lidar.reference]
                 values = lidar.bend((shown / UNITS[lidar.unit]).astype("f8"))
-                message = cloud(stamp, lidar.frame, points, ring[rows], lidar, values)
+                message = cloud(stamp, lidar.frame, lidar.per_metre * points, ring[rows], lidar, values)
                 made.add(lidar.topic, message, begin + period // lidar.parts + round(lidar.delay_ms * MS))
 
     def _add_camera(self, made: Recording, camera: Camera) -> None:

@@ -120,6 +120,8 @@ FAULTS: dict[str, tuple[SmallDrive, str, str, object]] = {
         "lidars.os.deskew",
         False,
     ),
+    "millimetres": (lidar(per_metre=1e3), "cloud_units", "lidars.os.scale", 0.001),
+    "centimetres": (lidar(per_metre=100.0, rate=20), "cloud_units", "lidars.os.scale", 0.01),
     "four parts": (lidar(parts=4), "sweep_in_parts", "lidars.os.accumulate_ms", 100.0),
     "body frame": (
         camera(frame="cam_mount", rotation=(0.0, 0.0, 0.0, 1.0)),
@@ -533,6 +535,7 @@ def sixteen_bits(at: int, number: int, factor: int) -> Any:
             "look at the camera, or leave it out of camera_names",
         ),
         (lidar(deskewed=True, columns=90), "already_deskewed", "lidars.os.deskew: false"),
+        (lidar(per_metre=1e3), "cloud_units", "lidars.os.scale: 0.001"),
         (lidar(parts=6), "sweep_in_parts", "lidars.os.accumulate_ms: 100.0"),
     ],
 )
