@@ -121,6 +121,13 @@ class Sweep:
             recorded_ns=self.stamp_ns if self.recorded_ns is None else self.recorded_ns,
         )
 
+    def scaled(self, factor: float) -> Sweep:
+        """Return the same sweep with its coordinates multiplied."""
+        points = self.points.copy()
+        for axis in ("x", "y", "z"):
+            points[axis] *= factor
+        return replace(self, points=points)
+
     def anchored(self, stamp_ns: int, moment: Literal["start", "middle", "end"]) -> Sweep:
         """Return the same sweep with a moment of it at a stamp: its points are of a clock that no stamp is of."""
         known_ns = {"start": self.first_ns, "middle": (self.first_ns + self.last_ns) // 2, "end": self.last_ns}

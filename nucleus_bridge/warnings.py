@@ -40,6 +40,8 @@ class Code(str, Enum):
     ALREADY_DESKEWED = "already_deskewed"
     SWEEP_IN_PARTS = "sweep_in_parts"
     DERIVED_CLOUD = "derived_cloud"
+    CLOUD_FROZEN = "cloud_frozen"
+    CLOUD_UNITS = "cloud_units"
     CAMERA_INFO_IMPLAUSIBLE = "camera_info_implausible"
     CAMERA_BODY_FRAME = "camera_body_frame"
     CAMERA_MOUNT = "camera_mount"
@@ -48,6 +50,7 @@ class Code(str, Enum):
     IMAGE_ORIENTATION = "image_orientation"
     IMAGE_DAMAGED = "image_damaged"
     IMAGE_DARK = "image_dark"
+    IMAGE_FROZEN = "image_frozen"
     CAMERA_UNUSED = "camera_unused"
     SENSOR_UNUSED = "sensor_unused"
     METADATA_ABSENT = "metadata_absent"
@@ -416,6 +419,8 @@ def sensor_unused(topic: str, name: str, kind: str, lost: Mapping[str, int], par
             f"compare its clock (nucleus-bridge inspect), then {parameter}.clock_offset_ms or "
             f"{parameter}.stamp_source: log, or raise {parameter}.tolerance_ms"
         )
+    elif lost.keys() & {"uncalibrated", "no_calibration"}:
+        remedy = f"{parameter}.calibration_file: a camera_info YAML of this camera at this size"
     elif "late" in lost:
         remedy = "raise sync.wait_s"
     return Finding(
@@ -536,6 +541,17 @@ def sweep_in_parts(topic: str, parts: int, degrees: float, remedy: str) -> Findi
     )
 
 
+def cloud_units(topic: str, unit: str, remedy: str) -> Finding:
+    """A cloud whose coordinates are not metres."""
+    return Finding(
+        Code.CLOUD_UNITS,
+        "topic",
+        topic,
+        f"coordinates of {topic} are not metres (REP 103): as {unit} its ranges are those of a lidar",
+        remedy,
+    )
+
+
 def derived_cloud(topic: str, why: str) -> Finding:
     """A cloud that was computed from a lidar's."""
     return Finding(
@@ -545,6 +561,22 @@ def derived_cloud(topic: str, why: str) -> Finding:
         f"{topic} is not a lidar's own cloud: {why}",
         "leave it out of lidar_names",
         Weight.NOTE,
+    )
+
+
+def frozen(
+    what: Literal["cloud", "image"], topic: str, share: str, longest: int, seconds: float, way_m: float
+) -> Finding:
+    """A lidar or a camera that repeats itself while the device moves; ``share`` is how many of how many."""
+    lidar_or_camera = "lidar" if what == "cloud" else "camera"
+    return Finding(
+        Code.CLOUD_FROZEN if what == "cloud" else Code.IMAGE_FROZEN,
+        "topic",
+        topic,
+        f"{share} {what}s of {topic} repeat the one before under a new stamp while the device moves, up to {longest} "
+        f"in a row over {length_of_time(1e3 * seconds)} and {way_m:.1f} m: they are older than they say",
+        f"leave it out of {lidar_or_camera}_names, or convert the time without them: nucleus-bridge convert --around "
+        "FILE",
     )
 
 
@@ -681,6 +713,19 @@ def camera_unused(topic: str, why: str, remedy: str) -> Finding:
     """A camera of which no image reaches a frame."""
     return Finding(
         Code.CAMERA_UNUSED, "topic", topic, f"no image of {topic} reaches a frame: {why}", remedy, Weight.LOSS
+    )
+
+
+def image_black(topic: str, looked_at: int) -> Finding:
+    """Pictures that show nothing."""
+    return Finding(
+        Code.IMAGE_DARK,
+        "topic",
+        topic,
+        f"all of {looked_at} images of {topic} that were looked at are black: the lens is covered, the exposure is too "
+        "short, or the driver sends empty pictures",
+        "look at the camera, or leave it out of camera_names",
+        Weight.LOSS,
     )
 
 

@@ -53,8 +53,8 @@ def cloud(stamp_ns: int, points: np.ndarray | None = None, frame_id: str = "lida
     return TYPES.types["sensor_msgs/msg/PointCloud2"](**{**content, **changes})
 
 
-def jpeg(width: int = 64, height: int = 48) -> bytes:
-    picture = np.tile(np.arange(width, dtype=np.uint8)[None, :, None], (height, 1, 3))
+def jpeg(width: int = 64, height: int = 48, shift: int = 0) -> bytes:
+    picture = np.tile(np.roll(np.arange(width, dtype=np.uint8), shift)[None, :, None], (height, 1, 3))
     return bytes(cv2.imencode(".jpg", picture)[1].tobytes())
 
 

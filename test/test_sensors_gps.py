@@ -16,8 +16,10 @@ from rosbags.rosbag2 import Reader
 
 from nucleus_bridge.config import load_config
 from nucleus_bridge.convert import ConversionReport
+from nucleus_bridge.decode.navsat import Fix
 from nucleus_bridge.model import GpsPose, Message
 from nucleus_bridge.pipeline import FrameReady, Pipeline
+from nucleus_bridge.pipeline.gps import GpsTrack
 from nucleus_bridge.testing.demo import DriveOptions, Pose, true_pose
 from nucleus_bridge.testing.demo.gnss import geodetic
 from nucleus_bridge.testing.demo.rigid import from_roll_pitch_yaw
@@ -219,6 +221,22 @@ def test_fixes_that_cannot_be_are_counted_and_the_others_taken(tmp_path: Path, w
     errors = errors_of(report)
     assert errors.metres.max() < 0.2
     assert report.losses["/gnss/fix"]["gps_implausible"] >= 3
+
+
+def test_a_way_between_fixes_passes_over_messages_without_one_as_far_as_all_are_known() -> None:
+    track = GpsTrack(has_fixes=True, has_headings=False)
+    fixes = {at: Fix(at, 47.0 + at * 1e-12, 9.0, 410.0) for at in (0, 400_000_000, 1_200_000_000)}
+    for at in range(0, 1_300_000_000, 200_000_000):
+        track.add_fix(at, fixes.get(at))
+
+    def stamps(at: int, until: int) -> tuple[int, ...] | None:
+        step = track.step_up_to(at, lambda _: True, until)
+        return step and tuple(fix.stamp_ns for fix in step)
+
+    assert stamps(400_000_000, 900_000_000) == (0, 400_000_000)
+    assert stamps(700_000_000, 1_200_000_000) == (400_000_000, 1_200_000_000)
+    assert stamps(700_000_000, 1_199_999_999) is None
+    assert track.fixes_around(700_000_000, lambda _: True) is None  # a place is not known there
 
 
 def test_headings_without_an_orientation_leave_the_bearing_to_the_movement(tmp_path: Path) -> None:

@@ -108,6 +108,9 @@ class LidarConfig:
         "else from `intensity_max`; the manifest says what was used.",
         is_later=True,
     )
+    scale: float = setting(
+        1.0, "Makes metres of the coordinates: 0.001 for clouds in millimetres.", minimum=1e-9, is_later=True
+    )
     time_field: str = setting(
         "auto", "Field that holds each point's time: `auto` finds it by name and type, `none` says there is none."
     )

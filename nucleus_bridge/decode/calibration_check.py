@@ -65,8 +65,10 @@ def _contradictions(info: CameraInfo, width: int, height: int, *, rectified: boo
         fx, cx, fy, cy = (info.p[i] for i in (0, 2, 5, 6))
     else:
         fx, cx, fy, cy = (info.k[i] for i in (0, 2, 4, 5))
-    if fx == 0.0 or fy == 0.0:
-        return  # not calibrated at all, which is said elsewhere
+    if not (fx > 0.0 and fy > 0.0):
+        why = "the camera was never calibrated" if fx == fy == 0.0 else "no lens has them"
+        yield f"{name} has focal lengths of {fx:g} and {fy:g} pixels: {why}"
+        return
     if not rectified and (any(abs(info.k[i]) > 1e-6 for i in (3, 6, 7)) or abs(info.k[8] - 1.0) > 1e-6):
         yield f"the last row of K is {info.k[6]:g} {info.k[7]:g} {info.k[8]:g} in place of 0 0 1: it may be transposed"
     roi, bin_x, bin_y = info.roi, max(info.binning_x, 1), max(info.binning_y, 1)

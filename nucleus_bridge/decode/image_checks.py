@@ -26,6 +26,9 @@ _ORIENTATION_TAG = 0x0112
 _PATCH = 8
 _MOSAIC = 2.0
 _LEAST_CONTRAST = 2.0
+_BLACK, _SPECKS = 16, 1e-3
+DIRECT_8_BIT = frozenset(("mono8", "8UC1", "rgb8", "bgr8", "8UC3", *(f"bayer_{pattern}8" for pattern in BAYER)))
+"""Encodings of raw pictures all of whose bytes say how bright it is."""
 
 
 def damage_of(data: bytes, decoded: NDArray[Any] | None = None) -> str:
@@ -163,6 +166,17 @@ def mosaic_of(gray: NDArray[np.uint8]) -> tuple[Bayer, ...]:
     if rest < least or max(main, cross) < least or min(main, cross) > 0.5 * rest:
         return ()
     return ("rggb", "bggr") if cross < main else ("gbrg", "grbg")
+
+
+def is_black(values: NDArray[Any]) -> bool:
+    """Whether hardly any value of a picture is above the noise of a sensor that sees nothing.
+
+    Args:
+        values: Brightness or colours, without alpha, uint8; or uint16, of which none may be above 0.
+    """
+    if not values.size:
+        return False
+    return float((values > _BLACK).mean()) < _SPECKS if values.dtype == np.uint8 else not values.any()
 
 
 def significant_bits(largest: int) -> int:

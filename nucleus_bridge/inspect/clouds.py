@@ -70,6 +70,7 @@ class CloudFacts:
         notes: What else a person should know.
         is_radar: Whether its columns are those of a radar.
         clouds: Decoded clouds, spread over the recording; most are followed by their neighbours.
+        scale: What their coordinates were multiplied with, since they are not metres.
     """
 
     fields: tuple[str, ...] = ()
@@ -86,6 +87,12 @@ class CloudFacts:
     notes: tuple[str, ...] = ()
     is_radar: bool = False
     clouds: tuple[Cloud, ...] = ()
+    scale: float = 1.0
+
+    def scaled(self, factor: float) -> CloudFacts:
+        """Return what the clouds show once their coordinates are multiplied."""
+        clouds = tuple(cloud._replace(sweep=cloud.sweep.scaled(factor)) for cloud in self.clouds)
+        return replace(self, clouds=clouds, scale=factor, farthest_m=factor * self.farthest_m)
 
     @cached_property
     def names(self) -> frozenset[str]:

@@ -16,6 +16,7 @@ from nucleus_bridge.errors import TransformError
 from nucleus_bridge.geometry import TransformTree
 from nucleus_bridge.inspect.clocks import Given, Limits, compare_clocks
 from nucleus_bridge.inspect.clouds import CloudFacts
+from nucleus_bridge.inspect.frozen import frozen_in_evidence
 from nucleus_bridge.inspect.inverted import inverted
 from nucleus_bridge.inspect.kept_samples import sample_findings
 from nucleus_bridge.inspect.point_times import FAR_MS, MOST_SHARE, NO_TIMES, PointTimes, Times
@@ -50,7 +51,8 @@ def findings_of(
         *inverted(evidence, sources, config.device_frame.lstrip("/")),
         *stands_by_fixes(evidence, config),
         *found.values(),
-        *sample_findings(evidence, config),
+        *sample_findings(evidence, config, tree),
+        *frozen_in_evidence(evidence, config),
     ]
 
 

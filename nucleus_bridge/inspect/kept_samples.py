@@ -10,13 +10,14 @@ import numpy as np
 
 from nucleus_bridge import warnings
 from nucleus_bridge.config import CameraConfig, Config, LidarConfig
-from nucleus_bridge.decode.image_checks import significant_bits
+from nucleus_bridge.decode.image_checks import is_black, significant_bits
 from nucleus_bridge.decode.navsat import Fix
-from nucleus_bridge.geometry import transforms
+from nucleus_bridge.geometry import TransformTree, transforms
 from nucleus_bridge.inspect.clouds import Cloud, CloudFacts
 from nucleus_bridge.inspect.point_times import UNITS_NS, PointTimes, Times
 from nucleus_bridge.inspect.satellites import track_contradiction
 from nucleus_bridge.inspect.sweeps import corrected_by_evidence, corrected_by_name, find_parts
+from nucleus_bridge.inspect.units import UNIT_NAMES, mounted_height, scale_of
 from nucleus_bridge.model import FloatArray, IntArray, Sweep, Trajectory
 from nucleus_bridge.pipeline.evidence import Evidence
 from nucleus_bridge.pipeline.kept_samples import MovedSweep, SeenPictures
@@ -26,11 +27,12 @@ _LEAST_PICTURES = 3
 _UNITS = {unit_ns: unit for unit, unit_ns in UNITS_NS.items()}
 
 
-def sample_findings(evidence: Evidence, config: Config) -> Iterator[Finding]:
+def sample_findings(evidence: Evidence, config: Config, tree: TransformTree) -> Iterator[Finding]:
     """Name sweeps in parts, clouds that are corrected already, fixes of elsewhere, and pictures that will be dark."""
     for lidar in config.lidars:
         yield from _in_parts(evidence, lidar)
         yield from _corrected(evidence, lidar)
+        yield from _units(evidence, lidar, tree)
     kept = evidence.samples.fixes.items
     places = {one.fix.stamp_ns: (*one.place, 0.0) for one in kept}
 
@@ -43,6 +45,8 @@ def sample_findings(evidence: Evidence, config: Config) -> Iterator[Finding]:
         seen = evidence.samples.pictures.get(camera.name)
         if seen is not None and not camera.bit_depth:
             yield from _dark(seen, camera)
+        if seen is not None and not seen.shows:
+            yield from _black(seen, camera)
         versions = evidence.samples.calibrations.get(camera.name)
         if versions is not None and not camera.calibration_file and (why := versions.contradiction):
             yield warnings.camera_info_implausible(camera.info_topic, why, camera.name)
@@ -65,6 +69,17 @@ def _in_parts(evidence: Evidence, lidar: LidarConfig) -> Iterator[Finding]:
     if parts is not None:
         remedy = f"lidars.{lidar.name}.accumulate_ms: {parts.turn_ms}"
         yield warnings.sweep_in_parts(lidar.topic, parts.count, parts.degrees, remedy)
+
+
+def _units(evidence: Evidence, lidar: LidarConfig, tree: TransformTree) -> Iterator[Finding]:
+    sweeps = evidence.samples.first.get(lidar.topic, [])
+    if not sweeps:
+        return
+    clouds = (Cloud(sweep.stamp_ns, sweep.stamp_ns, sweep) for sweep in sweeps)
+    scale = scale_of(clouds, mounted_height(tree, sweeps[0].frame_id))
+    if scale != 1.0:
+        remedy = f"lidars.{lidar.name}.scale: {scale * lidar.scale:g}"
+        yield warnings.cloud_units(lidar.topic, UNIT_NAMES[scale], remedy)
 
 
 def _corrected(evidence: Evidence, lidar: LidarConfig) -> Iterator[Finding]:
@@ -99,6 +114,16 @@ def _times(sweep: Sweep) -> PointTimes:
     first, last = ((at_ns - sweep.stamp_ns) / 1e6 for at_ns in (sweep.first_ns, sweep.last_ns))
     unit = _UNITS.get(sweep.time_unit_ns, "")
     return PointTimes(Times.GOOD, sweep.time_field or "", unit=unit, first_ms=first, last_ms=last)
+
+
+def _black(seen: SeenPictures, camera: CameraConfig) -> Iterator[Finding]:
+    if seen.small_judged_at != seen.small.taken:
+        decoded = [cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE) for data in seen.small.items]
+        pictures = [picture for picture in decoded if picture is not None]
+        seen.black_in_small = len(pictures) if all(map(is_black, pictures)) else None
+        seen.small_judged_at = seen.small.taken
+    if seen.black_in_small is not None and seen.black + seen.black_in_small >= _LEAST_PICTURES:
+        yield warnings.image_black(camera.image_topic, seen.black + seen.black_in_small)
 
 
 def _dark(seen: SeenPictures, camera: CameraConfig) -> Iterator[Finding]:

@@ -14,14 +14,24 @@ from numpy.typing import NDArray
 
 from nucleus_bridge.decode.cdr import deserialise
 from nucleus_bridge.decode.image import COMPRESSED_IMAGE, IMAGE
-from nucleus_bridge.decode.image_checks import Bayer, as_gray, damage_of, mosaic_of, orientation_of, significant_bits
+from nucleus_bridge.decode.image_checks import (
+    DIRECT_8_BIT,
+    Bayer,
+    as_gray,
+    damage_of,
+    is_black,
+    mosaic_of,
+    orientation_of,
+    significant_bits,
+)
 from nucleus_bridge.errors import DecodeError
 from nucleus_bridge.inspect.scan import Stream
 from nucleus_bridge.model import Message
 
 _MOST_PIXELS = 12_000_000
 _NO_LIMIT = 1 << 62
-_LEAST_LOOKED_AT = 4
+_LEAST_LOOKED_AT, _LEAST_BLACK = 4, 3
+_GRAY = ("mono8", "8UC1")
 _DEPTH = ("16UC1", "32FC1")
 _SIXTEEN = ("mono16", "16UC1", "rgb16", "bgr16", "rgba16", "bgra16")
 _MOST_DEPTH_NAMES = ("compressedDepth", "16UC1", "32FC1")
@@ -41,6 +51,7 @@ class PictureFacts:
         largest: Largest value of 16-bit pictures; 0 for others.
         bits: Significant bits of those, 16 where all are used.
         is_depth: Whether they hold distances.
+        is_black: Whether all of them show nothing at all.
     """
 
     looked_at: int = 0
@@ -52,6 +63,7 @@ class PictureFacts:
     largest: int = 0
     bits: int = 16
     is_depth: bool = False
+    is_black: bool = False
 
 
 NOT_LOOKED_AT = PictureFacts()
@@ -70,7 +82,7 @@ def _of_files(messages: Iterable[Message], most: int) -> PictureFacts:
     damages: list[str] = []
     orientations: Counter[int] = Counter()
     mosaics: Counter[tuple[Bayer, ...]] = Counter()
-    largest = looked_at = pixels = 0
+    largest = looked_at = pixels = black = 0
     stated = ""
     wide = False
     for message in messages:
@@ -95,6 +107,7 @@ def _of_files(messages: Iterable[Message], most: int) -> PictureFacts:
         if picture is None:
             continue
         pixels += picture.shape[0] * picture.shape[1]
+        black += is_black(picture if picture.ndim == 2 else picture[:, :, :3])
         if picture.dtype == np.uint16:
             wide = True
             largest = max(largest, int(picture.max()))
@@ -105,13 +118,21 @@ def _of_files(messages: Iterable[Message], most: int) -> PictureFacts:
     orientation = orientations.most_common(1)[0][0] if orientations else 1
     bits = significant_bits(largest) if wide and largest else 16
     return PictureFacts(
-        looked_at, len(damages), damages[0] if damages else "", orientation, stated, likely, largest, bits
+        looked_at,
+        len(damages),
+        damages[0] if damages else "",
+        orientation,
+        stated,
+        likely,
+        largest,
+        bits,
+        is_black=_LEAST_BLACK <= black == looked_at - len(damages),
     )
 
 
 def _of_raw(messages: Iterable[Message], most: int) -> PictureFacts:
     mosaics: Counter[tuple[Bayer, ...]] = Counter()
-    largest = looked_at = pixels = 0
+    largest = looked_at = pixels = black = 0
     wide = False
     for message in messages:
         try:
@@ -123,7 +144,7 @@ def _of_raw(messages: Iterable[Message], most: int) -> PictureFacts:
         is_wide = content.encoding in _SIXTEEN or (
             content.encoding.startswith("bayer") and content.encoding[-2:] == "16"
         )
-        if not is_wide and content.encoding not in ("mono8", "8UC1"):
+        if not is_wide and content.encoding not in DIRECT_8_BIT:
             return NOT_LOOKED_AT
         if pixels > most and looked_at >= _LEAST_LOOKED_AT:
             break
@@ -133,12 +154,17 @@ def _of_raw(messages: Iterable[Message], most: int) -> PictureFacts:
             wide = True
             values = content.data[: len(content.data) // 2 * 2].view(">u2" if content.is_bigendian else "<u2")
             largest = max(largest, int(values.max(initial=0)))
-        elif len(content.data) >= content.step * content.height > 0:
+            black += is_black(values)
+            continue
+        black += is_black(content.data)
+        if content.encoding in _GRAY and len(content.data) >= content.step * content.height > 0:
             rows = content.data[: content.step * content.height].reshape(content.height, content.step)
             mosaics[mosaic_of(rows[:, : content.width])] += 1
     likely = mosaics.most_common(1)[0][0] if mosaics else ()
     bits = significant_bits(largest) if wide and largest else 16
-    return PictureFacts(looked_at, mosaics=likely, largest=largest, bits=bits)
+    return PictureFacts(
+        looked_at, mosaics=likely, largest=largest, bits=bits, is_black=_LEAST_BLACK <= black == looked_at
+    )
 
 
 def _spread(messages: list[Message]) -> list[Message]:

@@ -15,10 +15,13 @@ import numpy as np
 from nucleus_bridge.config import LidarConfig
 from nucleus_bridge.decode import registry
 from nucleus_bridge.decode.cdr import peek_header
+from nucleus_bridge.decode.image import COMPRESSED_IMAGE, IMAGE
 from nucleus_bridge.decode.interface import Kind
+from nucleus_bridge.decode.pointcloud2 import POINTCLOUD2
 from nucleus_bridge.decode.tf import decode_transforms
 from nucleus_bridge.errors import DecodeError
 from nucleus_bridge.model import FloatArray, IntArray, Message
+from nucleus_bridge.pipeline.repeats import Repeats
 from nucleus_bridge.recordings import Recording, TopicInfo
 from nucleus_bridge.recordings.contents import PLACE_BITS
 from nucleus_bridge.recordings.reorder import starts_with_header
@@ -39,6 +42,7 @@ _MAX_SAMPLE_BYTES = 64_000_000
 _SMALL = 2_000
 _PAIRED: tuple[Kind, ...] = ("cloud",)
 _LARGE: tuple[Kind, ...] = ("cloud", "image", "radar")
+_REPEATING = (POINTCLOUD2, IMAGE, COMPRESSED_IMAGE)
 _SAMPLED_KINDS: tuple[Kind, ...] = (*_LARGE, "calibration", "fix", "heading", "pose")
 
 Progress = Callable[[float], None]
@@ -110,6 +114,7 @@ class Stream:
         samples: Messages spread over all that were read, of sensors only.
         every: Reads all its messages again, where pictures are not judged by a sample.
         made: Stamps and log times of what decoding made of messages that have no header.
+        repeats: Which of its messages repeat the one before; of clouds and pictures only.
         wanted_first: How many of the first messages are kept: more where one needs those before it.
     """
 
@@ -126,6 +131,7 @@ class Stream:
     wanted_first: int = _FIRST
     every: Callable[[], Iterator[Message]] | None = None
     made: tuple[IntArray, IntArray] | None = None
+    repeats: Repeats = field(default_factory=Repeats)
 
     @property
     def name(self) -> str:
@@ -212,6 +218,16 @@ class Track:
         self._logs.append(log_ns)
         self._places.append(place)
         self._values.extend((*translation, *rotation_xyzw))
+
+    def part(self, chosen: slice) -> Track:
+        """Return some of its samples, counted in the order of the recording."""
+        made = Track(self.topic, self.parent, self.child, self.static)
+        rows = zip(
+            self.stamps[chosen], self.logs[chosen], self.translations[chosen], self.rotations[chosen], strict=True
+        )
+        for stamp_ns, log_ns, translation, rotation in rows:
+            made.add(int(stamp_ns), int(log_ns), tuple(translation.tolist()), tuple(rotation.tolist()))
+        return made
 
     def __len__(self) -> int:
         """Count the samples."""
@@ -402,6 +418,8 @@ def _take(scan: Scan, message: Message) -> None:
         return
     stream.stamps.append(stamp_ns)
     stream.frames[frame_id] = stream.frames.get(frame_id, 0) + 1
+    if message.type_name in _REPEATING:
+        stream.repeats.add(message.data, stamp_ns)
 
 
 def _peek_of(message: Message, stream: Stream) -> Callable[[bytes], tuple[int, str]] | None:

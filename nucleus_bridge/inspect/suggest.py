@@ -25,6 +25,7 @@ from nucleus_bridge.inspect.cameras import (
 )
 from nucleus_bridge.inspect.clocks import Clocks, Given, Limits, compare_clocks
 from nucleus_bridge.inspect.clouds import CloudFacts, cloud_facts, radar_problem
+from nucleus_bridge.inspect.frozen import frozen_in_scan
 from nucleus_bridge.inspect.lidars import LeftOut, Why, choose_lidars, derived_findings, names_for
 from nucleus_bridge.inspect.mounting import forward_deg
 from nucleus_bridge.inspect.point_times import Times
@@ -33,6 +34,7 @@ from nucleus_bridge.inspect.satellites import fixes_of, judge_satellites, positi
 from nucleus_bridge.inspect.scan import Scan, Stream
 from nucleus_bridge.inspect.sweeps import Parts, corrected_by_evidence, corrected_by_name, find_parts, poses_in
 from nucleus_bridge.inspect.transforms import Transforms, find_transforms, other_robots, transform_findings
+from nucleus_bridge.inspect.units import UNIT_NAMES, mounted_height, scale_of
 from nucleus_bridge.model import FloatArray, IntArray
 from nucleus_bridge.pipeline.ground_motion import GroundMotion
 from nucleus_bridge.warnings import Finding
@@ -104,6 +106,7 @@ def suggest(scan: Scan) -> Suggestion:
     sensors = [*clouds.values(), *scan.of_kind("image"), *scan.of_kind("radar")]
     facts = {topic: cloud_facts(stream, scan.companions) for topic, stream in clouds.items()}
     transforms = _transforms(scan, sensors, 0)
+    facts = {topic: _in_metres(found, clouds[topic].frame_id, transforms) for topic, found in facts.items()}
     made = Suggestion(transforms, lidars=facts)
     moving = _moving_frames(transforms, sensors)
     poses = {stream.name: Given("poses.ego") for stream in scan.of_kind("pose")}
@@ -148,9 +151,18 @@ def suggest(scan: Scan) -> Suggestion:
         made.put("sync.wait_s", max(float(f.remedy.partition(": ")[2]) for f in late), late[0].text)
     _gps(made, scan)
     _note_motion(made, scan)
+    _frozen(made, scan)
     _point_fields(made)
     made.findings = [_addressed(made, finding) for finding in made.findings]
     return made
+
+
+def _in_metres(facts: CloudFacts, frame: str, transforms: Transforms) -> CloudFacts:
+    """Return what clouds show in metres, where a lidar writes another unit."""
+    if facts.is_radar:
+        return facts
+    scale = scale_of(facts.clouds, mounted_height(transforms.tree, frame))
+    return facts if scale == 1.0 else facts.scaled(scale)
 
 
 def _robot_of(topic: str, robots: Mapping[str, str]) -> str:
@@ -189,6 +201,9 @@ def _missing(made: Suggestion, scan: Scan, chosen: list[str]) -> None:
         if topic in made.cameras and out.why in (Why.BROKEN, Why.NO_CALIBRATION):
             space = topic.rpartition("/")[0] or topic
             problems.setdefault(out.text.replace(space, "<their namespace>"), []).append(topic)
+            facts = made.cameras[topic]
+            if out.why is Why.NO_CALIBRATION and facts.info_topic:
+                made.findings.append(warnings.camera_info_implausible(facts.info_topic, facts.implausible or out.text))
     made.missing += [f"{', '.join(topics)}: {problem}" for problem, topics in problems.items()]
     for topic in infos_without_images(scan, list(made.cameras.values())):
         made.missing.append(f"{topic}: a calibration was recorded, the images that it belongs to were not")
@@ -297,6 +312,10 @@ def _lidar(made: Suggestion, name: str, stream: Stream, reference: _Reference) -
         f"left out: {'; '.join(others)}" if others else "",
     )
     _clock(made, key, topic)
+    if facts.scale != 1.0:
+        finding = warnings.cloud_units(topic, UNIT_NAMES[facts.scale], f"{key}.scale: {facts.scale}")
+        made.put(f"{key}.scale", facts.scale, finding.text)
+        made.findings.append(finding.remedied())
     made.put(f"{key}.intensity_field", facts.intensity_field, facts.intensity_reason)
     made.put(f"{key}.intensity_max", facts.intensity_max)
     _point_times(made, key, stream, facts)
@@ -406,6 +425,8 @@ def _pictures(made: Suggestion, key: str, name: str, facts: CameraFacts) -> None
         finding = warnings.image_dark(topic, seen.largest, seen.bits, name)
         made.put(f"{key}.bit_depth", seen.bits, finding.text)
         made.findings.append(finding.remedied())
+    if seen.is_black:
+        made.findings.append(warnings.image_black(topic, seen.looked_at))
     if seen.stated_mosaic:
         text = f"its files hold a Bayer mosaic ({seen.stated_mosaic}), as their format says; colours are restored"
         made.findings.append(warnings.image_mosaic(topic, text, f"{key}.bayer: {seen.stated_mosaic}").remedied())
@@ -581,6 +602,22 @@ def device_track(made: Suggestion) -> tuple[FloatArray, FloatArray]:
         positions.append(pose.translation)
         rotations.append(pose.rotation_xyzw)
     return np.array(positions).reshape(-1, 3), np.array(rotations).reshape(-1, 4)
+
+
+def _frozen(made: Suggestion, scan: Scan) -> None:
+    """Name lidars and cameras that had stopped while the device moved on."""
+
+    def place_of(topic: str, stamp_ns: int) -> FloatArray | None:
+        correction = made.clocks.corrections.get(topic)
+        offset_ns = round(1e6 * correction.offset_ms) if correction else 0
+        try:
+            pose = made.transforms.tree.lookup(made.frames.world, made.frames.device, stamp_ns + offset_ns)
+        except TransformError:
+            return None
+        return pose.translation
+
+    clouds = {topic: made.lidars[topic] for topic in made.lidar_names}
+    made.findings += frozen_in_scan(scan, clouds, made.camera_names, place_of)
 
 
 def _ahead_deg(made: Suggestion) -> float:

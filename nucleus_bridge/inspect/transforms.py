@@ -16,7 +16,7 @@ from nucleus_bridge.errors import TransformError
 from nucleus_bridge.geometry import TransformTree, quaternion
 from nucleus_bridge.inspect.scan import Scan, Stream, Track, is_static_topic
 from nucleus_bridge.model import FloatArray, IntArray
-from nucleus_bridge.warnings import Finding
+from nucleus_bridge.warnings import Code, Finding
 
 DEFAULT_TOPICS = ("/tf",)
 DEFAULT_STATIC_TOPICS = ("/tf_static",)
@@ -246,30 +246,64 @@ def motion_of(tracks: Iterable[Track]) -> Motion:
 
 def transform_findings(transforms: Transforms, path: Iterable[str], max_gap_s: float = MAX_GAP_S) -> list[Finding]:
     """Find what contradicts itself in the edges of these child frames, and in every static transform."""
-    found = []
+    found: list[Finding] = []
     for child in path:
-        tracks = [track for track in transforms.tracks_of(child) if not track.static]
-        if not tracks:
-            continue
-        if any(find_step(track.stamps, EDGE_STEP) for track in tracks):
-            continue  # stamps that ran through twice contradict each other, and say so elsewhere
-        conflict = _conflict(child, tracks)
-        motion = motion_of(tracks)
-        if conflict is not None:
-            found.append(conflict)
-        elif (sparse := _sparse(child, motion)) is not None:
-            found.append(sparse)
-        if (gap := _gap(child, motion, max_gap_s)) is not None:
-            found.append(gap)
-        if conflict is None and (why := _impossible(motion)):
-            found.append(warnings.tf_implausible(child, why))
+        by_code: dict[Code, Finding] = {}
+        for tracks in _between_steps([track for track in transforms.tracks_of(child) if not track.static]):
+            for finding in _moving_findings(child, tracks, max_gap_s):
+                by_code.setdefault(finding.code, finding)
+        found += by_code.values()
     fixed = sorted({track.child for track in transforms.tracks if track.static})
     changes = (_static_change(child, [t for t in transforms.tracks_of(child) if t.static]) for child in fixed)
     return [*found, *(change for change in changes if change is not None)]
 
 
+def _moving_findings(child: str, tracks: list[Track], max_gap_s: float) -> Iterator[Finding]:
+    """Name what contradicts itself in the samples of one frame between two steps of its clock."""
+    conflict = _conflict(child, tracks)
+    motion = motion_of(tracks)
+    if conflict is not None:
+        yield conflict
+    elif (sparse := _sparse(child, motion)) is not None:
+        yield sparse
+    if (gap := _gap(child, motion, max_gap_s)) is not None:
+        yield gap
+    if conflict is None and (why := _impossible(motion)):
+        yield warnings.tf_implausible(child, why)
+
+
+def _between_steps(tracks: list[Track]) -> list[list[Track]]:
+    """Cut the tracks of a frame where its clock was set back: stamps that ran through twice contradict each other."""
+    cut = [_cut_at_steps(track) for track in tracks]
+    if len({len(parts) for parts in cut}) > 1:
+        return []  # which parts belong together is not known
+    return [list(parts) for parts in zip(*cut, strict=True)]
+
+
+def _cut_at_steps(track: Track) -> list[Track]:
+    parts = []
+    while (step := _place_of_step(track.stamps, EDGE_STEP)) is not None:
+        parts.append(track.part(slice(0, step)))
+        track = track.part(slice(step, None))
+    return [*parts, track]
+
+
 def find_step(stamps: IntArray, in_a_row: int) -> tuple[float, float] | None:
     """Return by how much stamps step back and how long after the first one, in s; None where they do not.
+
+    Args:
+        stamps: In the order of the recording, ns.
+        in_a_row: This many messages below the highest stamp are a step.
+    """
+    place = _place_of_step(stamps, in_a_row)
+    if place is None:
+        return None
+    highest = int(stamps[:place].max())
+    return (highest - int(stamps[place])) / 1e9, (highest - int(stamps[0])) / 1e9
+
+
+def _place_of_step(stamps: IntArray, in_a_row: int) -> int | None:
+    """Return which message is the first after a step back; None where there is none.
 
     Messages that were overtaken fill the gaps that they left. After a step of the clock stamps come that were there
     already, or lie before anything that may be on its way so long.
@@ -290,7 +324,7 @@ def find_step(stamps: IntArray, in_a_row: int) -> tuple[float, float] | None:
         right = np.minimum(np.searchsorted(before, late), len(before) - 1)
         nearest = np.minimum(np.abs(before[right] - late), np.abs(before[np.maximum(right - 1, 0)] - late))
         if back > _ON_ITS_WAY_NS or (nearest < _AGAIN * usual).all():
-            return back / 1e9, float(highest[place] - stamps[0]) / 1e9
+            return int(place)
     return None
 
 

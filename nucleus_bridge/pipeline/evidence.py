@@ -10,6 +10,7 @@ from nucleus_bridge.decode.camera_info import CameraInfo
 from nucleus_bridge.decode.navsat import Fix
 from nucleus_bridge.model import Frame, Image, Sweep
 from nucleus_bridge.pipeline.kept_samples import KeptSamples
+from nucleus_bridge.pipeline.repeats import Places, Repeats
 from nucleus_bridge.poses import Edge
 
 MOST = 2_000
@@ -80,6 +81,8 @@ class Evidence:
         self.statics: dict[str, list[Edge]] = {}
         self.samples = KeptSamples()
         self.log_step_ns = 0
+        self.repeats: dict[str, Repeats] = {}
+        self.places = Places()
 
     def note(self, topic: str, type_name: str, stamp_ns: int, log_ns: int) -> None:
         """Take note of a message."""
@@ -92,6 +95,10 @@ class Evidence:
         seen.stamps.append(stamp_ns)
         seen.logs.append(log_ns)
 
+    def note_content(self, topic: str, data: bytes, stamp_ns: int) -> None:
+        """Take note of the bytes of a picture's message."""
+        self.repeats.setdefault(topic, Repeats()).add(data, stamp_ns)
+
     def note_sweep(self, topic: str, sweep: Sweep) -> None:
         """Take note of when the points of a sweep were measured, where they say it."""
         seen = self.sweeps.get(topic)
@@ -101,6 +108,7 @@ class Evidence:
             seen.firsts.append(sweep.first_ns - sweep.stamp_ns)
             seen.lasts.append(sweep.last_ns - sweep.stamp_ns)
         self.samples.note_first(topic, sweep)
+        self.repeats.setdefault(topic, Repeats()).add_sweep(sweep)
 
     def note_picture(self, camera: str, image: Image) -> None:
         """Take note of a picture of a camera."""
@@ -110,6 +118,7 @@ class Evidence:
         """Take note of how the sweeps of a frame were moved, and of where the device was."""
         self.samples.note_posed(frame.sweeps)
         self.samples.note_place(frame)
+        self.places.add(frame.timestamp_ns, frame.world_from_device.translation)
 
     def note_calibration(self, camera: str, info: CameraInfo) -> None:
         """Take note of a calibration of a camera."""

@@ -181,7 +181,7 @@ class Globe:
 
     def _turn_by_movement(self, stamp_ns: int) -> float | None:
         """Compare the step between two fixes with the same step in the world, whichever way the device faces."""
-        fixes = self._track.step_up_to(stamp_ns, self._counting(stamp_ns))
+        fixes = self._track.step_up_to(stamp_ns, self._counting(stamp_ns), stamp_ns + self._after_ns)
         return self._turn_between(*fixes, stamp_ns) if fixes is not None and _is_moving(*fixes) else None
 
     def _turn_between(self, before: Fix, after: Fix, stamp_ns: int) -> float | None:
@@ -198,7 +198,7 @@ class Globe:
 
     def _course(self, stamp_ns: int) -> float | None:
         """Course over ground between the fixes next to a stamp."""
-        fixes = self._track.step_up_to(stamp_ns, self._counting(stamp_ns))
+        fixes = self._track.step_up_to(stamp_ns, self._counting(stamp_ns), stamp_ns + self._after_ns)
         if fixes is None or not _is_moving(*fixes):
             return None
         east, north = ground_step(*fixes)

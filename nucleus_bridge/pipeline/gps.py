@@ -52,13 +52,23 @@ class _Track(Generic[Record]):
             return here, here
         return self._pair(position, position + (self.stamps[position] == stamp_ns), counts)
 
-    def step(self, stamp_ns: int, counts: Counts) -> tuple[Record, Record] | None:
-        """The last record before a stamp and the first one at or after it; else that at the stamp and the next."""
+    def step(self, stamp_ns: int, counts: Counts, until_ns: int) -> tuple[Record, Record] | None:
+        """The last record before a stamp and the first one at or after it; else that at the stamp and the next.
+
+        A way has a direction whatever came between, so that messages without a record are passed over up to a stamp
+        until which all are known.
+        """
         position = bisect_left(self.stamps, stamp_ns)
         found = self._pair(position, position, counts)
         if found is None and position < len(self.stamps) and self.stamps[position] == stamp_ns:
             found = self._pair(position + 1, position + 1, counts)
-        return found
+        if found is not None:
+            return found
+        before = self._first_there(reversed(self.records[max(0, position - REACH) : position]), counts)
+        after = self._first_there(self.records[position : position + REACH], counts)
+        if before is None or after is None or after.stamp_ns > until_ns:
+            return None
+        return (before, after) if after.stamp_ns - before.stamp_ns <= MAX_SPAN_NS else None
 
     def near(self, stamp_ns: int, before_ns: int, after_ns: int) -> list[Record]:
         """The records in a span around a stamp, without the one at the stamp."""
@@ -80,6 +90,10 @@ class _Track(Generic[Record]):
             if record is None or counts(record):
                 return record
         return None
+
+    @staticmethod
+    def _first_there(records: Iterable[Record | None], counts: Counts) -> Record | None:
+        return next((record for record in records if record is not None and counts(record)), None)
 
     def passed(self, stamp_ns: int) -> bool:
         return bool(self.stamps) and self.stamps[-1] >= stamp_ns
@@ -120,9 +134,12 @@ class GpsTrack:
         """Return the headings at or next to a stamp on both sides."""
         return self._headings.around(stamp_ns, _every)
 
-    def step_up_to(self, stamp_ns: int, counts: Callable[[Fix], bool]) -> tuple[Fix, Fix] | None:
-        """Return the last fix that counts before a stamp and the first one at or after it, two different ones."""
-        return self._fixes.step(stamp_ns, counts)
+    def step_up_to(self, stamp_ns: int, counts: Callable[[Fix], bool], until_ns: int) -> tuple[Fix, Fix] | None:
+        """Return the last fix that counts before a stamp and the first one at or after it, two different ones.
+
+        Messages without a fix are passed over up to ``until_ns``.
+        """
+        return self._fixes.step(stamp_ns, counts, until_ns)
 
     def fixes_near(self, stamp_ns: int, before_ns: int, after_ns: int) -> list[Fix]:
         """Return the fixes in a span around a stamp, without the one at the stamp."""

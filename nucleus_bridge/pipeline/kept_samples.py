@@ -12,7 +12,8 @@ import numpy as np
 
 from nucleus_bridge.decode.calibration_check import Versions
 from nucleus_bridge.decode.camera_info import CameraInfo
-from nucleus_bridge.decode.image import is_sixteen_bit_png
+from nucleus_bridge.decode.image import SUFFIXES, is_sixteen_bit_png
+from nucleus_bridge.decode.image_checks import DIRECT_8_BIT, is_black
 from nucleus_bridge.decode.navsat import Fix
 from nucleus_bridge.decode.point_time import signed
 from nucleus_bridge.model import Frame, Image, PosedSweep, Sweep, Trajectory
@@ -24,6 +25,8 @@ FIRST_SWEEPS, SWEEPS, FILES, FIXES = 8, 3, 5, 24
 """At most so many of each are kept: sweeps one after the other, sweeps over the drive, files of pictures, fixes."""
 _MOST_POINTS, _MOMENTS = 3_000, 2_048
 _LEAST_WAY_M = 0.15
+_MOST_VALUES = 60_000
+_SMALL_BYTES, _BLACK_BYTES_A_PIXEL = 4_000, 0.05  # a picture with anything in it takes more
 _MANY_PICTURES = 12
 _RECENT_FIXES, _NEAR_NS = 64, 60_000_000
 _SIXTEEN = frozenset(("mono16", "rgb16", "bgr16", "rgba16", "bgra16"))
@@ -67,7 +70,7 @@ class MovedSweep:
 
 @dataclass
 class SeenPictures:
-    """What was noted of the pictures of one camera that have 16 bits.
+    """What was noted of the pictures of one camera that have 16 bits, and of those that may be black.
 
     Attributes:
         looked_at: Pictures whose largest value is known.
@@ -75,6 +78,11 @@ class SeenPictures:
         files: Compressed ones, not decoded yet.
         judged_at: ``files.taken`` when those were decoded.
         in_files: How many of them could be decoded, and the largest value in them.
+        shows: Whether a picture is known not to be black; the others are not looked at then.
+        black: Pictures of 8 bits that are.
+        small: Compressed ones that may be, not decoded yet.
+        black_in_small: How many of those are black; None where one is not.
+        small_judged_at: ``small.taken`` when those were decoded.
     """
 
     looked_at: int = 0
@@ -82,10 +90,15 @@ class SeenPictures:
     files: Spread[bytes] = field(default_factory=lambda: Spread(FILES))
     judged_at: int = 0
     in_files: tuple[int, int] = (0, 0)
+    shows: bool = False
+    black: int = 0
+    small: Spread[bytes] = field(default_factory=lambda: Spread(FILES))
+    black_in_small: int | None = 0
+    small_judged_at: int = 0
     _raw: Spread[None] = field(default_factory=lambda: Spread(_MANY_PICTURES))
 
     def note(self, image: Image) -> None:
-        """Take note of a picture, if it has 16 bits."""
+        """Take note of a picture, if it has 16 bits or may be black."""
         if is_sixteen_bit_png(image):
             if self.files.wants():
                 self.files.give(image.data.tobytes())
@@ -94,6 +107,18 @@ class SeenPictures:
             values = image.data[: len(image.data) // 2 * 2].view(">u2" if image.is_bigendian else "<u2")
             self.looked_at += 1
             self.largest = max(self.largest, int(values.max(initial=0)))
+        elif not self.shows:
+            self._note_eight_bits(image)
+
+    def _note_eight_bits(self, image: Image) -> None:
+        if image.encoding in DIRECT_8_BIT and self._raw.wants():
+            self._raw.give(None)
+            self.shows = not is_black(image.data[:: max(1, len(image.data) // _MOST_VALUES)])
+            self.black += not self.shows
+        elif image.encoding in SUFFIXES:
+            self.shows = len(image.data) > max(_SMALL_BYTES, _BLACK_BYTES_A_PIXEL * image.width * image.height)
+            if not self.shows and self.small.wants():
+                self.small.give(image.data.tobytes())
 
 
 def _is_wide_mosaic(encoding: str) -> bool:

@@ -17,6 +17,7 @@ from nucleus_bridge.config.sources import EventConfig
 from nucleus_bridge.decode import registry
 from nucleus_bridge.decode.camera_info import CameraInfo, load_calibration
 from nucleus_bridge.decode.cdr import peek_header
+from nucleus_bridge.decode.image import COMPRESSED_IMAGE, IMAGE
 from nucleus_bridge.decode.interface import Reset
 from nucleus_bridge.decode.navsat import Fix, Heading, Missing
 from nucleus_bridge.decode.point_time import LONGEST_SWEEP_NS
@@ -210,9 +211,17 @@ class Pipeline:
             *self._steps.values(),
             *self._late(),
             *self._frames.findings,
+            *self._of_calibrations(),
             *self._of_satellites(),
             *self._signals.findings(),
         )
+
+    def _of_calibrations(self) -> Iterator[Finding]:
+        """Report calibrations that hold no numbers."""
+        for camera in self.config.cameras:
+            if camera.info_topic and self.ledger.totals.get(camera.info_topic, {}).get("not_finite"):
+                reason = self.ledger.reasons.get("not_finite", "it is not finite")
+                yield warnings.camera_info_implausible(camera.info_topic, reason, camera.name)
 
     def _of_satellites(self) -> Iterator[Finding]:
         """Report fixes and headings that were not taken because the transforms contradict them."""
@@ -226,14 +235,22 @@ class Pipeline:
 
     @property
     def unused(self) -> tuple[Finding, ...]:
-        """The configured sensors of which no frame has anything, once all frames are made."""
+        """The configured sensors of which no frame has anything, once all frames are made.
+
+        Without any frame, sensors that only found no sweep near them are not to blame.
+        """
         return tuple(
             warnings.sensor_unused(
                 sensor.topic, sensor.name, sensor.kind, self.ledger.totals.get(sensor.topic, {}), _parameter(sensor)
             )
             for sensor in self.config.sensors
-            if sensor.name not in self._used
+            if sensor.name not in self._used and (self._used or not self._only_lacks_frames(sensor.name, sensor.topic))
         )
+
+    def _only_lacks_frames(self, name: str, topic: str) -> bool:
+        """Whether all that a sensor lost is for want of frames to be in; the first lidar is what they are made from."""
+        lost = self.ledger.totals.get(topic, {}).keys()
+        return name != self.config.lidars[0].name and bool(lost) and lost <= {"no_frame", "frame_dropped"}
 
     def define(self, topic: str, type_name: str, definition: str = "") -> None:
         """Say of which type the messages of a topic are, before the first one comes.
@@ -508,6 +525,8 @@ class Pipeline:
         stamp_ns = self._arrival_stamps[message.topic](message)
         if is_noted:
             self.evidence.note(message.topic, message.type_name, stamp_ns, message.log_ns)
+            if message.type_name in (IMAGE, COMPRESSED_IMAGE):
+                self.evidence.note_content(message.topic, message.data, stamp_ns)
         if stamp_ns <= 0:
             take()
             return

@@ -211,6 +211,7 @@ class Stream:
         self._offset_ns = round(getattr(settings, "clock_offset_ms", 0.0) * 1e6)
         self._by_log = getattr(settings, "stamp_source", "header") == "log"
         self._frame_id = getattr(settings, "frame_id", "").lstrip("/") if topic.role == "sensor" else ""
+        self._scale = getattr(settings, "scale", 1.0) if topic.role == "sensor" else 1.0
         self._is_as_recorded = not (self._offset_ns or self._by_log or self._frame_id)
         self._log_ns = 0
         self.span_ns = accumulated_ns(topic)
@@ -286,7 +287,9 @@ class Stream:
         return replace(message, data=with_stamp(message.data, message.log_ns))
 
     def _corrected(self, sample: Any) -> Any:  # noqa: ANN401 - of the kind that the decoder makes
-        """Return a sample at its corrected time, in its configured frame."""
+        """Return a sample at its corrected time, in its configured frame, in metres."""
+        if self._scale != 1.0 and isinstance(sample, Sweep):
+            sample = sample.scaled(self._scale)
         if self._is_as_recorded or isinstance(sample, DecodeError) or not sample.stamp_ns:
             return sample
         if self._by_log and isinstance(sample, Sweep) and _is_of_another_clock(sample):

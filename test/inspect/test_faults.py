@@ -16,6 +16,7 @@ from bags import MS, OPTICAL, START_NS, TYPES, Recording, compressed, header, in
 from small_drive import Camera, Lidar, S, SmallDrive, Tf, cloud
 
 from nucleus_bridge import convert_bag
+from nucleus_bridge.convert import NoSceneError
 from nucleus_bridge.inspect.report import BagReport, study
 from nucleus_bridge.inspect.suggest import Suggestion
 from nucleus_bridge.warnings import Code, Finding, Weight
@@ -119,6 +120,8 @@ FAULTS: dict[str, tuple[SmallDrive, str, str, object]] = {
         "lidars.os.deskew",
         False,
     ),
+    "millimetres": (lidar(per_metre=1e3), "cloud_units", "lidars.os.scale", 0.001),
+    "centimetres": (lidar(per_metre=100.0, rate=20), "cloud_units", "lidars.os.scale", 0.01),
     "four parts": (lidar(parts=4), "sweep_in_parts", "lidars.os.accumulate_ms", 100.0),
     "body frame": (
         camera(frame="cam_mount", rotation=(0.0, 0.0, 0.0, 1.0)),
@@ -139,6 +142,67 @@ FAULTS: dict[str, tuple[SmallDrive, str, str, object]] = {
         NONE,
     ),
 }
+
+
+def stopped(sensor: str, from_number: int, speed: float) -> SmallDrive:
+    """A drive whose camera or lidar sends what it had at that number again and again; the lidar's times go on."""
+
+    def image(at: int, number: int) -> Any:
+        return compressed(at, jpeg(shift=min(number, from_number)), CAMERA.frame)
+
+    frozen = replace(LIDAR, time="stamp", dtype="f8", unit="s", reference="absolute", stops_at=from_number)
+    held = replace(CAMERA, image=image)
+    drive = PLAIN.but(seconds=3.0, speed=speed, yaw_rate=max(speed, 1e-9) / 30)
+    return drive.but(lidars=(frozen,)) if sensor == "cloud" else drive.but(cameras=(held,))
+
+
+@pytest.mark.parametrize(("speed", "share"), [(1.4, "19 of 30"), (24.0, "19 of 30")])
+@pytest.mark.parametrize("sensor", ["cloud", "image"])
+def test_a_sensor_that_has_stopped_is_named_by_inspect_and_convert(
+    tmp_path: Path, sensor: str, speed: float, share: str
+) -> None:
+    path = stopped(sensor, 10, speed).write(tmp_path)
+    report, made = study(path)
+    config = made.config()
+    assert config is not None
+    for number, found in enumerate((report.warnings, convert_bag(path, config, tmp_path / "spool").findings)):
+        (finding,) = (finding for finding in found if finding.code.value == f"{sensor}_frozen")
+        assert finding.name == (LIDAR.topic if sensor == "cloud" else CAMERA.topic)
+        assert finding.weight is Weight.METRES
+        if number or sensor == "image":  # inspect decodes a sample of the clouds
+            assert finding.text.startswith(share)
+
+
+def test_a_sensor_that_repeats_itself_while_the_device_stands_is_not_named(tmp_path: Path) -> None:
+    path = stopped("image", 0, 0.0).write(tmp_path)
+    report, made = study(path)
+    config = made.config()
+    assert config is not None
+    for found in (report.warnings, convert_bag(path, config, tmp_path / "spool").findings):
+        assert Code.IMAGE_FROZEN not in {finding.code for finding in found}
+
+
+@pytest.mark.parametrize("focal", [0.0, -52.0, math.nan])
+def test_a_calibration_without_focal_lengths_is_named_and_remedied_by_a_file(tmp_path: Path, focal: float) -> None:
+    k = np.array([focal, 0, 32, 0, focal, 24, 0, 0, 1])
+    path = camera(info=lambda at: info(at, CAMERA.frame, k=k)).write(tmp_path / "changed")
+    (finding,) = (finding for finding in study(path)[0].warnings if finding.code is Code.CAMERA_INFO_IMPLAUSIBLE)
+    assert finding.name == CAMERA.info_topic
+    config = study(PLAIN.write(tmp_path / "plain"))[1].config()
+    assert config is not None
+    found = {finding.code: finding.remedy for finding in convert_bag(path, config, tmp_path / "spool").findings}
+    file = "cameras.front.calibration_file: a camera_info YAML of this camera at this size"
+    assert found[Code.CAMERA_INFO_IMPLAUSIBLE] == found[Code.CAMERA_UNUSED] == file
+
+
+def test_a_camera_is_not_blamed_where_the_lidar_makes_no_frame(tmp_path: Path) -> None:
+    config = study(PLAIN.write(tmp_path / "plain"))[1].config()
+    assert config is not None
+    path = lidar(clock=late(95)).write(tmp_path / "changed")
+    with pytest.raises(NoSceneError) as refused:
+        convert_bag(path, config, tmp_path / "spool")
+    assert Code.SENSOR_UNUSED in {finding.code for finding in refused.value.findings}
+    assert all(finding.name != CAMERA.topic for finding in refused.value.findings)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -357,7 +421,7 @@ def test_the_second_camera_of_a_stereo_pair_gets_its_baseline(tmp_path: Path) ->
 
 def gradient(number: int) -> np.ndarray:
     y, x = np.mgrid[0:96, 0:128]
-    return np.stack([30 + x, 200 - y, 60 + (x + y + number) // 2], axis=2).astype(np.uint8)
+    return np.stack([30 + x + number % 3, 200 - y + number % 3, 60 + (x + y + number) // 2], axis=2).astype(np.uint8)
 
 
 def png(picture: np.ndarray) -> bytes:
@@ -368,6 +432,28 @@ def mosaic(picture: np.ndarray) -> np.ndarray:
     out = picture[:, :, 1].copy()
     out[0::2, 1::2], out[1::2, 0::2] = picture[0::2, 1::2, 2], picture[1::2, 0::2, 0]
     return out
+
+
+def unlit(number: int, lamp: int = 0) -> np.ndarray:
+    """What a sensor sees behind a cap: noise, and a lamp of so many pixels."""
+    picture = np.random.default_rng(number).integers(0, 9, (96, 128, 3)).astype(np.uint8)
+    picture[40 : 40 + lamp, 60 + number : 60 + number + lamp] = 240
+    return picture
+
+
+def raw_rgb(at: int, picture: np.ndarray) -> Any:
+    height, width, _ = picture.shape
+    data = np.frombuffer(picture.tobytes(), np.uint8)
+    return TYPES.types["sensor_msgs/msg/Image"](header(at, CAMERA.frame), height, width, "rgb8", 0, 3 * width, data)
+
+
+def test_a_night_with_a_lamp_is_not_black(tmp_path: Path) -> None:
+    path = camera(image=lambda at, number: raw_rgb(at, unlit(number, lamp=5))).write(tmp_path)
+    report, made = study(path)
+    config = made.config()
+    assert config is not None
+    assert "image_dark" not in codes(report)
+    assert Code.IMAGE_DARK not in {finding.code for finding in convert_bag(path, config, tmp_path / "spool").findings}
 
 
 def cut(number: int) -> bytes:
@@ -381,8 +467,10 @@ def cut(number: int) -> bytes:
         (lambda number: png(mosaic(gradient(number))), "image_mosaic"),
         (cut, "image_damaged"),
         (lambda number: png(gradient(number)[:, :, 0].astype(np.uint16) * 5), "image_dark"),
+        (lambda number: png(unlit(number)), "image_dark"),
+        (lambda number: bytes(cv2.imencode(".jpg", unlit(number))[1].tobytes()), "image_dark"),
     ],
-    ids=["mosaic", "damaged", "dark"],
+    ids=["mosaic", "damaged", "dark", "black png", "black jpeg"],
 )
 def test_what_is_wrong_with_pictures_is_found_in_a_sample(
     tmp_path: Path, data: Callable[[int], bytes], code: str
@@ -436,7 +524,18 @@ def sixteen_bits(at: int, number: int, factor: int) -> Any:
             "camera_info_implausible",
             "cameras.front.calibration_file: a camera_info YAML of this camera at this size",
         ),
+        (
+            camera(image=lambda at, number: raw_rgb(at, unlit(number))),
+            "image_dark",
+            "look at the camera, or leave it out of camera_names",
+        ),
+        (
+            camera(image=lambda at, number: compressed(at, png(unlit(number) * 0), CAMERA.frame)),
+            "image_dark",
+            "look at the camera, or leave it out of camera_names",
+        ),
         (lidar(deskewed=True, columns=90), "already_deskewed", "lidars.os.deskew: false"),
+        (lidar(per_metre=1e3), "cloud_units", "lidars.os.scale: 0.001"),
         (lidar(parts=6), "sweep_in_parts", "lidars.os.accumulate_ms: 100.0"),
     ],
 )

@@ -28,6 +28,19 @@ def named(xyz: np.ndarray, yaw: np.ndarray) -> str:
     return next((finding.text for finding in found if finding.code is Code.TF_IMPLAUSIBLE), "")
 
 
+def named_after_a_step(xyz: np.ndarray, yaw: np.ndarray, back_s: float, without: slice = slice(0)) -> dict[Code, str]:
+    """What is said of an edge whose clock is set back after 1 s; some samples do not come."""
+    track = Track("/tf", "odom", "base_link", static=False)
+    for number in np.delete(np.arange(len(xyz)), without).tolist():
+        true_ns = START_NS + number * PERIOD
+        at_ns = true_ns - (round(back_s * 1e9) if number * PERIOD > 1e9 else 0)
+        half = float(yaw[number]) / 2
+        place = tuple(xyz[number].tolist())
+        track.add(at_ns, true_ns + 3 * MS, place, (0.0, 0.0, math.sin(half), math.cos(half)))
+    found = transform_findings(Transforms(TransformTree(), (track,), ("/tf",), ()), ["base_link"])
+    return {finding.code: finding.text for finding in found}
+
+
 def drive(way: np.ndarray, radius: float = 45.0) -> tuple[np.ndarray, np.ndarray]:
     """Poses on a circle, this far along it."""
     yaw = way / radius
@@ -63,3 +76,15 @@ def test_poses_that_are_sent_several_times_are_not_named() -> None:
 def test_positions_in_millimetres_are_named() -> None:
     xyz, yaw = drive(5.0 * SECONDS)
     assert "are its positions in metres?" in named(1000 * xyz, yaw)
+
+
+def test_what_comes_after_a_step_of_the_clock_is_judged_too() -> None:
+    xyz, yaw = drive(11.0 * SECONDS)
+    assert named_after_a_step(xyz, yaw, 0.6) == {}
+    died = named_after_a_step(*drive(11.0 * np.minimum(SECONDS, 2.5)), back_s=0.6)
+    assert "after 11.0 m/s" in died[Code.TF_IMPLAUSIBLE]
+    gap = named_after_a_step(xyz, yaw, 2.3, slice(70, 125))
+    assert list(gap) == [Code.TF_GAP]
+    assert "1 gap of up to 1.4 s" in gap[Code.TF_GAP]
+    beside = xyz + np.where(np.arange(len(xyz)) % 2, 0.8, 0.0)[:, None] * [0.0, 1.0, 0.0]
+    assert list(named_after_a_step(beside, yaw, 0.7)) == [Code.TF_CONFLICT]
