@@ -76,7 +76,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
     )
     _add_archive_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of lines")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, kept="scenes that were sealed are kept; run it again for the others")
     return parser
 
 

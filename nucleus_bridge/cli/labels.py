@@ -17,7 +17,7 @@ from nucleus_bridge.config import UploadConfig
 from nucleus_bridge.config.task_template import TaskTemplate, load_task_template
 from nucleus_bridge.errors import ConfigError, InputError
 from nucleus_bridge.labels.compare import CHANGES, Difference, compared, labels_of_file
-from nucleus_bridge.labels.fetch import Fetched, dataset_labels, file_labels, manifests_of, scenes_there, task_labels
+from nucleus_bridge.labels.fetch import Fetched, cameras_of, dataset_labels, file_labels, scenes_there, task_labels
 from nucleus_bridge.labels.files import JSON_LINES, TABLE, sorted_labels, write_json_lines, write_table
 from nucleus_bridge.labels.kitti import FRAMES, write_kitti
 from nucleus_bridge.labels.label import Label, SceneStamps
@@ -88,7 +88,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
         help="say how they differ from those of FILE (default: the labels.jsonl that is in DIR)",
     )
     add_settings(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, kept="run it again; what is complete is not written twice")
     return parser
 
 
@@ -179,14 +179,7 @@ def _check_camera(options: argparse.Namespace, book: StateBook) -> None:
         return
     if options.format != "kitti":
         raise ConfigError(f"--camera: goes with --format kitti, not with {options.format}")
-    cameras = sorted(
-        {
-            name
-            for _, manifest in manifests_of(book)
-            for name, sensor in manifest.sensors.items()
-            if sensor.get("kind") == "camera"
-        }
-    )
+    cameras = sorted(cameras_of(book))
     if options.camera not in cameras:
         there = ", ".join(cameras) or "none"
         raise ConfigError(f"--camera: no scene of {options.spool} has a camera {options.camera!r}; there: {there}")

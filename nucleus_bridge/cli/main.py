@@ -49,6 +49,8 @@ COMMANDS = (
 """Each is a module of this room, loaded only when it is asked for: worker processes load this one, too."""
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
+KEPT = "run it again"
+"""What a person should know of a command that was interrupted, where the command does not say more."""
 LOG_LEVELS = ("debug", "info", "warn", "error")
 
 
@@ -79,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BridgeError as error:
         return _complain(error, FAILED)
     except KeyboardInterrupt:
-        return _complain("interrupted; scenes that were sealed are kept", FAILED)
+        return _complain(f"interrupted; {getattr(options, 'kept', KEPT)}", FAILED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED

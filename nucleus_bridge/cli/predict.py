@@ -76,7 +76,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:  # noqa: ANN401 - argp
         help="compare with what the service holds, also what nobody predicts now; with --repair send what differs",
     )
     parser.add_argument("--repair", action="store_true", help="with --reconcile: send what is missing or other there")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, kept="what was sent is there; run it again for the rest, nothing is there twice")
     return parser
 
 

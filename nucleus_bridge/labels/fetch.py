@@ -47,14 +47,16 @@ class Fetched:
     refused: dict[str, str] = field(default_factory=dict)
 
 
-def manifests_of(book: StateBook) -> Iterator[tuple[str, Manifest]]:
-    """Yield the scenes of a spool, those that were deleted after their upload too.
-
-    Raises:
-        SceneError: A manifest is damaged.
-    """
+def cameras_of(book: StateBook) -> set[str]:
+    """Return the cameras that the scenes of a spool have, as far as their manifests can be read."""
+    found = set()
     for reference_id in book.references():
-        yield reference_id, book.manifest(reference_id)
+        try:
+            sensors = book.manifest(reference_id).sensors
+        except SceneError:
+            continue
+        found |= {name for name, sensor in sensors.items() if sensor.get("kind") == "camera"}
+    return found
 
 
 def dataset_labels(
@@ -91,16 +93,17 @@ def dataset_labels(
 def scenes_there(
     client: NucleusClient, dataset_id: str, book: StateBook, refused: dict[str, str]
 ) -> dict[str, SceneStamps]:
-    """Return the spool's scenes that a dataset holds; one that is another one there is added to ``refused``."""
+    """Return the spool's scenes that a dataset holds; one of other content there, or damaged, goes to ``refused``."""
     there = client.scene_references(dataset_id)
     stamps = {}
-    for reference_id, manifest in manifests_of(book):
+    for reference_id in book.references():
         if reference_id not in there:
             continue
         try:
+            manifest = book.manifest(reference_id)
             check_content(client.get_scene(dataset_id, reference_id), book, manifest)
             stamps[reference_id] = SceneStamps.of(manifest)
-        except (LabelError, RejectedError) as error:
+        except (LabelError, RejectedError, SceneError) as error:
             refused[reference_id] = str(error)
     return stamps
 

@@ -4,7 +4,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -89,6 +94,30 @@ def test_a_destination_without_the_scenes_is_refused_and_the_labels_at_home_stay
     assert f"none of its 1 scene has a task at {held.receiver.url.removesuffix('/nucleus')}" in err
     assert f"nucleus-bridge upload {held.spool} --task" in err
     assert (out / "labels.jsonl").read_bytes() == kept
+
+
+def test_a_damaged_manifest_does_not_hide_the_labels_of_other_scenes(
+    held: Held, drive: Drive, tmp_path: Path, run: Run
+) -> None:
+    spool = tmp_path / "spool"
+    convert_bag(
+        drive.bag,
+        load_config(drive.config_path, ["scene.prefix=hurt", "scene.max_frames=1", "scene.frame_stride=20"]),
+        spool,
+    )
+    options = [f"hurt-{tmp_path.name}" if one == "labelled" else one for one in held.options]
+    assert run("upload", spool, *options)[0] == 0
+    first, second = sorted(path.name for path in spool.glob("scenes/*"))
+    row = world_rows(held, held.boxes[:1])[0]
+    rows = [{**row, "scene": scene, "frame": 0} for scene in (first, second)]
+    path = write_rows(tmp_path / "mine.jsonl", rows)
+    assert run("predict", spool, "--as-labels", "--from", path, *options)[0] == 0
+    (spool / "scenes" / first / "manifest.json").write_text("{")
+    status, out, err = run("labels", spool, "-o", tmp_path / "out", *options)
+    assert (status, out) == (1, f"1 label of 1 scene, 1 scene refused; {tmp_path / 'out'}\n")
+    assert f"{first}/manifest.json: is not a manifest" in err
+    home = [json.loads(line) for line in (tmp_path / "out" / "labels.jsonl").read_text().splitlines()]
+    assert [label["scene"] for label in home] == [second]
 
 
 def test_scenes_that_are_not_in_the_dataset_are_counted(held: Held, drive: Drive, tmp_path: Path, run: Run) -> None:
@@ -236,3 +265,26 @@ def test_an_endpoint_that_does_not_answer_is_named_by_its_address(
     status, _, err = run(command, uploaded.spool, *more, "--dataset", "town", "--set", "upload.timeout_s=1")
     assert status == 1
     assert "the connection to 127.0.0.1:9 failed or broke" in err
+
+
+@pytest.mark.parametrize("command", ["labels", "predict"])
+def test_one_that_waits_for_an_answer_is_interrupted_in_one_line(command: str, uploaded: Held, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(120)
+        more = ["-o", tmp_path] if command == "labels" else ["--from", rows_of(uploaded, tmp_path), "--model", "m"]
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/v1/nucleus"
+        arguments = [command, uploaded.spool, *more, "--dataset", "town"]
+        run = subprocess.Popen(
+            [sys.executable, "-m", "nucleus_bridge", *map(str, arguments)],
+            env={**os.environ, "NUCLEUS_ENDPOINT": address, "NUCLEUS_API_KEY": KEY},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        connection, _ = silent.accept()
+        run.send_signal(signal.SIGINT)
+        _, err = run.communicate(timeout=120)
+        connection.close()
+    assert run.returncode == 1
+    (line,) = err.splitlines()
+    assert line.startswith("nucleus-bridge: error: interrupted; ")
+    assert "run it again" in line
