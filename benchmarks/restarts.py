@@ -168,7 +168,8 @@ def verdict(given: argparse.Namespace, spool: Path, runs: list[Run], watch: Watc
     stamps, reasons = stamps_in(spool)
     losses = {key: int(value) for key, value in watch.values.items() if key.startswith("/lidar ")}
     received = watch.received
-    unaccounted = received - len(stamps) - sum(losses.values())
+    arrived = {key: count for key, count in losses.items() if not key.endswith("lost_in_transport")}
+    unaccounted = received - len(stamps) - sum(arrived.values())
     spans = deaf_spans(runs, stamps)
     missed = sum(not any(run.first_ns <= stamp <= run.last_ns for stamp in stamps) for run in runs)
     handles = [run.handles for run in runs]

@@ -323,7 +323,7 @@ def test_clocks_that_are_wrong_are_told_live_as_offline(tmp_path: Path, bend: Be
 
 
 def mount_moves(_: SmallDrive, made: Recording) -> None:
-    """Send another mount of the camera, 0.25 m to the side, in mid drive."""
+    """Give the camera another mount, 0.25 m to the side, in mid drive."""
     moved = ("base_link", Camera().frame, SMALL_START_NS, (1.2, 0.25, 1.3), OPTICAL)
     made.add("/tf_static", transforms(moved), SMALL_START_NS + 750 * MS)
 
