@@ -189,7 +189,11 @@ def _rings(azimuth: Array, elevation: Array) -> Array:
         there = np.flatnonzero(row)
         if not len(there):
             continue
-        there = there[row[there] > _STRAY * np.median(row[there])]
+        sizes = np.sort(row[there])
+        usual = (
+            sizes[(len(sizes) - 1) // 2] + sizes[len(sizes) // 2]
+        ) / 2  # as np.median, which takes ten times as long
+        there = there[row[there] > _STRAY * usual]
         new = np.diff(there, prepend=-9) > 1
         run = np.flatnonzero(new)
         within = np.arange(len(there)) - run[np.cumsum(new) - 1]

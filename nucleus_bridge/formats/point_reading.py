@@ -68,12 +68,14 @@ class PointTable:
         numbers: Shape (n,), the place in the file of each usable point.
         columns: Shape (n,), the values of the usable points by key: float64, times int64, 0 and 1 for false and true.
         faults: What is wrong with single points, by rule.
+        xyz: Shape (n, 3), the columns of the position as one array, where they lie together.
     """
 
     total: int
     numbers: NDArray[np.int64]
     columns: Mapping[str, NDArray[Any]]
     faults: Mapping[str, PointFault]
+    xyz: NDArray[np.float64] | None = None
 
     def points(self) -> Points:
         """Return the usable points.
@@ -82,7 +84,7 @@ class PointTable:
             SceneError: A number of one is of no use.
         """
         columns = self.columns
-        xyz = np.stack([columns[key] for key in _POSITION]).T
+        xyz = _positions(columns) if self.xyz is None else self.xyz
         if not -_FARTHEST_M < xyz.min(initial=0.0) <= xyz.max(initial=0.0) < _FARTHEST_M:  # false for NaN too
             raise SceneError("has a point whose position is not finite or far too large")
         intensity, device, time, ground = (columns.get(key) for key in KEYS[3:])
@@ -169,17 +171,17 @@ def _table(data: bytes, span: _Span, most: int | None) -> PointTable | None:
     rows = np.frombuffer(data, np.uint8, size, span.start + 1).reshape(-1, length)
     total = len(rows)
     if most is None or total <= most:
-        columns = _columns(rows, slots)
-        if not _is_text_of(columns, rows.reshape(-1)):
+        xyz, columns = _columns(rows, slots)
+        if not _is_text_of(xyz, columns, rows.reshape(-1)):
             return None
-        return PointTable(total, np.arange(total), columns, {})
+        return PointTable(total, np.arange(total), columns, {}, xyz)
     numbers = some_of(total, most)
     rows = rows.take(numbers, axis=0)
-    columns = _columns(rows, slots)
+    xyz, columns = _columns(rows, slots)
     widest = _with_the_widest(columns, slots)
-    if not _is_text_of(widest, rows.reshape(-1), is_cut=True):
+    if not _is_text_of(_positions(widest), widest, rows.reshape(-1), is_cut=True):
         return None
-    return PointTable(total, numbers, columns, {})
+    return PointTable(total, numbers, columns, {}, xyz)
 
 
 def _slots(record: bytes) -> list[_Slot] | None:
@@ -193,8 +195,16 @@ def _slots(record: bytes) -> list[_Slot] | None:
     return slots if all(slot.stop - slot.start <= _WIDEST[slot.key] for slot in slots) else None
 
 
-def _columns(rows: NDArray[np.uint8], slots: Sequence[_Slot]) -> dict[str, NDArray[Any]]:
-    """Read numbers off their places; whether the text is theirs is for the encoder to say."""
+def _positions(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
+    xyz: NDArray[np.float64] = np.stack([columns[key] for key in _POSITION]).T
+    return xyz
+
+
+def _columns(rows: NDArray[np.uint8], slots: Sequence[_Slot]) -> tuple[NDArray[np.float64], dict[str, NDArray[Any]]]:
+    """Read numbers off their places: positions, shape (n, 3), and all by key.
+
+    Whether the text is theirs is for the encoder to say.
+    """
     numbers = np.empty((len(slots), len(rows)), np.float64)
     columns: dict[str, NDArray[Any]] = dict(zip((slot.key for slot in slots), numbers, strict=True))
     if "t" in columns:
@@ -202,12 +212,14 @@ def _columns(rows: NDArray[np.uint8], slots: Sequence[_Slot]) -> dict[str, NDArr
     for block in _blocks(len(rows)):
         for slot in slots:
             _READERS[slot.key](rows[block, slot.start : slot.stop].T, columns[slot.key][block])
-    return columns
+    return numbers[: len(_POSITION)].T, columns  # the first slots are the position's
 
 
-def _is_text_of(columns: Mapping[str, NDArray[Any]], text: NDArray[np.uint8], *, is_cut: bool = False) -> bool:
+def _is_text_of(
+    xyz: NDArray[np.float64], columns: Mapping[str, NDArray[Any]], text: NDArray[np.uint8], *, is_cut: bool = False
+) -> bool:
     """Whether columns are written so, but for the bracket in front; ``is_cut``: without their last point."""
-    given: dict[str, Any] = {"xyz": np.stack([columns[key] for key in _POSITION]).T, "intensity": columns.get("i")}
+    given: dict[str, Any] = {"xyz": xyz, "intensity": columns.get("i")}
     given |= {"time_ns": columns.get("t")}
     if "d" in columns:
         given["device"] = columns["d"].astype(np.int64)
