@@ -161,5 +161,5 @@ def _gaps(world: FloatArray, ends: _Ends) -> list[float]:
         away = one.mean(axis=0) - middle
         if is_wall and float(np.linalg.norm(away)) < _NEAR_WIDTHS * np.sqrt(spread[1]):
             normals = axes[:, 0] + own_axes[:, 0] * np.sign(axes[:, 0] @ own_axes[:, 0])
-            found.append(abs(float(away @ normals)) / 2.0)  # along the mean of both a round wall is no gap
+            found.append(abs(float(away @ normals)) / 2.0)  # along the mean of both a round wall has none
     return found
