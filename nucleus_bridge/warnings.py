@@ -36,6 +36,7 @@ class Code(str, Enum):
     POINT_TIME_SPAN = "point_time_span"
     POINT_TIME_OUTLIERS = "point_time_outliers"
     POINT_TIME_FAR = "point_time_far"
+    POINT_TIME_SUSPECT = "point_time_suspect"
     STAMP_END = "stamp_end"
     ALREADY_DESKEWED = "already_deskewed"
     SWEEP_IN_PARTS = "sweep_in_parts"
@@ -59,6 +60,7 @@ class Code(str, Enum):
     HEADING_INVALID = "heading_invalid"
     HEADING_DISAGREES = "heading_disagrees"
     DEVICE_AXES = "device_axes"
+    AXES_MIRRORED = "axes_mirrored"
     CALIBRATION_SUSPECT = "calibration_suspect"
     CALIBRATION_NOT_MEASURED = "calibration_not_measured"
     UNREADABLE_TOPIC = "unreadable_topic"
@@ -506,6 +508,18 @@ def point_time_far(topic: str, field: str, apart_ms: float, remedy: str) -> Find
     )
 
 
+def point_time_suspect(topic: str, field: str, gap_m: float, change: str, changed_m: float, remedy: str) -> Finding:
+    """Point times by which a turn of the lidar does not close; ``change`` is what would close it."""
+    return Finding(
+        Code.POINT_TIME_SUSPECT,
+        "topic",
+        topic,
+        f"walls that {topic} sees at the beginning and at the end of a turn are {gap_m:.2f} m apart by its times in "
+        f"field {field!r}, and {changed_m:.2f} m if those {change}",
+        remedy,
+    )
+
+
 def stamp_end(topic: str, log_ms: float, sweep_ms: float, moment: str, remedy: str) -> Finding:
     """Stamps that cannot mark the start of the sweep."""
     return Finding(
@@ -797,6 +811,19 @@ def device_axes(frame: str, text: str, weight: Weight) -> Finding:
     """A device frame whose axes are not those of REP 103."""
     return Finding(
         Code.DEVICE_AXES, "frame", frame, text, "fix the transform of the device, or set device_frame", weight
+    )
+
+
+def axes_mirrored(topic: str, gap_m: float, mirrored_m: float) -> Finding:
+    """A cloud and poses whose axes are not of the same hand."""
+    return Finding(
+        Code.AXES_MIRRORED,
+        "topic",
+        topic,
+        f"walls that {topic} sees at the beginning and at the end of a turn are {gap_m:.2f} m apart, and "
+        f"{mirrored_m:.2f} m if left and right are exchanged: the axes of the cloud are left-handed, or "
+        "those of the poses have z down (north, east, down)",
+        "publish both with z up (REP 103: x forward, y left; x east, y north)",
     )
 
 

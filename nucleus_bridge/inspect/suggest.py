@@ -32,15 +32,17 @@ from nucleus_bridge.inspect.point_times import Times
 from nucleus_bridge.inspect.poses import Frames, choose_frames, with_description, with_poses
 from nucleus_bridge.inspect.satellites import fixes_of, judge_satellites, positions_of
 from nucleus_bridge.inspect.scan import Scan, Stream
+from nucleus_bridge.inspect.seam import Seam, open_seam
 from nucleus_bridge.inspect.sweeps import Parts, corrected_by_evidence, corrected_by_name, find_parts, poses_in
 from nucleus_bridge.inspect.transforms import Transforms, find_transforms, other_robots, transform_findings
 from nucleus_bridge.inspect.units import UNIT_NAMES, mounted_height, scale_of
 from nucleus_bridge.model import FloatArray, IntArray
 from nucleus_bridge.pipeline.ground_motion import GroundMotion
-from nucleus_bridge.warnings import Finding
+from nucleus_bridge.warnings import Code, Finding
 
 _SYNC = SyncConfig()
 _MAX_TRACK = 200
+_WRONG_POSES = (Code.TF_CONFLICT, Code.TF_IMPLAUSIBLE, Code.POSE_INVERSE)
 
 
 @dataclass
@@ -375,10 +377,25 @@ def _deskewed(made: Suggestion, key: str, topic: str, facts: CloudFacts) -> None
         frame = facts.clouds[0].sweep.frame_id
         poses_of = poses_in(made.transforms.tree, made.frames.world, frame, shift_ns)
         why = corrected_by_evidence(facts, facts.times, poses_of)
+        if not why:
+            _seam(made, key, topic, open_seam(facts, facts.times, poses_of))
     if why:
         finding = warnings.already_deskewed(topic, why, f"{key}.deskew: false")
         made.put(f"{key}.deskew", False, finding.text)
         made.findings.append(finding.remedied())
+
+
+def _seam(made: Suggestion, key: str, topic: str, seam: Seam | None) -> None:
+    """Name what keeps the turns of a lidar from closing; two answers for a pose would explain anything."""
+    if seam is None or any(f.code in _WRONG_POSES for f in made.findings):
+        return
+    if seam.change == "mirrored":
+        made.findings.append(warnings.axes_mirrored(topic, seam.as_given, seam.changed))
+        return
+    words = "ran backwards" if seam.change == "backwards" else "were twice as long"
+    remedy = f"{key}.time_field: none" if seam.change == "backwards" else "fix the driver: times must cover the turn"
+    field = made.lidars[topic].times.field
+    made.findings.append(warnings.point_time_suspect(topic, field, seam.as_given, words, seam.changed, remedy))
 
 
 def _camera(made: Suggestion, name: str, stream: Stream, reference: _Reference, mount: StereoMount | None) -> None:

@@ -47,6 +47,8 @@ class Lidar:
     deskewed: bool = False
     stops_at: int = 1 << 30
     per_metre: float = 1.0
+    wall: tuple[float, float] | None = None
+    is_left_handed: bool = False
     turns: bool = True
     bend: Callable[[np.ndarray], np.ndarray] = field(default=lambda values: values)
 
@@ -154,7 +156,7 @@ class SmallDrive:
         heading = azimuth + yaw + lidar.yaw
         level = np.stack([np.cos(heading), np.sin(heading)], axis=1)
         # a wall around the middle of the drive's circle would hide every error that is a turn about it
-        beside = origin[:, :2] - ((0.0, 0.0) if lidar.turns else (20.0, -12.0))
+        beside = origin[:, :2] - (lidar.wall or ((0.0, 0.0) if lidar.turns else (20.0, -12.0)))
         along = (beside * level).sum(axis=1)
         wall = -along + np.sqrt(along**2 + WALL_M**2 - (beside**2).sum(axis=1))
         ground = np.where(elevation < 0, mz / np.tan(np.maximum(-elevation, 1e-9)), np.inf)
@@ -189,7 +191,14 @@ class SmallDrive:
                 zero = {"stamp": stamp, "start": lidar.clock(begin), "end": lidar.clock(begin + span), "absolute": 0}
                 shown = at[rows] + (lidar.clock(begin) - begin) - zero[lidar.reference]
                 values = lidar.bend((shown / UNITS[lidar.unit]).astype("f8"))
-                message = cloud(stamp, lidar.frame, lidar.per_metre * points, ring[rows], lidar, values)
+                message = cloud(
+                    stamp,
+                    lidar.frame,
+                    lidar.per_metre * points * ([1, -1, 1] if lidar.is_left_handed else [1, 1, 1]),
+                    ring[rows],
+                    lidar,
+                    values,
+                )
                 made.add(lidar.topic, message, begin + period // lidar.parts + round(lidar.delay_ms * MS))
 
     def _add_camera(self, made: Recording, camera: Camera) -> None:
