@@ -186,10 +186,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 
 def lidar(last_s: float | None, publishers: int = 1, problem: str = "") -> Any:
-    role = SimpleNamespace(ahead="nothing")
     match = SimpleNamespace(type_name="sensor_msgs/msg/PointCloud2")
     return SimpleNamespace(
-        name="/lidar", needed=True, roles=[role], publishers=publishers, problem=problem, last_s=last_s, match=match
+        name="/lidar", needed=True, comes_again=True, publishers=publishers, problem=problem, last_s=last_s, match=match
     )
 
 
