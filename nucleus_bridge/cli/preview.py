@@ -153,7 +153,7 @@ def _spool(spool: Spool, options: argparse.Namespace, labels: LabelFile | None) 
             if not options.json:
                 print(folder / name)
     index = [(scene, name, checks) for (scene, name), checks in zip(scenes, seen, strict=True)]
-    write_page(folder / "index.html", index_page(index))
+    write_page(folder / "index.html", [index_page(index).encode()])
     print(
         _document([_seen(scene, folder / name, checks) for scene, name, checks in index])
         if options.json

@@ -14,7 +14,7 @@ from nucleus_bridge.formats import registry
 from nucleus_bridge.formats.content import some_of
 from nucleus_bridge.formats.interface import SceneReader
 from nucleus_bridge.preview.pack import decoded, look_at, shrunk
-from nucleus_bridge.preview.template import Pieces, encoded, filled
+from nucleus_bridge.preview.template import encoded, filled
 
 SCRIPTS = ("palette.js", "nodes.js", "index.js")
 PICTURE_WIDTH = 200
@@ -22,14 +22,15 @@ TRACK_POSITIONS = 200
 """The most positions of a scene on the map."""
 
 
-def index_page(scenes: Sequence[tuple[SceneReader, str, Mapping[str, Any]]]) -> Pieces:
+def index_page(scenes: Sequence[tuple[SceneReader, str, Mapping[str, Any]]]) -> str:
     """Make a page that links to the pages of scenes, given with their file names and what was seen of them.
 
     Raises:
         SceneError: A file of a scene is missing or damaged.
     """
     rows = [_row(scene, name, checks) for scene, name, checks in scenes]
-    return filled("index.html", SCRIPTS, f"{len(rows)} {'scene' if len(rows) == 1 else 'scenes'}", encoded(rows))
+    title = f"{len(rows)} {'scene' if len(rows) == 1 else 'scenes'}"
+    return b"".join(filled("index.html", SCRIPTS, title, encoded(rows))).decode()
 
 
 def _row(scene: SceneReader, page: str, checks: Mapping[str, Any]) -> dict[str, Any]:
