@@ -469,6 +469,19 @@ def point_time_span(topic: str, field: str, span: str, period_ms: float, remedy:
     )
 
 
+def point_times_equal(topic: str, field: str, period_ms: float, remedy: str) -> Finding:
+    """Point times that say nothing, of a lidar that turns."""
+    return Finding(
+        Code.POINT_TIME_SPAN,
+        "topic",
+        topic,
+        f"times {_in_field(field)}of {topic} are the same for all points of a sweep, and sweeps come every "
+        f"{period_ms:.0f} ms: points cannot be deskewed",
+        remedy,
+        Weight.LOSS,
+    )
+
+
 def points_left_out(topic: str, name: str, count: int) -> Finding:
     """Points that were left out for their times."""
     return Finding(

@@ -24,7 +24,7 @@ from nucleus_bridge.inspect.cameras import (
     stereo_mounts,
 )
 from nucleus_bridge.inspect.clocks import Clocks, Given, Limits, compare_clocks
-from nucleus_bridge.inspect.clouds import CloudFacts, cloud_facts, radar_problem
+from nucleus_bridge.inspect.clouds import CloudFacts, cloud_facts, radar_problem, usable_points
 from nucleus_bridge.inspect.frozen import frozen_in_scan
 from nucleus_bridge.inspect.lidars import LeftOut, Why, choose_lidars, derived_findings, names_for
 from nucleus_bridge.inspect.mounting import forward_deg
@@ -42,6 +42,7 @@ from nucleus_bridge.warnings import Code, Finding
 
 _SYNC = SyncConfig()
 _MAX_TRACK = 200
+_LEAST_SECTORS = 6  # of eight, that a lidar which turns sees something in
 _WRONG_POSES = (Code.TF_CONFLICT, Code.TF_IMPLAUSIBLE, Code.POSE_INVERSE)
 
 
@@ -346,12 +347,24 @@ def _point_times(made: Suggestion, key: str, stream: Stream, facts: CloudFacts) 
         span = f"{times.raw[0]:g} to {times.raw[1]:g}"
         finding = warnings.point_time_span(topic, times.field, span, period_ms, f"{key}.time_field: none")
         made.findings.append(finding)
+    elif times.verdict is Times.CONSTANT and _turns(topic, facts):
+        remedy = f"{key}.time_field: none, if its driver cannot write them"
+        made.findings.append(warnings.point_times_equal(topic, times.field, period_ms, remedy))
     elif times.verdict is Times.FAR:
         apart = times.first_ms if times.first_ms > 0 else times.last_ms
         made.findings.append(warnings.point_time_far(topic, times.field, apart, f"{key}.time_field: none"))
     if usable and times.outliers:
         share = times.outliers / times.looked_at
         made.findings.append(warnings.point_time_outliers(topic, times.field, times.outliers, share, times.farthest_ms))
+
+
+def _turns(topic: str, facts: CloudFacts) -> bool:
+    """Whether a cloud is a raw sweep of a lidar that turns: it has rings and reaches all around."""
+    if "ring" not in facts.names or corrected_by_name(topic) or not facts.clouds:
+        return False
+    xyz, _ = usable_points(facts.clouds[0])
+    sectors = np.floor(np.arctan2(xyz[:, 1], xyz[:, 0]) / (np.pi / 4))
+    return len(np.unique(sectors)) >= _LEAST_SECTORS
 
 
 def _moment(made: Suggestion, key: str, topic: str) -> None:
