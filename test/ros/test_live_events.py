@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bags import CONFIG, MS, Recording, recording, write_config
+from bags import CONFIG, MS, Recording, compressed, jpeg, recording, write_config
 
 from nucleus_bridge.config import load_config
 from nucleus_bridge.convert import convert_bag
@@ -46,7 +46,10 @@ EVENTS = """
 
 def drive() -> Recording:
     """A braking, a signal that is high three times (at both ends as well), and an alarm."""
-    bag = braking(FRAMES, (6.0, 7.0), 12.0, 5.0)
+    bag = braking(FRAMES, (6.0, 7.0), 12.0, 5.0).without("/image")
+    for count in range(FRAMES):  # a camera that moves never sends the same file twice
+        comment = b"\xff\xfe\x00\x06" + count.to_bytes(4, "big")
+        bag.add("/image", compressed(at(count / 10), jpeg()[:2] + comment + jpeg()[2:]), at(count / 10) + 5 * MS)
     signal(bag, [(0.0, 0.3), (3.0, 3.4), (11.7, 12.0)], 12.0, lambda stamp, on: twist(stamp, float(on)))
     for count in range(12):
         stamp_ns = at(count + 0.04)
