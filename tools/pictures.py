@@ -7,7 +7,6 @@ Needs Chromium (NUCLEUS_BRIDGE_CHROMIUM says where it is) and playwright.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,7 +18,6 @@ PICTURES = Path(__file__).parent.parent / "docs" / "pictures"
 FLAGS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 DRIVE = ("--seconds", "6", "--points", "60000", "--cameras", "3")
 SWAPPED = {"camera_front_optical": "camera_left_optical", "camera_left_optical": "camera_front_optical"}
-ORDINARY = ("setpriv", "--bounding-set=-sys_nice", "--inh-caps=-sys_nice")
 PAINTED = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 
@@ -57,20 +55,6 @@ def shoot(tab: Page, name: str, selector: str = "") -> None:
     (tab.locator(selector) if selector else tab).screenshot(path=PICTURES / name)
 
 
-def chromium(folder: Path) -> str:
-    """Return the program; as root one without the right to real-time priority, made in ``folder``.
-
-    Chromium gives the main threads of pages real-time priority where it may, and a busy page then starves the machine.
-    """
-    path = os.environ.get("NUCLEUS_BRIDGE_CHROMIUM", "/usr/bin/chromium")
-    if os.geteuid() or not shutil.which(ORDINARY[0]) or subprocess.run([*ORDINARY, "true"], check=False).returncode:
-        return path
-    wrapper = folder / "chromium"
-    wrapper.write_text(f'#!/bin/sh\nexec {" ".join(ORDINARY)} {path} "$@"\n')
-    wrapper.chmod(0o755)
-    return str(wrapper)
-
-
 def main() -> None:
     """Make them all."""
     with tempfile.TemporaryDirectory(prefix="pictures-") as name, sync_playwright() as tools:
@@ -78,7 +62,9 @@ def main() -> None:
         for folder in (right, swapped):
             folder.mkdir()
         pages = make_page(right, {}), make_page(swapped, SWAPPED)
-        browser = tools.chromium.launch(executable_path=chromium(Path(name)), args=FLAGS)
+        browser = tools.chromium.launch(
+            executable_path=os.environ.get("NUCLEUS_BRIDGE_CHROMIUM", "/usr/bin/chromium"), args=FLAGS
+        )
         tab = opened(browser, pages[0], 1200, 1092)
         tab.evaluate("() => window.nucleusPreview.setFrame(30)")
         shoot(tab, "preview.png")

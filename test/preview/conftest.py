@@ -16,9 +16,9 @@ FLAGS = [
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def browser() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no browser here")
-    program = chromium(tmp_path_factory.mktemp("browser"))
+    program = chromium()
     with playwright.sync_playwright() as tools:
         opened = tools.chromium.launch(executable_path=program, args=FLAGS)
         yield opened

@@ -113,7 +113,7 @@ def test_the_page_draws_points_where_the_lens_has_them(
     drive: Drive, scenes: dict[str, SceneReader], tmp_path: Path
 ) -> None:
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no browser here")
-    program = chromium(tmp_path)
+    program = chromium()
     scene, path = scenes["sensor_fusion_json"], tmp_path / "page.html"
     assert main(["preview", str(scene.folder), "-o", str(path)]) == 0
     with playwright.sync_playwright() as tools:

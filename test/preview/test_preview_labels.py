@@ -82,7 +82,7 @@ def test_boxes_are_drawn_where_the_true_cameras_see_them(
     street: tuple[Drive, ConversionReport], tmp_path: Path
 ) -> None:
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no browser here")
-    program = chromium(tmp_path)
+    program = chromium()
     drive, report = street
     boxes = boxes_of_drive(drive.truth)
     labels = write_labels(tmp_path / "labels.jsonl", report, boxes)
