@@ -59,13 +59,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A thread a core, which nothing here has use for, would keep workers from being forked.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     atexit.register(gc.freeze)  # a last look for cycles would find none worth its time
-    given = sys.argv[1:] if arguments is None else arguments
-    parser = build_parser(given[:1] if given and given[0] in COMMANDS else COMMANDS)
-    if "_ARGCOMPLETE" in os.environ:
-        import argcomplete  # noqa: PLC0415 - only while a shell completes a command line
-
-        argcomplete.autocomplete(parser)
-    options = parser.parse_args(arguments)
+    gc.disable()  # what is loaded stays, so that nobody has to look through it
+    try:
+        options = _parsed(sys.argv[1:] if arguments is None else arguments)
+    finally:
+        gc.freeze()
+        gc.enable()
     logging.basicConfig(
         level={"warn": "WARNING"}.get(options.log_level, options.log_level.upper()),
         format="%(levelname)s: %(message)s",
@@ -86,6 +85,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     return int(status)
+
+
+def _parsed(given: Sequence[str]) -> argparse.Namespace:
+    parser = build_parser(given[:1] if given and given[0] in COMMANDS else COMMANDS)
+    if "_ARGCOMPLETE" in os.environ:
+        import argcomplete  # noqa: PLC0415 - only while a shell completes a command line
+
+        argcomplete.autocomplete(parser)
+    return parser.parse_args(given)
 
 
 class _Parser(argparse.ArgumentParser):

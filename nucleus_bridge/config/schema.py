@@ -12,6 +12,7 @@ import json
 import math
 import re
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from functools import cached_property
@@ -241,8 +242,9 @@ class Table:
         self.lists: dict[str, str] = {}
         self.rows = tuple(self._rows(settings, ""))
         names = [row.name for row in self.rows]
-        for name in names:
-            if names.count(name) > 1 or any(other.startswith(f"{name}.") for other in names):
+        groups = {name[:end] for name in names for end, letter in enumerate(name) if letter == "."}
+        for name, count in Counter(names).items():
+            if count > 1 or name in groups:
                 raise TypeError(f"{settings.__name__}: {name} is both a value and something else")
 
     def _rows(self, settings: type[Any], prefix: str) -> Iterator[Parameter]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from array import array
+from collections import defaultdict
 from dataclasses import dataclass, field
 
 from nucleus_bridge.decode.camera_info import CameraInfo
@@ -81,7 +82,7 @@ class Evidence:
         self.statics: dict[str, list[Edge]] = {}
         self.samples = KeptSamples()
         self.log_step_ns = 0
-        self.repeats: dict[str, Repeats] = {}
+        self.repeats: defaultdict[str, Repeats] = defaultdict(Repeats)
         self.places = Places()
 
     def note(self, topic: str, type_name: str, stamp_ns: int, log_ns: int) -> None:
@@ -97,7 +98,7 @@ class Evidence:
 
     def note_content(self, topic: str, data: bytes, stamp_ns: int) -> None:
         """Take note of the bytes of a picture's message."""
-        self.repeats.setdefault(topic, Repeats()).add(data, stamp_ns)
+        self.repeats[topic].add(data, stamp_ns)
 
     def note_sweep(self, topic: str, sweep: Sweep) -> None:
         """Take note of when the points of a sweep were measured, where they say it."""
@@ -108,7 +109,7 @@ class Evidence:
             seen.firsts.append(sweep.first_ns - sweep.stamp_ns)
             seen.lasts.append(sweep.last_ns - sweep.stamp_ns)
         self.samples.note_first(topic, sweep)
-        self.repeats.setdefault(topic, Repeats()).add_sweep(sweep)
+        self.repeats[topic].add_sweep(sweep)
 
     def note_picture(self, camera: str, image: Image) -> None:
         """Take note of a picture of a camera."""

@@ -56,11 +56,13 @@ class Globe:
         self._before_ns = round(config.sync.wait_s * 1e9)
         self._after_ns = min(self._before_ns // 4, JUDGED_AFTER_NS)
         self._points: dict[int, tuple[float, float]] = {}
+        self._agreements: dict[tuple[int, int], bool] = {}  # a track has one fix a stamp
         self._reported: set[tuple[str, int]] = set()
 
     def restart(self) -> None:
         """Forget where the device was, after a step of the clock."""
         self._points.clear()
+        self._agreements.clear()
         self._reported.clear()
 
     def unsettled(self, stamp_ns: int) -> object:
@@ -125,12 +127,19 @@ class Globe:
 
     def _agree(self, fix: Fix, other: Fix) -> bool:
         """Whether the step between two fixes is about as long as the transforms say, or as a vehicle can go."""
+        known = self._agreements.get((fix.stamp_ns, other.stamp_ns))
+        if known is not None:
+            return known
         step_m = math.hypot(*ground_step(fix, other))
         start, end = self._ground_point(fix.stamp_ns), self._ground_point(other.stamp_ns)
         if start is None or end is None:
             return step_m <= STEP_TOLERANCE_M + FASTEST_M_S * abs(fix.stamp_ns - other.stamp_ns) * 1e-9
         moved_m = math.dist(start, end)
-        return abs(step_m - moved_m) <= max(STEP_TOLERANCE_M, STEP_SHARE * moved_m)
+        if len(self._agreements) >= MOST_POINTS * MOST_JUDGES:
+            self._agreements.clear()
+        agrees = abs(step_m - moved_m) <= max(STEP_TOLERANCE_M, STEP_SHARE * moved_m)
+        self._agreements[fix.stamp_ns, other.stamp_ns] = agrees
+        return agrees
 
     def _ground_point(self, stamp_ns: int) -> tuple[float, float] | None:
         """Return x and y of the device in the world at the stamp of a fix."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
@@ -147,9 +147,9 @@ class KeptSamples:
 
     def __init__(self) -> None:
         self.first: dict[str, list[Sweep]] = {}
-        self.moved: dict[str, Spread[MovedSweep]] = {}
-        self.pictures: dict[str, SeenPictures] = {}
-        self.calibrations: dict[str, Versions] = {}
+        self.moved: defaultdict[str, Spread[MovedSweep]] = defaultdict(_spread_sweeps)
+        self.pictures: defaultdict[str, SeenPictures] = defaultdict(SeenPictures)
+        self.calibrations: defaultdict[str, Versions] = defaultdict(Versions)
         self.fixes: Spread[FixAtPlace] = Spread(FIXES)
         self.motion = GroundMotion()
         self._recent: deque[Fix] = deque(maxlen=_RECENT_FIXES)
@@ -168,13 +168,13 @@ class KeptSamples:
             if not isinstance(poses, Trajectory) or sweep.time_field is None:
                 continue
             way_m = float(np.linalg.norm(poses.translations[-1] - poses.translations[0]))
-            kept = self.moved.setdefault(posed.lidar, Spread(SWEEPS))
+            kept = self.moved[posed.lidar]
             if way_m >= _LEAST_WAY_M and kept.wants():
                 kept.give(MovedSweep(_some_moments(sweep), poses))
 
     def note_calibration(self, camera: str, info: CameraInfo) -> None:
         """Take note of a calibration of a camera."""
-        self.calibrations.setdefault(camera, Versions()).add(info)
+        self.calibrations[camera].add(info)
 
     def note_fix(self, fix: Fix) -> None:
         """Keep a fix until the frame of its time is made."""
@@ -194,7 +194,11 @@ class KeptSamples:
 
     def note_picture(self, camera: str, image: Image) -> None:
         """Take note of a picture of a camera."""
-        self.pictures.setdefault(camera, SeenPictures()).note(image)
+        self.pictures[camera].note(image)
+
+
+def _spread_sweeps() -> Spread[MovedSweep]:
+    return Spread(SWEEPS)
 
 
 def _some_moments(sweep: Sweep) -> Sweep:
@@ -203,9 +207,10 @@ def _some_moments(sweep: Sweep) -> Sweep:
     every = len(points) // _MOST_POINTS
     if every < 2 or sweep.last_ns <= sweep.first_ns:
         return replace(sweep, points=points.copy())
-    times = signed(np.ascontiguousarray(points[sweep.time_field]))
+    part = signed(np.ascontiguousarray(points[sweep.time_field])).astype(np.float64)
+    part -= (sweep.first_ns - sweep.base_ns) / sweep.time_unit_ns
+    part *= _MOMENTS * sweep.time_unit_ns / (sweep.last_ns - sweep.first_ns) / every
     with np.errstate(invalid="ignore"):
-        since = times.astype(np.float64) - (sweep.first_ns - sweep.base_ns) / sweep.time_unit_ns
-        moment = since * (_MOMENTS * sweep.time_unit_ns / (sweep.last_ns - sweep.first_ns))
-        chosen = np.flatnonzero(np.remainder(np.floor(moment), every) == 0)
+        part -= np.floor(part)  # of the way from one chosen moment to the next
+        chosen = np.flatnonzero(part < 1 / every)
     return replace(sweep, points=points[chosen])

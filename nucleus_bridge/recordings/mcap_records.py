@@ -29,6 +29,8 @@ _INDEX_ENTRY_BYTES = 16
 _INDEX_HEADER_BYTES = 15
 _LONGEST_COMPRESSION_BYTES = 32
 """Room for the name of a chunk's compression and the size behind it."""
+_WINDOW_BYTES = 8192
+"""Small records of a chunk, and the heads of large ones, are cut from a read of so many bytes."""
 
 
 class Op(IntEnum):
@@ -236,6 +238,8 @@ class PlainChunk:
     def __init__(self, file: BinaryIO, start: int, size: int, checksum: int) -> None:
         self._file, self._start, self._size = file, start, size
         self.checksum = checksum
+        self._window = b""
+        self._window_start = 0
 
     @classmethod
     def at(cls, file: BinaryIO, block: Block) -> PlainChunk | None:
@@ -270,8 +274,21 @@ class PlainChunk:
             yield op, start, position
 
     def take(self, start: int, end: int) -> bytes:
-        """Return bytes of its records."""
-        return read_exactly(self._file, self._start + start, end - start)
+        """Return bytes of its records.
+
+        Raises:
+            BagError: The file ends before.
+        """
+        at, size = start - self._window_start, end - start
+        if at >= 0 and at + size <= len(self._window):
+            return self._window[at : at + size]
+        if size >= _WINDOW_BYTES:
+            return read_exactly(self._file, self._start + start, size)
+        self._file.seek(self._start + start)
+        self._window, self._window_start = self._file.read(min(_WINDOW_BYTES, self._size - start)), start
+        if len(self._window) < size:
+            return read_exactly(self._file, self._start + start, size)
+        return self._window[:size]
 
     def message(self, place: int, channel: int) -> tuple[int, bytes]:
         """Return log time and bytes of the message whose record's content begins at a place.
