@@ -619,18 +619,40 @@ def unbent(_number: int, latitude: float, longitude: float) -> tuple[float, floa
     return latitude, longitude
 
 
+class Stuck:
+    """A receiver that gives its eighth fix six times more."""
+
+    def __init__(self) -> None:
+        self.place = (0.0, 0.0)
+
+    def __call__(self, number: int, latitude: float, longitude: float) -> tuple[float, float]:
+        if not 7 < number < 14:
+            self.place = latitude, longitude
+        return self.place
+
+
 @pytest.mark.parametrize(
     ("bend", "yaw_of", "unknown", "wanted"),
     [
         (unbent, lambda yaw: yaw, 0.0, set()),
         (lambda n, lat, lon: (0.0, 0.0) if n % 4 == 2 else (lat, lon), lambda yaw: yaw, 0.0, {"gps_implausible"}),
         (lambda n, lat, lon: (lat, lon + 0.02) if n == 9 else (lat, lon), lambda yaw: yaw, 0.0, {"gps_implausible"}),
+        (Stuck(), lambda yaw: yaw, 0.0, {"gps_implausible"}),
         (unbent, lambda yaw: math.pi / 2 - yaw, 0.0, {"heading_disagrees"}),
         (unbent, lambda yaw: yaw - math.pi / 2, 0.0, {"heading_disagrees"}),
         (unbent, lambda yaw: yaw + math.radians(21), 0.0, {"heading_disagrees"}),
         (unbent, lambda _yaw: 0.0, -1.0, {"heading_invalid"}),
     ],
-    ids=["good", "zeros", "a jump", "clockwise from north", "a quarter off", "21 degrees off", "marked unknown"],
+    ids=[
+        "good",
+        "zeros",
+        "a jump",
+        "stuck",
+        "clockwise from north",
+        "a quarter off",
+        "21 degrees off",
+        "marked unknown",
+    ],
 )
 def test_fixes_and_headings_are_judged_by_each_other_and_by_the_transforms(
     tmp_path: Path,
