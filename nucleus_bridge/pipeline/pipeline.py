@@ -50,6 +50,7 @@ LOOK_EVERY_NS = 50_000_000
 EDGE_BYTES = 500
 """Memory of an edge that waits."""
 STEP_REASON = "a clock was set back, and the stamp lies in the time that ran twice"
+APART_REASON = "its clock was set back and that of the lidar was not, so that no sweep has its stamps"
 ANNOTATION_TOLERANCE_NS = 60_000_000
 """Detections go with the sweep that their stamp is so near to: mostly it is the sweep's own."""
 
@@ -115,6 +116,8 @@ class Pipeline:
         self.tree = TransformTree(cache_ns=TF_CACHE_NS, gap_ns=gap_ns, static_history=True)
         self._epochs = Epochs(self, wait_ns, config.sync.max_bytes, self._note_step)
         self._steps: dict[str, Finding] = {}
+        self._stepping: dict[str, tuple[Step, bool]] = {}
+        self._apart: set[str] = set()
         self._late_ns: dict[str, int] = {}
         self._of_scene: list[Finding] = []
         self._used: set[str] = set()
@@ -414,6 +417,8 @@ class Pipeline:
 
         Static transforms and calibrations stay.
         """
+        cuts = list(cuts)
+        self._tell_apart(cuts)
         later: list[Entry] = []
         for cut in cuts:
             if cut.series.is_edge:
@@ -425,6 +430,19 @@ class Pipeline:
                         later += self._later_samples(cut, stream.topic, take)
         self._restart("clock_jump")
         return later
+
+    def _tell_apart(self, cuts: list[Cut]) -> None:
+        """Note whose clock stepped alone: what such a sensor shows belongs to no sweep, unless by chance."""
+        stepped, self._stepping = self._stepping, {}
+        lidar = next((cut for cut in cuts if cut.series.name == self._reference.topic), None)
+        if lidar is None or not lidar.is_of_another_clock:
+            return
+        for name, (step, is_edge) in stepped.items():
+            self._apart.add(name)
+            back_s = (step.high_ns - step.low_ns) / 1e9
+            alone = warnings.clock_step_alone(name, back_s, None, lidar.series.name, is_frame=is_edge)
+            self._steps[name] = alone
+            self._of_scene = [alone if finding.name == name else finding for finding in self._of_scene]
 
     def _later_edges(self, cut: Cut) -> Iterator[Entry]:
         child = cut.series.name
@@ -459,6 +477,7 @@ class Pipeline:
     def _note_step(self, series: Series, step: Step) -> None:
         finding = warnings.clock_step(series.name, (step.high_ns - step.low_ns) / 1e9, None, is_frame=series.is_edge)
         self._steps.setdefault(series.name, finding)
+        self._stepping[series.name] = step, series.is_edge
         self._of_scene.append(finding)
 
     def _late(self) -> Iterator[Finding]:
@@ -782,7 +801,9 @@ class Pipeline:
 
     def _lost_sample(self, name: str, cause: Cause, stamp_ns: int) -> None:
         reason = ""
-        if cause == "late":
+        if cause == "no_frame" and self._topic_of[name] in self._apart:
+            cause, reason = "clock_step", APART_REASON
+        elif cause == "late":
             late_ns = self._late_ns[name] = max(self._sync.message_time_ns - stamp_ns, self._late_ns.get(name, 0))
             reason = (
                 f"{self._topic_of[name]} came {late_ns / 1e9:.1f} s late, sync.wait_s is {self.config.sync.wait_s:g}"

@@ -586,6 +586,37 @@ def test_a_clock_that_was_set_back_is_named_whatever_the_log_times_do(tmp_path: 
     assert {finding.name for finding in report.warnings} == {LIDAR.topic, CAMERA.topic, "base_link"}
 
 
+@pytest.mark.parametrize("back_s", [0.45, 2.2, 250.0])
+@pytest.mark.parametrize("which", ["camera", "transforms", "everything"])
+def test_a_clock_that_was_set_back_alone_is_not_taken_for_that_of_all(
+    tmp_path: Path, which: str, back_s: float
+) -> None:
+    def host(true: int) -> int:
+        return true if true < START_NS + 1_630 * MS else true - round(back_s * S)
+
+    drive = SmallDrive(
+        seconds=3.0,
+        lidars=(replace(LIDAR, clock=host),) if which == "everything" else (LIDAR,),
+        cameras=(replace(CAMERA, clock=host),) if which != "transforms" else (CAMERA,),
+        tf=(replace(TF, clock=host),) if which != "camera" else (TF,),
+    )
+    path = drive.write(tmp_path)
+    report, made = study(path)
+    config = made.config()
+    assert config is not None
+    converted = convert_bag(path, config, tmp_path / "spool")
+    for findings in (report.warnings, converted.findings):
+        steps = {finding.name: finding for finding in findings if finding.code is Code.CLOCK_STEP}
+        assert steps.keys() >= ({CAMERA.topic} if which == "camera" else {"base_link"})
+        assert {"alone was set" in finding.text for finding in steps.values()} == {which != "everything"}
+        assert {finding.weight for finding in steps.values()} == {
+            Weight.LOSS if which == "everything" else Weight.METRES
+        }
+    if which == "camera":
+        assert converted.losses[CAMERA.topic].keys() == {"clock_step"}
+        assert not converted.complete
+
+
 def fixes(drive: SmallDrive, made: Recording, bend: Callable[[int, float, float], tuple[float, float]]) -> None:
     fix, status = TYPES.types["sensor_msgs/msg/NavSatFix"], TYPES.types["sensor_msgs/msg/NavSatStatus"]
     for number, at in enumerate(drive.times(10, 0.4, 0.4)):
