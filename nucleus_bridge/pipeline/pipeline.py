@@ -8,11 +8,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
-from nucleus_bridge import warnings
 from nucleus_bridge.causes import Cause, EndReason
 from nucleus_bridge.clock_steps import EDGES_IN_A_ROW, MESSAGES_IN_A_ROW, Step
 from nucleus_bridge.config import Config, LidarConfig
-from nucleus_bridge.config.settings import Sensor
 from nucleus_bridge.config.sources import EventConfig
 from nucleus_bridge.decode import registry
 from nucleus_bridge.decode.camera_info import CameraInfo, load_calibration
@@ -33,6 +31,7 @@ from nucleus_bridge.pipeline.evidence import Evidence
 from nucleus_bridge.pipeline.frame_builder import Candidate, FrameBuilder, Wait
 from nucleus_bridge.pipeline.gps import GpsTrack
 from nucleus_bridge.pipeline.losses import LossLedger
+from nucleus_bridge.pipeline.notices import Notices
 from nucleus_bridge.pipeline.posing import DEFERRED_S
 from nucleus_bridge.pipeline.scene_builder import MAX_COORDINATE_M, SceneBuilder
 from nucleus_bridge.pipeline.selection import Decided, Samples, Selection, Windows, contains, widened
@@ -113,19 +112,13 @@ class Pipeline:
         self._clock_step_ns = clock_step_ns(config)
         gap_ns = round(config.scene.max_gap_s * 1e9) or None
         self.tree = TransformTree(cache_ns=TF_CACHE_NS, gap_ns=gap_ns, static_history=True)
-        self._epochs = Epochs(self, wait_ns, config.sync.max_bytes, self._note_step)
-        self._steps: dict[str, Finding] = {}
-        self._late_ns: dict[str, int] = {}
-        self._of_scene: list[Finding] = []
-        self._used: set[str] = set()
+        self._notices = Notices(config, self.ledger)
+        self._epochs = Epochs(self, wait_ns, config.sync.max_bytes, self._notices.note_step)
         self.evidence = Evidence()
         self.sources = sources = sources_of(config)
         self._poses = PoseFeed(sources, self.tree, self._count, (config.world_frame, config.device_frame))
         self.wanted = tuple(wanted_topics(config, sources))
         self._reference = config.lidars[0]
-        self._topic_of = {sensor.name: sensor.topic for sensor in config.sensors}
-        self._topic_of |= {topic.parameter: topic.name for topic in config.gps.topics}
-        self._topic_of |= {source.name: source.topic for source in annotations_of(config)}
         self._usable = {lidar.name: _in_reach(lidar) for lidar in config.lidars}
         self._calibrations = Calibrations()
         for camera in config.cameras:
@@ -164,7 +157,6 @@ class Pipeline:
         if self._compared is not None:
             self._scenes.compare(self._compared)
         self._pending: list[Event] = []
-        self._fixes = 0
         self._watch: Watch | None = None
         self._due_ns = -1
         self._near: Windows | None = None  # where frames are made, where that is known ahead
@@ -208,30 +200,10 @@ class Pipeline:
         """What is odd about the sources of poses and the order of messages, so far."""
         return (
             *self._poses.findings(),
-            *self._steps.values(),
-            *self._late(),
+            *self._notices.findings(self._sync.overtaken_ns),
             *self._frames.findings,
-            *self._of_calibrations(),
-            *self._of_satellites(),
             *self._signals.findings(),
         )
-
-    def _of_calibrations(self) -> Iterator[Finding]:
-        """Report calibrations that hold no numbers."""
-        for camera in self.config.cameras:
-            if camera.info_topic and self.ledger.totals.get(camera.info_topic, {}).get("not_finite"):
-                reason = self.ledger.reasons.get("not_finite", "it is not finite")
-                yield warnings.camera_info_implausible(camera.info_topic, reason, camera.name)
-
-    def _of_satellites(self) -> Iterator[Finding]:
-        """Report fixes and headings that were not taken because the transforms contradict them."""
-        gps, reasons = self.config.gps, self.ledger.reasons
-        count = self.ledger.totals.get(gps.topic, {}).get("gps_implausible", 0)
-        if count:
-            yield warnings.gps_implausible(gps.topic, count, self._fixes, reasons.get("gps_implausible", ""))
-        count = self.ledger.totals.get(gps.heading_topic, {}).get("heading_disagrees", 0)
-        if count:
-            yield warnings.headings_left_out(gps.heading_topic, count, reasons.get("heading_disagrees", ""))
 
     @property
     def unused(self) -> tuple[Finding, ...]:
@@ -239,18 +211,7 @@ class Pipeline:
 
         Without any frame, sensors that only found no sweep near them are not to blame.
         """
-        return tuple(
-            warnings.sensor_unused(
-                sensor.topic, sensor.name, sensor.kind, self.ledger.totals.get(sensor.topic, {}), _parameter(sensor)
-            )
-            for sensor in self.config.sensors
-            if sensor.name not in self._used and (self._used or not self._only_lacks_frames(sensor.name, sensor.topic))
-        )
-
-    def _only_lacks_frames(self, name: str, topic: str) -> bool:
-        """Whether all that a sensor lost is for want of frames to be in; the first lidar is what they are made from."""
-        lost = self.ledger.totals.get(topic, {}).keys()
-        return name != self.config.lidars[0].name and bool(lost) and lost <= {"no_frame", "frame_dropped"}
+        return self._notices.unused
 
     def define(self, topic: str, type_name: str, definition: str = "") -> None:
         """Say of which type the messages of a topic are, before the first one comes.
@@ -456,18 +417,6 @@ class Pipeline:
             else:
                 self.leave_out(entry)
 
-    def _note_step(self, series: Series, step: Step) -> None:
-        finding = warnings.clock_step(series.name, (step.high_ns - step.low_ns) / 1e9, None, is_frame=series.is_edge)
-        self._steps.setdefault(series.name, finding)
-        self._of_scene.append(finding)
-
-    def _late(self) -> Iterator[Finding]:
-        late = dict(self._late_ns)
-        if self._sync.overtaken_ns:
-            late[self._reference.name] = max(self._sync.overtaken_ns, late.get(self._reference.name, 0))
-        for name, late_ns in late.items():
-            yield warnings.late_for_frames(self._topic_of[name], late_ns / 1e9, self.config.sync.wait_s)
-
     def _handlers_by_topic(self, sources: dict[str, PoseSource]) -> dict[str, list[tuple[WantedTopic, Handler]]]:
         handlers: dict[str, list[tuple[WantedTopic, Handler]]] = {}
         streams: dict[str, tuple[Stream, Take]] = {}
@@ -583,7 +532,7 @@ class Pipeline:
     def _pass_over(self, stream: Stream, message: Message) -> None:
         """Take note of a message that is too far from every window of an event for a frame to want it."""
         name, stamp_ns = stream.topic.reader, stream.arrival_stamp_ns(message)
-        self._used.add(name)
+        self._notices.note_used((name,))
         if name == self._reference.name and self.selection is not None:
             self.selection.begin(stamp_ns)
             self.selection.pass_over(name, stamp_ns)
@@ -634,7 +583,7 @@ class Pipeline:
         self._calibrations.add(topic.reader, info)
 
     def _take_fix(self, topic: WantedTopic, fix: Fix | Missing) -> None:
-        self._fixes += 1
+        self._notices.fixes += 1
         is_fix = isinstance(fix, Fix) and not (fix.latitude == fix.longitude == 0.0)
         if self.selection is not None:
             self.selection.take_fix(topic.name, fix.stamp_ns, fix if isinstance(fix, Fix) and is_fix else None)
@@ -710,7 +659,7 @@ class Pipeline:
         if self.selection is None:
             self._pending.extend(self._scenes.add(candidate))
             return
-        self._used.update(name for name, _ in candidate.frame.samples)
+        self._notices.note_used(name for name, _ in candidate.frame.samples)
         self.selection.push(candidate)
 
     def _take_decided(self, decided: Iterable[Decided]) -> None:
@@ -771,36 +720,26 @@ class Pipeline:
         events, self._pending = self._pending, []
         for number, event in enumerate(events):
             if isinstance(event, FrameReady):
-                self._used.update(name for name, _ in event.frame.samples)
+                self._notices.note_used(name for name, _ in event.frame.samples)
                 self.evidence.note_frame(event.frame)
             elif isinstance(event, SceneEnded):
-                taken, self._of_scene = self._of_scene, []
-                late = (finding for finding in self._late() if event.losses.get(finding.name, {}).get("late"))
-                found = dict.fromkeys((*taken, *late))
-                events[number] = replace(event, warnings=tuple(finding.as_json() for finding in found))
+                found = self._notices.of_scene(event.losses, self._sync.overtaken_ns)
+                events[number] = replace(event, warnings=found)
         return events
 
     def _lost_sample(self, name: str, cause: Cause, stamp_ns: int) -> None:
         reason = ""
         if cause == "late":
-            late_ns = self._late_ns[name] = max(self._sync.message_time_ns - stamp_ns, self._late_ns.get(name, 0))
-            reason = (
-                f"{self._topic_of[name]} came {late_ns / 1e9:.1f} s late, sync.wait_s is {self.config.sync.wait_s:g}"
-            )
+            reason = self._notices.note_late(name, self._sync.message_time_ns - stamp_ns)
         self._lost(name, cause, stamp_ns, reason)
 
     def _lost(self, name: str, cause: Cause, stamp_ns: int, reason: str) -> None:
-        self._count(self._topic_of[name], cause, stamp_ns, reason)
+        self._count(self._notices.topic_of[name], cause, stamp_ns, reason)
 
 
 def _in_reach(lidar: LidarConfig) -> LidarConfig:
     """Points beyond what a scene's coordinates can be are not a reason to keep a sweep."""
     return replace(lidar, max_range_m=min(lidar.max_range_m, MAX_COORDINATE_M))
-
-
-def _parameter(sensor: Sensor) -> str:
-    """Return where the parameters of a sensor stand."""
-    return sensor.topics[0].parameter.rpartition(".")[0]
 
 
 def _no_stamp(_message: Message) -> int:
