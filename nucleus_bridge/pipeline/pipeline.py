@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from nucleus_bridge.causes import Cause, EndReason
 from nucleus_bridge.clock_steps import EDGES_IN_A_ROW, MESSAGES_IN_A_ROW, Step
@@ -36,6 +36,7 @@ from nucleus_bridge.pipeline.posing import DEFERRED_S
 from nucleus_bridge.pipeline.scene_builder import MAX_COORDINATE_M, SceneBuilder
 from nucleus_bridge.pipeline.selection import Decided, Samples, Selection, Windows, contains, widened
 from nucleus_bridge.pipeline.signals import Signals
+from nucleus_bridge.pipeline.streams import Streams, Take, Watch
 from nucleus_bridge.pipeline.synchroniser import StreamSpec, Synchroniser
 from nucleus_bridge.pipeline.topics import Stream, WantedTopic, annotations_of, clock_step_ns, wanted_topics
 from nucleus_bridge.poses import Edge, PoseSource, sources_of
@@ -53,9 +54,6 @@ ANNOTATION_TOLERANCE_NS = 60_000_000
 """Detections go with the sweep that their stamp is so near to: mostly it is the sweep's own."""
 
 Handler = Callable[[Message], None]
-Take = Callable[[WantedTopic, Any], None]
-Watch = Callable[[str, Payload, Message | None], None]
-"""Is called with each sample that a sensor's decoder makes, and with the message that completed it, if one did."""
 
 
 def _ns(milliseconds: float) -> int:
@@ -157,10 +155,9 @@ class Pipeline:
         if self._compared is not None:
             self._scenes.compare(self._compared)
         self._pending: list[Event] = []
-        self._watch: Watch | None = None
         self._due_ns = -1
         self._near: Windows | None = None  # where frames are made, where that is known ahead
-        self._streams: dict[str, list[tuple[Stream, Take]]] = {}
+        self._streams = Streams(self._count, lambda: max(0, self.message_time_ns))
         self._roles = self._handlers_by_topic({source.name: source for source in sources})
         self._arrival_stamps = self._arrival_stamps_by_topic()
 
@@ -186,7 +183,7 @@ class Pipeline:
     def _arrival_stamps_by_topic(self) -> dict[str, Callable[[Message], int]]:
         """Return what reads the stamp that a topic's order of arrival is judged by."""
         stamps: dict[str, Callable[[Message], int]] = {
-            name: streams[0][0].arrival_stamp_ns for name, streams in self._streams.items()
+            name: streams[0][0].arrival_stamp_ns for name, streams in self._streams.by_topic.items()
         }
         for topic in self.wanted:
             if topic.role in ("companion", "signal"):
@@ -271,7 +268,7 @@ class Pipeline:
 
     def watch(self, watch: Watch) -> None:
         """Report each sample as it is decoded."""
-        self._watch = watch
+        self._streams.watch = watch
 
     def prime(self, messages: Iterable[Message]) -> None:
         """Take what holds for the whole recording ahead of time; of several messages the first holds at the start."""
@@ -320,7 +317,7 @@ class Pipeline:
         """
         if self._near is None:
             return False
-        roles = self._streams.get(message.topic, ())
+        roles = self._streams.of(message.topic)
         if len(roles) != 1 or len(self._roles[message.topic]) != 1:
             return False
         stream, _ = roles[0]
@@ -332,23 +329,21 @@ class Pipeline:
     def finish(self, reason: EndReason = "end_of_data") -> list[Event]:
         """End: nothing more will come; the open scene ends for ``reason``."""
         self._epochs.finish()
-        for stream, take in self._all_streams():
-            self._take_all(stream.topic, take, stream.flush())
+        self._streams.flush()
         self._flush(reason)
         return self._take_events()
 
     def lose(self, topic: str, cause: Cause, stamp_ns: int) -> list[Event]:
         """Count a message that will not come: nothing waits for it, and decoders that build on it start anew."""
         self._count(topic, cause, stamp_ns)
-        for stream, _ in self._streams.get(topic, ()):
+        for stream, _ in self._streams.of(topic):
             if stream.topic.is_sample:
                 self._sync.miss(stream.topic.reader, stamp_ns)
         return self.interrupt("gap", topic)
 
     def interrupt(self, why: Reset, topic: str | None = None) -> list[Event]:
         """Tell the decoders of a topic, or of all, that what comes does not follow what came."""
-        for stream, take in self._all_streams() if topic is None else self._streams.get(topic, ()):
-            self._take_all(stream.topic, take, stream.reset(why))
+        self._streams.reset(why, topic=topic)
         if topic is None:
             self._poses.reset(why)
         self.advance()
@@ -362,7 +357,7 @@ class Pipeline:
 
     def suspend(self, series: Series) -> None:
         """Wait with frames that a message is for which may be of after a step of the clock."""
-        for stream, _ in self._streams.get(series.name, ()) if not series.is_edge else ():
+        for stream, _ in self._streams.of(series.name) if not series.is_edge else ():
             if stream.topic.is_sample:
                 self._sync.suspend(stream.topic.reader, series.watch.oldest_held_ns)
 
@@ -381,7 +376,7 @@ class Pipeline:
                 later += self._later_edges(cut)
             else:
                 later += self._later_events(cut)
-                for stream, take in self._streams.get(cut.series.name, ()):
+                for stream, take in self._streams.of(cut.series.name):
                     if stream.topic.is_sample:
                         later += self._later_samples(cut, stream.topic, take)
         self._restart("clock_jump")
@@ -438,7 +433,7 @@ class Pipeline:
             elif topic.role == "poses":
                 handler = partial(self._on_edges, sources[topic.reader])
             elif topic.role == "companion":
-                handler = partial(self._on_companion, *streams[topic.reader])
+                handler = partial(self._streams.tell, *streams[topic.reader])
             elif topic.role == "signal":
                 handler = partial(self._signals.take, topic.reader)
             elif topic.role == "compared":
@@ -446,8 +441,7 @@ class Pipeline:
                     continue
                 handler = partial(self._compared.hear, topic.reader)
             else:
-                stream, take = Stream(topic), takes[topic.kind]
-                self._streams.setdefault(topic.name, []).append((stream, take))
+                stream, take = self._streams.add(topic, takes[topic.kind])
                 if topic.role == "sensor":
                     streams[topic.reader] = stream, take
                 handler = partial(self._on_message, stream, take)
@@ -524,10 +518,7 @@ class Pipeline:
         if self.passes_over(message):
             self._pass_over(stream, message)
             return
-        for sample in self._counted(stream.topic, stream.take(message)):
-            if self._watch is not None and stream.topic.is_sample:
-                self._watch(stream.topic.reader, sample, message)
-            take(stream.topic, sample)
+        self._streams.take(stream, take, message)
 
     def _pass_over(self, stream: Stream, message: Message) -> None:
         """Take note of a message that is too far from every window of an event for a frame to want it."""
@@ -539,34 +530,6 @@ class Pipeline:
         else:
             self._lost(name, "no_event", stamp_ns, "")
         self._sync.pass_over(name, stamp_ns)
-
-    def _on_companion(self, stream: Stream, take: Take, message: Message) -> None:
-        for sample in self._counted(stream.topic, stream.tell(message)):
-            if self._watch is not None:
-                self._watch(stream.topic.reader, sample, message)
-            take(stream.topic, sample)
-
-    def _take_all(self, topic: WantedTopic, take: Take, samples: Iterator[Any]) -> None:
-        """Take what a decoder has left."""
-        try:
-            for sample in self._counted(topic, samples):
-                if self._watch is not None and topic.is_sample:
-                    self._watch(topic.reader, sample, None)
-                take(topic, sample)
-        except DecodeError as error:
-            self._count(topic.name, error.cause, max(0, self.message_time_ns), str(error))
-
-    def _counted(self, topic: WantedTopic, samples: Iterable[Any]) -> Iterator[Any]:
-        """Yield samples, and count what stands for lost ones."""
-        for sample in samples:
-            if isinstance(sample, DecodeError):
-                self._count(topic.name, sample.cause, max(0, self.message_time_ns), str(sample))
-            else:
-                yield sample
-
-    def _all_streams(self) -> Iterator[tuple[Stream, Take]]:
-        for streams in self._streams.values():
-            yield from streams
 
     def _count(self, topic: str, cause: Cause, stamp_ns: int, reason: str = "") -> None:
         if not self._is_priming:
@@ -701,9 +664,7 @@ class Pipeline:
 
     def _restart(self, reason: EndReason, told_by: WantedTopic | None = None) -> None:
         """Start over; the topic that showed the step is past it: what its decoder holds came after it."""
-        for stream, take in self._all_streams():
-            if stream.topic is not told_by:
-                self._take_all(stream.topic, take, stream.reset("clock_step"))
+        self._streams.reset("clock_step", told_by=told_by)
         self._flush(reason)
         self._sync.restart()
         self._due_ns = -1
