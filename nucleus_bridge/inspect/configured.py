@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from nucleus_bridge.config import Config
 from nucleus_bridge.config.sections import written
-from nucleus_bridge.inspect.suggest import Suggestion
+from nucleus_bridge.inspect.suggestion import Suggestion
 from nucleus_bridge.inspect.trial import Trial
 from nucleus_bridge.pipeline.topics import WantedTopic, wanted_topics
 from nucleus_bridge.recordings import Recording

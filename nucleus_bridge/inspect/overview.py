@@ -14,7 +14,8 @@ from nucleus_bridge.inspect.recorded import recording_findings
 from nucleus_bridge.inspect.report import topic_report
 from nucleus_bridge.inspect.satellites import fixes_of
 from nucleus_bridge.inspect.scan import Progress, Scan, scan_bag
-from nucleus_bridge.inspect.suggest import Suggestion, suggest
+from nucleus_bridge.inspect.suggest import suggest
+from nucleus_bridge.inspect.suggestion import Suggestion
 from nucleus_bridge.model import FloatArray, IntArray, Message
 from nucleus_bridge.recordings import Recording
 from nucleus_bridge.warnings import Finding

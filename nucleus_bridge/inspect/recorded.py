@@ -15,7 +15,7 @@ from nucleus_bridge.recordings import Recording, TopicInfo
 from nucleus_bridge.warnings import Finding
 
 if TYPE_CHECKING:
-    from nucleus_bridge.inspect.suggest import Suggestion
+    from nucleus_bridge.inspect.suggestion import Suggestion
 
 
 def recording_findings(bag: Recording, scan: Scan, made: Suggestion) -> list[Finding]:

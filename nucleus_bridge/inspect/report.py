@@ -23,7 +23,8 @@ from nucleus_bridge.inspect.mounting import mount_findings
 from nucleus_bridge.inspect.pose_sources import PoseSourceReport, pose_sources, source_of_file
 from nucleus_bridge.inspect.recorded import recording_findings
 from nucleus_bridge.inspect.scan import DROP_PERIODS, Progress, Scan, Stream, scan_bag
-from nucleus_bridge.inspect.suggest import Suggestion, device_track, suggest
+from nucleus_bridge.inspect.suggest import suggest
+from nucleus_bridge.inspect.suggestion import Suggestion, device_track
 from nucleus_bridge.inspect.transforms import draw_tree, tree_parts
 from nucleus_bridge.inspect.trial import Counts, Part, Trial, health, try_config
 from nucleus_bridge.kinds import Kind

@@ -13,7 +13,7 @@ from nucleus_bridge.config.sections import written
 from nucleus_bridge.inspect.configured import Configured
 from nucleus_bridge.inspect.pose_sources import course_topic, reference_of
 from nucleus_bridge.inspect.report import BagReport, SensorReport, TopicReport
-from nucleus_bridge.inspect.suggest import Suggestion
+from nucleus_bridge.inspect.suggestion import Suggestion
 from nucleus_bridge.text import counted, printable, printable_lines
 from nucleus_bridge.warnings import Finding, Weight
 

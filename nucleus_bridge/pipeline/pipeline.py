@@ -6,13 +6,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from nucleus_bridge import warnings
 from nucleus_bridge.causes import Cause, EndReason
 from nucleus_bridge.clock_steps import EDGES_IN_A_ROW, MESSAGES_IN_A_ROW, Step
 from nucleus_bridge.config import Config, LidarConfig
-from nucleus_bridge.config.settings import Sensor
 from nucleus_bridge.config.sources import EventConfig
 from nucleus_bridge.decode import registry
 from nucleus_bridge.decode.camera_info import CameraInfo, load_calibration
@@ -33,10 +31,12 @@ from nucleus_bridge.pipeline.evidence import Evidence
 from nucleus_bridge.pipeline.frame_builder import Candidate, FrameBuilder, Wait
 from nucleus_bridge.pipeline.gps import GpsTrack
 from nucleus_bridge.pipeline.losses import LossLedger
+from nucleus_bridge.pipeline.notices import Notices
 from nucleus_bridge.pipeline.posing import DEFERRED_S
 from nucleus_bridge.pipeline.scene_builder import MAX_COORDINATE_M, SceneBuilder
 from nucleus_bridge.pipeline.selection import Decided, Samples, Selection, Windows, contains, widened
 from nucleus_bridge.pipeline.signals import Signals
+from nucleus_bridge.pipeline.streams import Streams, Take, Watch
 from nucleus_bridge.pipeline.synchroniser import StreamSpec, Synchroniser
 from nucleus_bridge.pipeline.topics import Stream, WantedTopic, annotations_of, clock_step_ns, wanted_topics
 from nucleus_bridge.poses import Edge, PoseSource, sources_of
@@ -55,9 +55,6 @@ ANNOTATION_TOLERANCE_NS = 60_000_000
 """Detections go with the sweep that their stamp is so near to: mostly it is the sweep's own."""
 
 Handler = Callable[[Message], None]
-Take = Callable[[WantedTopic, Any], None]
-Watch = Callable[[str, Payload, Message | None], None]
-"""Is called with each sample that a sensor's decoder makes, and with the message that completed it, if one did."""
 
 
 def _ns(milliseconds: float) -> int:
@@ -114,21 +111,13 @@ class Pipeline:
         self._clock_step_ns = clock_step_ns(config)
         gap_ns = round(config.scene.max_gap_s * 1e9) or None
         self.tree = TransformTree(cache_ns=TF_CACHE_NS, gap_ns=gap_ns, static_history=True)
-        self._epochs = Epochs(self, wait_ns, config.sync.max_bytes, self._note_step)
-        self._steps: dict[str, Finding] = {}
-        self._stepping: dict[str, tuple[Step, bool]] = {}
-        self._apart: set[str] = set()
-        self._late_ns: dict[str, int] = {}
-        self._of_scene: list[Finding] = []
-        self._used: set[str] = set()
+        self._notices = Notices(config, self.ledger)
+        self._epochs = Epochs(self, wait_ns, config.sync.max_bytes, self._notices.note_step)
         self.evidence = Evidence()
         self.sources = sources = sources_of(config)
         self._poses = PoseFeed(sources, self.tree, self._count, (config.world_frame, config.device_frame))
         self.wanted = tuple(wanted_topics(config, sources))
         self._reference = config.lidars[0]
-        self._topic_of = {sensor.name: sensor.topic for sensor in config.sensors}
-        self._topic_of |= {topic.parameter: topic.name for topic in config.gps.topics}
-        self._topic_of |= {source.name: source.topic for source in annotations_of(config)}
         self._usable = {lidar.name: _in_reach(lidar) for lidar in config.lidars}
         self._calibrations = Calibrations()
         for camera in config.cameras:
@@ -167,11 +156,9 @@ class Pipeline:
         if self._compared is not None:
             self._scenes.compare(self._compared)
         self._pending: list[Event] = []
-        self._fixes = 0
-        self._watch: Watch | None = None
         self._due_ns = -1
         self._near: Windows | None = None  # where frames are made, where that is known ahead
-        self._streams: dict[str, list[tuple[Stream, Take]]] = {}
+        self._streams = Streams(self._count, lambda: max(0, self.message_time_ns))
         self._roles = self._handlers_by_topic({source.name: source for source in sources})
         self._arrival_stamps = self._arrival_stamps_by_topic()
 
@@ -197,7 +184,7 @@ class Pipeline:
     def _arrival_stamps_by_topic(self) -> dict[str, Callable[[Message], int]]:
         """Return what reads the stamp that a topic's order of arrival is judged by."""
         stamps: dict[str, Callable[[Message], int]] = {
-            name: streams[0][0].arrival_stamp_ns for name, streams in self._streams.items()
+            name: streams[0][0].arrival_stamp_ns for name, streams in self._streams.by_topic.items()
         }
         for topic in self.wanted:
             if topic.role in ("companion", "signal"):
@@ -211,30 +198,10 @@ class Pipeline:
         """What is odd about the sources of poses and the order of messages, so far."""
         return (
             *self._poses.findings(),
-            *self._steps.values(),
-            *self._late(),
+            *self._notices.findings(self._sync.overtaken_ns),
             *self._frames.findings,
-            *self._of_calibrations(),
-            *self._of_satellites(),
             *self._signals.findings(),
         )
-
-    def _of_calibrations(self) -> Iterator[Finding]:
-        """Report calibrations that hold no numbers."""
-        for camera in self.config.cameras:
-            if camera.info_topic and self.ledger.totals.get(camera.info_topic, {}).get("not_finite"):
-                reason = self.ledger.reasons.get("not_finite", "it is not finite")
-                yield warnings.camera_info_implausible(camera.info_topic, reason, camera.name)
-
-    def _of_satellites(self) -> Iterator[Finding]:
-        """Report fixes and headings that were not taken because the transforms contradict them."""
-        gps, reasons = self.config.gps, self.ledger.reasons
-        count = self.ledger.totals.get(gps.topic, {}).get("gps_implausible", 0)
-        if count:
-            yield warnings.gps_implausible(gps.topic, count, self._fixes, reasons.get("gps_implausible", ""))
-        count = self.ledger.totals.get(gps.heading_topic, {}).get("heading_disagrees", 0)
-        if count:
-            yield warnings.headings_left_out(gps.heading_topic, count, reasons.get("heading_disagrees", ""))
 
     @property
     def unused(self) -> tuple[Finding, ...]:
@@ -242,18 +209,7 @@ class Pipeline:
 
         Without any frame, sensors that only found no sweep near them are not to blame.
         """
-        return tuple(
-            warnings.sensor_unused(
-                sensor.topic, sensor.name, sensor.kind, self.ledger.totals.get(sensor.topic, {}), _parameter(sensor)
-            )
-            for sensor in self.config.sensors
-            if sensor.name not in self._used and (self._used or not self._only_lacks_frames(sensor.name, sensor.topic))
-        )
-
-    def _only_lacks_frames(self, name: str, topic: str) -> bool:
-        """Whether all that a sensor lost is for want of frames to be in; the first lidar is what they are made from."""
-        lost = self.ledger.totals.get(topic, {}).keys()
-        return name != self.config.lidars[0].name and bool(lost) and lost <= {"no_frame", "frame_dropped"}
+        return self._notices.unused
 
     def define(self, topic: str, type_name: str, definition: str = "") -> None:
         """Say of which type the messages of a topic are, before the first one comes.
@@ -313,7 +269,7 @@ class Pipeline:
 
     def watch(self, watch: Watch) -> None:
         """Report each sample as it is decoded."""
-        self._watch = watch
+        self._streams.watch = watch
 
     def prime(self, messages: Iterable[Message]) -> None:
         """Take what holds for the whole recording ahead of time; of several messages the first holds at the start."""
@@ -362,7 +318,7 @@ class Pipeline:
         """
         if self._near is None:
             return False
-        roles = self._streams.get(message.topic, ())
+        roles = self._streams.of(message.topic)
         if len(roles) != 1 or len(self._roles[message.topic]) != 1:
             return False
         stream, _ = roles[0]
@@ -374,23 +330,21 @@ class Pipeline:
     def finish(self, reason: EndReason = "end_of_data") -> list[Event]:
         """End: nothing more will come; the open scene ends for ``reason``."""
         self._epochs.finish()
-        for stream, take in self._all_streams():
-            self._take_all(stream.topic, take, stream.flush())
+        self._streams.flush()
         self._flush(reason)
         return self._take_events()
 
     def lose(self, topic: str, cause: Cause, stamp_ns: int) -> list[Event]:
         """Count a message that will not come: nothing waits for it, and decoders that build on it start anew."""
         self._count(topic, cause, stamp_ns)
-        for stream, _ in self._streams.get(topic, ()):
+        for stream, _ in self._streams.of(topic):
             if stream.topic.is_sample:
                 self._sync.miss(stream.topic.reader, stamp_ns)
         return self.interrupt("gap", topic)
 
     def interrupt(self, why: Reset, topic: str | None = None) -> list[Event]:
         """Tell the decoders of a topic, or of all, that what comes does not follow what came."""
-        for stream, take in self._all_streams() if topic is None else self._streams.get(topic, ()):
-            self._take_all(stream.topic, take, stream.reset(why))
+        self._streams.reset(why, topic=topic)
         if topic is None:
             self._poses.reset(why)
         self.advance()
@@ -404,7 +358,7 @@ class Pipeline:
 
     def suspend(self, series: Series) -> None:
         """Wait with frames that a message is for which may be of after a step of the clock."""
-        for stream, _ in self._streams.get(series.name, ()) if not series.is_edge else ():
+        for stream, _ in self._streams.of(series.name) if not series.is_edge else ():
             if stream.topic.is_sample:
                 self._sync.suspend(stream.topic.reader, series.watch.oldest_held_ns)
 
@@ -418,31 +372,18 @@ class Pipeline:
         Static transforms and calibrations stay.
         """
         cuts = list(cuts)
-        self._tell_apart(cuts)
+        self._notices.note_cuts(cuts)
         later: list[Entry] = []
         for cut in cuts:
             if cut.series.is_edge:
                 later += self._later_edges(cut)
             else:
                 later += self._later_events(cut)
-                for stream, take in self._streams.get(cut.series.name, ()):
+                for stream, take in self._streams.of(cut.series.name):
                     if stream.topic.is_sample:
                         later += self._later_samples(cut, stream.topic, take)
         self._restart("clock_jump")
         return later
-
-    def _tell_apart(self, cuts: list[Cut]) -> None:
-        """Note whose clock stepped alone: what such a sensor shows belongs to no sweep, unless by chance."""
-        stepped, self._stepping = self._stepping, {}
-        lidar = next((cut for cut in cuts if cut.series.name == self._reference.topic), None)
-        if lidar is None or not lidar.is_of_another_clock:
-            return
-        for name, (step, is_edge) in stepped.items():
-            self._apart.add(name)
-            back_s = (step.high_ns - step.low_ns) / 1e9
-            alone = warnings.clock_step_alone(name, back_s, None, lidar.series.name, is_frame=is_edge)
-            self._steps[name] = alone
-            self._of_scene = [alone if finding.name == name else finding for finding in self._of_scene]
 
     def _later_edges(self, cut: Cut) -> Iterator[Entry]:
         child = cut.series.name
@@ -474,19 +415,6 @@ class Pipeline:
             else:
                 self.leave_out(entry)
 
-    def _note_step(self, series: Series, step: Step) -> None:
-        finding = warnings.clock_step(series.name, (step.high_ns - step.low_ns) / 1e9, None, is_frame=series.is_edge)
-        self._steps.setdefault(series.name, finding)
-        self._stepping[series.name] = step, series.is_edge
-        self._of_scene.append(finding)
-
-    def _late(self) -> Iterator[Finding]:
-        late = dict(self._late_ns)
-        if self._sync.overtaken_ns:
-            late[self._reference.name] = max(self._sync.overtaken_ns, late.get(self._reference.name, 0))
-        for name, late_ns in late.items():
-            yield warnings.late_for_frames(self._topic_of[name], late_ns / 1e9, self.config.sync.wait_s)
-
     def _handlers_by_topic(self, sources: dict[str, PoseSource]) -> dict[str, list[tuple[WantedTopic, Handler]]]:
         handlers: dict[str, list[tuple[WantedTopic, Handler]]] = {}
         streams: dict[str, tuple[Stream, Take]] = {}
@@ -508,7 +436,7 @@ class Pipeline:
             elif topic.role == "poses":
                 handler = partial(self._on_edges, sources[topic.reader])
             elif topic.role == "companion":
-                handler = partial(self._on_companion, *streams[topic.reader])
+                handler = partial(self._streams.tell, *streams[topic.reader])
             elif topic.role == "signal":
                 handler = partial(self._signals.take, topic.reader)
             elif topic.role == "compared":
@@ -516,8 +444,7 @@ class Pipeline:
                     continue
                 handler = partial(self._compared.hear, topic.reader)
             else:
-                stream, take = Stream(topic), takes[topic.kind]
-                self._streams.setdefault(topic.name, []).append((stream, take))
+                stream, take = self._streams.add(topic, takes[topic.kind])
                 if topic.role == "sensor":
                     streams[topic.reader] = stream, take
                 handler = partial(self._on_message, stream, take)
@@ -594,49 +521,18 @@ class Pipeline:
         if self.passes_over(message):
             self._pass_over(stream, message)
             return
-        for sample in self._counted(stream.topic, stream.take(message)):
-            if self._watch is not None and stream.topic.is_sample:
-                self._watch(stream.topic.reader, sample, message)
-            take(stream.topic, sample)
+        self._streams.take(stream, take, message)
 
     def _pass_over(self, stream: Stream, message: Message) -> None:
         """Take note of a message that is too far from every window of an event for a frame to want it."""
         name, stamp_ns = stream.topic.reader, stream.arrival_stamp_ns(message)
-        self._used.add(name)
+        self._notices.note_used((name,))
         if name == self._reference.name and self.selection is not None:
             self.selection.begin(stamp_ns)
             self.selection.pass_over(name, stamp_ns)
         else:
             self._lost(name, "no_event", stamp_ns, "")
         self._sync.pass_over(name, stamp_ns)
-
-    def _on_companion(self, stream: Stream, take: Take, message: Message) -> None:
-        for sample in self._counted(stream.topic, stream.tell(message)):
-            if self._watch is not None:
-                self._watch(stream.topic.reader, sample, message)
-            take(stream.topic, sample)
-
-    def _take_all(self, topic: WantedTopic, take: Take, samples: Iterator[Any]) -> None:
-        """Take what a decoder has left."""
-        try:
-            for sample in self._counted(topic, samples):
-                if self._watch is not None and topic.is_sample:
-                    self._watch(topic.reader, sample, None)
-                take(topic, sample)
-        except DecodeError as error:
-            self._count(topic.name, error.cause, max(0, self.message_time_ns), str(error))
-
-    def _counted(self, topic: WantedTopic, samples: Iterable[Any]) -> Iterator[Any]:
-        """Yield samples, and count what stands for lost ones."""
-        for sample in samples:
-            if isinstance(sample, DecodeError):
-                self._count(topic.name, sample.cause, max(0, self.message_time_ns), str(sample))
-            else:
-                yield sample
-
-    def _all_streams(self) -> Iterator[tuple[Stream, Take]]:
-        for streams in self._streams.values():
-            yield from streams
 
     def _count(self, topic: str, cause: Cause, stamp_ns: int, reason: str = "") -> None:
         if not self._is_priming:
@@ -653,7 +549,7 @@ class Pipeline:
         self._calibrations.add(topic.reader, info)
 
     def _take_fix(self, topic: WantedTopic, fix: Fix | Missing) -> None:
-        self._fixes += 1
+        self._notices.fixes += 1
         is_fix = isinstance(fix, Fix) and not (fix.latitude == fix.longitude == 0.0)
         if self.selection is not None:
             self.selection.take_fix(topic.name, fix.stamp_ns, fix if isinstance(fix, Fix) and is_fix else None)
@@ -729,7 +625,7 @@ class Pipeline:
         if self.selection is None:
             self._pending.extend(self._scenes.add(candidate))
             return
-        self._used.update(name for name, _ in candidate.frame.samples)
+        self._notices.note_used(name for name, _ in candidate.frame.samples)
         self.selection.push(candidate)
 
     def _take_decided(self, decided: Iterable[Decided]) -> None:
@@ -771,9 +667,7 @@ class Pipeline:
 
     def _restart(self, reason: EndReason, told_by: WantedTopic | None = None) -> None:
         """Start over; the topic that showed the step is past it: what its decoder holds came after it."""
-        for stream, take in self._all_streams():
-            if stream.topic is not told_by:
-                self._take_all(stream.topic, take, stream.reset("clock_step"))
+        self._streams.reset("clock_step", told_by=told_by)
         self._flush(reason)
         self._sync.restart()
         self._due_ns = -1
@@ -790,38 +684,28 @@ class Pipeline:
         events, self._pending = self._pending, []
         for number, event in enumerate(events):
             if isinstance(event, FrameReady):
-                self._used.update(name for name, _ in event.frame.samples)
+                self._notices.note_used(name for name, _ in event.frame.samples)
                 self.evidence.note_frame(event.frame)
             elif isinstance(event, SceneEnded):
-                taken, self._of_scene = self._of_scene, []
-                late = (finding for finding in self._late() if event.losses.get(finding.name, {}).get("late"))
-                found = dict.fromkeys((*taken, *late))
-                events[number] = replace(event, warnings=tuple(finding.as_json() for finding in found))
+                found = self._notices.of_scene(event.losses, self._sync.overtaken_ns)
+                events[number] = replace(event, warnings=found)
         return events
 
     def _lost_sample(self, name: str, cause: Cause, stamp_ns: int) -> None:
         reason = ""
-        if cause == "no_frame" and self._topic_of[name] in self._apart:
+        if cause == "no_frame" and self._notices.is_apart(name):
             cause, reason = "clock_step", APART_REASON
         elif cause == "late":
-            late_ns = self._late_ns[name] = max(self._sync.message_time_ns - stamp_ns, self._late_ns.get(name, 0))
-            reason = (
-                f"{self._topic_of[name]} came {late_ns / 1e9:.1f} s late, sync.wait_s is {self.config.sync.wait_s:g}"
-            )
+            reason = self._notices.note_late(name, self._sync.message_time_ns - stamp_ns)
         self._lost(name, cause, stamp_ns, reason)
 
     def _lost(self, name: str, cause: Cause, stamp_ns: int, reason: str) -> None:
-        self._count(self._topic_of[name], cause, stamp_ns, reason)
+        self._count(self._notices.topic_of[name], cause, stamp_ns, reason)
 
 
 def _in_reach(lidar: LidarConfig) -> LidarConfig:
     """Points beyond what a scene's coordinates can be are not a reason to keep a sweep."""
     return replace(lidar, max_range_m=min(lidar.max_range_m, MAX_COORDINATE_M))
-
-
-def _parameter(sensor: Sensor) -> str:
-    """Return where the parameters of a sensor stand."""
-    return sensor.topics[0].parameter.rpartition(".")[0]
 
 
 def _no_stamp(_message: Message) -> int:

@@ -18,7 +18,7 @@ from small_drive import Camera, Lidar, S, SmallDrive, Tf, cloud
 from nucleus_bridge import convert_bag
 from nucleus_bridge.convert import NoSceneError
 from nucleus_bridge.inspect.report import BagReport, study
-from nucleus_bridge.inspect.suggest import Suggestion
+from nucleus_bridge.inspect.suggestion import Suggestion
 from nucleus_bridge.warnings import Code, Finding, Weight
 
 PLAIN = SmallDrive()
