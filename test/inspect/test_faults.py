@@ -475,8 +475,10 @@ def cut(number: int) -> bytes:
         (lambda number: png(gradient(number)[:, :, 0].astype(np.uint16) * 5), "image_dark"),
         (lambda number: png(unlit(number)), "image_dark"),
         (lambda number: bytes(cv2.imencode(".jpg", unlit(number))[1].tobytes()), "image_dark"),
+        (lambda number: png(255 - unlit(number) // 3), "image_blank"),
+        (lambda number: png(np.full((96, 128, 3), (30 + number, 140, 20), np.uint8)), "image_blank"),
     ],
-    ids=["mosaic", "damaged", "dark", "black png", "black jpeg"],
+    ids=["mosaic", "damaged", "dark", "black png", "black jpeg", "white png", "green png"],
 )
 def test_what_is_wrong_with_pictures_is_found_in_a_sample(
     tmp_path: Path, data: Callable[[int], bytes], code: str
@@ -537,6 +539,23 @@ def sixteen_bits(at: int, number: int, factor: int) -> Any:
         ),
         (
             camera(image=lambda at, number: compressed(at, png(unlit(number) * 0), CAMERA.frame)),
+            "image_dark",
+            "look at the camera, or leave it out of camera_names",
+        ),
+        (
+            camera(image=lambda at, number: raw_rgb(at, 255 - unlit(number) // 3)),
+            "image_blank",
+            "look at the camera, or leave it out of camera_names",
+        ),
+        (
+            camera(
+                image=lambda at, number: compressed(at, png(np.full((48, 64), 90 + number, np.uint8)), CAMERA.frame)
+            ),
+            "image_blank",
+            "look at the camera, or leave it out of camera_names",
+        ),
+        (
+            camera(image=lambda at, number: sixteen_bits(at, number, 0)),
             "image_dark",
             "look at the camera, or leave it out of camera_names",
         ),
