@@ -669,6 +669,41 @@ def unbent(_number: int, latitude: float, longitude: float) -> tuple[float, floa
     return latitude, longitude
 
 
+@pytest.mark.parametrize("back_s", [0.28, 40.0])
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_a_log_that_was_set_back_alone_is_no_reason_to_warn(tmp_path: Path, storage: str, back_s: float) -> None:
+    def log(true: int) -> int:
+        return true if true < START_NS + 1_240 * MS else true - round(back_s * S)
+
+    path = PLAIN.but(seconds=2.5, log=log).write(tmp_path, storage)
+    report, made = study(path)
+    config = made.config()
+    assert config is not None
+    converted = convert_bag(path, config, tmp_path / "spool")
+    assert codes(report) == {}
+    assert converted.findings == ()
+    assert converted.complete
+
+
+def test_a_vehicle_whose_clock_and_log_were_set_back_has_one_publisher_of_its_pose(tmp_path: Path) -> None:
+    def host(true: int) -> int:
+        return true if true < START_NS + 1_310 * MS else true - 340 * MS
+
+    drive = SmallDrive(
+        seconds=2.6,
+        lidars=(replace(LIDAR, clock=host),),
+        cameras=(replace(CAMERA, clock=host),),
+        tf=(replace(TF, clock=host),),
+        log=host,
+    )
+    path = drive.write(tmp_path)
+    report, made = study(path)
+    config = made.config()
+    assert config is not None
+    converted = convert_bag(path, config, tmp_path / "spool")
+    assert set(codes(report)) == {finding.code.value for finding in converted.findings} == {"clock_step"}
+
+
 class Stuck:
     """A receiver that gives its eighth fix six times more."""
 
