@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
-from bags import MS, OPTICAL, TYPES, Recording, transforms
+from bags import MS, OPTICAL, TYPES, Recording, compressed, info, jpeg, transforms
 from bags import START_NS as SMALL_START_NS
 from drives import SHORT, Drive, make_drive
 from small_drive import Camera, Lidar, SmallDrive, Tf
@@ -328,7 +330,19 @@ def mount_moves(_: SmallDrive, made: Recording) -> None:
     made.add("/tf_static", transforms(moved), SMALL_START_NS + 750 * MS)
 
 
+def too_bright(number: int) -> bytes:
+    picture = np.full((48, 64, 3), 255, np.uint8)
+    picture[::7, number % 60] = 251
+    return bytes(cv2.imencode(".png", picture)[1].tobytes())
+
+
+def zoomed(at: int) -> np.ndarray:
+    focal = 50.0 if at < SMALL_START_NS + 1_150 * MS else 57.0
+    return np.array([focal, 0, 32, 0, focal, 24, 0, 0, 1])
+
+
 PLAIN = SmallDrive()
+WALLED = SmallDrive(speed=10.0, yaw_rate=0.5, lidars=(Lidar(columns=240, wall=(-36.0, 25.0)),))
 CONTRADICTIONS: dict[str, tuple[SmallDrive, dict[str, str]]] = {
     "stamps of the end, and a mount that moves": (
         PLAIN.but(lidars=(Lidar(moment="end", reference="start", rate=20.0),), more=mount_moves),
@@ -341,6 +355,42 @@ CONTRADICTIONS: dict[str, tuple[SmallDrive, dict[str, str]]] = {
     "clouds that agree less once they are corrected": (
         PLAIN.but(lidars=(Lidar(deskewed=True, columns=90),)),
         {"already_deskewed": "lidars.os.deskew: false"},
+    ),
+    "a camera that has stopped, and a lidar that writes centimetres": (
+        PLAIN.but(
+            seconds=2.4,
+            cameras=(Camera(image=lambda at, number: compressed(at, jpeg(shift=min(number, 7)), Camera().frame)),),
+            lidars=(Lidar(per_metre=100.0),),
+        ),
+        {"image_frozen": Camera().topic, "cloud_units": "lidars.os.scale: 0.01"},
+    ),
+    "a lidar that has stopped": (
+        PLAIN.but(seconds=2.4, lidars=(Lidar(stops_at=8),)),
+        {"cloud_frozen": Lidar().topic},
+    ),
+    "point times that run backwards": (
+        WALLED.but(lidars=(replace(WALLED.lidars[0], bend=lambda times: times.max() - times),)),
+        {"point_time_suspect": "lidars.os.time_field: none"},
+    ),
+    "a cloud whose left and right are exchanged": (
+        WALLED.but(lidars=(replace(WALLED.lidars[0], is_left_handed=True),)),
+        {"axes_mirrored": Lidar().topic},
+    ),
+    "a camera that begins late": (
+        PLAIN.but(seconds=3.4, cameras=(Camera(sends=lambda at: at > SMALL_START_NS + 1_700 * MS),)),
+        {"sensor_silent": Camera().topic},
+    ),
+    "pictures that are white, and a calibration that changes": (
+        PLAIN.but(
+            seconds=2.4,
+            cameras=(
+                Camera(
+                    image=lambda at, number: compressed(at, too_bright(number), Camera().frame),
+                    info=lambda at: info(at, Camera().frame, k=zoomed(at)),
+                ),
+            ),
+        ),
+        {"image_blank": Camera().topic, "camera_info_changes": "cameras.front.calibration_file"},
     ),
 }
 
