@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -118,14 +119,15 @@ class Recording:
     def without(self, topic: str) -> Recording:
         return Recording([row for row in self.rows if row[1] != topic])
 
-    def write(self, path: Path, storage: str = "mcap") -> Path:
+    def write(self, path: Path, storage: str = "mcap", log: Callable[[int], int] = lambda at_ns: at_ns) -> Path:
+        """Write the messages in the order of their log times; ``log`` is what the recorder's clock makes of those."""
         plugin = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}[storage]
         with Writer(path, version=9, storage_plugin=plugin) as writer:
             connections = {}
             for log_ns, topic, type_name, data in sorted(self.rows, key=lambda row: row[0]):
                 if topic not in connections:
                     connections[topic] = writer.add_connection(topic, type_name, typestore=TYPES)
-                writer.write(connections[topic], log_ns, data)
+                writer.write(connections[topic], log(log_ns), data)
         return path
 
 

@@ -69,10 +69,13 @@ class Errors:
     degrees: np.ndarray
 
 
-def errors_of(report: ConversionReport) -> Errors:
-    """Compare every cloud's device_gps_pose with where the device frame's origin truly was."""
+def errors_of(report: ConversionReport, *, lacking: int = 0) -> Errors:
+    """Compare every cloud's device_gps_pose with where the device frame's origin truly was; some may lack it."""
     metres, degrees = [], []
-    for cloud in clouds_of(report):
+    clouds = clouds_of(report)
+    there = [cloud for cloud in clouds if "device_gps_pose" in cloud.document]
+    assert len(there) >= len(clouds) - lacking
+    for cloud in there:
         truth = true_pose(OPTIONS, cloud.document["timestamp"])
         latitude, longitude, _ = geodetic(truth.translation[None])[0]
         pose = cloud.document["device_gps_pose"]
@@ -221,6 +224,29 @@ def test_fixes_that_cannot_be_are_counted_and_the_others_taken(tmp_path: Path, w
     errors = errors_of(report)
     assert errors.metres.max() < 0.2
     assert report.losses["/gnss/fix"]["gps_implausible"] >= 3
+
+
+def test_fixes_that_stand_while_the_device_goes_on_are_counted_and_those_before_and_after_taken(tmp_path: Path) -> None:
+    straight = with_antenna(LEVER)
+    before: list[float] = []
+
+    def stuck(name: str, stamp_ns: int, data: bytes) -> bytes:
+        data = straight(name, stamp_ns, data)
+        if name != "/gnss/fix":
+            return data
+        fix = TYPES.deserialize_cdr(data, "sensor_msgs/msg/NavSatFix")
+        if stamp_ns // 200_000_000 % 7 < 3 or not before:
+            before[:] = fix.latitude, fix.longitude
+        fix.latitude, fix.longitude = before
+        return bytes(TYPES.serialize_cdr(fix, "sensor_msgs/msg/NavSatFix"))
+
+    report = record(tmp_path, OPTIONS, ((9.0, 11.9),), stuck).convert("stuck")
+    errors = errors_of(report, lacking=12)  # where the receiver still stood when the recording ended
+    assert len(errors.metres) >= 12
+    assert errors.metres.max() < 0.5  # half of what the map was corrected by; it goes 12 m while they stand
+    assert report.losses["/gnss/fix"]["gps_implausible"] >= 6
+    (finding,) = [finding for finding in report.findings if finding.code.value == "gps_implausible"]
+    assert "repeats those before it" in finding.text
 
 
 def test_a_way_between_fixes_passes_over_messages_without_one_as_far_as_all_are_known() -> None:

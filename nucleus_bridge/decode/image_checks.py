@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from collections.abc import Iterator
@@ -26,7 +27,11 @@ _ORIENTATION_TAG = 0x0112
 _PATCH = 8
 _MOSAIC = 2.0
 _LEAST_CONTRAST = 2.0
-_BLACK, _SPECKS = 16, 1e-3
+_BLACK, _WHITE, _WHITE_16, _SPECKS = 16, 250, 65_535, 1e-3
+_SAME_COLOUR = 2
+_MOST_VALUES = 60_000
+_THREE = frozenset(("rgb8", "bgr8", "8UC3"))
+Emptiness = Literal["", "black", "white", "of one colour"]
 DIRECT_8_BIT = frozenset(("mono8", "8UC1", "rgb8", "bgr8", "8UC3", *(f"bayer_{pattern}8" for pattern in BAYER)))
 """Encodings of raw pictures all of whose bytes say how bright it is."""
 
@@ -168,15 +173,35 @@ def mosaic_of(gray: NDArray[np.uint8]) -> tuple[Bayer, ...]:
     return ("rggb", "bggr") if cross < main else ("gbrg", "grbg")
 
 
-def is_black(values: NDArray[Any]) -> bool:
-    """Whether hardly any value of a picture is above the noise of a sensor that sees nothing.
+def emptiness_of(pixels: NDArray[Any]) -> Emptiness:
+    """Return what a picture that shows nothing is; "" where it shows something.
+
+    Black is what hardly rises above the noise of a sensor that sees nothing, white what is saturated all over. Of one
+    colour a camera has no picture: its noise is in every real one.
 
     Args:
-        values: Brightness or colours, without alpha, uint8; or uint16, of which none may be above 0.
+        pixels: Brightness, or colours in the last axis, without alpha, uint8; or uint16, without noise.
     """
-    if not values.size:
-        return False
-    return float((values > _BLACK).mean()) < _SPECKS if values.dtype == np.uint8 else not values.any()
+    if not pixels.size:
+        return ""
+    is_narrow = pixels.dtype == np.uint8
+    if not pixels.any() or (is_narrow and float((pixels > _BLACK).mean()) < _SPECKS):
+        return "black"
+    if is_narrow and float((pixels < _WHITE).mean()) < _SPECKS:
+        return "white"
+    flat = pixels.reshape(-1, pixels.shape[-1] if pixels.ndim > 2 else 1)
+    if int(np.ptp(flat, axis=0).max()) > (_SAME_COLOUR if is_narrow else 0):
+        return ""
+    return "white" if not is_narrow and int(flat.min()) == _WHITE_16 else "of one colour"
+
+
+def some_pixels(data: NDArray[np.uint8], encoding: str, width: int, height: int, step: int) -> NDArray[np.uint8]:
+    """Return pixels spread over a raw picture of 8 bits, shape (1, n, channels)."""
+    channels = 3 if encoding in _THREE else 1
+    rows = data[: step * height].reshape(-1, step)[:, : width * channels] if step else data[:0].reshape(0, 1)
+    every = max(1, math.isqrt(rows.size // _MOST_VALUES))
+    thinned = rows[::every].reshape(-1, rows.shape[1] // channels, channels)[:, ::every]
+    return np.ascontiguousarray(thinned).reshape(1, -1, channels)
 
 
 def significant_bits(largest: int) -> int:

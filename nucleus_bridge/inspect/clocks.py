@@ -383,15 +383,23 @@ def log_steps(streams: Iterable[Stream]) -> bool:
 
 
 def step_findings(streams: Iterable[Stream], tracks: Iterable[Track]) -> list[Finding]:
-    """Find clocks that were set back: stamps that stay below the highest one for several messages in a row."""
-    found = []
-    for stream in streams:
-        stamps, _ = stream.arrivals
-        step = find_step(stamps, SENSOR_STEP)
-        if step is not None:
-            found.append(warnings.clock_step(stream.name, *step, is_frame=False))
+    """Find clocks that were set back: stamps that stay below the highest one for several messages in a row.
+
+    A clock was set alone where a lidar would have shown the step, and did not.
+    """
+    streams = list(streams)
+    steps = {stream.name: find_step(stream.arrivals[0], SENSOR_STEP) for stream in streams}
+    steady = [stream for stream in streams if "cloud" in stream.kinds and steps[stream.name] is None]
+
+    def finding(name: str, back_s: float, after_s: float, *, is_frame: bool) -> Finding:
+        lidar = next((one.name for one in steady if 2 * one.period_ns <= back_s * 1e9), "")
+        if not lidar:
+            return warnings.clock_step(name, back_s, after_s, is_frame=is_frame)
+        return warnings.clock_step_alone(name, back_s, after_s, lidar, is_frame=is_frame)
+
+    found = [finding(name, *step, is_frame=False) for name, step in steps.items() if step is not None]
     for track in tracks:
         step = find_step(track.stamps, EDGE_STEP)
         if step is not None:
-            found.append(warnings.clock_step(track.child, *step, is_frame=True))
+            found.append(finding(track.child, *step, is_frame=True))
     return found

@@ -48,6 +48,7 @@ JUDGED = frozenset(
         Code.CAMERA_MOUNT,
         Code.DEVICE_AXES,
         Code.IMAGE_DARK,
+        Code.IMAGE_BLANK,
         Code.CAMERA_UNUSED,
         Code.SENSOR_UNUSED,
         Code.LATE_MESSAGES,

@@ -140,7 +140,8 @@ def _streams(evidence: Evidence, part: slice) -> Iterator[Stream]:
         info = TopicInfo(topic, seen.type_name, len(stamps))
         if not any(interface.peek for interface in registry.interfaces_of(seen.type_name)):
             stamps = stamps[:0]  # a type without a header: 0 stands for nothing here
-        yield Stream(info, kinds_of(info), seen=len(logs), stamps=stamps, logs=logs)
+        in_turn = list(range(1, len(logs) + 1))  # they were noted as they arrived, whatever the log's clock did
+        yield Stream(info, kinds_of(info), seen=len(logs), stamps=stamps, logs=logs, places=in_turn)
 
 
 def _amid_step(logs: array[int], evidence: Evidence) -> array[int]:
@@ -156,7 +157,7 @@ def _tracks(evidence: Evidence, part: slice) -> Iterator[Track]:
         logs = _amid_step(seen.logs[part], evidence)
         for number, (stamp_ns, log_ns) in enumerate(zip(seen.stamps[part], logs, strict=True)):
             x, y, z, qx, qy, qz, qw = seen.poses[7 * (first + number) : 7 * (first + number) + 7]
-            track.add(stamp_ns, log_ns, (x, y, z), (qx, qy, qz, qw))
+            track.add(stamp_ns, log_ns, (x, y, z), (qx, qy, qz, qw), place=number + 1)
         yield track
     for child, edges in evidence.statics.items():
         for parent in sorted({edge.parent for edge in edges}):

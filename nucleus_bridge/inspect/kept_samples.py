@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 import cv2
@@ -10,7 +11,7 @@ import numpy as np
 
 from nucleus_bridge import warnings
 from nucleus_bridge.config import CameraConfig, Config, LidarConfig
-from nucleus_bridge.decode.image_checks import is_black, significant_bits
+from nucleus_bridge.decode.image_checks import emptiness_of, significant_bits
 from nucleus_bridge.decode.navsat import Fix
 from nucleus_bridge.geometry import TransformTree, transforms
 from nucleus_bridge.inspect.clouds import Cloud, CloudFacts
@@ -46,7 +47,7 @@ def sample_findings(evidence: Evidence, config: Config, tree: TransformTree) -> 
         if seen is not None and not camera.bit_depth:
             yield from _dark(seen, camera)
         if seen is not None and not seen.shows:
-            yield from _black(seen, camera)
+            yield from _empty(seen, camera)
         versions = evidence.samples.calibrations.get(camera.name)
         if versions is not None and not camera.calibration_file and (why := versions.contradiction):
             yield warnings.camera_info_implausible(camera.info_topic, why, camera.name)
@@ -116,14 +117,17 @@ def _times(sweep: Sweep) -> PointTimes:
     return PointTimes(Times.GOOD, sweep.time_field or "", unit=unit, first_ms=first, last_ms=last)
 
 
-def _black(seen: SeenPictures, camera: CameraConfig) -> Iterator[Finding]:
+def _empty(seen: SeenPictures, camera: CameraConfig) -> Iterator[Finding]:
     if seen.small_judged_at != seen.small.taken:
-        decoded = [cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE) for data in seen.small.items]
-        pictures = [picture for picture in decoded if picture is not None]
-        seen.black_in_small = len(pictures) if all(map(is_black, pictures)) else None
+        decoded = [cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) for data in seen.small.items]
+        found: Counter[str] = Counter(emptiness_of(picture) for picture in decoded if picture is not None)
+        seen.empty_in_small = None if found[""] else found
         seen.small_judged_at = seen.small.taken
-    if seen.black_in_small is not None and seen.black + seen.black_in_small >= _LEAST_PICTURES:
-        yield warnings.image_black(camera.image_topic, seen.black + seen.black_in_small)
+    if seen.empty_in_small is None:
+        return
+    kinds = seen.empty + seen.empty_in_small
+    if kinds.total() >= _LEAST_PICTURES:
+        yield warnings.image_empty(camera.image_topic, kinds.total(), kinds.most_common(1)[0][0])
 
 
 def _dark(seen: SeenPictures, camera: CameraConfig) -> Iterator[Finding]:

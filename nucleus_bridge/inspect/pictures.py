@@ -19,10 +19,11 @@ from nucleus_bridge.decode.image_checks import (
     Bayer,
     as_gray,
     damage_of,
-    is_black,
+    emptiness_of,
     mosaic_of,
     orientation_of,
     significant_bits,
+    some_pixels,
 )
 from nucleus_bridge.errors import DecodeError
 from nucleus_bridge.inspect.scan import Stream
@@ -30,7 +31,7 @@ from nucleus_bridge.model import Message
 
 _MOST_PIXELS = 12_000_000
 _NO_LIMIT = 1 << 62
-_LEAST_LOOKED_AT, _LEAST_BLACK = 4, 3
+_LEAST_LOOKED_AT, _LEAST_EMPTY = 4, 3
 _GRAY = ("mono8", "8UC1")
 _DEPTH = ("16UC1", "32FC1")
 _SIXTEEN = ("mono16", "16UC1", "rgb16", "bgr16", "rgba16", "bgra16")
@@ -51,7 +52,7 @@ class PictureFacts:
         largest: Largest value of 16-bit pictures; 0 for others.
         bits: Significant bits of those, 16 where all are used.
         is_depth: Whether they hold distances.
-        is_black: Whether all of them show nothing at all.
+        emptiness: What all of them are, if they show nothing at all, or ''.
     """
 
     looked_at: int = 0
@@ -63,7 +64,7 @@ class PictureFacts:
     largest: int = 0
     bits: int = 16
     is_depth: bool = False
-    is_black: bool = False
+    emptiness: str = ""
 
 
 NOT_LOOKED_AT = PictureFacts()
@@ -82,7 +83,8 @@ def _of_files(messages: Iterable[Message], most: int) -> PictureFacts:
     damages: list[str] = []
     orientations: Counter[int] = Counter()
     mosaics: Counter[tuple[Bayer, ...]] = Counter()
-    largest = looked_at = pixels = black = 0
+    empty: Counter[str] = Counter()
+    largest = looked_at = pixels = 0
     stated = ""
     wide = False
     for message in messages:
@@ -107,7 +109,7 @@ def _of_files(messages: Iterable[Message], most: int) -> PictureFacts:
         if picture is None:
             continue
         pixels += picture.shape[0] * picture.shape[1]
-        black += is_black(picture if picture.ndim == 2 else picture[:, :, :3])
+        empty[emptiness_of(picture if picture.ndim == 2 else picture[:, :, :3])] += 1
         if picture.dtype == np.uint16:
             wide = True
             largest = max(largest, int(picture.max()))
@@ -126,13 +128,14 @@ def _of_files(messages: Iterable[Message], most: int) -> PictureFacts:
         likely,
         largest,
         bits,
-        is_black=_LEAST_BLACK <= black == looked_at - len(damages),
+        emptiness=_all_alike(empty, looked_at - len(damages)),
     )
 
 
 def _of_raw(messages: Iterable[Message], most: int) -> PictureFacts:
     mosaics: Counter[tuple[Bayer, ...]] = Counter()
-    largest = looked_at = pixels = black = 0
+    empty: Counter[str] = Counter()
+    largest = looked_at = pixels = 0
     wide = False
     for message in messages:
         try:
@@ -154,17 +157,23 @@ def _of_raw(messages: Iterable[Message], most: int) -> PictureFacts:
             wide = True
             values = content.data[: len(content.data) // 2 * 2].view(">u2" if content.is_bigendian else "<u2")
             largest = max(largest, int(values.max(initial=0)))
-            black += is_black(values)
+            empty[emptiness_of(values)] += 1
             continue
-        black += is_black(content.data)
+        sample = some_pixels(content.data, content.encoding, content.width, content.height, content.step)
+        empty[emptiness_of(sample)] += 1
         if content.encoding in _GRAY and len(content.data) >= content.step * content.height > 0:
             rows = content.data[: content.step * content.height].reshape(content.height, content.step)
             mosaics[mosaic_of(rows[:, : content.width])] += 1
     likely = mosaics.most_common(1)[0][0] if mosaics else ()
     bits = significant_bits(largest) if wide and largest else 16
-    return PictureFacts(
-        looked_at, mosaics=likely, largest=largest, bits=bits, is_black=_LEAST_BLACK <= black == looked_at
-    )
+    return PictureFacts(looked_at, mosaics=likely, largest=largest, bits=bits, emptiness=_all_alike(empty, looked_at))
+
+
+def _all_alike(empty: Counter[str], looked_at: int) -> str:
+    """Return what pictures are that all show nothing, as most of them do; '' where one shows something."""
+    if looked_at < _LEAST_EMPTY or empty[""] or empty.total() < looked_at:
+        return ""
+    return empty.most_common(1)[0][0]
 
 
 def _spread(messages: list[Message]) -> list[Message]:

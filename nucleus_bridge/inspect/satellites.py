@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from nucleus_bridge.inspect.clouds import decoded
 from nucleus_bridge.inspect.lidars import LeftOut, Why
 from nucleus_bridge.inspect.scan import Scan, Stream
 from nucleus_bridge.model import FloatArray, IntArray, Trajectory
+from nucleus_bridge.pipeline.globe import STUCK_WAY_M
 from nucleus_bridge.warnings import Finding
 
 Positions = Callable[[IntArray], "FloatArray | None"]
@@ -131,15 +133,44 @@ def _plausible(topic: str, fixes: list[Fix], positions: Positions, findings: lis
     """Name what cannot be, and return the rest."""
     good = _somewhere(fixes)
     nowhere = len(fixes) - len(good)
-    far = _strays(good, positions)
+    stuck = _stuck(good, positions)
+    far = {number: metres for number, metres in _strays(good, positions).items() if number not in stuck}
     texts = []
     if nowhere:
         texts.append(f"{nowhere} are at latitude 0, longitude 0")
-    if len(far):
+    if far:
         texts.append(f"{len(far)} are up to {_distance_text(max(far.values()))} from where the device was")
+    if stuck:
+        texts.append(
+            f"{len(stuck)} repeat the one before while the device moves up to {_distance_text(max(stuck.values()))}"
+        )
     if texts:
-        findings.append(warnings.gps_implausible(topic, nowhere + len(far), len(fixes), " and ".join(texts)))
-    return [fix for number, fix in enumerate(good) if number not in far]
+        count = nowhere + len(far) + len(stuck)
+        findings.append(warnings.gps_implausible(topic, count, len(fixes), " and ".join(texts)))
+    return [fix for number, fix in enumerate(good) if number not in far and number not in stuck]
+
+
+def _stuck(fixes: list[Fix], positions: Positions) -> dict[int, float]:
+    """Return the fixes that are the same as those just before, with how far the device moved since the first of them.
+
+    Fixes may be a sample of those that were recorded: what lies between two that are the same is the same, too.
+    """
+    places = [(fix.latitude, fix.longitude) for fix in fixes]
+    if not any(here == there for here, there in pairwise(places)):
+        return {}
+    track = positions(np.array([fix.stamp_ns for fix in fixes], np.int64))
+    if track is None:
+        return {}
+    found: dict[int, float] = {}
+    first = 0
+    for end in range(1, len(places) + 1):
+        if end < len(places) and places[end] == places[first]:
+            continue
+        moved_m = float(np.linalg.norm(track[end - 1, :2] - track[first, :2]))  # NaN where it is not known
+        if moved_m > STUCK_WAY_M:
+            found |= dict.fromkeys(range(first + 1, end), moved_m)
+        first = end
+    return found
 
 
 def _strays(fixes: list[Fix], positions: Positions) -> dict[int, float]:

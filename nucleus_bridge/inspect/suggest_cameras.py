@@ -55,8 +55,8 @@ def _pictures(made: Suggestion, key: str, name: str, facts: CameraFacts) -> None
         finding = warnings.image_dark(topic, seen.largest, seen.bits, name)
         made.put(f"{key}.bit_depth", seen.bits, finding.text)
         made.findings.append(finding.remedied())
-    if seen.is_black:
-        made.findings.append(warnings.image_black(topic, seen.looked_at))
+    if seen.emptiness:
+        made.findings.append(warnings.image_empty(topic, seen.looked_at, seen.emptiness))
     if seen.stated_mosaic:
         text = f"its files hold a Bayer mosaic ({seen.stated_mosaic}), as their format says; colours are restored"
         made.findings.append(warnings.image_mosaic(topic, text, f"{key}.bayer: {seen.stated_mosaic}").remedied())

@@ -76,6 +76,11 @@ class Cut:
     low_ns: int
     high_ns: int
 
+    @property
+    def is_of_another_clock(self) -> bool:
+        """Whether the series would have shown the step if its clock had made it."""
+        return self.low_ns == self.high_ns
+
 
 class Stages(Protocol):
     """What follows: takes what is of the present epoch."""

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import takewhile
 
 import numpy as np
 
@@ -33,6 +34,8 @@ JUDGED_AFTER_NS = 500_000_000
 LEAST_JUDGES, MOST_JUDGES, MOST_POINTS = 2, 16, 4_096
 STEP_TOLERANCE_M, STEP_SHARE, FASTEST_M_S = 15.0, 0.3, 80.0
 """Two fixes agree with the transforms when their steps differ by less; without transforms a vehicle is no faster."""
+STUCK_WAY_M = 3.0
+"""A fix that is the same to the last digit where the device has moved so far is an old one; digits may be coarse."""
 TELLING_WAY_M, MOST_OFF_DEG, FIX_ERROR_M = 2.0, 10.0, 4.0
 """Over such a way a heading does not count that is further off what fixes and transforms say than bad fixes explain."""
 FIXES, HEADINGS = "gps.topic", "gps.heading_topic"
@@ -115,8 +118,16 @@ class Globe:
         return partial(self._counts, until_ns=stamp_ns + self._after_ns)
 
     def _counts(self, fix: Fix, *, until_ns: int) -> bool:
-        """Whether a fix can be where the device was: at least half of the fixes near it agree with the transforms."""
+        """Whether a fix can be where the device was: at least half of the fixes near it agree with the transforms.
+
+        One that only repeats those before it while the transforms go on is of the place where it came first.
+        """
         after_ns = min(self._after_ns, until_ns - fix.stamp_ns)
+        if (stuck_m := self._stuck_way(fix, after_ns)) > STUCK_WAY_M:
+            place = f"{fix.latitude:.6f}, {fix.longitude:.6f}"
+            text = f"the fix at {place} repeats those before it while the device moves {stuck_m:.0f} m"
+            self._report_once(FIXES, "gps_implausible", fix.stamp_ns, text)
+            return False
         others = self._track.fixes_near(fix.stamp_ns, self._before_ns, after_ns)[-MOST_JUDGES:]
         agreeing = sum(self._agree(fix, other) for other in others)
         if len(others) < LEAST_JUDGES or 2 * agreeing >= len(others):
@@ -124,6 +135,16 @@ class Globe:
         text = f"the fix at {fix.latitude:.6f}, {fix.longitude:.6f} is where the transforms cannot have got to"
         self._report_once(FIXES, "gps_implausible", fix.stamp_ns, text)
         return False
+
+    def _stuck_way(self, fix: Fix, after_ns: int) -> float:
+        """Return how far the device moved while fixes around one were the same, metres; 0 for the first of them."""
+        is_same = partial(_is_same_place, fix)
+        before = list(takewhile(is_same, reversed(self._track.fixes_near(fix.stamp_ns, self._before_ns, -1))))
+        if not before:
+            return 0.0
+        after = takewhile(is_same, self._track.fixes_near(fix.stamp_ns, -1, after_ns))
+        known = [place for one in (*reversed(before), fix, *after) if (place := self._ground_point(one.stamp_ns))]
+        return math.dist(known[0], known[-1]) if known else 0.0
 
     def _agree(self, fix: Fix, other: Fix) -> bool:
         """Whether the step between two fixes is about as long as the transforms say, or as a vehicle can go."""
@@ -238,6 +259,10 @@ class Globe:
             return self._tree.lookup(self._device, frame_id, stamp_ns) if frame_id else None
         except TransformError:
             return None
+
+
+def _is_same_place(one: Fix, other: Fix) -> bool:
+    return one.latitude == other.latitude and one.longitude == other.longitude
 
 
 def _any(_fix: Fix) -> bool:

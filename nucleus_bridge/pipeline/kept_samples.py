@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
@@ -13,7 +13,7 @@ import numpy as np
 from nucleus_bridge.decode.calibration_check import Versions
 from nucleus_bridge.decode.camera_info import CameraInfo
 from nucleus_bridge.decode.image import SUFFIXES, is_sixteen_bit_png
-from nucleus_bridge.decode.image_checks import DIRECT_8_BIT, is_black
+from nucleus_bridge.decode.image_checks import DIRECT_8_BIT, emptiness_of, some_pixels
 from nucleus_bridge.decode.navsat import Fix
 from nucleus_bridge.decode.point_time import signed
 from nucleus_bridge.model import Frame, Image, PosedSweep, Sweep, Trajectory
@@ -25,8 +25,7 @@ FIRST_SWEEPS, SWEEPS, FILES, FIXES = 8, 3, 5, 24
 """At most so many of each are kept: sweeps one after the other, sweeps over the drive, files of pictures, fixes."""
 _MOST_POINTS, _MOMENTS = 3_000, 2_048
 _LEAST_WAY_M = 0.15
-_MOST_VALUES = 60_000
-_SMALL_BYTES, _BLACK_BYTES_A_PIXEL = 4_000, 0.05  # a picture with anything in it takes more
+_SMALL_BYTES, _EMPTY_BYTES_A_PIXEL = 4_000, 0.05  # a picture with anything in it takes more
 _MANY_PICTURES = 12
 _RECENT_FIXES, _NEAR_NS = 64, 60_000_000
 _SIXTEEN = frozenset(("mono16", "rgb16", "bgr16", "rgba16", "bgra16"))
@@ -70,7 +69,7 @@ class MovedSweep:
 
 @dataclass
 class SeenPictures:
-    """What was noted of the pictures of one camera that have 16 bits, and of those that may be black.
+    """What was noted of the pictures of one camera that have 16 bits, and of those that may show nothing.
 
     Attributes:
         looked_at: Pictures whose largest value is known.
@@ -78,10 +77,10 @@ class SeenPictures:
         files: Compressed ones, not decoded yet.
         judged_at: ``files.taken`` when those were decoded.
         in_files: How many of them could be decoded, and the largest value in them.
-        shows: Whether a picture is known not to be black; the others are not looked at then.
-        black: Pictures of 8 bits that are.
-        small: Compressed ones that may be, not decoded yet.
-        black_in_small: How many of those are black; None where one is not.
+        shows: Whether a picture is known to show something; the others are not looked at then.
+        empty: How many raw ones of each kind show nothing.
+        small: Compressed ones that may be empty, not decoded yet.
+        empty_in_small: The same of those; None where one shows something.
         small_judged_at: ``small.taken`` when those were decoded.
     """
 
@@ -91,9 +90,9 @@ class SeenPictures:
     judged_at: int = 0
     in_files: tuple[int, int] = (0, 0)
     shows: bool = False
-    black: int = 0
+    empty: Counter[str] = field(default_factory=Counter)
     small: Spread[bytes] = field(default_factory=lambda: Spread(FILES))
-    black_in_small: int | None = 0
+    empty_in_small: Counter[str] | None = field(default_factory=Counter)
     small_judged_at: int = 0
     _raw: Spread[None] = field(default_factory=lambda: Spread(_MANY_PICTURES))
 
@@ -107,18 +106,24 @@ class SeenPictures:
             values = image.data[: len(image.data) // 2 * 2].view(">u2" if image.is_bigendian else "<u2")
             self.looked_at += 1
             self.largest = max(self.largest, int(values.max(initial=0)))
+            if not self.shows:
+                self._note_emptiness(emptiness_of(values))
         elif not self.shows:
             self._note_eight_bits(image)
 
     def _note_eight_bits(self, image: Image) -> None:
         if image.encoding in DIRECT_8_BIT and self._raw.wants():
             self._raw.give(None)
-            self.shows = not is_black(image.data[:: max(1, len(image.data) // _MOST_VALUES)])
-            self.black += not self.shows
+            sample = some_pixels(image.data, image.encoding, image.width, image.height, image.step)
+            self._note_emptiness(emptiness_of(sample))
         elif image.encoding in SUFFIXES:
-            self.shows = len(image.data) > max(_SMALL_BYTES, _BLACK_BYTES_A_PIXEL * image.width * image.height)
+            self.shows = len(image.data) > max(_SMALL_BYTES, _EMPTY_BYTES_A_PIXEL * image.width * image.height)
             if not self.shows and self.small.wants():
                 self.small.give(image.data.tobytes())
+
+    def _note_emptiness(self, what: str) -> None:
+        self.shows = not what
+        self.empty[what] += 1
 
 
 def _is_wide_mosaic(encoding: str) -> bool:

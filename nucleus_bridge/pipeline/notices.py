@@ -10,7 +10,7 @@ from nucleus_bridge import warnings
 from nucleus_bridge.clock_steps import Step
 from nucleus_bridge.config import Config
 from nucleus_bridge.config.settings import Sensor
-from nucleus_bridge.pipeline.epochs import Series
+from nucleus_bridge.pipeline.epochs import Cut, Series
 from nucleus_bridge.pipeline.losses import LossLedger
 from nucleus_bridge.pipeline.topics import annotations_of
 from nucleus_bridge.warnings import Finding
@@ -32,6 +32,8 @@ class Notices:
         self._config = config
         self._ledger = ledger
         self._steps: dict[str, Finding] = {}
+        self._stepping: dict[str, tuple[Step, bool]] = {}
+        self._apart: set[str] = set()
         self._late_ns: dict[str, int] = {}
         self._of_scene: list[Finding] = []
         self._used: set[str] = set()
@@ -44,7 +46,25 @@ class Notices:
         """Take note of a clock that was set back."""
         finding = warnings.clock_step(series.name, (step.high_ns - step.low_ns) / 1e9, None, is_frame=series.is_edge)
         self._steps.setdefault(series.name, finding)
+        self._stepping[series.name] = step, series.is_edge
         self._of_scene.append(finding)
+
+    def note_cuts(self, cuts: Iterable[Cut]) -> None:
+        """Take note of what did not show a step that ends an epoch: where the lidar did not, others step alone."""
+        stepped, self._stepping = self._stepping, {}
+        lidar = next((cut for cut in cuts if cut.series.name == self._config.lidars[0].topic), None)
+        if lidar is None or not lidar.is_of_another_clock:
+            return
+        for name, (step, is_edge) in stepped.items():
+            self._apart.add(name)
+            back_s = (step.high_ns - step.low_ns) / 1e9
+            alone = warnings.clock_step_alone(name, back_s, None, lidar.series.name, is_frame=is_edge)
+            self._steps[name] = alone
+            self._of_scene = [alone if finding.name == name else finding for finding in self._of_scene]
+
+    def is_apart(self, name: str) -> bool:
+        """Whether the clock of a sensor was set back and that of the lidar was not: no sweep is to have its stamps."""
+        return self.topic_of[name] in self._apart
 
     def note_late(self, name: str, late_ns: int) -> str:
         """Take note of a sample that came too late; return the text that explains it."""

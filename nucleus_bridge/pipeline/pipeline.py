@@ -50,6 +50,7 @@ LOOK_EVERY_NS = 50_000_000
 EDGE_BYTES = 500
 """Memory of an edge that waits."""
 STEP_REASON = "a clock was set back, and the stamp lies in the time that ran twice"
+APART_REASON = "its clock was set back and that of the lidar was not, so that no sweep has its stamps"
 ANNOTATION_TOLERANCE_NS = 60_000_000
 """Detections go with the sweep that their stamp is so near to: mostly it is the sweep's own."""
 
@@ -370,6 +371,8 @@ class Pipeline:
 
         Static transforms and calibrations stay.
         """
+        cuts = list(cuts)
+        self._notices.note_cuts(cuts)
         later: list[Entry] = []
         for cut in cuts:
             if cut.series.is_edge:
@@ -690,7 +693,9 @@ class Pipeline:
 
     def _lost_sample(self, name: str, cause: Cause, stamp_ns: int) -> None:
         reason = ""
-        if cause == "late":
+        if cause == "no_frame" and self._notices.is_apart(name):
+            cause, reason = "clock_step", APART_REASON
+        elif cause == "late":
             reason = self._notices.note_late(name, self._sync.message_time_ns - stamp_ns)
         self._lost(name, cause, stamp_ns, reason)
 

@@ -24,6 +24,23 @@ def clock_step(name: str, back_s: float, after_s: float | None, *, is_frame: boo
     )
 
 
+def clock_step_alone(name: str, back_s: float, after_s: float | None, others: str, *, is_frame: bool) -> Finding:
+    """A clock that was set back while that of the others was not, so that nothing after it belongs together."""
+    what = f"transforms of {name!r}" if is_frame else name
+    return Finding(
+        Code.CLOCK_STEP,
+        "frame" if is_frame else "topic",
+        name,
+        f"stamps of {what} step back by {length_of_time(back_s * 1e3)}"
+        + ("" if after_s is None else f" {after_s:.1f} s after their start")
+        + f", those of {others} do not: its clock alone was set; the scene ends there, and what is stamped after it "
+        "does not belong to what the others saw",
+        "convert the time before it: nucleus-bridge convert --around FILE; "
+        + ("take poses from elsewhere" if is_frame else "or leave it out")
+        + "; synchronise clocks before recording (chrony, PTP)",
+    )
+
+
 def clock_step_forward(name: str, by_s: float, after_s: float, max_gap_s: float | None, *, is_frame: bool) -> Finding:
     """A clock that was set forward by less than what ends a scene, so that poses are interpolated across it."""
     what = f"transforms of {name!r}" if is_frame else name

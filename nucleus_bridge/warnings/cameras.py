@@ -141,14 +141,20 @@ def camera_unused(topic: str, why: str, remedy: str) -> Finding:
     )
 
 
-def image_black(topic: str, looked_at: int) -> Finding:
-    """Pictures that show nothing."""
+_WHY_EMPTY = {
+    "black": "the lens is covered, the exposure is too short, or the driver sends empty pictures",
+    "white": "the exposure is too long, or the driver sends empty pictures",
+}
+
+
+def image_empty(topic: str, looked_at: int, what: str) -> Finding:
+    """Pictures that show nothing: ``what`` is black, white or of one colour."""
+    why = _WHY_EMPTY.get(what, "no camera sees that; the driver sends empty pictures")
     return Finding(
-        Code.IMAGE_DARK,
+        Code.IMAGE_DARK if what == "black" else Code.IMAGE_BLANK,
         "topic",
         topic,
-        f"all of {looked_at} images of {topic} that were looked at are black: the lens is covered, the exposure is too "
-        "short, or the driver sends empty pictures",
+        f"all of {looked_at} images of {topic} that were looked at are {what}: {why}",
         "look at the camera, or leave it out of camera_names",
         Weight.LOSS,
     )

@@ -51,6 +51,7 @@ class Code(str, Enum):
     IMAGE_ORIENTATION = "image_orientation"
     IMAGE_DAMAGED = "image_damaged"
     IMAGE_DARK = "image_dark"
+    IMAGE_BLANK = "image_blank"
     IMAGE_FROZEN = "image_frozen"
     CAMERA_UNUSED = "camera_unused"
     SENSOR_UNUSED = "sensor_unused"

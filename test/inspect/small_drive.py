@@ -95,6 +95,7 @@ class SmallDrive:
     cameras: tuple[Camera, ...] = (Camera(),)
     tf: tuple[Tf, ...] = (Tf(),)
     static_topic: str | None = "/tf_static"
+    log: Clock = same
     more: Callable[[SmallDrive, Recording], None] | None = None
 
     def but(self, **changes: Any) -> SmallDrive:
@@ -123,7 +124,7 @@ class SmallDrive:
             self._add_camera(made, camera)
         if self.more:
             self.more(self, made)
-        return made.write(folder / "bag", storage)
+        return made.write(folder / "bag", storage, self.log)
 
     def mounts(self) -> list[Any]:
         half = [(0.0, 0.0, math.sin(lidar.yaw / 2), math.cos(lidar.yaw / 2)) for lidar in self.lidars]

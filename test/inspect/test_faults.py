@@ -475,8 +475,10 @@ def cut(number: int) -> bytes:
         (lambda number: png(gradient(number)[:, :, 0].astype(np.uint16) * 5), "image_dark"),
         (lambda number: png(unlit(number)), "image_dark"),
         (lambda number: bytes(cv2.imencode(".jpg", unlit(number))[1].tobytes()), "image_dark"),
+        (lambda number: png(255 - unlit(number) // 3), "image_blank"),
+        (lambda number: png(np.full((96, 128, 3), (30 + number, 140, 20), np.uint8)), "image_blank"),
     ],
-    ids=["mosaic", "damaged", "dark", "black png", "black jpeg"],
+    ids=["mosaic", "damaged", "dark", "black png", "black jpeg", "white png", "green png"],
 )
 def test_what_is_wrong_with_pictures_is_found_in_a_sample(
     tmp_path: Path, data: Callable[[int], bytes], code: str
@@ -540,6 +542,23 @@ def sixteen_bits(at: int, number: int, factor: int) -> Any:
             "image_dark",
             "look at the camera, or leave it out of camera_names",
         ),
+        (
+            camera(image=lambda at, number: raw_rgb(at, 255 - unlit(number) // 3)),
+            "image_blank",
+            "look at the camera, or leave it out of camera_names",
+        ),
+        (
+            camera(
+                image=lambda at, number: compressed(at, png(np.full((48, 64), 90 + number, np.uint8)), CAMERA.frame)
+            ),
+            "image_blank",
+            "look at the camera, or leave it out of camera_names",
+        ),
+        (
+            camera(image=lambda at, number: sixteen_bits(at, number, 0)),
+            "image_dark",
+            "look at the camera, or leave it out of camera_names",
+        ),
         (lidar(deskewed=True, columns=90), "already_deskewed", "lidars.os.deskew: false"),
         (lidar(per_metre=1e3), "cloud_units", "lidars.os.scale: 0.001"),
         (lidar(parts=6), "sweep_in_parts", "lidars.os.accumulate_ms: 100.0"),
@@ -586,6 +605,37 @@ def test_a_clock_that_was_set_back_is_named_whatever_the_log_times_do(tmp_path: 
     assert {finding.name for finding in report.warnings} == {LIDAR.topic, CAMERA.topic, "base_link"}
 
 
+@pytest.mark.parametrize("back_s", [0.45, 2.2, 250.0])
+@pytest.mark.parametrize("which", ["camera", "transforms", "everything"])
+def test_a_clock_that_was_set_back_alone_is_not_taken_for_that_of_all(
+    tmp_path: Path, which: str, back_s: float
+) -> None:
+    def host(true: int) -> int:
+        return true if true < START_NS + 1_630 * MS else true - round(back_s * S)
+
+    drive = SmallDrive(
+        seconds=3.0,
+        lidars=(replace(LIDAR, clock=host),) if which == "everything" else (LIDAR,),
+        cameras=(replace(CAMERA, clock=host),) if which != "transforms" else (CAMERA,),
+        tf=(replace(TF, clock=host),) if which != "camera" else (TF,),
+    )
+    path = drive.write(tmp_path)
+    report, made = study(path)
+    config = made.config()
+    assert config is not None
+    converted = convert_bag(path, config, tmp_path / "spool")
+    for findings in (report.warnings, converted.findings):
+        steps = {finding.name: finding for finding in findings if finding.code is Code.CLOCK_STEP}
+        assert steps.keys() >= ({CAMERA.topic} if which == "camera" else {"base_link"})
+        assert {"alone was set" in finding.text for finding in steps.values()} == {which != "everything"}
+        assert {finding.weight for finding in steps.values()} == {
+            Weight.LOSS if which == "everything" else Weight.METRES
+        }
+    if which == "camera":
+        assert converted.losses[CAMERA.topic].keys() == {"clock_step"}
+        assert not converted.complete
+
+
 def fixes(drive: SmallDrive, made: Recording, bend: Callable[[int, float, float], tuple[float, float]]) -> None:
     fix, status = TYPES.types["sensor_msgs/msg/NavSatFix"], TYPES.types["sensor_msgs/msg/NavSatStatus"]
     for number, at in enumerate(drive.times(10, 0.4, 0.4)):
@@ -619,18 +669,75 @@ def unbent(_number: int, latitude: float, longitude: float) -> tuple[float, floa
     return latitude, longitude
 
 
+@pytest.mark.parametrize("back_s", [0.28, 40.0])
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_a_log_that_was_set_back_alone_is_no_reason_to_warn(tmp_path: Path, storage: str, back_s: float) -> None:
+    def log(true: int) -> int:
+        return true if true < START_NS + 1_240 * MS else true - round(back_s * S)
+
+    path = PLAIN.but(seconds=2.5, log=log).write(tmp_path, storage)
+    report, made = study(path)
+    config = made.config()
+    assert config is not None
+    converted = convert_bag(path, config, tmp_path / "spool")
+    assert codes(report) == {}
+    assert converted.findings == ()
+    assert converted.complete
+
+
+def test_a_vehicle_whose_clock_and_log_were_set_back_has_one_publisher_of_its_pose(tmp_path: Path) -> None:
+    def host(true: int) -> int:
+        return true if true < START_NS + 1_310 * MS else true - 340 * MS
+
+    drive = SmallDrive(
+        seconds=2.6,
+        lidars=(replace(LIDAR, clock=host),),
+        cameras=(replace(CAMERA, clock=host),),
+        tf=(replace(TF, clock=host),),
+        log=host,
+    )
+    path = drive.write(tmp_path)
+    report, made = study(path)
+    config = made.config()
+    assert config is not None
+    converted = convert_bag(path, config, tmp_path / "spool")
+    assert set(codes(report)) == {finding.code.value for finding in converted.findings} == {"clock_step"}
+
+
+class Stuck:
+    """A receiver that gives its eighth fix six times more."""
+
+    def __init__(self) -> None:
+        self.place = (0.0, 0.0)
+
+    def __call__(self, number: int, latitude: float, longitude: float) -> tuple[float, float]:
+        if not 7 < number < 14:
+            self.place = latitude, longitude
+        return self.place
+
+
 @pytest.mark.parametrize(
     ("bend", "yaw_of", "unknown", "wanted"),
     [
         (unbent, lambda yaw: yaw, 0.0, set()),
         (lambda n, lat, lon: (0.0, 0.0) if n % 4 == 2 else (lat, lon), lambda yaw: yaw, 0.0, {"gps_implausible"}),
         (lambda n, lat, lon: (lat, lon + 0.02) if n == 9 else (lat, lon), lambda yaw: yaw, 0.0, {"gps_implausible"}),
+        (Stuck(), lambda yaw: yaw, 0.0, {"gps_implausible"}),
         (unbent, lambda yaw: math.pi / 2 - yaw, 0.0, {"heading_disagrees"}),
         (unbent, lambda yaw: yaw - math.pi / 2, 0.0, {"heading_disagrees"}),
         (unbent, lambda yaw: yaw + math.radians(21), 0.0, {"heading_disagrees"}),
         (unbent, lambda _yaw: 0.0, -1.0, {"heading_invalid"}),
     ],
-    ids=["good", "zeros", "a jump", "clockwise from north", "a quarter off", "21 degrees off", "marked unknown"],
+    ids=[
+        "good",
+        "zeros",
+        "a jump",
+        "stuck",
+        "clockwise from north",
+        "a quarter off",
+        "21 degrees off",
+        "marked unknown",
+    ],
 )
 def test_fixes_and_headings_are_judged_by_each_other_and_by_the_transforms(
     tmp_path: Path,
