@@ -10,10 +10,19 @@ from typing import Literal
 import numpy as np
 
 from nucleus_bridge import warnings
+from nucleus_bridge.decode.registry import in_decoding_order
 from nucleus_bridge.inspect.clouds import CloudFacts
 from nucleus_bridge.inspect.forward_steps import forward_step_findings
 from nucleus_bridge.inspect.scan import Scan, Stream, Track
-from nucleus_bridge.inspect.transforms import EDGE_STEP, MAX_GAP_S, SENSOR_STEP, Transforms, find_step, motion_of
+from nucleus_bridge.inspect.transforms import (
+    EDGE_STEP,
+    MAX_GAP_S,
+    SENSOR_STEP,
+    VIDEO_STEP,
+    Transforms,
+    find_step,
+    motion_of,
+)
 from nucleus_bridge.model import IntArray
 from nucleus_bridge.warnings import Finding, length_of_time
 
@@ -387,7 +396,8 @@ def step_findings(streams: Iterable[Stream], tracks: Iterable[Track]) -> list[Fi
     found = []
     for stream in streams:
         stamps, _ = stream.arrivals
-        step = find_step(stamps, SENSOR_STEP)
+        is_video = any(in_decoding_order(message) for message in stream.first[:1])
+        step = find_step(stamps, VIDEO_STEP if is_video else SENSOR_STEP)
         if step is not None:
             found.append(warnings.clock_step(stream.name, *step, is_frame=False))
     for track in tracks:

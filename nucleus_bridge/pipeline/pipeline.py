@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from nucleus_bridge import warnings
 from nucleus_bridge.causes import Cause, EndReason
-from nucleus_bridge.clock_steps import EDGES_IN_A_ROW, MESSAGES_IN_A_ROW, Step
+from nucleus_bridge.clock_steps import EDGES_IN_A_ROW, MESSAGES_IN_A_ROW, PICTURES_IN_A_ROW, Step
 from nucleus_bridge.config import Config, LidarConfig
 from nucleus_bridge.config.settings import Sensor
 from nucleus_bridge.config.sources import EventConfig
@@ -114,6 +114,7 @@ class Pipeline:
         gap_ns = round(config.scene.max_gap_s * 1e9) or None
         self.tree = TransformTree(cache_ns=TF_CACHE_NS, gap_ns=gap_ns, static_history=True)
         self._epochs = Epochs(self, wait_ns, config.sync.max_bytes, self._note_step)
+        self._series: dict[str, Series] = {}
         self._steps: dict[str, Finding] = {}
         self._late_ns: dict[str, int] = {}
         self._of_scene: list[Finding] = []
@@ -530,7 +531,16 @@ class Pipeline:
         if stamp_ns <= 0:
             take()
             return
-        self._epochs.take(self._epochs.series(message.topic, "", MESSAGES_IN_A_ROW), entry_of(message, stamp_ns, take))
+        self._epochs.take(self._series_of(message), entry_of(message, stamp_ns, take))
+
+    def _series_of(self, message: Message) -> Series:
+        series = self._series.get(message.topic)
+        if series is None:
+            streams = (stream for stream, _ in self._streams.get(message.topic, ()))
+            is_video = any(stream.in_decoding_order(message) for stream in streams)
+            series = self._epochs.series(message.topic, "", PICTURES_IN_A_ROW if is_video else MESSAGES_IN_A_ROW)
+            self._series[message.topic] = series
+        return series
 
     def _handle(self, handlers: list[Handler], message: Message) -> None:
         for handler in handlers:
