@@ -96,7 +96,7 @@ def _compressed() -> dict[str, bytes]:
 
 
 IN_THE_SUITE = 1_500
-"""Cases a target; with ``NUCLEUS_BRIDGE_TEST_EFFORT=7`` they are 10,500."""
+"""Cases a target, of which the suite runs half; with ``NUCLEUS_BRIDGE_TEST_EFFORT=14`` they are 10,500."""
 
 
 def _draco() -> Target:
