@@ -28,7 +28,7 @@ from nucleus_bridge.recordings.folder import Found, find_files, is_next_split, u
 from nucleus_bridge.recordings.mcap_file import McapFile, has_index
 from nucleus_bridge.recordings.merged import with_one_clock, without_repeats
 from nucleus_bridge.recordings.place import Place
-from nucleus_bridge.recordings.reorder import by_stamp, starts_with_header
+from nucleus_bridge.recordings.reorder import by_stamp, is_video, starts_with_header
 from nucleus_bridge.recordings.scratch import NoRoomError, Scratch
 from nucleus_bridge.recordings.sqlite_file import LEFT_BEHIND, SqliteFile
 
@@ -97,6 +97,8 @@ class Recording:
     ) -> Iterator[Message]:
         """Read the messages of these topics in one pass, each topic's in the order of its header stamps.
 
+        Those of a video keep their log order, which is the order of decoding.
+
         ``span`` is the first and last log time to be read.
 
         The order is restored within ``window_ns`` of log time and ``max_window_bytes`` of payload; what is later than
@@ -151,7 +153,8 @@ class Recording:
                 )
 
     def _has_header(self, message: Message) -> bool:
-        return starts_with_header(message.type_name, self._definitions.get((message.topic, message.type_name), ""))
+        definition = self._definitions.get((message.topic, message.type_name), "")
+        return starts_with_header(message.type_name, definition) and not is_video(message)
 
     def _by_log_time(self, topics: Collection[str], span: tuple[int, int] = ALWAYS) -> Iterator[Message]:
         """Merge the files; between two steps of the recorder's clock by log time."""
