@@ -32,6 +32,7 @@ class Code(str, Enum):
     POSE_ATTITUDE = "pose_attitude"
     POSE_INVERSE = "pose_inverse"
     CLOCK_STEP = "clock_step"
+    RECORDER_CLOCK = "recorder_clock"
     SENSOR_CLOCK = "sensor_clock"
     POINT_TIME_SPAN = "point_time_span"
     POINT_TIME_OUTLIERS = "point_time_outliers"
@@ -295,7 +296,8 @@ def no_mount(frame: str, topic: str, device_frame: str, name: str) -> Finding:
         frame,
         f"nothing connects the frame {frame!r} of {topic} with {device_frame!r}: its mount was not recorded",
         f"mount_names: [{name}], mounts.{name}.parent_frame: {device_frame}, mounts.{name}.child_frame: {frame}, with "
-        "xyz and rpy, or record /tf_static or /robot_description",
+        "xyz and rpy, or record /tf_static or /robot_description; where an earlier part of the drive has it, give both "
+        "with --merge",
         Weight.LOSS,
     )
 
@@ -363,6 +365,19 @@ def clock_step(name: str, back_s: float, after_s: float | None, *, is_frame: boo
         + ": the clock was set; the scene ends there",
         "synchronise clocks before recording (chrony, PTP); nothing can be said about the time that ran twice",
         Weight.LOSS,
+    )
+
+
+def recorder_clock(path: str, shift_s: float) -> Finding:
+    """A recorder of several whose clock differs from that of the others."""
+    return Finding(
+        Code.RECORDER_CLOCK,
+        "recording",
+        path,
+        f"the clock of the recorder of {path} is {length_of_time(abs(shift_s) * 1e3)} "
+        f"{'ahead' if shift_s < 0 else 'behind'}; its log times are moved to the clock of the other",
+        "nothing need be done: stamps decide; synchronise the clocks of recorders (chrony, PTP)",
+        Weight.NOTE,
     )
 
 
