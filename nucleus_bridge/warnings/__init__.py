@@ -11,6 +11,7 @@ from nucleus_bridge.warnings.arrival import (
     late_for_frames,
     late_messages,
     metadata_absent,
+    recorder_clock,
     sensor_clock,
     sensor_unused,
 )
@@ -144,6 +145,7 @@ __all__ = [
     "points_left_out",
     "pose_inverse",
     "pose_unused",
+    "recorder_clock",
     "recording_damaged",
     "ros1_messages",
     "says_incomplete",
