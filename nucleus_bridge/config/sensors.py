@@ -278,6 +278,7 @@ class GpsConfig:
         "", "Topic of `sensor_msgs/msg/Imu` messages whose orientation is in ENU.", is_topic=True
     )
     clock_offset_ms: float = setting(0.0, "Added to the stamp of each fix and heading.", **CLOCK)
+    heading_clock_offset_ms: float = setting(0.0, "Added to the stamp of each heading besides.", **CLOCK)
     map_is_enu: bool = setting(
         False,
         "Whether the x axis of `world_frame` points east: without a heading topic the bearing then comes from the "

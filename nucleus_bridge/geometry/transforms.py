@@ -72,6 +72,25 @@ def interpolate(trajectory: Trajectory, stamps_ns: IntArray) -> Trajectory:
     return Trajectory(stamps_ns, pose.translation, pose.rotation_xyzw)
 
 
+def continued(trajectory: Trajectory, stamps_ns: IntArray) -> Trajectory:
+    """Return a trajectory at other stamps, on beyond its end as it came there; before its start it stands.
+
+    This is for judging what may be wrong, not for placing anything.
+    """
+    first_ns, last_ns = int(trajectory.stamps_ns[0]), int(trajectory.stamps_ns[-1])
+    inside = interpolate(trajectory, np.clip(stamps_ns, first_ns, last_ns))
+    beyond = stamps_ns > last_ns
+    if not beyond.any():
+        return Trajectory(stamps_ns, inside.translations, inside.rotations_xyzw)
+    as_long_before = interpolate(trajectory, np.maximum(2 * last_ns - stamps_ns[beyond], first_ns))
+    end = Transform(trajectory.translations[-1], trajectory.rotations_xyzw[-1])
+    step = compose(inverse(Transform(as_long_before.translations, as_long_before.rotations_xyzw)), end)
+    later = compose(end, step)
+    translations, rotations = inside.translations.copy(), inside.rotations_xyzw.copy()
+    translations[beyond], rotations[beyond] = later.translation, later.rotation_xyzw
+    return Trajectory(stamps_ns, translations, rotations)
+
+
 def check_within(knots_ns: IntArray, stamps_ns: IntArray) -> None:
     """Refuse stamps outside of ascending knots.
 

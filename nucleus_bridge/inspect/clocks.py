@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -24,7 +24,7 @@ from nucleus_bridge.inspect.transforms import (
     motion_of,
 )
 from nucleus_bridge.model import IntArray
-from nucleus_bridge.warnings import Finding, length_of_time
+from nucleus_bridge.warnings import Code, Finding, length_of_time
 
 Moment = Literal["start", "middle", "end"]
 
@@ -32,6 +32,8 @@ AHEAD_MS = 5.0
 """Stamps later than the log time by this much are a proof: nothing is received before it is sent."""
 LATE_MS = 305.0
 """A source may answer so late and be right; beyond it its clock may be behind."""
+LATE_LIDAR_MS, LATE_AMONG_LIDARS_MS = 150.0, 100.0
+"""The same of a lidar's sweep after its last point; less where another lidar is quick."""
 SLOW_MS = 60.0
 _CLOCK_MS = 60_000.0
 _UNSTEADY_MS = 250.0
@@ -106,7 +108,8 @@ class Given:
         return f"{self.section}.clock_offset_ms: {round(self.offset_ms + offset_ms, 3)}"
 
 
-_SENSOR, _TRANSFORMS = Given("<sensor>"), Given("transforms")
+_IF_CLOCK = "if it is the clock: "
+_SENSOR, _TRANSFORMS, _GPS = Given("<sensor>"), Given("transforms"), Given("gps")
 
 
 @dataclass
@@ -117,6 +120,7 @@ class Clocks:
         measured: Whether log times run with the stamps, so that they could be compared.
         latencies: By topic.
         corrections: By topic: what the configuration needs.
+        suspected: By topic: what its clock is off by, proven or not, ms to be added.
         moments: By topic of a lidar: which moment of the sweep its stamps mark, with the reason.
         transforms_offset_ms: To be added to the stamps of transforms.
         transforms_reason: Why.
@@ -129,6 +133,7 @@ class Clocks:
     measured: bool = False
     latencies: dict[str, Latency] = field(default_factory=dict)
     corrections: dict[str, Correction] = field(default_factory=dict)
+    suspected: dict[str, float] = field(default_factory=dict)
     moments: dict[str, tuple[Moment, str]] = field(default_factory=dict)
     transforms_offset_ms: float = 0.0
     transforms_reason: str = ""
@@ -172,7 +177,7 @@ def compare_clocks(
         reference = _reference_ms(steady)
         for stream in streams:
             if stream.name in clocks.latencies:
-                _judge(stream, clocks, reference, streams, limits.wait_s)
+                _judge(stream, clocks, reference, streams, limits.wait_s, facts)
         if abs(reference) < _CLOCK_MS:
             _judge_tracks(tracks, edges, clocks, reference)
             for topic, seen in facts.items():
@@ -182,6 +187,7 @@ def compare_clocks(
                     _find_moment(
                         scan.streams[topic], seen, clocks, reference, correction.offset_ms, limits.log_error_ms
                     )
+    _part_satellites(streams, clocks)
     for topic, seen in facts.items():
         _moment_by_times(topic, seen, clocks)
     clocks.findings += step_findings(streams, tracks)
@@ -238,7 +244,14 @@ def _unset_stamps(streams: list[Stream], clocks: Clocks) -> None:
         clocks.findings.append(warnings.sensor_clock(stream.name, text, remedy))
 
 
-def _judge(stream: Stream, clocks: Clocks, reference: float, streams: list[Stream], wait_s: float) -> None:
+def _judge(
+    stream: Stream,
+    clocks: Clocks,
+    reference: float,
+    streams: list[Stream],
+    wait_s: float,
+    facts: Mapping[str, CloudFacts],
+) -> None:
     topic, latency = stream.name, clocks.latencies[stream.name]
     if topic in clocks.corrections or latency.spread_ms > _UNSTEADY_MS:
         return
@@ -250,7 +263,7 @@ def _judge(stream: Stream, clocks: Clocks, reference: float, streams: list[Strea
         offset = -_likely(ahead)
         text = f"{topic} is stamped {length_of_time(ahead)} later than it was recorded: its clock is ahead"
         _correct(clocks, topic, offset, text)
-    elif latency.low_ms - reference > LATE_MS:
+    elif latency.low_ms - reference > _most_late(topic, clocks, facts):
         _judge_late(stream, clocks, reference, streams, wait_s)
     elif latency.low_ms - reference > SLOW_MS:
         clocks.notes.setdefault(topic, []).append(
@@ -259,11 +272,23 @@ def _judge(stream: Stream, clocks: Clocks, reference: float, streams: list[Strea
         )
 
 
+def _most_late(topic: str, clocks: Clocks, facts: Mapping[str, CloudFacts]) -> float:
+    """Return how much later than the others a sensor may be recorded: a lidar that tells its times is soon done.
+
+    Pictures are encoded and cross slow links, poses and fixes are computed.
+    """
+    timed = [name for name, seen in facts.items() if seen.times.is_good and name in clocks.latencies]
+    if topic not in timed or clocks.latencies[topic].spread_ms > SLOW_MS:
+        return LATE_MS
+    has_quick_peers = any(clocks.latencies[name].is_within(-AHEAD_MS, SLOW_MS) for name in timed if name != topic)
+    return LATE_AMONG_LIDARS_MS if has_quick_peers else LATE_LIDAR_MS
+
+
 def _judge_late(stream: Stream, clocks: Clocks, reference: float, streams: list[Stream], wait_s: float) -> None:
     topic = stream.name
     behind = clocks.latencies[topic].low_ms - reference
-    if behind > _CLOCK_MS:
-        offset = _likely(behind)
+    offset = _likely(behind)
+    if behind > _CLOCK_MS or offset in _STEPS_MS:
         text = f"stamps of {topic} are {length_of_time(behind)} behind those of the other topics: another clock"
         _correct(clocks, topic, offset, text)
         return
@@ -275,7 +300,8 @@ def _judge_late(stream: Stream, clocks: Clocks, reference: float, streams: list[
         f"{topic} is recorded {length_of_time(behind + reference)} after its stamps, other topics "
         f"{length_of_time(reference)}: it is slow to be published, or its clock is behind"
     )
-    remedy = f"if it is the clock: {clocks.given.get(topic, _SENSOR).corrected_by(_rounded(behind))}"
+    clocks.suspected[topic] = _rounded(behind)
+    remedy = f"{_IF_CLOCK}{clocks.given.get(topic, _SENSOR).corrected_by(_rounded(behind))}"
     clocks.findings.append(warnings.sensor_clock(topic, text, remedy))
 
 
@@ -298,8 +324,34 @@ def _starts_late(stream: Stream, streams: list[Stream], behind_ms: float) -> boo
 
 def _correct(clocks: Clocks, topic: str, offset_ms: float, text: str) -> None:
     clocks.corrections[topic] = Correction(offset_ms, reason=text)
+    clocks.suspected[topic] = offset_ms
     remedy = clocks.given.get(topic, _SENSOR).corrected_by(offset_ms)
     clocks.findings.append(warnings.sensor_clock(topic, text, remedy))
+
+
+def heading_offset_ms(clocks: Clocks, fix: str, heading: str) -> float:
+    """Return what headings need besides what fixes need, ms; only what is proven."""
+    offsets = [clocks.corrections.get(topic, Correction()).offset_ms for topic in (fix, heading)]
+    return offsets[1] - offsets[0]
+
+
+def _part_satellites(streams: list[Stream], clocks: Clocks) -> None:
+    """Correct fixes and headings apart: they share a parameter, and headings have another one besides."""
+    fix = next((stream.name for stream in streams if "fix" in stream.kinds), "")
+    heading = next((stream.name for stream in streams if "heading" in stream.kinds), "")
+    if not (fix and heading and {fix, heading} & clocks.suspected.keys()):
+        return
+    configured = [clocks.given.get(topic, _GPS).offset_ms for topic in (fix, heading)]
+    wanted = [
+        offset + clocks.suspected.get(topic, 0.0) for offset, topic in zip(configured, (fix, heading), strict=True)
+    ]
+    apart = round(wanted[1] - wanted[0], 3)
+    lines = [f"gps.clock_offset_ms: {round(wanted[0], 3)}"] if wanted[0] != configured[0] else []
+    lines += [f"gps.heading_clock_offset_ms: {apart}"] if apart != round(configured[1] - configured[0], 3) else []
+    for number, finding in enumerate(clocks.findings):
+        if finding.code is Code.SENSOR_CLOCK and finding.name in (fix, heading) and "clock_offset" in finding.remedy:
+            doubt = _IF_CLOCK if finding.remedy.startswith(_IF_CLOCK) else ""
+            clocks.findings[number] = replace(finding, remedy=doubt + ", ".join(lines))
 
 
 def _likely(apart_ms: float) -> float:
@@ -320,7 +372,8 @@ def _rounded(milliseconds: float) -> float:
 
 def _judge_tracks(tracks: list[Track], edges: Mapping[int, Latency], clocks: Clocks, reference: float) -> None:
     """Judge the edges along which the device moves; those that stand may be stamped ahead, as AMCL does."""
-    ahead, offsets = [], []
+    proven: list[Finding] = []
+    offsets: list[float] = []
     for track in tracks:
         motion = motion_of([track])
         latency = edges[id(track)]
@@ -331,20 +384,28 @@ def _judge_tracks(tracks: list[Track], edges: Mapping[int, Latency], clocks: Clo
         given = clocks.given.get(track.topic, _TRANSFORMS)
         if off < -AHEAD_MS and matters:
             offset = _rounded(latency.high_ms - min(max(reference, 0.0), _USUAL_DELAY_MS))
-            ahead.append(warnings.tf_clock_ahead(track.child, -off, motion.speed, given.corrected_by(offset)))
+            proven.append(warnings.tf_clock_ahead(track.child, -off, motion.speed, given.corrected_by(offset)))
             if given.section == _TRANSFORMS.section:
                 offsets.append(offset)
-        elif latency.high_ms - max(reference, 0.0) > LATE_MS - 5.0 and latency.high_ms > LATE_MS:
-            offset = _rounded(latency.high_ms - max(reference, 0.0))
-            clocks.findings.append(
-                warnings.tf_clock_behind(
-                    track.child, latency.high_ms, reference, motion.speed, given.corrected_by(offset)
-                )
+        elif latency.high_ms - max(reference, 0.0) > LATE_MS - 5.0 and latency.high_ms > LATE_MS and matters:
+            behind = latency.high_ms - min(max(reference, 0.0), _USUAL_DELAY_MS)
+            offset = _likely(behind)
+            is_proven = behind > _CLOCK_MS or offset in _STEPS_MS
+            finding = warnings.tf_clock_behind(
+                track.child,
+                latency.high_ms,
+                reference,
+                motion.speed,
+                given.corrected_by(offset),
+                is_proven=is_proven,
             )
-    clocks.findings += ahead
-    if offsets and len(ahead) == len([t for t in tracks if motion_of([t]).extent_m > 0.3]):
+            if is_proven and given.section == _TRANSFORMS.section:
+                offsets.append(offset)
+            (proven if is_proven else clocks.findings).append(finding)
+    clocks.findings += proven
+    if offsets and len(proven) == len([t for t in tracks if motion_of([t]).extent_m > 0.3]):
         clocks.transforms_offset_ms = float(np.median(offsets))
-        clocks.transforms_reason = ahead[0].text
+        clocks.transforms_reason = proven[0].text
 
 
 def _find_moment(

@@ -15,21 +15,24 @@ from nucleus_bridge.decode import registry
 from nucleus_bridge.errors import TransformError
 from nucleus_bridge.geometry import TransformTree
 from nucleus_bridge.inspect.clocks import Given, Limits, compare_clocks
-from nucleus_bridge.inspect.clouds import CloudFacts
+from nucleus_bridge.inspect.clouds import Cloud, CloudFacts
 from nucleus_bridge.inspect.frozen import frozen_in_evidence
 from nucleus_bridge.inspect.inverted import inverted
 from nucleus_bridge.inspect.kept_samples import sample_findings
 from nucleus_bridge.inspect.point_times import FAR_MS, MOST_SHARE, NO_TIMES, PointTimes, Times
 from nucleus_bridge.inspect.scan import Scan, Stream, Track, kinds_of
+from nucleus_bridge.inspect.seam import WRONG_POSES
 from nucleus_bridge.inspect.standing import stands_by_fixes
+from nucleus_bridge.inspect.sweeps import turns
 from nucleus_bridge.inspect.transforms import Transforms, transform_findings
-from nucleus_bridge.pipeline.evidence import MOST, Evidence, SeenSweeps
+from nucleus_bridge.pipeline.evidence import MOST, Evidence
 from nucleus_bridge.poses import PoseSource
 from nucleus_bridge.recordings import TopicInfo
 from nucleus_bridge.warnings import Code, Finding
 
 MADE_BY_PIPELINE = frozenset((Code.CLOCK_STEP, Code.LATE_MESSAGES))
 """What the pipeline itself tells where it happens."""
+_BY_POSES = frozenset((Code.POINT_TIME_SUSPECT, Code.AXES_MIRRORED))
 _LEAST_SWEEPS = 3
 _PARAMETERS = {"lidar": "lidars", "cloud": "lidars", "image": "cameras", "radar": "radars"}
 
@@ -47,13 +50,16 @@ def findings_of(
     for part in parts:
         for finding in _judged(evidence, config, tree, part):
             found.setdefault((finding.code, finding.name), finding)
-    return [
+    all_found = [
         *inverted(evidence, sources, config.device_frame.lstrip("/")),
         *stands_by_fixes(evidence, config),
         *found.values(),
         *sample_findings(evidence, config, tree),
         *frozen_in_evidence(evidence, config),
     ]
+    if any(finding.code in WRONG_POSES for finding in all_found):
+        return [finding for finding in all_found if finding.code not in _BY_POSES]
+    return all_found
 
 
 def _judged(evidence: Evidence, config: Config, tree: TransformTree, part: slice) -> list[Finding]:
@@ -80,7 +86,10 @@ def _given(config: Config) -> dict[str, Given]:
     transforms = config.transforms
     given = {topic: Given("transforms", transforms.clock_offset_ms) for topic in transforms.topics}
     given |= {pose.topic: Given(f"poses.{pose.name}", pose.clock_offset_ms) for pose in config.poses if pose.topic}
-    given |= {topic.name: Given("gps", config.gps.clock_offset_ms) for topic in config.gps.topics}
+    gps = config.gps
+    given |= {gps.topic: Given("gps", gps.clock_offset_ms)} if gps.topic else {}
+    if gps.heading_topic:
+        given[gps.heading_topic] = Given("gps", gps.clock_offset_ms + gps.heading_clock_offset_ms)
     return given | {
         sensor.topic: Given(f"{_PARAMETERS[sensor.kind]}.{sensor.name}", sensor.clock_offset_ms)
         for sensor in config.sensors
@@ -90,39 +99,56 @@ def _given(config: Config) -> dict[str, Given]:
 def _facts(evidence: Evidence, config: Config) -> dict[str, CloudFacts]:
     """Return what the lidars' point times are, as far as clocks can be compared by them."""
     return {
-        lidar.topic: CloudFacts(times=_times(lidar, evidence.sweeps.get(lidar.topic)))
+        lidar.topic: CloudFacts(times=_times(lidar, evidence))
         for lidar in config.lidars
         if lidar.topic in evidence.topics
     }
 
 
-def _times(lidar: LidarConfig, seen: SeenSweeps | None) -> PointTimes:
-    if seen is None or len(seen.firsts) < _LEAST_SWEEPS or lidar.accumulate_ms:
+def _times(lidar: LidarConfig, evidence: Evidence) -> PointTimes:
+    seen = evidence.sweeps.get(lidar.topic)
+    if seen is None or lidar.topic not in evidence.topics or len(seen.firsts) < _LEAST_SWEEPS or lidar.accumulate_ms:
         return NO_TIMES
-    first, last = (float(np.median(ends)) / 1e6 for ends in (seen.firsts, seen.lasts))
-    is_far = max(first, -last) > FAR_MS
-    verdict = Times.FAR if is_far else Times.GOOD if last > first else Times.CONSTANT
+    firsts = np.array(seen.firsts) / 1e6
+    first, last = float(np.median(firsts)), float(np.median(seen.lasts)) / 1e6
+    period_ms = _period_ms(evidence, lidar.topic)
+    low, high = np.percentile(firsts, (5, 95))
+    verdict = Times.GOOD if last > first else Times.CONSTANT
+    if max(first, -last, high - low) > FAR_MS:
+        verdict = Times.FAR
+    elif period_ms and last - first > MOST_SHARE * period_ms:
+        verdict = Times.NO_UNIT
     return PointTimes(verdict, lidar.time_field, is_absolute=seen.is_absolute, first_ms=first, last_ms=last)
 
 
 def _of_point_times(evidence: Evidence, config: Config) -> Iterator[Finding]:
-    """Name point times that are of another clock than the stamp, or longer than sweeps are apart."""
+    """Name point times that are of another clock than the stamp, or longer than sweeps are apart, or all the same."""
     for lidar in config.lidars:
-        seen, topic = evidence.sweeps.get(lidar.topic), evidence.topics.get(lidar.topic)
-        times = _times(lidar, seen)
-        if topic is None or times is NO_TIMES:
+        times = _times(lidar, evidence)
+        if times.verdict in (Times.NONE, Times.GOOD):
             continue
         field = "" if lidar.time_field == "auto" else lidar.time_field
         remedy = f"lidars.{lidar.name}.time_field: none"
+        period_ms = _period_ms(evidence, lidar.topic)
         if times.verdict is Times.FAR:
             apart_ms = times.first_ms if times.first_ms > 0 else times.last_ms
             yield warnings.point_time_far(lidar.topic, field, apart_ms, remedy)
-            continue
-        steps = np.diff(np.sort(topic.stamps))
-        period_ms = float(np.median(steps[steps > 0])) / 1e6 if (steps > 0).any() else 0.0
-        if period_ms and times.span_ms > MOST_SHARE * period_ms:
+        elif times.verdict is Times.NO_UNIT:
             span = f"{times.first_ms:.1f} to {times.last_ms:.1f} ms as they are read"
             yield warnings.point_time_span(lidar.topic, field, span, period_ms, remedy)
+        elif _turns(evidence, lidar.topic):
+            yield warnings.point_times_equal(lidar.topic, field, period_ms, remedy)
+
+
+def _period_ms(evidence: Evidence, topic: str) -> float:
+    seen = evidence.topics.get(topic)
+    steps = np.diff(np.sort(seen.stamps)) if seen is not None else np.empty(0)
+    return float(np.median(steps[steps > 0])) / 1e6 if (steps > 0).any() else 0.0
+
+
+def _turns(evidence: Evidence, topic: str) -> bool:
+    sweeps = evidence.samples.first.get(topic, [])
+    return bool(sweeps) and turns(topic, Cloud(sweeps[0].stamp_ns, sweeps[0].stamp_ns, sweeps[0]))
 
 
 def _frames(config: Config, tree: TransformTree) -> Iterator[list[str]]:

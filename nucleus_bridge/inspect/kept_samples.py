@@ -15,8 +15,10 @@ from nucleus_bridge.decode.image_checks import emptiness_of, significant_bits
 from nucleus_bridge.decode.navsat import Fix
 from nucleus_bridge.geometry import TransformTree, transforms
 from nucleus_bridge.inspect.clouds import Cloud, CloudFacts
+from nucleus_bridge.inspect.mounting import pose_findings
 from nucleus_bridge.inspect.point_times import UNITS_NS, PointTimes, Times
 from nucleus_bridge.inspect.satellites import track_contradiction
+from nucleus_bridge.inspect.seam import Seam, open_seam, seam_finding
 from nucleus_bridge.inspect.sweeps import corrected_by_evidence, corrected_by_name, find_parts
 from nucleus_bridge.inspect.units import UNIT_NAMES, mounted_height, scale_of
 from nucleus_bridge.model import FloatArray, IntArray, Sweep, Trajectory
@@ -30,6 +32,7 @@ _UNITS = {unit_ns: unit for unit, unit_ns in UNITS_NS.items()}
 
 def sample_findings(evidence: Evidence, config: Config, tree: TransformTree) -> Iterator[Finding]:
     """Name sweeps in parts, clouds that are corrected already, fixes of elsewhere, and pictures that will be dark."""
+    yield from _of_device(evidence, config)
     for lidar in config.lidars:
         yield from _in_parts(evidence, lidar)
         yield from _corrected(evidence, lidar)
@@ -51,6 +54,14 @@ def sample_findings(evidence: Evidence, config: Config, tree: TransformTree) -> 
         versions = evidence.samples.calibrations.get(camera.name)
         if versions is not None and not camera.calibration_file and (why := versions.contradiction):
             yield warnings.camera_info_implausible(camera.info_topic, why, camera.name)
+
+
+def _of_device(evidence: Evidence, config: Config) -> list[Finding]:
+    """Name poses that no vehicle has; a scene's frames may be of several epochs, but not in a few that are kept."""
+    poses = evidence.samples.poses.items
+    positions = np.array([pose.translation for pose in poses]).reshape(-1, 3)
+    turns = np.array([pose.rotation_xyzw for pose in poses]).reshape(-1, 4)
+    return pose_findings(config.world_frame, config.device_frame, positions, turns)
 
 
 def _stamp(fix: Fix) -> int:
@@ -88,26 +99,35 @@ def _corrected(evidence: Evidence, lidar: LidarConfig) -> Iterator[Finding]:
     if kept is None or not kept.items:
         return
     if kept.judged_at != kept.taken:
-        word = corrected_by_name(lidar.topic)
-        kept.verdict = f"its name says {word}" if word else _corrected_by_evidence(kept.items)
+        kept.finding = _of_moved(kept.items, lidar)
         kept.judged_at = kept.taken
-    if kept.verdict:
-        yield warnings.already_deskewed(lidar.topic, kept.verdict, f"lidars.{lidar.name}.deskew: false")
+    if kept.finding is not None:
+        yield kept.finding
 
 
-def _corrected_by_evidence(kept: list[MovedSweep]) -> str:
+def _of_moved(kept: list[MovedSweep], lidar: LidarConfig) -> Finding | None:
+    word, section = corrected_by_name(lidar.topic), f"lidars.{lidar.name}"
+    why, seam = (f"its name says {word}", None) if word else _by_evidence(kept)
+    if why:
+        return warnings.already_deskewed(lidar.topic, why, f"{section}.deskew: false")
+    return None if seam is None else seam_finding(lidar.topic, section, kept[0].sweep.time_field or "", seam)
+
+
+def _by_evidence(kept: list[MovedSweep]) -> tuple[str, Seam | None]:
+    """Say why sweeps are corrected already; else what would close their turns, if they do not."""
     alike = [moved for moved in kept if moved.sweep.points.dtype == kept[0].sweep.points.dtype]
     times = _times(alike[0].sweep)
     if not times.unit:
-        return ""  # of no unit that columns have; its driver knows when it measured
+        return "", None  # of no unit that columns have; its driver knows when it measured
     poses = {id(moved.sweep): moved.poses for moved in alike}
 
     def poses_of(cloud: Cloud, stamps_ns: IntArray) -> Trajectory | None:
-        known = poses[id(cloud.sweep)]
-        return transforms.interpolate(known, np.clip(stamps_ns, known.stamps_ns[0], known.stamps_ns[-1]))
+        return transforms.continued(poses[id(cloud.sweep)], stamps_ns)
 
     clouds = tuple(Cloud(moved.sweep.stamp_ns, moved.sweep.base_ns, moved.sweep) for moved in alike)
-    return corrected_by_evidence(CloudFacts(clouds=clouds), times, poses_of)
+    facts = CloudFacts(clouds=clouds)
+    why = corrected_by_evidence(facts, times, poses_of)
+    return (why, None) if why else ("", open_seam(facts, times, poses_of))
 
 
 def _times(sweep: Sweep) -> PointTimes:

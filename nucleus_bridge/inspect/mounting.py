@@ -14,10 +14,12 @@ from nucleus_bridge.config import Config
 from nucleus_bridge.geometry import quaternion
 from nucleus_bridge.geometry.optical import View, view_of
 from nucleus_bridge.model import FloatArray, Frame
+from nucleus_bridge.poses import plausibility
 from nucleus_bridge.warnings import Finding, Weight
 
 _DOWN_COSINE = 0.64
 _WRONG_WAY_DEG = 100.0
+_LEAST_STEP_M, _LEAST_STEPS, _AGAINST_DEG, _SAME_TURN = 0.1, 6, 20.0, 0.25
 _MIN_TRAVEL_M = 1.0
 _UPRIGHT_COSINE = math.cos(math.radians(60.0))
 _BEARINGS = {
@@ -45,12 +47,8 @@ def mount_findings(
         positions: Where the device was, shape (n, 3).
         turns: How it was turned, shape (n, 4).
     """
-    found = []
-    tilt = tilt_warning(turns) if len(turns) else ""
-    if tilt:
-        text = f"{world_frame} -> {device_frame}: {tilt}"
-        found.append(warnings.device_axes(device_frame, text, Weight.METRES))
-    ahead = 0.0 if tilt else forward_deg(positions, turns)
+    found = pose_findings(world_frame, device_frame, positions, turns)
+    ahead = 0.0 if found else forward_deg(positions, turns)
     if ahead:
         axis = "+y" if ahead > 0 else "-y"
         text = f"{device_frame} moves along its {axis} axis: REP 103 has x forward (scenes are right all the same)"
@@ -58,6 +56,47 @@ def mount_findings(
     for name, texts in camera_warnings(rotations, ahead).items():
         found += [warnings.camera_mount(topics[name], text) for text in texts]
     return found
+
+
+def pose_findings(world_frame: str, device_frame: str, positions: FloatArray, turns: FloatArray) -> list[Finding]:
+    """Name what no vehicle does: it lies on its side, it moves as its inverse would, it turns against its course.
+
+    Args:
+        world_frame: Frame in which the device moves.
+        device_frame: Frame of the device.
+        positions: Where the device was, shape (n, 3).
+        turns: How it was turned, shape (n, 4).
+    """
+    if not len(turns):
+        return []
+    if tilt := tilt_warning(turns):
+        text = f"{world_frame} -> {device_frame}: {tilt}"
+        return [warnings.device_axes(device_frame, text, Weight.METRES)]
+    if plausibility.is_inverse(np.concatenate((positions, turns), axis=1)):
+        return [warnings.transforms_inverse(world_frame, device_frame)]
+    against = _against_course(positions, turns)
+    return [] if against is None else [warnings.turns_against_course(device_frame, *against)]
+
+
+def _against_course(positions: FloatArray, turns: FloatArray) -> tuple[float, float] | None:
+    """Return by how much a heading turns against the course, degrees, and over which way; None where it does not.
+
+    A vehicle may slide and point anywhere. That its heading would turn as its course does if it were mirrored, and
+    that alone, does not happen by chance where both turn far.
+    """
+    steps = np.diff(positions[:, :2], axis=0)
+    lengths = np.linalg.norm(steps, axis=1)
+    ahead = quaternion.rotate(turns, np.array([1.0, 0.0, 0.0]))[:, :2]
+    middle = ahead[:-1] + ahead[1:]
+    long = lengths >= _LEAST_STEP_M
+    if long.sum() < _LEAST_STEPS:
+        return None
+    course = np.unwrap(np.arctan2(steps[long, 1], steps[long, 0]))
+    yaw = np.unwrap(np.arctan2(middle[long, 1], middle[long, 0]))
+    apart, mirrored = float(np.ptp(course - yaw)), float(np.ptp(course + yaw))
+    if apart < math.radians(_AGAINST_DEG) or mirrored > _SAME_TURN * apart:
+        return None
+    return math.degrees(apart), float(lengths.sum())
 
 
 class SeenMounts:

@@ -13,11 +13,13 @@ from typing import Literal
 
 import numpy as np
 
+from nucleus_bridge import warnings
 from nucleus_bridge.geometry import quaternion, transforms
 from nucleus_bridge.inspect.clouds import Cloud, CloudFacts, usable_points
 from nucleus_bridge.inspect.point_times import UNITS_NS, PointTimes
 from nucleus_bridge.inspect.sweeps import PosesOf
 from nucleus_bridge.model import FloatArray, IntArray, Trajectory
+from nucleus_bridge.warnings import Code, Finding
 
 Change = Literal["backwards", "twice", "not_moved", "mirrored"]
 
@@ -30,6 +32,8 @@ _KNOTS = 25
 _ABOVE_GROUND_M = 0.5
 _THIN_M, _NEAR_WIDTHS = 0.1, 6.0
 _OPEN_M, _CLEAR = 0.1, 0.3
+WRONG_POSES = (Code.TF_CONFLICT, Code.TF_IMPLAUSIBLE, Code.POSE_INVERSE)
+"""Where one of these is found, nothing is concluded from turns that do not close: poses explain it."""
 _RINGS = ("ring", "channel", "line", "laser_id")
 
 
@@ -163,3 +167,13 @@ def _gaps(world: FloatArray, ends: _Ends) -> list[float]:
             normals = axes[:, 0] + own_axes[:, 0] * np.sign(axes[:, 0] @ own_axes[:, 0])
             found.append(abs(float(away @ normals)) / 2.0)  # along the mean of both a round wall has none
     return found
+
+
+def seam_finding(topic: str, section: str, field: str, seam: Seam) -> Finding:
+    """Name what keeps the turns of a lidar from closing; ``section`` is that of its parameters."""
+    if seam.change == "mirrored":
+        return warnings.axes_mirrored(topic, seam.as_given, seam.changed)
+    is_backwards = seam.change == "backwards"
+    words = "ran backwards" if is_backwards else "were twice as long"
+    remedy = f"{section}.time_field: none" if is_backwards else "fix the driver: times must cover the turn"
+    return warnings.point_time_suspect(topic, field, seam.as_given, words, seam.changed, remedy)

@@ -14,7 +14,7 @@ from nucleus_bridge.decode.unreadable import unreadable
 from nucleus_bridge.errors import TransformError
 from nucleus_bridge.geometry import quaternion
 from nucleus_bridge.inspect.cameras import camera_facts, choose_cameras, infos_without_images, stereo_mounts
-from nucleus_bridge.inspect.clocks import Given, Limits, compare_clocks
+from nucleus_bridge.inspect.clocks import Given, Limits, compare_clocks, heading_offset_ms
 from nucleus_bridge.inspect.clouds import cloud_facts, radar_problem
 from nucleus_bridge.inspect.frozen import frozen_in_scan
 from nucleus_bridge.inspect.lidars import LeftOut, Why, choose_lidars, derived_findings, names_for
@@ -253,6 +253,8 @@ def _gps(made: Suggestion, scan: Scan) -> None:
         made.put("gps.topic", found.fix_topic, "has fixes")
         made.put("gps.heading_topic", found.heading_topic, *found.reasons)
         put_clock(made, "gps", found.fix_topic)
+        if found.heading_topic and (apart_ms := heading_offset_ms(made.clocks, found.fix_topic, found.heading_topic)):
+            made.put("gps.heading_clock_offset_ms", apart_ms, "their clock is not that of the fixes")
 
 
 def _note_motion(made: Suggestion, scan: Scan) -> None:
@@ -312,5 +314,6 @@ def _addressed(made: Suggestion, finding: Finding) -> Finding:
     remedy = finding.remedy.replace("<sensor>", section).replace("lidars.<name>", section)
     addressed = replace(finding, remedy=remedy)
     if finding.code is warnings.Code.SENSOR_CLOCK and finding.name in made.clocks.corrections:
-        return addressed.remedied() if made.section_of(finding.name) else addressed
+        is_used = finding.name in (made.values.get("gps.topic"), made.values.get("gps.heading_topic"))
+        return addressed.remedied() if is_used or made.section_of(finding.name) else addressed
     return addressed

@@ -3,21 +3,15 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from nucleus_bridge import warnings
-from nucleus_bridge.inspect.clouds import CloudFacts, usable_points
+from nucleus_bridge.inspect.clouds import CloudFacts
 from nucleus_bridge.inspect.point_times import Times
 from nucleus_bridge.inspect.scan import Stream
-from nucleus_bridge.inspect.seam import Seam, open_seam
+from nucleus_bridge.inspect.seam import WRONG_POSES, Seam, open_seam, seam_finding
 from nucleus_bridge.inspect.suggestion import Reference, Suggestion, put_clock, put_offset
-from nucleus_bridge.inspect.sweeps import corrected_by_evidence, corrected_by_name, poses_in
+from nucleus_bridge.inspect.sweeps import corrected_by_evidence, corrected_by_name, poses_in, turns
 from nucleus_bridge.inspect.transforms import Transforms
 from nucleus_bridge.inspect.units import UNIT_NAMES, mounted_height, scale_of
-from nucleus_bridge.warnings import Code
-
-_LEAST_SECTORS = 6  # of eight, that a lidar which turns sees something in
-_WRONG_POSES = (Code.TF_CONFLICT, Code.TF_IMPLAUSIBLE, Code.POSE_INVERSE)
 
 
 def in_metres(facts: CloudFacts, frame: str, transforms: Transforms) -> CloudFacts:
@@ -74,7 +68,7 @@ def _point_times(made: Suggestion, key: str, stream: Stream, facts: CloudFacts) 
         span = f"{times.raw[0]:g} to {times.raw[1]:g}"
         finding = warnings.point_time_span(topic, times.field, span, period_ms, f"{key}.time_field: none")
         made.findings.append(finding)
-    elif times.verdict is Times.CONSTANT and _turns(topic, facts):
+    elif times.verdict is Times.CONSTANT and facts.clouds and turns(topic, facts.clouds[0]):
         remedy = f"{key}.time_field: none, if its driver cannot write them"
         made.findings.append(warnings.point_times_equal(topic, times.field, period_ms, remedy))
     elif times.verdict is Times.FAR:
@@ -83,15 +77,6 @@ def _point_times(made: Suggestion, key: str, stream: Stream, facts: CloudFacts) 
     if usable and times.outliers:
         share = times.outliers / times.looked_at
         made.findings.append(warnings.point_time_outliers(topic, times.field, times.outliers, share, times.farthest_ms))
-
-
-def _turns(topic: str, facts: CloudFacts) -> bool:
-    """Whether a cloud is a raw sweep of a lidar that turns: it has rings and reaches all around."""
-    if "ring" not in facts.names or corrected_by_name(topic) or not facts.clouds:
-        return False
-    xyz, _ = usable_points(facts.clouds[0])
-    sectors = np.floor(np.arctan2(xyz[:, 1], xyz[:, 0]) / (np.pi / 4))
-    return len(np.unique(sectors)) >= _LEAST_SECTORS
 
 
 def _moment(made: Suggestion, key: str, topic: str) -> None:
@@ -127,15 +112,8 @@ def _deskewed(made: Suggestion, key: str, topic: str, facts: CloudFacts) -> None
 
 def _seam(made: Suggestion, key: str, topic: str, seam: Seam | None) -> None:
     """Name what keeps the turns of a lidar from closing; two answers for a pose would explain anything."""
-    if seam is None or any(f.code in _WRONG_POSES for f in made.findings):
-        return
-    if seam.change == "mirrored":
-        made.findings.append(warnings.axes_mirrored(topic, seam.as_given, seam.changed))
-        return
-    words = "ran backwards" if seam.change == "backwards" else "were twice as long"
-    remedy = f"{key}.time_field: none" if seam.change == "backwards" else "fix the driver: times must cover the turn"
-    field = made.lidars[topic].times.field
-    made.findings.append(warnings.point_time_suspect(topic, field, seam.as_given, words, seam.changed, remedy))
+    if seam is not None and not any(f.code in WRONG_POSES for f in made.findings):
+        made.findings.append(seam_finding(topic, key, made.lidars[topic].times.field, seam))
 
 
 def put_point_fields(made: Suggestion) -> None:

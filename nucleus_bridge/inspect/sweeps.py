@@ -16,6 +16,7 @@ from nucleus_bridge.inspect.clouds import Cloud, CloudFacts, usable_points
 from nucleus_bridge.inspect.point_times import UNITS_NS, PointTimes
 from nucleus_bridge.model import FloatArray, IntArray, Trajectory, Transform
 
+_LEAST_SECTORS = 6  # of eight, that a lidar which turns sees something in
 _CORRECTED = re.compile(
     r"(^|[/_-])(rectified|deskewed|undistorted|undistort|corrected|compensated|motion_corrected)([/_-]|$)"
 )
@@ -353,3 +354,12 @@ def _turn_rate(azimuth: FloatArray, seconds: FloatArray, ring: IntArray) -> floa
     if not 0.3 < turns < 1.7 or np.percentile(np.abs(np.array(rates) - rate), 75) > 0.2 * abs(rate):
         return None
     return rate
+
+
+def turns(topic: str, cloud: Cloud) -> bool:
+    """Whether a cloud is a raw sweep of a lidar that turns: it has rings and reaches all around."""
+    if "ring" not in (cloud.points.dtype.names or ()) or corrected_by_name(topic):
+        return False
+    xyz, _ = usable_points(cloud)
+    sectors = np.floor(np.arctan2(xyz[:, 1], xyz[:, 0]) / (np.pi / 4))
+    return len(np.unique(sectors)) >= _LEAST_SECTORS

@@ -16,13 +16,14 @@ from nucleus_bridge.decode.image import SUFFIXES, is_sixteen_bit_png
 from nucleus_bridge.decode.image_checks import DIRECT_8_BIT, emptiness_of, some_pixels
 from nucleus_bridge.decode.navsat import Fix
 from nucleus_bridge.decode.point_time import signed
-from nucleus_bridge.model import Frame, Image, PosedSweep, Sweep, Trajectory
+from nucleus_bridge.model import Frame, Image, PosedSweep, Sweep, Trajectory, Transform
 from nucleus_bridge.pipeline.ground_motion import GroundMotion
+from nucleus_bridge.warnings import Finding
 
 Item = TypeVar("Item")
 
-FIRST_SWEEPS, SWEEPS, FILES, FIXES = 8, 3, 5, 24
-"""At most so many of each are kept: sweeps one after the other, sweeps over the drive, files of pictures, fixes."""
+FIRST_SWEEPS, SWEEPS, FILES, FIXES, POSES = 8, 5, 5, 24, 64
+"""At most so many of each are kept: first sweeps, sweeps over the drive, files of pictures, fixes, poses of frames."""
 _MOST_POINTS, _MOMENTS = 3_000, 2_048
 _LEAST_WAY_M = 0.15
 _SMALL_BYTES, _EMPTY_BYTES_A_PIXEL = 4_000, 0.05  # a picture with anything in it takes more
@@ -42,8 +43,8 @@ class Spread(Generic[Item]):
         self.taken = 0
         """How many were taken so far: where it has changed, ``items`` have."""
         self.judged_at = 0
-        """``taken`` when ``verdict`` was made."""
-        self.verdict = ""
+        """``taken`` when ``finding`` was made."""
+        self.finding: Finding | None = None
 
     def wants(self) -> bool:
         """Count one more; say whether it should be given."""
@@ -148,6 +149,7 @@ class KeptSamples:
         calibrations: Versions of the calibration of a camera.
         fixes: Fixes near the stamps of frames.
         motion: Whether the device stands in frames while fixes move.
+        poses: Poses of the device in frames.
     """
 
     def __init__(self) -> None:
@@ -157,6 +159,7 @@ class KeptSamples:
         self.calibrations: defaultdict[str, Versions] = defaultdict(Versions)
         self.fixes: Spread[FixAtPlace] = Spread(FIXES)
         self.motion = GroundMotion()
+        self.poses: Spread[Transform] = Spread(POSES)
         self._recent: deque[Fix] = deque(maxlen=_RECENT_FIXES)
 
     def note_first(self, topic: str, sweep: Sweep) -> None:
@@ -186,7 +189,9 @@ class KeptSamples:
         self._recent.append(fix)
 
     def note_place(self, frame: Frame) -> None:
-        """Keep the fix nearest to a frame with the device's place."""
+        """Keep the device's pose in a frame, and the fix that is nearest to it."""
+        if self.poses.wants():
+            self.poses.give(frame.world_from_device)
         if not self._recent:
             return
         fix = min(self._recent, key=lambda known: abs(known.stamp_ns - frame.timestamp_ns))

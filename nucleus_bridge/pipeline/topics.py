@@ -208,7 +208,10 @@ class Stream:
         self._decoders: dict[str, tuple[Interface, Decoder]] = {}
         self._companions: dict[str, Message] = {}
         settings = topic.settings
-        self._offset_ns = round(getattr(settings, "clock_offset_ms", 0.0) * 1e6)
+        offset_ms = getattr(settings, "clock_offset_ms", 0.0)
+        if topic.kind == "heading":
+            offset_ms += getattr(settings, "heading_clock_offset_ms", 0.0)
+        self._offset_ns = round(offset_ms * 1e6)
         self._by_log = getattr(settings, "stamp_source", "header") == "log"
         self._frame_id = getattr(settings, "frame_id", "").lstrip("/") if topic.role == "sensor" else ""
         self._scale = getattr(settings, "scale", 1.0) if topic.role == "sensor" else 1.0

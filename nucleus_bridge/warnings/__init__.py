@@ -89,6 +89,8 @@ from nucleus_bridge.warnings.transforms import (
     tf_gap,
     tf_implausible,
     tf_sparse,
+    transforms_inverse,
+    turns_against_course,
     unmounted_body,
 )
 
@@ -163,6 +165,8 @@ __all__ = [
     "tf_gap",
     "tf_implausible",
     "tf_sparse",
+    "transforms_inverse",
+    "turns_against_course",
     "unmounted_body",
     "unread_type",
     "unreadable_topic",

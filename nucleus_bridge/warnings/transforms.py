@@ -21,16 +21,20 @@ def tf_clock_ahead(child: str, ahead_ms: float, speed: float, remedy: str) -> Fi
     )
 
 
-def tf_clock_behind(child: str, behind_ms: float, others_ms: float, speed: float, remedy: str) -> Finding:
-    """Transforms that arrive long after their stamps, unlike the other topics."""
+def tf_clock_behind(
+    child: str, behind_ms: float, others_ms: float, speed: float, remedy: str, *, is_proven: bool = False
+) -> Finding:
+    """Transforms that arrive long after their stamps, unlike the other topics; ``is_proven``: too long for anything."""
+    misplaced = f"their computer's clock is behind, which puts sensors {off(speed, behind_ms - others_ms)}"
     return Finding(
         Code.TF_CLOCK,
         "frame",
         child,
         f"transforms of {child!r} are recorded {length_of_time(behind_ms)} after their stamps, other topics "
-        f"{length_of_time(others_ms)}: either they are computed late, which is harmless, or their computer's clock is "
-        f"behind, which puts sensors {off(speed, behind_ms - others_ms)}",
-        f"if it is the clock: {remedy}",
+        f"{length_of_time(others_ms)}: "
+        + (misplaced if is_proven else f"either they are computed late, which is harmless, or {misplaced}"),
+        remedy if is_proven else f"if it is the clock: {remedy}",
+        is_proven=is_proven,
     )
 
 
@@ -129,6 +133,31 @@ def pose_inverse(name: str, parent: str, child: str, why: str) -> Finding:
         child,
         f"{name} seems to hold poses of {parent!r} in {child!r}, not of {child!r} in {parent!r}: {why}",
         f"{name}.parent_frame: {child}, {name}.child_frame: {parent}",
+    )
+
+
+def transforms_inverse(world_frame: str, device_frame: str) -> Finding:
+    """Transforms that hold the pose of the world in the device where they say the opposite."""
+    return Finding(
+        Code.POSE_INVERSE,
+        "frame",
+        device_frame,
+        f"transforms between {world_frame!r} and {device_frame!r} seem to hold the inverse of what their frames say: "
+        "by them the device moves sideways, and turned round it does not",
+        "exchange parent and child where they are published, or take poses from elsewhere: pose_names, "
+        "poses.<name>.topic or file",
+    )
+
+
+def turns_against_course(device_frame: str, off_deg: float, way_m: float) -> Finding:
+    """Transforms whose rotation is that of a mirror image."""
+    return Finding(
+        Code.TF_IMPLAUSIBLE,
+        "frame",
+        device_frame,
+        f"transforms of {device_frame!r} cannot be right: over {way_m:.0f} m its heading turns {off_deg:.0f} degrees "
+        "against its course, and with it if left and right are exchanged: the rotation is inverted, or z points down",
+        "fix what publishes it, or take poses from elsewhere: pose_names, poses.<name>.topic or file",
     )
 
 

@@ -66,6 +66,14 @@ NONE = object()
 FAULTS: dict[str, tuple[SmallDrive, str, str, object]] = {
     "transforms behind": (tf(replace(TF, clock=late(0.7))), "tf_clock", "transforms.clock_offset_ms", NONE),
     "transforms ahead": (tf(replace(TF, clock=late(-0.24))), "tf_clock", "transforms.clock_offset_ms", -240.0),
+    "transforms three hours behind": (
+        tf(replace(TF, clock=late(10_800))),
+        "tf_clock",
+        "transforms.clock_offset_ms",
+        10_800_000.0,
+    ),
+    "transforms on GPS time": (tf(replace(TF, clock=late(-18))), "tf_clock", "transforms.clock_offset_ms", -18_000.0),
+    "lidar 0.23 s behind": (lidar(clock=late(0.23)), "sensor_clock", "lidars.os.clock_offset_ms", NONE),
     "two publishers": (tf(TF, replace(TF, rate=30, aside=(0, 0.7, 0), phase_ms=5)), "tf_conflict", "", NONE),
     "stamps twice": (tf(TF, replace(TF, aside=(0.2, 0, 0), delay_ms=6)), "tf_conflict", "", NONE),
     "two parents": (tf(TF, replace(TF, parent="map", rate=20, phase_ms=3)), "tf_conflict", "", NONE),
