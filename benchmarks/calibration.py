@@ -288,12 +288,11 @@ def sample(path: Path) -> None:
         for axis in range(3)
         for size in (-0.3, 0.3)
     ]
-    for error in listed:
-        found = verdicts(list(made_wrong(frames, error, pose_at)), config)
-        print(
-            f"{error.name:24s}",
-            *(f"{v.camera}: {v.state}{' ' + v.correction.words if v.correction else ''};" for v in found),
-        )
+    with remembered():
+        for error in listed:
+            found = verdicts(list(made_wrong(frames, error, pose_at)), config)
+            said = (f"{v.camera}: {v.state}{' ' + v.correction.words if v.correction else ''};" for v in found)
+            print(f"{error.name:24s}", *said, flush=True)
 
 
 def judged(seed: int, *, everything: bool) -> Iterator[Outcome]:
