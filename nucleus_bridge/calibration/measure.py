@@ -36,6 +36,7 @@ _LEAST_CLEAR = 10.0  # the peak over its surroundings, in their spread, broad an
 _LEAST_EVEN = 2.8  # the peak in its own spread over blocks of the images
 MOST_RIVAL = 0.85  # of the peak: the best score elsewhere
 _LEAST_GAIN, _LEAST_SURE, _LEAST_BOTH, _LEAST_NOISE = 0.05, 1.5, 0.12, 0.7
+_DOUBTFUL_GAIN = 0.15  # so much more elsewhere is not an agreement, however unsure it is
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +67,7 @@ class Measurement:
         gain: By how much ``best`` fits better than any correction that is too small to matter, as a share.
         sureness: That gain in its own spread over blocks of the images.
         is_off: Whether that is enough, and ``best`` large enough, to call the calibration wrong.
+        is_doubtful: Whether it is not, though ``best`` is large enough and fits much better in some of the images.
         best: The simplest correction that fits best.
         within: For each number of a correction, how far it may be off unseen; None where nothing is seen.
     """
@@ -79,6 +81,7 @@ class Measurement:
     gain: float
     sureness: float
     is_off: bool
+    is_doubtful: bool
     best: Candidate
     within: tuple[float | None, ...]
 
@@ -108,11 +111,23 @@ def measure(fit: Fit, start: FloatArray = NOTHING) -> Measurement:
         and gain * sureness >= _LEAST_BOTH
         and noise >= _LEAST_NOISE
     )
+    is_doubtful = is_serious and not is_off and gain >= _DOUBTFUL_GAIN
     if is_off:
         best = _plainest(fit, start, now, _whole(fit, start, best, found))
     within = _within(fit, near, _spread(elsewhere))
     return Measurement(
-        fit.count, now.score, best.score, clearness, is_clear, rivals, gain, sureness, is_off, best, within
+        edges=fit.count,
+        score=now.score,
+        best_score=best.score,
+        clearness=clearness,
+        is_clear=is_clear,
+        rivals=rivals,
+        gain=gain,
+        sureness=sureness,
+        is_off=is_off,
+        is_doubtful=is_doubtful,
+        best=best,
+        within=within,
     )
 
 
