@@ -130,3 +130,5 @@ def test_a_depth_camera_is_a_lidar_where_a_configuration_says_so(tmp_path: Path)
         assert [scene.manifest.frames for scene in report.scenes] == [STEPS]
     _, suggestion = study(bag)
     assert not suggestion.lidar_names
+    (told,) = (text for text in suggestion.missing if text.startswith("a lidar"))
+    assert "lidar_names: [depth], lidars.depth.topic: /depth/image_raw" in told

@@ -20,6 +20,7 @@ from nucleus_bridge.inspect.cameras import (
     camera_facts,
     choose_cameras,
     has_body_axes,
+    holds_depth,
     infos_without_images,
     stereo_mounts,
 )
@@ -196,6 +197,12 @@ def _missing(made: Suggestion, scan: Scan, chosen: list[str]) -> None:
             and stream.info.count
             and (known := unreadable(stream.info.type_name)) is not None
             and known.kind == "cloud"
+        ]
+        strange += [
+            f"{topic} is a depth image, of which clouds are made where it is configured: lidar_names: [depth], "
+            f"lidars.depth.topic: {topic}"
+            for topic, facts in made.cameras.items()
+            if holds_depth(topic, facts)
         ]
         more = f" ({'; '.join(strange)})" if strange else ""
         made.missing.append(f"a lidar: no topic has usable clouds, and every frame needs one{more}")
