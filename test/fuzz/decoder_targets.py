@@ -163,7 +163,11 @@ _TARGETS = [
     *(
         Target(
             f"depth_{number}",
-            between(lambda: DepthDecoder(LIDARS[0]), [depth_info(), FORMS[form][0]], lambda sweep: sweep),
+            between(
+                lambda: DepthDecoder(LIDARS[0]),
+                [depth_info(), FORMS[form][0]],
+                lambda sweep: select_points(sweep, LIDARS[0]),
+            ),
             lambda form=form: [FORMS[form][0].data],
             (DecodeError,),
         )
