@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
+import numpy as np
+
 from nucleus_bridge.decode.camera_info import CameraInfo
-from nucleus_bridge.decode.distortion import read_distortion
+from nucleus_bridge.decode.distortion import RATIONAL, read_distortion
 from nucleus_bridge.errors import CalibrationError
 
 _FARTHEST_CENTRE = 0.25
@@ -17,16 +20,25 @@ _NARROWEST, _WIDEST = 60.0, 0.12
 _WIDEST_FISHEYE = 0.08
 _MOST_ASPECT = 1.6
 _MOST_ZOOM = 4.0
-_MOST_VERSIONS, _LEAST_RETURNS = 8, 3
+_POLYNOMIAL = frozenset(("brown_conrady", "rational"))
+_MOST_TANGENTIAL = 0.08
+_FOLDS, _FOLD_STEPS = 0.6, 64
+_MOST_VERSIONS, _LEAST_RETURNS, _CHANGED = 8, 3, 0.02
 
 
 class Versions:
-    """Watches the calibrations of one camera: one that was replaced does not come back, unless two nodes publish it."""
+    """Watches the calibrations of one camera: one that was replaced does not come back, unless two nodes publish it.
+
+    Attributes:
+        change: By how much it changed, and when, in words; '' where it did not, or hardly.
+    """
 
     def __init__(self) -> None:
         self._known: list[tuple[object, ...]] = []
         self._last: tuple[object, ...] | None = None
         self._returns = 0
+        self._first: CameraInfo | None = None
+        self.change = ""
 
     def add(self, info: CameraInfo) -> None:
         """Take the next calibration, in the order of arrival; a region of interest may move."""
@@ -34,10 +46,27 @@ class Versions:
         if said == self._last:
             return
         self._last = said
+        self._note_change(info)
         if said in self._known:
             self._returns += 1
         elif len(self._known) < _MOST_VERSIONS:
             self._known.append(said)
+
+    def _note_change(self, info: CameraInfo) -> None:
+        if not info.k[0] > 0.0:
+            return  # never calibrated
+        if self._first is None:
+            self._first = info
+        first, width = self._first, max(info.width, 1)
+        was, now = (np.array(one.k)[[0, 2, 4, 5]] for one in (first, info))
+        is_other = max(abs(now[0] / was[0] - 1.0), abs(now[2] / was[2] - 1.0)) > _CHANGED
+        if self.change or not (is_other or np.abs(now - was)[[1, 3]].max() > _CHANGED * width):
+            return
+        after_s = (info.stamp_ns - first.stamp_ns) / 1e9
+        self.change = (
+            f"{after_s:.1f} s after the first one, from focal length {was[0]:.5g} and centre ({was[1]:.4g}, "
+            f"{was[3]:.4g}) to {now[0]:.5g} and ({now[1]:.4g}, {now[3]:.4g})"
+        )
 
     @property
     def contradiction(self) -> str:
@@ -88,9 +117,39 @@ def _contradictions(info: CameraInfo, width: int, height: int, *, rectified: boo
     widest = _WIDEST_FISHEYE if fisheye and not rectified else _WIDEST
     if not widest < max(fx / width, fy / height) < _NARROWEST:
         yield f"{name} has a focal length of {fx:.4g} pixels for an image of {width} x {height}"
+    if not rectified:
+        yield from _distorted(info, max(math.hypot(max(cx, width - cx) / fx, max(cy, height - cy) / fy), 1e-6))
     zoom = info.p[0] / info.k[0] if info.k[0] > 0 and info.p[0] > 0 else 1.0
     if not 1 / _MOST_ZOOM < zoom < _MOST_ZOOM and not fisheye:
         yield f"K and P contradict each other: focal lengths {info.k[0]:.4g} and {info.p[0]:.4g} pixels"
+
+
+def _distorted(info: CameraInfo, corner: float) -> Iterator[str]:
+    """Judge the coefficients of a lens that is not a fisheye; ``corner`` is how far a corner is from the centre / f."""
+    try:
+        model, values = read_distortion(info.distortion_model, info.d)
+    except CalibrationError:
+        return
+    if model not in _POLYNOMIAL:
+        return
+    k1, k2, p1, p2, k3, k4, k5, k6 = (values.get(name, 0.0) for name in RATIONAL)
+    if max(abs(p1), abs(p2)) > _MOST_TANGENTIAL:
+        yield (
+            f"D has tangential coefficients of {p1:g} and {p2:g}, which no lens has: they may be those of a fisheye "
+            "(equidistant)"
+        )
+        return
+    squares = [(corner * step / _FOLD_STEPS) ** 2 for step in range(3 * _FOLD_STEPS)]
+    reached = 0.0
+    for square in squares:
+        above = 1.0 + square * (k1 + square * (k2 + square * k3))
+        below = 1.0 + square * (k4 + square * (k5 + square * k6))
+        seen = math.sqrt(square) * above / below if below > 0.0 else -1.0
+        if seen < reached:
+            break
+        reached = seen
+    if reached < _FOLDS * corner:
+        yield f"D folds the picture back {reached / corner:.0%} of the way to its corner, which no lens does"
 
 
 def _centre(x: float, y: float, where: str) -> Iterator[str]:

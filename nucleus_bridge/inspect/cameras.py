@@ -58,6 +58,7 @@ class CameraFacts:
         problem: The same in words; '' when it can.
         info: The calibration.
         implausible: What contradicts the pictures in it, or ''.
+        changes: How the calibration changes within the recording, or ''.
         pictures: What a sample of its pictures shows.
         notes: What else a person should know.
     """
@@ -75,6 +76,7 @@ class CameraFacts:
     problem: str = ""
     info: CameraInfo | None = None
     implausible: str = ""
+    changes: str = ""
     pictures: PictureFacts = NOT_LOOKED_AT
     notes: tuple[str, ...] = ()
 
@@ -254,37 +256,32 @@ def _first_of(decoder: Decoder, stream: Stream) -> tuple[Image | None, str, str]
     return None, problem, cause
 
 
-def _by_turns(stream: Stream) -> str:
-    """Say whether several calibrations come by turns among the messages that were kept."""
+def _versions(stream: Stream) -> Versions:
+    """Look through the calibrations among the messages that were kept."""
     versions = Versions()
     for message in stream.samples.messages[:_MOST_INFOS]:
         try:
             versions.add(decode_camera_info(message))
         except DecodeError:
             continue
-    return versions.contradiction
+    return versions
 
 
 def _calibrated(facts: CameraFacts, info_stream: Stream, transforms: Transforms) -> CameraFacts:
-    info: CameraInfo | None = None
-    problem = f"no CameraInfo was read on {facts.info_topic}"
-    for message in info_stream.first:
-        try:
-            info = decode_camera_info(message)
-            break
-        except DecodeError as error:
-            problem = str(error)
+    rectified = is_rectified_topic(facts.image_topic)
+    info, problem = _first_calibrated(info_stream, rectified=rectified)
     if info is None:
         return replace(facts, why=Why.NO_CALIBRATION, problem=problem)
     optical, notes = _optical_frame(facts, info, transforms)
-    rectified = is_rectified_topic(facts.image_topic)
     width, height = facts.size
+    versions = _versions(info_stream)
     facts = replace(
         facts,
         info=info,
         optical_frame=optical,
         notes=notes,
-        implausible=implausible(info, width, height, rectified=rectified) or _by_turns(info_stream),
+        implausible=implausible(info, width, height, rectified=rectified) or versions.contradiction,
+        changes="" if versions.contradiction else versions.change,
     )
     try:
         model = camera_model(info, image_width=width, image_height=height, rectified=rectified)
@@ -297,6 +294,22 @@ def _calibrated(facts: CameraFacts, info_stream: Stream, transforms: Transforms)
     if model.scale_factor != 1.0:
         notes = (*notes, f"images are smaller than their calibration by {model.scale_factor:g}")
     return replace(facts, model=model.model, rectified=how, notes=notes)
+
+
+def _first_calibrated(stream: Stream, *, rectified: bool) -> tuple[CameraInfo | None, str]:
+    """Return the first calibration with focal lengths, else the first one; and why there is none."""
+    found: CameraInfo | None = None
+    problem = f"no CameraInfo was read on {stream.name}"
+    for message in (*stream.first, *stream.samples.messages[:_MOST_INFOS]):
+        try:
+            info = decode_camera_info(message)
+        except DecodeError as error:
+            problem = str(error) if found is None else problem
+            continue
+        if (info.p if rectified else info.k)[0] > 0.0:
+            return info, ""
+        found = found or info
+    return found, problem
 
 
 def _optical_frame(facts: CameraFacts, info: CameraInfo, transforms: Transforms) -> tuple[str, tuple[str, ...]]:

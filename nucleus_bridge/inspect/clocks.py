@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -179,7 +179,7 @@ def compare_clocks(
             if stream.name in clocks.latencies:
                 _judge(stream, clocks, reference, streams, limits.wait_s, facts)
         if abs(reference) < _CLOCK_MS:
-            _judge_tracks(tracks, edges, clocks, reference)
+            _judge_tracks(tracks, edges, clocks, reference, _Others(streams, limits.wait_s))
             for topic, seen in facts.items():
                 correction = clocks.corrections.get(topic, Correction())
                 is_known = not correction.by_log and abs(correction.offset_ms) in (0.0, *_STEPS_MS)
@@ -307,19 +307,20 @@ def _judge_late(stream: Stream, clocks: Clocks, reference: float, streams: list[
 
 def _starts_late(stream: Stream, streams: list[Stream], behind_ms: float) -> bool:
     """Whether a topic's stamps begin with the others' and its log times later: its messages were on their way."""
+    return _begin_late(*stream.arrivals, [other for other in streams if other is not stream], behind_ms)
+
+
+def _begin_late(stamps: IntArray, logs: IntArray, others: list[Stream], behind_ms: float) -> bool:
     starts = [
-        (int(stamps[0]), int(logs[0]))
-        for other in streams
-        if other is not stream
-        for stamps, logs in [other.arrivals]
-        if len(stamps)
+        (int(other_stamps[0]), int(other_logs[0]))
+        for other_stamps, other_logs in (other.arrivals for other in others)
+        if len(other_stamps)
     ]
-    stamps, logs = stream.arrivals
     if not starts or not len(stamps):
         return False
     by_stamp = (int(stamps[0]) - float(np.median([s for s, _ in starts]))) / 1e6
     by_log = (int(logs[0]) - float(np.median([g for _, g in starts]))) / 1e6
-    return abs(by_stamp) < behind_ms / 4 and by_log > behind_ms / 2
+    return abs(by_stamp) < behind_ms / 2.5 and by_log > behind_ms / 2
 
 
 def _correct(clocks: Clocks, topic: str, offset_ms: float, text: str) -> None:
@@ -370,7 +371,16 @@ def _rounded(milliseconds: float) -> float:
     return round(milliseconds / 10.0) * 10.0
 
 
-def _judge_tracks(tracks: list[Track], edges: Mapping[int, Latency], clocks: Clocks, reference: float) -> None:
+class _Others(NamedTuple):
+    """The sensors beside transforms, and how long is waited for what comes late."""
+
+    streams: list[Stream]
+    wait_s: float
+
+
+def _judge_tracks(
+    tracks: list[Track], edges: Mapping[int, Latency], clocks: Clocks, reference: float, others: _Others
+) -> None:
     """Judge the edges along which the device moves; those that stand may be stamped ahead, as AMCL does."""
     proven: list[Finding] = []
     offsets: list[float] = []
@@ -389,6 +399,11 @@ def _judge_tracks(tracks: list[Track], edges: Mapping[int, Latency], clocks: Clo
                 offsets.append(offset)
         elif latency.high_ms - max(reference, 0.0) > LATE_MS - 5.0 and latency.high_ms > LATE_MS and matters:
             behind = latency.high_ms - min(max(reference, 0.0), _USUAL_DELAY_MS)
+            if _begin_late(track.stamps, track.logs, others.streams, behind):
+                if behind > others.wait_s * 1e3:
+                    found = warnings.late_messages(track.topic, latency.high_ms, reference, others.wait_s)
+                    clocks.findings.append(found)
+                continue
             offset = _likely(behind)
             is_proven = behind > _CLOCK_MS or offset in _STEPS_MS
             finding = warnings.tf_clock_behind(

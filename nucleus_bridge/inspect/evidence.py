@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -22,6 +22,7 @@ from nucleus_bridge.inspect.kept_samples import sample_findings
 from nucleus_bridge.inspect.point_times import FAR_MS, MOST_SHARE, NO_TIMES, PointTimes, Times
 from nucleus_bridge.inspect.scan import Scan, Stream, Track, kinds_of
 from nucleus_bridge.inspect.seam import WRONG_POSES
+from nucleus_bridge.inspect.silent import Sent, silence_findings
 from nucleus_bridge.inspect.standing import stands_by_fixes
 from nucleus_bridge.inspect.sweeps import turns
 from nucleus_bridge.inspect.transforms import Transforms, transform_findings
@@ -38,9 +39,24 @@ _PARAMETERS = {"lidar": "lidars", "cloud": "lidars", "image": "cameras", "radar"
 
 
 def findings_of(
-    evidence: Evidence, config: Config, tree: TransformTree, sources: Iterable[PoseSource] = ()
+    evidence: Evidence,
+    config: Config,
+    tree: TransformTree,
+    sources: Iterable[PoseSource] = (),
+    known: Iterable[Finding] = (),
+    *,
+    on_its_way_ns: int = 0,
 ) -> list[Finding]:
-    """Judge what was noted: clocks of sensors and transforms, two answers for one transform, mounts, samples."""
+    """Judge what was noted: clocks of sensors and transforms, two answers for one transform, mounts, samples.
+
+    Args:
+        evidence: What was noted.
+        config: The configuration.
+        tree: The transforms.
+        sources: The sources of poses.
+        known: What the pipeline has found.
+        on_its_way_ns: How late messages may still come; 0 where all are there.
+    """
     parts = [slice(None)]
     if any(seen.is_cut for seen in evidence.topics.values()) or any(seen.is_cut for seen in evidence.edges.values()):
         parts = [slice(0, MOST // 2), slice(MOST // 2, None)]  # what is not continuous is judged apart
@@ -50,6 +66,8 @@ def findings_of(
     for part in parts:
         for finding in _judged(evidence, config, tree, part):
             found.setdefault((finding.code, finding.name), finding)
+    for finding in silence_findings(_sent(evidence, config), (*found.values(), *known), on_its_way_ns):
+        found.setdefault((finding.code, finding.name), finding)
     all_found = [
         *inverted(evidence, sources, config.device_frame.lstrip("/")),
         *stands_by_fixes(evidence, config),
@@ -71,14 +89,20 @@ def _judged(evidence: Evidence, config: Config, tree: TransformTree, part: slice
     facts, given = _facts(evidence, config), _given(config)
     limits = Limits(config.sync.wait_s, max_gap_s, evidence.log_step_ns / 2e6)
     clocks = compare_clocks(scan, transforms, facts, path, limits, given)
-    found = [*clocks.findings, *transform_findings(transforms, path, max_gap_s)]
+    found = [*clocks.findings, *transform_findings(transforms, path, max_gap_s, config.device_frame)]
     return [
         replace(finding, remedy=finding.remedy.replace("<sensor>", given[finding.name].section))
         if finding.name in given
         else finding
         for finding in dict.fromkeys(found)
-        if finding.code not in MADE_BY_PIPELINE
+        if finding.code not in MADE_BY_PIPELINE or _is_late_pose(finding, given)
     ] + clocks.forward_steps
+
+
+def _is_late_pose(finding: Finding, given: Mapping[str, Given]) -> bool:
+    """Whether it is about poses that come late: the pipeline waits for them frame by frame."""
+    is_of_poses = finding.name in given and given[finding.name].section.startswith(("transforms", "poses."))
+    return finding.code is Code.LATE_MESSAGES and is_of_poses
 
 
 def _given(config: Config) -> dict[str, Given]:
@@ -138,6 +162,15 @@ def _of_point_times(evidence: Evidence, config: Config) -> Iterator[Finding]:
             yield warnings.point_time_span(lidar.topic, field, span, period_ms, remedy)
         elif _turns(evidence, lidar.topic):
             yield warnings.point_times_equal(lidar.topic, field, period_ms, remedy)
+
+
+def _sent(evidence: Evidence, config: Config) -> Iterator[Sent]:
+    """Yield when the configured sensors sent; the first lidar is what frames are made from."""
+    for sensor in config.sensors:
+        seen = evidence.topics.get(sensor.topic)
+        if seen is not None:
+            section = "" if sensor is config.sensors[0] else f"{_PARAMETERS[sensor.kind]}.{sensor.name}"
+            yield Sent(sensor.topic, section, np.array(seen.stamps, np.int64), not seen.is_cut)
 
 
 def _period_ms(evidence: Evidence, topic: str) -> float:

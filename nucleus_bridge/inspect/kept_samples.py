@@ -11,7 +11,8 @@ import numpy as np
 
 from nucleus_bridge import warnings
 from nucleus_bridge.config import CameraConfig, Config, LidarConfig
-from nucleus_bridge.decode.image_checks import emptiness_of, significant_bits
+from nucleus_bridge.decode.calibration_check import Versions
+from nucleus_bridge.decode.image_checks import damage_of, emptiness_of, significant_bits
 from nucleus_bridge.decode.navsat import Fix
 from nucleus_bridge.geometry import TransformTree, transforms
 from nucleus_bridge.inspect.clouds import Cloud, CloudFacts
@@ -46,14 +47,28 @@ def sample_findings(evidence: Evidence, config: Config, tree: TransformTree) -> 
     if why := track_contradiction(sorted((one.fix for one in kept), key=_stamp), positions):
         yield warnings.gps_track_implausible(config.gps.topic, len(kept), why)
     for camera in config.cameras:
-        seen = evidence.samples.pictures.get(camera.name)
-        if seen is not None and not camera.bit_depth:
-            yield from _dark(seen, camera)
-        if seen is not None and not seen.shows:
-            yield from _empty(seen, camera)
+        yield from _of_pictures(evidence, camera)
         versions = evidence.samples.calibrations.get(camera.name)
-        if versions is not None and not camera.calibration_file and (why := versions.contradiction):
-            yield warnings.camera_info_implausible(camera.info_topic, why, camera.name)
+        if versions is not None and not camera.calibration_file:
+            yield from _of_versions(versions, camera)
+
+
+def _of_pictures(evidence: Evidence, camera: CameraConfig) -> Iterator[Finding]:
+    seen = evidence.samples.pictures.get(camera.name)
+    if seen is None:
+        return
+    if not camera.bit_depth:
+        yield from _dark(seen, camera)
+    if not seen.shows:
+        yield from _empty(seen, camera)
+    yield from _damaged(seen, camera)
+
+
+def _of_versions(versions: Versions, camera: CameraConfig) -> Iterator[Finding]:
+    if why := versions.contradiction:
+        yield warnings.camera_info_implausible(camera.info_topic, why, camera.name)
+    elif versions.change:
+        yield warnings.camera_info_changes(camera.info_topic, versions.change, camera.name)
 
 
 def _of_device(evidence: Evidence, config: Config) -> list[Finding]:
@@ -148,6 +163,16 @@ def _empty(seen: SeenPictures, camera: CameraConfig) -> Iterator[Finding]:
     kinds = seen.empty + seen.empty_in_small
     if kinds.total() >= _LEAST_PICTURES:
         yield warnings.image_empty(camera.image_topic, kinds.total(), kinds.most_common(1)[0][0])
+
+
+def _damaged(seen: SeenPictures, camera: CameraConfig) -> Iterator[Finding]:
+    if seen.jpegs_judged_at != seen.jpegs.taken:
+        files = [*seen.jpegs.items, *([seen.smallest] if seen.smallest else [])]
+        damages = [damage for data in files if (damage := damage_of(data))]
+        seen.damage = len(damages), len(files), damages[0] if damages else ""
+        seen.jpegs_judged_at = seen.jpegs.taken
+    if seen.damage[0]:
+        yield warnings.image_damaged(camera.image_topic, *seen.damage)
 
 
 def _dark(seen: SeenPictures, camera: CameraConfig) -> Iterator[Finding]:

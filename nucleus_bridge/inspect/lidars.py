@@ -232,7 +232,8 @@ def _one_a_frame(
     def worth(topic: str) -> tuple[object, ...]:
         posed = streams[topic].frame_id in transforms.tree.frames()
         computed = bool(_COMPUTED.search(topic.lower()) or _SECOND.search(topic.lower()))
-        return not posed, computed, -facts[topic].points, not _is_main(topic), topic
+        is_raw = facts[topic].times.is_good  # what is computed of a cloud mostly loses them
+        return not posed, computed, not is_raw, -facts[topic].points, not _is_main(topic), topic
 
     best: dict[str, str] = {}
     for topic in sorted(topics, key=worth):

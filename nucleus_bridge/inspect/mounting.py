@@ -72,8 +72,10 @@ def pose_findings(world_frame: str, device_frame: str, positions: FloatArray, tu
     if tilt := tilt_warning(turns):
         text = f"{world_frame} -> {device_frame}: {tilt}"
         return [warnings.device_axes(device_frame, text, Weight.METRES)]
-    if plausibility.is_inverse(np.concatenate((positions, turns), axis=1)):
-        return [warnings.transforms_inverse(world_frame, device_frame)]
+    poses = np.concatenate((positions, turns), axis=1)
+    is_proven = plausibility.is_inverse(poses)
+    if is_proven or plausibility.may_be_inverse(poses):
+        return [warnings.transforms_inverse(world_frame, device_frame, is_proven=is_proven)]
     against = _against_course(positions, turns)
     return [] if against is None else [warnings.turns_against_course(device_frame, *against)]
 

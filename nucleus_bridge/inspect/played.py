@@ -30,7 +30,7 @@ def all_findings(
     """
     found = [
         *pipeline.findings,
-        *findings_of(pipeline.evidence, pipeline.config, pipeline.tree, pipeline.sources),
+        *findings_of(pipeline.evidence, pipeline.config, pipeline.tree, pipeline.sources, pipeline.findings),
         *pipeline.unused,
     ]
     found += first_look(recording, pipeline.config, pipeline.tree)

@@ -8,13 +8,15 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from nucleus_bridge import warnings
 from nucleus_bridge.decode.pose import decode_description
 from nucleus_bridge.errors import DecodeError
 from nucleus_bridge.inspect.clouds import decoded
 from nucleus_bridge.inspect.lidars import DEVICES, WORLDS
 from nucleus_bridge.inspect.scan import Scan, Stream, Track
-from nucleus_bridge.inspect.transforms import Transforms
+from nucleus_bridge.inspect.transforms import Transforms, motion_of
 from nucleus_bridge.poses.urdf import UrdfError, parse_urdf
 from nucleus_bridge.warnings import Finding
 
@@ -22,6 +24,7 @@ _BEST_POSES = ("Odometry", "TransformStamped", "PoseWithCovarianceStamped", "Pos
 _MIN_COMPARED_HZ = 1.0
 _MOST_COMPARED = 4
 _RECORD = "record /tf and /tf_static with an odometry or a localisation running"
+_MOVES_M, _TURNS_COSINE = 0.3, 0.99985  # half of 2 degrees
 
 
 @dataclass
@@ -66,6 +69,8 @@ def choose_frames(scan: Scan, transforms: Transforms, lidar: Stream | None) -> F
             _add_pose(frames, transforms)
         _add_compared(frames, scan, transforms)
         return frames
+    if (world := _world_below(transforms, above)) is not None:
+        return _upside_down(world, above)
     elsewhere = _moving_elsewhere(transforms)
     if elsewhere is not None:
         return _without_mount(elsewhere, start, lidar.name)
@@ -86,6 +91,36 @@ def _moving(above: list[str], moving: list[str]) -> Frames:
             f"alternatives: {', '.join(reversed(others))}" if others else "",
         ],
         ["the usual name" if named else "the frame that moves", "what is below it is fixed to it"],
+        moves=True,
+    )
+
+
+def _moves(track: Track) -> bool:
+    motion = motion_of([track])
+    if not len(motion.rotations):
+        return False
+    least = np.abs((motion.rotations * motion.rotations[0]).sum(axis=1)).min()
+    return motion.extent_m > _MOVES_M or float(least) < _TURNS_COSINE
+
+
+def _world_below(transforms: Transforms, above: list[str]) -> str | None:
+    """Return the world's frame where it hangs below the device: what publishes the pose publishes its inverse."""
+    root = above[-1]
+    moving = {
+        track.child
+        for track in transforms.tracks
+        if not track.static and _moves(track) and root in transforms.above(track.child)
+    }
+    return next((frame for frame in WORLDS if frame in moving and frame not in above), None)
+
+
+def _upside_down(world: str, above: list[str]) -> Frames:
+    device = next((frame for frame in DEVICES if frame in above), above[-1])
+    return Frames(
+        world,
+        device,
+        [f"it hangs below {above[-1]!r}, whose pose in it is the inverse of what is published"],
+        ["the usual name" if device in DEVICES else "above the lidar", "what is below it is fixed to it"],
         moves=True,
     )
 

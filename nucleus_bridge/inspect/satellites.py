@@ -222,7 +222,24 @@ def track_contradiction(fixes: list[Fix], positions: Positions) -> str:
         text = f"they move {_distance_text(reach_of_fixes)} where the transforms move {_distance_text(reach)}"
     elif reach >= _TELLING_REACH_M and off > max(_OFF_SHARE * reach, _LEAST_OFF_M, off_if_swapped / _MUCH_BETTER):
         text = "their track fits the transforms only with latitude and longitude exchanged"
+    elif reach >= _TELLING_REACH_M and _is_mirrored(local_places(fixes)[there], track[there, :2]):
+        text = "their track is the mirror image of that of the transforms: a sign of latitude or longitude is wrong"
     return text
+
+
+def _is_mirrored(places: FloatArray, track: FloatArray) -> bool:
+    """Whether places lie on a track only once they are mirrored; both are laid over each other."""
+    off, off_mirrored = (_off_track(places * [sign, 1.0], track) for sign in (1.0, -1.0))
+    return off > max(_LEAST_OFF_M, off_mirrored / _MUCH_BETTER)
+
+
+def _off_track(places: FloatArray, track: FloatArray) -> float:
+    """Return the median distance of places from a track of the same times, turned and moved onto it."""
+    one, other = (points - points.mean(axis=0) for points in (places, track))
+    as_complex = [points[:, 0] + 1j * points[:, 1] for points in (one, other)]
+    turn = np.vdot(as_complex[0], as_complex[1])
+    turned = as_complex[0] * (turn / max(abs(turn), 1e-12))
+    return float(np.median(np.abs(turned - as_complex[1])))
 
 
 def _apart(points: FloatArray) -> FloatArray:

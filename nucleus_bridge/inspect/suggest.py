@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -28,6 +28,7 @@ from nucleus_bridge.inspect.mounting import forward_deg
 from nucleus_bridge.inspect.poses import choose_frames, with_description, with_poses
 from nucleus_bridge.inspect.satellites import fixes_of, judge_satellites, positions_of
 from nucleus_bridge.inspect.scan import Scan, Stream
+from nucleus_bridge.inspect.silent import Sent, silence_findings
 from nucleus_bridge.inspect.suggest_cameras import put_camera, put_mounts
 from nucleus_bridge.inspect.suggest_lidars import in_metres, put_lidar, put_point_fields
 from nucleus_bridge.inspect.suggestion import Reference, Suggestion, device_track, put_clock, put_offset
@@ -67,7 +68,7 @@ def suggest(scan: Scan) -> Suggestion:
     _missing(made, scan, chosen)
     made.frames = choose_frames(scan, transforms, clouds[chosen[0]] if chosen else None)
     made.findings += made.clocks.findings
-    made.findings += transform_findings(transforms, moving)
+    made.findings += transform_findings(transforms, moving, device=made.frames.device)
     made.findings += derived_findings(made.left_out)
     _name_sensors(made, scan, chosen, pictures)
     _frames(made)
@@ -91,6 +92,7 @@ def suggest(scan: Scan) -> Suggestion:
     _gps(made, scan)
     _note_motion(made, scan)
     _frozen(made, scan)
+    made.findings += silence_findings(_sent(made, scan), made.findings)
     put_point_fields(made)
     made.findings = [_addressed(made, finding) for finding in made.findings]
     return made
@@ -304,6 +306,12 @@ def _frozen(made: Suggestion, scan: Scan) -> None:
 
     clouds = {topic: made.lidars[topic] for topic in made.lidar_names}
     made.findings += frozen_in_scan(scan, clouds, made.camera_names, place_of)
+
+
+def _sent(made: Suggestion, scan: Scan) -> Iterator[Sent]:
+    """Yield when the chosen sensors sent; the first lidar is what frames are made from."""
+    for number, topic in enumerate((*made.lidar_names, *made.camera_names, *made.names["radars"])):
+        yield Sent(topic, made.section_of(topic) if number else "", made.clocks.corrected(scan.streams[topic]))
 
 
 def _ahead_deg(made: Suggestion) -> float:

@@ -47,6 +47,8 @@ def _pictures(made: Suggestion, key: str, name: str, facts: CameraFacts) -> None
     topic, seen = facts.image_topic, facts.pictures
     if facts.implausible:
         made.findings.append(warnings.camera_info_implausible(facts.info_topic, facts.implausible, name))
+    if facts.changes:
+        made.findings.append(warnings.camera_info_changes(facts.info_topic, facts.changes, name))
     if seen.damaged:
         made.findings.append(warnings.image_damaged(topic, seen.damaged, seen.looked_at, seen.damage))
     if seen.orientation != 1:

@@ -28,6 +28,7 @@ _ZIGZAG_M_PER_S2, _ZIGZAG_DEG_PER_S2 = 4.0, 300.0
 _ZIGZAG_SHARE, _LEAST_ZIGZAGS = 0.05, 5
 _SPARSE_M, _SPARSE_DEG = 0.1, 0.5
 _STANDING_M = 0.3
+_LEAST_HELD, _MOST_CHANGES, _LEAST_PIECE = 8, 3, 3
 _FASTEST_M_S = 150.0
 _OTHER_ROBOT_M = 0.5
 _LEAST_STILL, _LEAST_MOVING, _MOVING_M_S, _HARDEST_M_S2 = 10, 5, 1.0, 30.0
@@ -85,6 +86,10 @@ class Transforms:
         """Return the frames from this one up whose pose in their parent changes over time, the nearest first."""
         above = self.above(frame)
         return [child for child in above[:-1] if not self.tree.is_static(child)]
+
+    def below(self, frame: str) -> set[str]:
+        """Return the frames that hang below one."""
+        return {other for other in self.tree.frames() if frame in self.above(other)[1:]} if frame else set()
 
     def tracks_of(self, child: str) -> list[Track]:
         """Return the edges that lead to a frame."""
@@ -244,22 +249,76 @@ def motion_of(tracks: Iterable[Track]) -> Motion:
     return Motion(stamps[last], positions[order][last], rotations[order][last])
 
 
-def transform_findings(transforms: Transforms, path: Iterable[str], max_gap_s: float = MAX_GAP_S) -> list[Finding]:
-    """Find what contradicts itself in the edges of these child frames, and in every static transform."""
+def transform_findings(
+    transforms: Transforms, path: Iterable[str], max_gap_s: float = MAX_GAP_S, device: str = ""
+) -> list[Finding]:
+    """Find what contradicts itself in the edges of these child frames, and in every static transform.
+
+    Args:
+        transforms: The transforms.
+        path: Child frames of the edges that move.
+        max_gap_s: A longer gap ends a scene.
+        device: Frame of the device; what hangs below it is mounted.
+    """
     found: list[Finding] = []
+    mounted = transforms.below(device)
     for child in path:
         by_code: dict[Code, Finding] = {}
+        if child in mounted and (moved := _moved_mount(child, transforms.tracks_of(child))) is not None:
+            found.append(moved)
         for tracks in _between_steps([track for track in transforms.tracks_of(child) if not track.static]):
             for finding in _moving_findings(child, tracks, max_gap_s):
                 by_code.setdefault(finding.code, finding)
         found += by_code.values()
     fixed = sorted({track.child for track in transforms.tracks if track.static})
-    changes = (_static_change(child, [t for t in transforms.tracks_of(child) if t.static]) for child in fixed)
-    return [*found, *(change for change in changes if change is not None)]
+    for child in fixed:
+        static, moving = ([t for t in transforms.tracks_of(child) if t.static is fix] for fix in (True, False))
+        found += [one for one in (_static_change(child, static), _both_ways(child, static, moving)) if one is not None]
+    return found
+
+
+def _both_ways(child: str, static: list[Track], moving: list[Track]) -> Finding | None:
+    """Name a frame that a static transform and others put in different places."""
+    held = motion_of(moving)
+    if not len(held.positions):
+        return None
+    known = motion_of(static)
+    metres = np.linalg.norm(held.positions[:, None] - known.positions[None], axis=2).min(axis=1)
+    degrees = _angles(held.rotations[:, None], known.rotations[None]).min(axis=1)
+    if not ((metres > _SAME_M) | (degrees > _SAME_DEG)).any():
+        return None
+    topics = [next((track.topic for track in tracks if track.topic), "a static one") for tracks in (static, moving)]
+    text = (
+        f"a static transform and {len(metres)} on {topics[1]} are up to {float(metres.max()):.2f} m and "
+        f"{float(degrees.max()):.1f} degrees apart"
+    )
+    return warnings.tf_conflict(child, text, f"stop one of the publishers (ros2 topic info -v {topics[1]})")
+
+
+def _moved_mount(child: str, tracks: list[Track]) -> Finding | None:
+    """Name a mount on a topic of moving transforms that stands still and is all at once another one."""
+    motion = motion_of([track for track in tracks if not track.static])
+    if len(motion.positions) < _LEAST_HELD:
+        return None
+    metres = np.linalg.norm(np.diff(motion.positions, axis=0), axis=1)
+    degrees = _angles(motion.rotations[:-1], motion.rotations[1:])
+    changes = np.flatnonzero((metres > _MOVED_M) | (degrees > _MOVED_DEG))
+    if not 0 < len(changes) <= _MOST_CHANGES:
+        return None
+    pieces = np.diff(np.concatenate(([-1], changes, [len(motion.positions) - 1])))
+    if pieces.min() < _LEAST_PIECE:
+        return None
+    at_s = float(motion.stamps_ns[changes[0] + 1] - motion.stamps_ns[0]) / 1e9
+    largest = changes[int(np.argmax(metres[changes] + degrees[changes]))]
+    return warnings.mount_changed(child, float(metres[largest]), float(degrees[largest]), at_s)
 
 
 def _moving_findings(child: str, tracks: list[Track], max_gap_s: float) -> Iterator[Finding]:
     """Name what contradicts itself in the samples of one frame between two steps of its clock."""
+    stamps = np.concatenate([track.stamps for track in tracks])
+    if 2 * int((stamps == 0).sum()) > len(stamps):
+        yield warnings.tf_unstamped(child, int((stamps == 0).sum()), len(stamps))
+        return
     conflict = _conflict(child, tracks)
     motion = motion_of(tracks)
     if conflict is not None:

@@ -24,6 +24,8 @@ Item = TypeVar("Item")
 
 FIRST_SWEEPS, SWEEPS, FILES, FIXES, POSES = 8, 5, 5, 24, 64
 """At most so many of each are kept: first sweeps, sweeps over the drive, files of pictures, fixes, poses of frames."""
+JPEGS = 2
+"""Files of a camera that are decoded to see whether they are whole."""
 _MOST_POINTS, _MOMENTS = 3_000, 2_048
 _LEAST_WAY_M = 0.15
 _SMALL_BYTES, _EMPTY_BYTES_A_PIXEL = 4_000, 0.05  # a picture with anything in it takes more
@@ -83,6 +85,10 @@ class SeenPictures:
         small: Compressed ones that may be empty, not decoded yet.
         empty_in_small: The same of those; None where one shows something.
         small_judged_at: ``small.taken`` when those were decoded.
+        jpegs: JPEG files that may be damaged, not decoded yet.
+        damage: How many of those are, of how many, and what is missing in the first one.
+        jpegs_judged_at: ``jpegs.taken`` when those were decoded.
+        smallest: The smallest JPEG file: what was cut is small.
     """
 
     looked_at: int = 0
@@ -95,10 +101,16 @@ class SeenPictures:
     small: Spread[bytes] = field(default_factory=lambda: Spread(FILES))
     empty_in_small: Counter[str] | None = field(default_factory=Counter)
     small_judged_at: int = 0
+    jpegs: Spread[bytes] = field(default_factory=lambda: Spread(JPEGS))
+    damage: tuple[int, int, str] = (0, 0, "")
+    jpegs_judged_at: int = 0
+    smallest: bytes = b""
     _raw: Spread[None] = field(default_factory=lambda: Spread(_MANY_PICTURES))
 
     def note(self, image: Image) -> None:
-        """Take note of a picture, if it has 16 bits or may be black."""
+        """Take note of a picture, if it has 16 bits, may show nothing, or is one of a few that may be damaged."""
+        if image.encoding == "jpeg":
+            self._note_jpeg(image)
         if is_sixteen_bit_png(image):
             if self.files.wants():
                 self.files.give(image.data.tobytes())
@@ -121,6 +133,13 @@ class SeenPictures:
             self.shows = len(image.data) > max(_SMALL_BYTES, _EMPTY_BYTES_A_PIXEL * image.width * image.height)
             if not self.shows and self.small.wants():
                 self.small.give(image.data.tobytes())
+
+    def _note_jpeg(self, image: Image) -> None:
+        if self.jpegs.wants():
+            self.jpegs.give(image.data.tobytes())
+        elif not self.smallest or len(image.data) < len(self.smallest):
+            self.smallest = image.data.tobytes()
+            self.jpegs.taken += 1
 
     def _note_emptiness(self, what: str) -> None:
         self.shows = not what

@@ -21,7 +21,7 @@ _ALONG, _ACROSS = 0.97, 0.8
 _SLIDES, _ROLLS, _CLEARLY = 0.15, 0.08, 4.0
 _LONGEST_M = 6.0
 """How far a point of a vehicle is from its axle at most."""
-_STEP_M = 1.0
+_STEP_M, _LEAST_WAY_M = 1.0, 4.0
 _MIN_STEPS = 10
 _SAMPLES = 20_000
 _NS_PER_HOUR = 3_600_000_000_000
@@ -133,10 +133,11 @@ def sideways(poses: FloatArray) -> float | None:
 
 
 def _metre_by_metre(poses: FloatArray) -> FloatArray | None:
-    """Return poses that are at least a metre of the way apart; None where there are too few."""
+    """Return poses that are a metre of the way apart, less on a short way; None where they hardly move."""
     poses = poses[:: max(1, len(poses) // _SAMPLES)]
     way = np.concatenate(([0.0], np.cumsum(np.linalg.norm(np.diff(poses[:, :3], axis=0), axis=1))))
-    picked = np.unique(np.searchsorted(way, np.arange(0.0, way[-1], _STEP_M)))
+    step_m = min(_STEP_M, max(_LEAST_WAY_M, way[-1]) / (_MIN_STEPS + 2))
+    picked = np.unique(np.searchsorted(way, np.arange(0.0, way[-1], step_m)))
     return poses[picked] if len(picked) > _MIN_STEPS else None
 
 

@@ -418,7 +418,17 @@ class Session:
         pipeline = self._pipeline
         if now >= self._next_judgement:
             pipeline.evidence.log_step_ns = self.log_step_ns
-            self._judged = tuple(findings_of(pipeline.evidence, pipeline.config, pipeline.tree, pipeline.sources))
+            wait_ns = round(pipeline.config.sync.wait_s * 1e9)  # what is on its way is not missing
+            self._judged = tuple(
+                findings_of(
+                    pipeline.evidence,
+                    pipeline.config,
+                    pipeline.tree,
+                    pipeline.sources,
+                    pipeline.findings,
+                    on_its_way_ns=wait_ns,
+                )
+            )
             self._next_judgement = now + _JUDGE_PERIOD_S
         return once((*pipeline.findings, *self._judged))
 

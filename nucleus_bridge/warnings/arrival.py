@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from nucleus_bridge.warnings.finding import Code, Finding, Weight, length_of_time
@@ -120,6 +120,20 @@ def sensor_unused(topic: str, name: str, kind: str, lost: Mapping[str, int], par
         f"no frame has anything of the configured sensor {name!r} on {topic}: "
         + (f"lost by {causes}" if causes else "it has no messages"),
         remedy,
+        Weight.LOSS,
+    )
+
+
+def sensor_silent(topic: str, spans: Sequence[str], of_s: float, section: str) -> Finding:
+    """A sensor that sends nothing for a part of the time; ``section`` is '' for the one that frames are made from."""
+    without = "frames of that time are without it" if section else "there are no frames of that time"
+    remedy = "look at its driver and its link"
+    return Finding(
+        Code.SENSOR_SILENT,
+        "topic",
+        topic,
+        f"{topic} sends nothing {' and '.join(spans)} of the {of_s:.1f} s in which the sensors send: {without}",
+        f"{remedy}, or leave out frames without it: {section}.required: true" if section else remedy,
         Weight.LOSS,
     )
 

@@ -19,6 +19,18 @@ def camera_info_implausible(topic: str, why: str, name: str = "<name>") -> Findi
     )
 
 
+def camera_info_changes(topic: str, change: str, name: str = "<name>") -> Finding:
+    """A calibration that becomes another one within a recording."""
+    return Finding(
+        Code.CAMERA_INFO_CHANGES,
+        "topic",
+        topic,
+        f"the calibration on {topic} changes {change}; each one holds from its stamp on, the first one for all before",
+        f"one calibration for the whole recording: cameras.{name}.calibration_file: a camera_info YAML of this camera",
+        Weight.LOSS,
+    )
+
+
 def camera_body_frame(frame: str, topic: str, remedy: str) -> Finding:
     """Images in a frame whose z axis points up."""
     return Finding(

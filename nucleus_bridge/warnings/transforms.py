@@ -95,6 +95,30 @@ def static_changed(child: str, moved_m: float, turned_deg: float, after_s: float
     )
 
 
+def mount_changed(child: str, moved_m: float, turned_deg: float, after_s: float) -> Finding:
+    """A mount among the moving transforms that stands still and is all at once another one."""
+    return Finding(
+        Code.STATIC_CHANGED,
+        "frame",
+        child,
+        f"transforms of {child!r} stand still, and change by {moved_m:.3f} m and {turned_deg:.2f} degrees all at once "
+        f"{after_s:.1f} s after the first one: a mount does not move",
+        f"one mount for the whole recording: mount_names: [fixed], mounts.fixed.child_frame: {child}, with "
+        "parent_frame, xyz and rpy",
+    )
+
+
+def tf_unstamped(child: str, unset: int, total: int) -> Finding:
+    """Transforms whose stamps were never set."""
+    return Finding(
+        Code.TF_CLOCK,
+        "frame",
+        child,
+        f"{unset} of {total} stamps of transforms of {child!r} are 0: what publishes them sets none",
+        "have its publisher stamp them, or take poses from elsewhere: pose_names, poses.<name>.topic or file",
+    )
+
+
 def no_pose(frame: str, text: str, remedy: str) -> Finding:
     """There is no pose over time."""
     return Finding(Code.NO_POSE, "frame", frame, text, remedy)
@@ -136,16 +160,21 @@ def pose_inverse(name: str, parent: str, child: str, why: str) -> Finding:
     )
 
 
-def transforms_inverse(world_frame: str, device_frame: str) -> Finding:
-    """Transforms that hold the pose of the world in the device where they say the opposite."""
+def transforms_inverse(world_frame: str, device_frame: str, *, is_proven: bool) -> Finding:
+    """Transforms that hold the pose of the world in the device where they say the opposite, or may do so."""
+    between = f"transforms between {world_frame!r} and {device_frame!r}"
+    if is_proven:
+        text = f"{between} seem to hold the inverse of what their frames say: by them {device_frame!r} moves sideways"
+    else:
+        text = f"by {between} {device_frame!r} drives backwards all the time: if it does not, they hold the inverse"
     return Finding(
         Code.POSE_INVERSE,
         "frame",
         device_frame,
-        f"transforms between {world_frame!r} and {device_frame!r} seem to hold the inverse of what their frames say: "
-        "by them the device moves sideways, and turned round it does not",
+        f"{text}, and turned round it moves ahead",
         "exchange parent and child where they are published, or take poses from elsewhere: pose_names, "
         "poses.<name>.topic or file",
+        Weight.METRES if is_proven else Weight.LOSS,
     )
 
 

@@ -50,6 +50,7 @@ class Lidar:
     wall: tuple[float, float] | None = None
     is_left_handed: bool = False
     turns: bool = True
+    sends: Callable[[int], bool] = lambda _true: True
     bend: Callable[[np.ndarray], np.ndarray] = field(default=lambda values: values)
 
 
@@ -66,6 +67,7 @@ class Camera:
     phase_ms: float = 20.0
     delay_ms: float = 12.0
     clock: Clock = same
+    sends: Callable[[int], bool] = lambda _true: True
     image: Callable[[int, int], Any] | None = None
     info: Callable[[int], Any] | None = None
 
@@ -179,6 +181,8 @@ class SmallDrive:
     def _add_lidar(self, made: Recording, lidar: Lidar) -> None:
         period = round(S / lidar.rate)
         for number, start in enumerate(self.times(lidar.rate)):
+            if not lidar.sends(start):
+                continue
             seen_ns = min(number, lidar.stops_at) * period - number * period
             at, local, world, ring = self.sweep(lidar, start + seen_ns)
             at = at - seen_ns
@@ -205,6 +209,8 @@ class SmallDrive:
     def _add_camera(self, made: Recording, camera: Camera) -> None:
         for number, at in enumerate(self.times(camera.rate)):
             true = at + round(camera.phase_ms * MS)
+            if not camera.sends(true):
+                continue
             log = true + round(camera.delay_ms * MS)
             stamp = camera.clock(true)
             image = camera.image(stamp, number) if camera.image else compressed(stamp, jpeg(shift=number), camera.frame)

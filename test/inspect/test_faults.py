@@ -394,6 +394,17 @@ def test_a_cloud_that_no_lidar_sent_is_left_out_with_its_reason(
     assert report.left_out[topic]
 
 
+def test_of_two_clouds_in_one_frame_the_one_with_times_is_the_lidars(tmp_path: Path) -> None:
+    """A registered cloud that says it is in the lidar's frame has more points, and is named first."""
+
+    def registered(_drive: SmallDrive, _start: int, seen: list[np.ndarray]) -> np.ndarray:
+        return np.concatenate((seen[-1], seen[-1] + 0.3))
+
+    _, made = looked_at(beside("/a/cloud", LIDAR.frame, registered), tmp_path)
+    assert list(made.lidar_names) == [LIDAR.topic]
+    assert list(made.left_out) == ["/a/cloud"]
+
+
 def test_all_lidars_in_one_cloud_are_left_out_in_the_frame_of_one_of_them_too(tmp_path: Path) -> None:
     left, right = (
         replace(LIDAR, topic=f"/{side}/points", frame=side, mount=(0.4, y, 1.7), columns=columns)
@@ -771,8 +782,9 @@ def test_fixes_and_headings_are_judged_by_each_other_and_by_the_transforms(
         lambda _n, _lat, _lon: (50.00004, 8.00007),
         lambda _n, lat, lon: (math.radians(lat), math.radians(lon)),
         lambda _n, lat, lon: (lon, lat),
+        lambda _n, lat, lon: (lat, -lon),
     ],
-    ids=["frozen", "radians", "exchanged"],
+    ids=["frozen", "radians", "exchanged", "mirrored"],
 )
 def test_fixes_that_all_contradict_the_transforms_are_left_out_by_init_and_named_by_convert(
     tmp_path: Path, bend: Callable[[int, float, float], tuple[float, float]]

@@ -87,7 +87,7 @@ def test_clocks_of_fixes_and_headings_are_corrected_apart(
     ]
     wrong = PLAIN.but(seconds=3.0, more=add).write(tmp_path / "wrong")
     values = dict(right.values)
-    said = list(convert_bag(wrong, config_from_values(values), tmp_path / "spool").findings)
+    said = convert_bag(wrong, config_from_values(values), tmp_path / "spool").findings
     found = {f.remedy.removeprefix("if it is the clock: ") for f in said if f.code == "sensor_clock"}
     (remedy,) = found
     given = {key: float(value) for key, value in re.findall(r"(gps\.\w+): (\S+?)(?:,|$)", remedy)}
