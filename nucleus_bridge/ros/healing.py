@@ -133,6 +133,20 @@ class Healer:
         wait_s = min(IN_VAIN_S * 2.0**tries, LONGEST_IN_VAIN_S) if tries >= 0 else 0.0
         return deaf if now - self.healed.at_s >= wait_s else []
 
+    def is_due(self, topics: Iterable[Topic], silent_s: float, *, heals: bool) -> bool:
+        """Whether ``look`` is to be called at once, not only once a second; any thread may ask."""
+        if self._probe is not None or self._ending:
+            return True
+        now, is_anyone_silent = time.monotonic(), False
+        for topic in filter(is_watched, topics):
+            silence = self._silent.get(topic.name)
+            is_anyone_silent |= silence is not None
+            if topic.last_s is not None and (now - topic.last_s > silent_s) != (
+                silence is not None and silence.is_told
+            ):
+                return True
+        return heals and is_anyone_silent and (now >= self._probe_again_s or bool(participants() - self._known))
+
     def rebuilding(self, deaf: Iterable[str]) -> Healed:
         """Return what the next connection has to know."""
         missed = {name: self._silent[name] for name in deaf}
