@@ -48,6 +48,7 @@ HISTORY_OVERRUN = (
 
 _DEPTH = 100
 """Types of topics that no decoder reads by itself."""
+_FEW = 5
 _MOST_TYPES = 3
 """As many of the types that a topic may have are named; of more, one fewer."""
 _MOST_OTHERS = 5
@@ -93,7 +94,8 @@ class Topic:
         received: Messages taken.
         earlier: Messages that an earlier connection to the graph took.
         received_bytes: Their size.
-        last_s: When the last one came, on the monotonic clock.
+        first_s: When the first one came, on the monotonic clock.
+        last_s: When the last one came.
         last_sent_ns: When the last one was sent, 0 when unknown.
         longest_gap_s: Longest time without a message that has ended since the last report.
         transport_lost: Messages that the middleware reports as lost.
@@ -108,6 +110,7 @@ class Topic:
     received: int = 0
     earlier: int = 0
     received_bytes: int = 0
+    first_s: float | None = None
     last_s: float | None = None
     last_sent_ns: int = 0
     longest_gap_s: float = 0.0
@@ -144,6 +147,8 @@ class Topic:
             known = sent_ns and self.last_sent_ns and self.publishers == 1
             sent_gap_s = (sent_ns - self.last_sent_ns) / 1e9 if known else 0.0
             self.longest_gap_s = max(self.longest_gap_s, now - self.last_s, sent_gap_s)
+        else:
+            self.first_s = now
         self.received += 1
         self.received_bytes += size
         self.last_s, self.last_sent_ns = now, sent_ns
@@ -152,6 +157,13 @@ class Topic:
         """Return the longest time without a message that has ended since this was asked the last time."""
         longest, self.longest_gap_s = self.longest_gap_s, 0.0
         return longest
+
+    @property
+    def period_s(self) -> float | None:
+        """How far its messages were apart, on average; None where there were too few."""
+        if self.first_s is None or self.last_s is None or self.received < _FEW:
+            return None
+        return (self.last_s - self.first_s) / (self.received - 1)
 
     @property
     def problem(self) -> str:
