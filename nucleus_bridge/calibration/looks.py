@@ -116,7 +116,10 @@ def picture_places(points: Array, model: CameraModel, scale: float) -> Array:
 def _in_sight(
     scan: Scan, position: FloatArray, turn: FloatArray, model: CameraModel, scale: float, shape: tuple[int, ...]
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return the edges in or near an image that nothing hides: in the camera's frame, in the picture, the way across."""
+    """Return the edges in or near an image that nothing hides: in the camera's frame, in the picture, the way across.
+
+    What is not in the image, most of the edges, is left out before what hides them is looked for.
+    """
     local = (scan.edges.points - position) @ turn
     distance = np.sqrt((local * local).sum(axis=1))
     rows = np.flatnonzero(is_ahead(*local.T) & (distance > _NEAREST_M))

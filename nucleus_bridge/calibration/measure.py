@@ -244,11 +244,9 @@ def _within(fit: Fit, near: Candidate, noise: float) -> tuple[float | None, ...]
     ways = [(number, reach * sign) for number, reach in enumerate(_FARTHEST) for sign in (1.0, -1.0)]
     steps = np.concatenate([grid({number: reach * _SHARES}) for number, reach in ways])
     below = fit.scores(FINE_DEG, near.at, steps).reshape(NUMBERS, 2, len(_SHARES)) < least
-    seen = below.any(axis=2).all(axis=1)
-    first = below.argmax(axis=2).max(axis=1)
     return tuple(
-        float(reach * _SHARES[place]) if is_seen else None
-        for reach, place, is_seen in zip(_FARTHEST, first, seen, strict=True)
+        float(reach * _SHARES[sides.argmax(axis=1).max()]) if bool(np.all(sides.any(axis=1))) else None
+        for reach, sides in zip(_FARTHEST, below, strict=True)
     )
 
 
