@@ -8,6 +8,7 @@ does not read it from there.
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -119,6 +120,7 @@ setup(
         (f"share/{NAME}/launch", files("launch", "*.launch.py")),
         (f"share/{NAME}/config", files("config", "*.*")),
         (f"share/{NAME}/config/tasks", files("config/tasks", "*.yaml")),
+        *([] if "bdist_wheel" in sys.argv else [("bin", files("bin", "*"))]),  # pip makes commands of its own
     ],
     zip_safe=False,
     install_requires=REQUIREMENTS,

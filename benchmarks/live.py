@@ -9,7 +9,7 @@
     python benchmarks/live.py --seconds 60 --armed 30 --mark 40  # ~/mark after 40 s, with 30 s of look-back
 
 Prints frames published and recorded, every loss, the duration of callbacks, memory over time and CPU time; with
---yardstick also the CPU time of a bare subscriber that takes the same messages and throws them away.
+--yardstick, and with --idle, also the CPU time of a bare subscriber that takes the same messages and throws them away.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TransformStamped
 from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.serialization import serialize_message
 from rosgraph_msgs.msg import Clock
@@ -192,9 +193,10 @@ def publish_idle(given: argparse.Namespace) -> None:
 def subscribe(given: argparse.Namespace) -> None:
     """Take the sensors' messages and throw them away, as little as rclpy can do; until a signal comes."""
     rclpy.init()
-    node = rclpy.create_node("yardstick")
+    simulated = [Parameter("use_sim_time", value=given.idle and given.sim_time)]
+    node = rclpy.create_node("yardstick", parameter_overrides=simulated)
     kind = Image if given.image == "raw" else CompressedImage
-    wanted = [(PointCloud2, "/lidar"), (TFMessage, "/tf")]
+    wanted = [(PointCloud2, "/lidar"), (TFMessage, "/tf"), (TFMessage, "/tf_static")]
     for index in range(given.cameras):
         wanted += [(kind, f"/camera{index}/image"), (CameraInfo, f"/camera{index}/info")]
     for message_type, topic in wanted:
@@ -203,14 +205,15 @@ def subscribe(given: argparse.Namespace) -> None:
         rclpy.spin(node)
 
 
-def measure_idle(given: argparse.Namespace, recorder: subprocess.Popen[bytes]) -> int:
-    """Print the CPU time of a recorder that has nothing to record."""
+def measure_idle(given: argparse.Namespace, recorder: int, bare: int) -> int:
+    """Print the CPU time of a recorder that has nothing to record, and of a bare node with the same topics."""
     for what, program in (("silent", ["sleep", str(given.seconds)]), ("/tf and /clock", myself("--publish-idle"))):
         time.sleep(10.0)  # the start, and warnings of topics that nobody publishes come first
-        before = sum(map(cpu_seconds, family(recorder.pid)))
+        before = [sum(map(cpu_seconds, family(pid))) for pid in (recorder, bare)]
         subprocess.run(program, check=True)
-        used = sum(map(cpu_seconds, family(recorder.pid))) - before
-        print(f"CPU, {what:15} {used / given.seconds:.3f} cores")
+        after = [sum(map(cpu_seconds, family(pid))) for pid in (recorder, bare)]
+        used, least = ((last - first) / given.seconds for first, last in zip(before, after, strict=True))
+        print(f"CPU, {what:15} {used:.4f} cores; a bare rclpy node {least:.4f}", flush=True)
     return 0
 
 
@@ -347,10 +350,10 @@ def main() -> int:
         flags = [flag for parameter in parameters for flag in ("-p", parameter)]
         program = [sys.executable, "-m", "nucleus_bridge.ros.recorder", "--ros-args", "--params-file", str(config)]
         recorder = subprocess.Popen([*program, *flags])
-        bare = subprocess.Popen(myself("--subscribe")) if given.yardstick else None
+        bare = subprocess.Popen(myself("--subscribe")) if given.yardstick or given.idle else None
         try:
-            if given.idle:
-                return measure_idle(given, recorder)
+            if given.idle and bare is not None:
+                return measure_idle(given, recorder.pid, bare.pid)
             watch = Watch(recorder.pid, given.view)
             load = subprocess.Popen(myself("--publish"))  # what it does not publish is missed below
             if given.mark:

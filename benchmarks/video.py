@@ -71,8 +71,8 @@ def messages_of(packets: Sequence[bytes]) -> list[Message]:
     return messages
 
 
-def bare(packets: Sequence[bytes]) -> list[bytes]:
-    """Decode, convert and encode, and nothing else."""
+def bare(packets: Sequence[bytes]) -> list[int]:
+    """Decode, convert and encode, and nothing else; return the sizes of the files."""
     context = av.CodecContext.create("h264", "r")
     context.thread_count = 1
     files, number = [], 0
@@ -80,25 +80,25 @@ def bare(packets: Sequence[bytes]) -> list[bytes]:
         for frame in context.decode(av.Packet(packet)):
             if number % (RATE_HZ // USED_HZ) == 0:
                 pixels = frame.to_ndarray(format="bgr24")
-                files.append(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes())
+                files.append(len(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()))
             number += 1
     return files
 
 
-def ours(messages: Sequence[Message]) -> list[bytes]:
-    """Decode as ``convert`` does, and make the files of the pictures that are used."""
+def ours(messages: Sequence[Message]) -> list[int]:
+    """Decode as ``convert`` does, and make the files of the pictures that are used; return their sizes."""
     decoder, files, number = VideoDecoder(), [], 0
     for message in messages:
         for image in decoder.decode(message):
             if isinstance(image, DecodeError) or not isinstance(image, Image):
                 raise TypeError(image)
             if number % (RATE_HZ // USED_HZ) == 0:
-                files.append(bytes(image_file(image, "jpeg", QUALITY)[0]))
+                files.append(len(bytes(image_file(image, "jpeg", QUALITY)[0])))
             number += 1
     return files
 
 
-def seconds(run: Callable[[], list[bytes]]) -> float:
+def seconds(run: Callable[[], list[int]]) -> float:
     """Return the CPU time of a run."""
     start = time.process_time()
     run()

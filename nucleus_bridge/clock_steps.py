@@ -12,6 +12,9 @@ MESSAGES_IN_A_ROW = 2
 """This many messages in a row below the highest stamp show a step; a single one came late."""
 EDGES_IN_A_ROW = 3
 """The same for an edge of transforms, of which two publishers may disagree."""
+PICTURES_IN_A_ROW = 17
+"""The same for a video, which comes in the order of decoding: encoders put up to 16 pictures that build on a later one
+(B frames) behind it."""
 
 
 @dataclass(frozen=True)
@@ -68,18 +71,25 @@ class StepWatch(Generic[Item]):
         self.highest_ns = stamp_ns
         return True
 
-    def take(self, stamp_ns: int, item: Item) -> Outcome[Item]:
-        """Take the next stamp and what belongs to it."""
+    def take(self, stamp_ns: int, item: Item, in_a_row: int | None = None) -> Outcome[Item]:
+        """Take the next stamp and what belongs to it; ``in_a_row`` says how many are enough now."""
         if self.highest_ns is None or stamp_ns >= self.highest_ns:
             self.highest_ns = stamp_ns
             return Outcome((*self.release(), item))
         self._held.append((stamp_ns, item))
-        if len(self._held) < self._in_a_row:
+        if len(self._held) < (in_a_row or self._in_a_row):
             return Outcome()
         stamps = [stamp for stamp, _ in self._held]
-        step = Step(min(stamps), self.highest_ns)
-        self.highest_ns = max(stamps)
-        return Outcome((), step, self.release())
+        first = self._deepest_fall(stamps) if self._in_a_row == PICTURES_IN_A_ROW else 0
+        step = Step(min(stamps[first:]), self.highest_ns)
+        self.highest_ns = max(stamps[first:])
+        held = self.release()
+        return Outcome(held[:first], step, held[first:])
+
+    def _deepest_fall(self, stamps: list[int]) -> int:
+        """Return which of those that are held fell most below the one before: some may wait for no step."""
+        before = [self.highest_ns or 0, *stamps]
+        return max(range(len(stamps)), key=lambda place: (before[place] - stamps[place], -place))
 
     def release(self) -> tuple[Item, ...]:
         """Give up what is held: it came late, and after no step."""

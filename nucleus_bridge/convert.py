@@ -288,7 +288,10 @@ def no_scene(report: ConversionReport, config: Config) -> str:
         lines.append(f"no message on {lidar.topic}")
     for cause, count in sorted(causes.items(), key=lambda entry: -entry[1]):
         reason = report.reasons.get(cause, "")
-        lines.append(f"{count} sweeps on {lidar.topic} lost by {cause}" + (f" ({reason})" if reason else ""))
+        lines.append(
+            f"{count} {'sweep' if count == 1 else 'sweeps'} on {lidar.topic} lost by {cause}"
+            + (f" ({reason})" if reason else "")
+        )
     if causes.keys() & {"unknown_frame", "unconnected_frames"}:
         lines.append(
             f"set world_frame (now {config.world_frame!r}) and device_frame (now {config.device_frame!r}) "

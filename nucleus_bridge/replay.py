@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from nucleus_bridge.config import Config
 from nucleus_bridge.decode.registry import interface_for, interfaces_of
+from nucleus_bridge.decode.unreadable import unreadable
 from nucleus_bridge.errors import InputError
 from nucleus_bridge.kinds import Kind
 from nucleus_bridge.model import Message
@@ -152,10 +153,13 @@ def _topic_problem(path: Place, topic: WantedTopic, types: dict[str, str]) -> st
         nearest = difflib.get_close_matches(topic.name, fitting, n=3, cutoff=0.0)
         return f"{topic.parameter}: {topic.name} is not in {path}; the nearest names are {', '.join(nearest)}"
     usual = [name for name in fitting if not _is_mostly_else(topic, types[name])] or fitting
-    there = f"{_WORDS.get(topic.kind, 'Topics that fit')} here: {', '.join(usual) or 'none'}"
+    word = "Topics that fit" if topic.role == "companion" else _WORDS.get(topic.kind, "Topics that fit")
+    there = f"{word} here: {', '.join(usual) or 'none'}"
     if topic.name in types:
         wanted = " or ".join(topic.types) if len(topic.types) <= _MOST_TYPES else "a type that is read here"
-        return f"{topic.parameter}: {topic.name} in {path} is {types[topic.name]}, not {wanted}. {there}"
+        known = unreadable(types[topic.name])
+        remedy = f" ({known.remedy})" if known is not None and known.kind == topic.kind else ""
+        return f"{topic.parameter}: {topic.name} in {path} is {types[topic.name]}, not {wanted}{remedy}. {there}"
     nearest = difflib.get_close_matches(topic.name, usual, n=1, cutoff=_ALIKE)
     meant = f"; did you mean {nearest[0]}?" if nearest else "."
     if len(topic.types) <= _MOST_TYPES:

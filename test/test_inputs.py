@@ -5,17 +5,20 @@ from __future__ import annotations
 
 import json
 import os
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
-from rosbags.typesys import Stores, get_typestore
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from nucleus_bridge.archive.chunks import chunks_of, whole_events
+from nucleus_bridge.archive.chunks import NotDivisibleError, chunks_of, whole_events
 from nucleus_bridge.config import Config, load_config
 from nucleus_bridge.convert import ConversionReport, convert_bag
+from nucleus_bridge.decode.video import COMPRESSED_IMAGE, COMPRESSED_VIDEO, FFMPEG_PACKET
 from nucleus_bridge.recordings import open_recording
 from nucleus_bridge.render import SceneRecorder
 from nucleus_bridge.render.workers import InlineExecutor
@@ -37,6 +40,11 @@ CONFIG = """
       rear: {image_topic: /camera/rear/image_raw/compressed, info_topic: /camera/rear/camera_info}
     spool: {min_free_bytes: 0}
 """
+VIDEO_DEFINITIONS = {
+    COMPRESSED_VIDEO: "builtin_interfaces/Time timestamp\nstring frame_id\nuint8[] data\nstring format\n",
+    FFMPEG_PACKET: "std_msgs/Header header\nint32 width\nint32 height\nstring encoding\nuint64 pts\nuint8 flags\n"
+    "bool is_bigendian\nuint8[] data\n",
+}
 VIDEO = {
     "video_foxglove": ("video", ("front", "rear")),
     "video_ffmpeg": ("ffmpeg", ("front", "rear")),
@@ -106,15 +114,20 @@ def test_workers_and_chunks_change_nothing(tmp_path: Path, name: str) -> None:
     wanted = config(tmp_path, suffix=suffix, cameras=cameras, further=("scene.max_frames=6",))
     convert_bag(MADE / name, wanted, tmp_path / "one")
     convert_bag(MADE / name, wanted, tmp_path / "two", workers=2)
-    spool = Spool(tmp_path / "chunks")
+    in_chunks = _in_chunks(MADE / name, wanted, tmp_path / "chunks")
+    assert _contents(tmp_path / "one") == _contents(tmp_path / "two") == in_chunks != {}
+
+
+def _in_chunks(bag: Path, wanted: Config, folder: Path) -> dict[str, bytes]:
+    spool = Spool(folder)
     spool.create()
-    with open_recording(MADE / name) as recording:
+    with open_recording(bag) as recording:
         for chunk in list(chunks_of(recording, primed_pipeline(recording, wanted), 1)):
             recorder = SceneRecorder(wanted, spool, InlineExecutor())
             for event in whole_events(chunk, recording, wanted):
                 recorder.handle([event])
             recorder.finish()
-    assert _contents(tmp_path / "one") == _contents(tmp_path / "two") == _contents(tmp_path / "chunks") != {}
+    return _contents(folder)
 
 
 def test_a_recording_that_begins_between_key_pictures_loses_nothing_by_fault(tmp_path: Path) -> None:
@@ -132,6 +145,80 @@ def test_a_packet_that_was_lost_is_a_fault(tmp_path: Path) -> None:
     report = convert_bag(tmp_path / "bag", wanted, tmp_path / "spool")
     assert report.losses == {"/camera/front/image_raw/video": {"broken_gop": 6}}
     assert not report.complete
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+@pytest.mark.parametrize("type_name", [COMPRESSED_VIDEO, FFMPEG_PACKET, COMPRESSED_IMAGE])
+def test_pictures_that_build_on_later_ones_find_their_frames(
+    tmp_path: Path, plain: Path, codec: str, type_name: str
+) -> None:
+    """Their messages come in the order of decoding: stamps go back without a step of the clock."""
+    bag = _with_b_pictures(tmp_path / "bag", codec, type_name)
+    wanted = config(tmp_path, suffix="video", cameras=("front",), further=("scene.max_frames=6",))
+    report = convert_bag(bag, wanted, tmp_path / "spool", workers=2)
+    assert report.losses == {}
+    pictures = sorted(tmp_path.glob("spool/scenes/*/front/*.jpg"))
+    truth = sorted(plain.glob("front/*.jpg"))
+    assert len(pictures) == len(truth) == 22
+    for picture, true in zip(pictures, truth, strict=True):
+        assert cv2.PSNR(cv2.imread(str(picture)), cv2.imread(str(true))) > 30
+    with pytest.raises(NotDivisibleError):  # so that an archive converts it whole
+        _in_chunks(bag, wanted, tmp_path / "chunks")
+
+
+def _with_b_pictures(target: Path, codec: str, type_name: str) -> Path:
+    """Write the drive with the pictures of one camera as a video with three B pictures in a row."""
+    topic, encoder = "/camera/front/image_raw/compressed", {"h264": "libx264", "hevc": "libx265"}[codec]
+    types = get_typestore(Stores.ROS2_JAZZY)
+    for name, definition in VIDEO_DEFINITIONS.items():
+        types.register(get_types_from_msg(definition, name))
+    with open_recording(MADE / "base") as recording:
+        images = list(recording.messages([topic]))
+        others = list(recording.messages([known.name for known in recording.topics if "/image_raw" not in known.name]))
+    headers = [types.deserialize_cdr(image.data, COMPRESSED_IMAGE).header for image in images]
+    packets = _encoded(encoder, [types.deserialize_cdr(image.data, COMPRESSED_IMAGE).data for image in images])
+    assert [packet.pts for packet in packets] != sorted(packet.pts for packet in packets) == list(range(len(images)))
+    with Writer(target, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        connections = {
+            name: writer.add_connection(name, kind, typestore=types)
+            for name, kind in {(message.topic, message.type_name) for message in others}
+        }
+        for message in others:
+            writer.write(connections[message.topic], message.log_ns, message.data)
+        video = writer.add_connection("/camera/front/image_raw/video", type_name, typestore=types)
+        for number, (packet, image) in enumerate(zip(packets, images, strict=True)):
+            header, data = headers[packet.pts], np.frombuffer(bytes(packet), np.uint8)
+            fields = {
+                COMPRESSED_VIDEO: {"timestamp": header.stamp, "frame_id": header.frame_id, "format": codec},
+                FFMPEG_PACKET: {
+                    "header": header,
+                    "width": 400,
+                    "height": 256,
+                    "encoding": encoder,
+                    "pts": number,
+                    "flags": 0,
+                    "is_bigendian": False,
+                },
+                COMPRESSED_IMAGE: {"header": header, "format": codec},
+            }
+            content = types.types[type_name](data=data, **fields[type_name])
+            writer.write(video, image.log_ns, types.serialize_cdr(content, type_name))
+    return target
+
+
+def _encoded(encoder: str, jpegs: list[np.ndarray]) -> list[av.Packet]:
+    context = av.CodecContext.create(encoder, "w")
+    context.width, context.height, context.pix_fmt = 400, 256, "yuv420p"
+    context.time_base, context.gop_size, context.max_b_frames = Fraction(1, 10), 10, 3
+    context.options = {"preset": "fast", "crf": "15"}
+    if encoder == "libx265":
+        context.options |= {"x265-params": "log-level=none:bframes=3:b-adapt=0:keyint=10:repeat-headers=1"}
+    packets = []
+    for number, jpeg in enumerate(jpegs):
+        frame = av.VideoFrame.from_ndarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), format="bgr24")
+        frame.pts = number
+        packets += context.encode(frame)
+    return [*packets, *context.encode(None)]
 
 
 def _copy_without_first(source: Path, target: Path, left_out: dict[str, int], skip_from: int = 0) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -41,6 +42,35 @@ def test_the_scenes_are_those_of_one_recording_whatever_the_recorders_clocks(tmp
     merged = convert(split(made, tmp_path, late_ns), tmp_path, "two")
     assert merged.losses == whole.losses
     assert contents(tmp_path / "two") == contents(tmp_path / "one") != {}
+
+
+def test_a_clock_that_differs_is_told_and_nothing_is_called_damaged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = [str(part) for part in split(recording(10), tmp_path, 5_000 * MS).parts]
+    config = write_config(tmp_path)
+    assert main(["convert", *parts, "--merge", "--config", str(config), "--output", str(tmp_path / "spool")]) == 0
+    said = capsys.readouterr()
+    assert "the clock of the recorder of" in said.err
+    assert re.search(r"camera\S* is (5|4\.9\d*|5\.0\d*) s ahead", said.err)
+    assert "[recorder_clock]" in said.err
+    assert "damaged" not in said.err + said.out
+    assert main(["inspect", *parts, "--merge", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [warning["code"] for warning in told["warnings"] if "clock" in warning["code"]] == ["recorder_clock"]
+    assert told["damage"] == []
+
+
+def test_a_folder_of_recordings_is_told_from_one_that_holds_none(tmp_path: Path) -> None:
+    split(recording(2), tmp_path / "drive")
+    with pytest.raises(BagError, match=r"a folder of recordings \(camera, sensors\); give one of them, or add --merge"):
+        open_recording(tmp_path / "drive")
+
+
+def test_a_later_part_without_mounts_names_the_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bag = recording(6).without("/tf_static").write(tmp_path / "later")
+    main(["inspect", str(bag)])
+    assert "an earlier part of the drive has it, give both with --merge" in capsys.readouterr().out
 
 
 def test_what_both_recorders_have_counts_once(tmp_path: Path) -> None:

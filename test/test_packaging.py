@@ -39,7 +39,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path in ROOT.glob("[!.]*"):
         if path.is_file():
             shutil.copy(path, copy)
-    for folder in ("nucleus_bridge", "launch", "config", "resource", "docs", "tools", "benchmarks", "test"):
+    for folder in ("nucleus_bridge", "launch", "config", "resource", "docs", "tools", "benchmarks", "bin", "test"):
         if (ROOT / folder).exists():
             shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
     return copy
@@ -159,6 +159,13 @@ def test_colcon_puts_the_executables_where_ros2_run_looks(sources: Path, tmp_pat
     folder = tmp_path / "prefix/lib/nucleus_bridge"
     assert sorted(path.name for path in folder.iterdir()) == EXECUTABLES
     assert (tmp_path / "prefix/share/ament_index/resource_index/packages/nucleus_bridge").exists()
+    commands = tmp_path / "prefix/bin"  # which a workspace that is sourced has on PATH
+    assert sorted(path.name for path in commands.iterdir()) == EXECUTABLES
+    path, library = f"{commands}:{os.environ['PATH']}", next((tmp_path / "prefix").glob("lib/python*/site-packages"))
+    for name in EXECUTABLES:
+        given = {**os.environ, "PATH": path, "PYTHONPATH": str(library)}
+        done = subprocess.run([name, "--help"], env=given, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.stdout.startswith(f"usage: {name} ") or "no usable ROS 2" in done.stderr, done
 
 
 def test_a_source_distribution_has_all_that_a_build_the_tests_and_a_reader_need(

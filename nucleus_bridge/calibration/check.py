@@ -37,6 +37,8 @@ _MOVED_M, _MOVED_DEG = 1.0, 5.0
 _ALIKE_M, _ALIKE_DEG = 0.02, 0.1
 """Cameras whose mounts are nearer to each other than this are one camera."""
 _TIME_TOLD_MPS = 1.0
+_MOST_UNSEEN_DEG = (1.0, 1.0, 1.2)
+"""Pitch, yaw and roll: a calibration that may be farther off without being seen does not agree."""
 
 
 @dataclass(frozen=True)
@@ -467,16 +469,30 @@ def _verdict(camera: str, frames: int, measured: Measurement, *, tells_time: boo
             f"{max(share, 0.0):.0%} as well ({seen})"
         )
         return Verdict(camera, "suspect", text, correction=fix, **figures)
+    if measured.is_doubtful:
+        text = (
+            f"edges of the clouds may fit its images better if it were {_correction(measured).words}, but not in all "
+            f"parts of the images alike ({seen})"
+        )
+        return Verdict(camera, "not_measured", text, **figures)
     within = _within(measured, tells_time=tells_time)
-    blind = [
-        name
-        for name, size, rival in zip(("pitch", "yaw"), (within.pitch_deg, within.yaw_deg), measured.rivals, strict=True)
-        if size is None or rival > MOST_RIVAL
-    ]
+    blind = list(_blind(within, measured.rivals))
     if blind:
-        return Verdict(camera, "not_measured", f"nothing tells its {' and '.join(blind)} ({seen})", **figures)
+        return Verdict(camera, "not_measured", f"{' and '.join(blind)} ({seen})", **figures)
     text = f"edges of the clouds fit its images: {_told(within)} ({seen})"
     return Verdict(camera, "agrees", text, within=within, **figures)
+
+
+def _blind(within: Within, rivals: tuple[float, float]) -> Iterator[str]:
+    """Say which turns could be larger than those that matter without being seen."""
+    sizes = (within.pitch_deg, within.yaw_deg, within.roll_deg)
+    found = list(zip(("pitch", "yaw", "roll"), sizes, _MOST_UNSEEN_DEG, (*rivals, 0.0), strict=True))
+    nothing = [name for name, size, _, rival in found if size is None or rival > MOST_RIVAL]
+    if nothing:
+        yield f"nothing tells its {' and '.join(nothing)}"
+    for name, size, most, _ in found:
+        if name not in nothing and size is not None and size > most:
+            yield f"its {name} may be off by {size:.1f} degrees unseen"
 
 
 def _correction(measured: Measurement) -> Correction:

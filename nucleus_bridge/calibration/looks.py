@@ -95,11 +95,12 @@ def look_at(
     scale = gray.shape[1] / width
     turn = quaternion.to_matrix(scene_from_camera.rotation_xyzw)
     parts = [_in_sight(scan, scene_from_camera.translation, turn, model, scale, gray.shape) for scan in scans]
-    points, pixels, beyond = (np.concatenate(column) for column in zip(*parts, strict=True))
+    points, pixels, across = (np.concatenate(column) for column in zip(*parts, strict=True))
     if len(points) > MOST_EDGES:
         some = np.random.default_rng(0).choice(len(points), MOST_EDGES, replace=False)
-        points, pixels, beyond = points[some], pixels[some], beyond[some]
-    ahead = beyond - pixels
+        points, pixels, across = points[some], pixels[some], across[some]
+    distance = np.sqrt((points * points).sum(axis=1))
+    ahead = picture_places(points + _ACROSS * distance[:, None] * across, model, scale) - pixels
     angle = np.arctan2(ahead[:, 1], ahead[:, 0])
     directions = np.rint(angle * (DIRECTIONS / np.pi)).astype(np.int64) % DIRECTIONS
     columns = np.clip(pixels[:, 0] / gray.shape[1], 0.0, 1.0)
@@ -115,19 +116,22 @@ def picture_places(points: Array, model: CameraModel, scale: float) -> Array:
 def _in_sight(
     scan: Scan, position: FloatArray, turn: FloatArray, model: CameraModel, scale: float, shape: tuple[int, ...]
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return the edges in or near an image that nothing hides: in the camera's frame, in the picture, a step across."""
+    """Return the edges in or near an image that nothing hides: in the camera's frame, in the picture, the way across.
+
+    What is not in the image, most of the edges, is left out before what hides them is looked for.
+    """
     local = (scan.edges.points - position) @ turn
     distance = np.sqrt((local * local).sum(axis=1))
-    kept = is_ahead(*local.T) & (distance > _NEAREST_M)
-    local, distance = local[kept], distance[kept]
-    across = scan.edges.across[kept] @ turn
-    pixels = picture_places(local, model, scale)
+    rows = np.flatnonzero(is_ahead(*local.T) & (distance > _NEAREST_M))
+    pixels = picture_places(local[rows], model, scale)
     height, width = shape[:2]
     margin = _MARGIN * width
     near = (pixels > -margin).all(axis=1) & (pixels[:, 0] < width + margin) & (pixels[:, 1] < height + margin)
-    near &= ~_hidden(local, distance, (scan.points - position).astype(np.float32) @ turn.astype(np.float32))
-    beyond = picture_places(local + _ACROSS * distance[:, None] * across, model, scale)
-    return local[near], pixels[near], beyond[near]
+    rows, pixels = rows[near], pixels[near]
+    points = (scan.points - position).astype(np.float32) @ turn.astype(np.float32)
+    shown = ~_hidden(local[rows], distance[rows], points)
+    rows, pixels = rows[shown], pixels[shown]
+    return local[rows], pixels, scan.edges.across[rows] @ turn
 
 
 def _hidden(edges: FloatArray, distance: FloatArray, points: Array) -> Array:

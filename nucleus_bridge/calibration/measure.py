@@ -30,12 +30,16 @@ _SERIOUS = np.array([*[math.radians(0.6)] * 3, *[0.2] * 3, 0.035])
 _UNIT = np.array([*[math.radians(1.0)] * 3, *[0.15] * 3, 0.05])
 _UNIT_COST = 0.02  # of the score, for a correction of one unit: of two that fit as well the smaller one is meant
 _MUCH_MORE = 0.12  # of the score: what makes up for three numbers more
+_FARTHEST = (*[math.radians(3.0)] * 3, *[0.75] * 3, 0.15)
+_SHARES = np.linspace(0.0, 1.0, 16)[1:]
+"""How far off each number is tried, to say how far it may be off unseen."""
 _NO_LOSS, _NO_LOSS_OF_GAIN = 0.02, 0.15  # of score and gain: what a number may be worth and still be left out
 
 _LEAST_CLEAR = 10.0  # the peak over its surroundings, in their spread, broad and narrow edges together
 _LEAST_EVEN = 2.8  # the peak in its own spread over blocks of the images
 MOST_RIVAL = 0.85  # of the peak: the best score elsewhere
 _LEAST_GAIN, _LEAST_SURE, _LEAST_BOTH, _LEAST_NOISE = 0.05, 1.5, 0.12, 0.7
+_DOUBTFUL_GAIN = 0.15  # so much more elsewhere is not an agreement, however unsure it is
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +70,7 @@ class Measurement:
         gain: By how much ``best`` fits better than any correction that is too small to matter, as a share.
         sureness: That gain in its own spread over blocks of the images.
         is_off: Whether that is enough, and ``best`` large enough, to call the calibration wrong.
+        is_doubtful: Whether it is not, though ``best`` is large enough and fits much better in some of the images.
         best: The simplest correction that fits best.
         within: For each number of a correction, how far it may be off unseen; None where nothing is seen.
     """
@@ -79,6 +84,7 @@ class Measurement:
     gain: float
     sureness: float
     is_off: bool
+    is_doubtful: bool
     best: Candidate
     within: tuple[float | None, ...]
 
@@ -108,11 +114,23 @@ def measure(fit: Fit, start: FloatArray = NOTHING) -> Measurement:
         and gain * sureness >= _LEAST_BOTH
         and noise >= _LEAST_NOISE
     )
+    is_doubtful = is_serious and not is_off and gain >= _DOUBTFUL_GAIN
     if is_off:
         best = _plainest(fit, start, now, _whole(fit, start, best, found))
     within = _within(fit, near, _spread(elsewhere))
     return Measurement(
-        fit.count, now.score, best.score, clearness, is_clear, rivals, gain, sureness, is_off, best, within
+        edges=fit.count,
+        score=now.score,
+        best_score=best.score,
+        clearness=clearness,
+        is_clear=is_clear,
+        rivals=rivals,
+        gain=gain,
+        sureness=sureness,
+        is_off=is_off,
+        is_doubtful=is_doubtful,
+        best=best,
+        within=within,
     )
 
 
@@ -223,13 +241,13 @@ def _plainest(fit: Fit, start: FloatArray, now: Candidate, best: Candidate) -> C
 def _within(fit: Fit, near: Candidate, noise: float) -> tuple[float | None, ...]:
     """Say how far each number may be off, the others left, until the score falls by more than chance."""
     least = near.score - max(0.1 * near.score, noise)
-    found: list[float | None] = []
-    for number, reach in enumerate([math.radians(3.0)] * 3 + [0.75] * 3 + [0.15]):
-        sizes = np.linspace(0.0, reach, 16)[1:]
-        ahead, back = (fit.scores(FINE_DEG, near.at, grid({number: sizes * sign})) for sign in (1.0, -1.0))
-        ends = [int(np.argmax(side < least)) if (side < least).any() else -1 for side in (ahead, back)]
-        found.append(None if min(ends) < 0 else float(sizes[max(ends)]))
-    return tuple(found)
+    ways = [(number, reach * sign) for number, reach in enumerate(_FARTHEST) for sign in (1.0, -1.0)]
+    steps = np.concatenate([grid({number: reach * _SHARES}) for number, reach in ways])
+    below = fit.scores(FINE_DEG, near.at, steps).reshape(NUMBERS, 2, len(_SHARES)) < least
+    return tuple(
+        float(reach * _SHARES[sides.argmax(axis=1).max()]) if bool(np.all(sides.any(axis=1))) else None
+        for reach, sides in zip(_FARTHEST, below, strict=True)
+    )
 
 
 def _rivals(table: FloatArray, top: int) -> tuple[float, float]:

@@ -19,6 +19,7 @@ _H264_B = 1
 _H264_WITH_CHROMA = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
 # H.265, table 7-1.
 _HEVC_SLICES, _HEVC_KEYS, _HEVC_SPS = range(32), range(16, 22), 33
+_HEVC_BEFORE_KEY = (8, 9)
 # AV1, 6.2.2.
 _AV1_SEQUENCE, _AV1_FRAME_HEADER, _AV1_FRAME = 1, 3, 6
 
@@ -31,6 +32,7 @@ class Unit(NamedTuple):
         is_key: Whether the picture builds on no other.
         has_parameters: Whether the parameters of the stream are in the message.
         is_bidirectional: Whether the picture is an H.264 B picture.
+        is_before_key: Whether it is an H.265 picture that precedes the last key picture and builds on what did (RASL).
         follows: Whether all that it builds on came before; None where the codec does not number its pictures.
     """
 
@@ -38,6 +40,7 @@ class Unit(NamedTuple):
     is_key: bool
     has_parameters: bool = False
     is_bidirectional: bool = False
+    is_before_key: bool = False
     follows: bool | None = None
 
 
@@ -156,7 +159,7 @@ class _H264Numbering:
             follows = number in (before, (before + 1) % (1 << sps.frame_num_bits))
         if is_reference or not follows:
             self.last_reference = number
-        return Unit(True, kind == _H264_IDR, has_parameters, is_bidirectional, follows)
+        return Unit(True, kind == _H264_IDR, has_parameters, is_bidirectional, follows=follows)
 
     def _add_sps(self, bits: _Bits, profile: int) -> None:
         """Read a sequence parameter set behind its profile and level (H.264, 7.3.2.1.1)."""
@@ -201,7 +204,7 @@ def _hevc(data: memoryview) -> Unit:
         kind = (nal[0] >> 1) & 63 if len(nal) else 63
         has_parameters |= kind == _HEVC_SPS
         if kind in _HEVC_SLICES:
-            return Unit(True, kind in _HEVC_KEYS, has_parameters)
+            return Unit(True, kind in _HEVC_KEYS, has_parameters, is_before_key=kind in _HEVC_BEFORE_KEY)
     return Unit(False, False, has_parameters)
 
 

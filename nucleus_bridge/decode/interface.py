@@ -76,6 +76,11 @@ def always(_message: Message) -> bool:
     return True
 
 
+def never(_message: Message) -> bool:
+    """Say that messages come in the order of their stamps, but for those that are late."""
+    return False
+
+
 @dataclass(frozen=True)
 class Companion:
     """A further topic whose messages a decoder needs, such as the metadata of packets.
@@ -107,6 +112,8 @@ class Interface:
             a fresh decoder makes the same samples as one that saw all messages before it.
         stands_alone: Whether a message, of which the first bytes are enough, is decoded without others, and others
             without it; None: those of stateless types.
+        in_decoding_order: Whether a message is of a stream that comes in the order of decoding, which is not that of
+            its stamps where pictures build on later ones.
         peek: Reads stamp (ns) and frame id without decoding, or None where the type has no header.
         extra: The extra of this package that the decoder needs, or "".
         companion: The further topic that the decoder needs, or None.
@@ -123,6 +130,7 @@ class Interface:
     is_latched: bool = False
     is_start: Callable[[Message], bool] = always
     stands_alone: Callable[[Message], bool] | None = None
+    in_decoding_order: Callable[[Message], bool] = never
     peek: Callable[[bytes], tuple[int, str]] | None = peek_header
     extra: str = ""
     companion: Companion | None = None

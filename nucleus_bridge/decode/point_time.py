@@ -326,8 +326,13 @@ def times_to_ns(times: NDArray[Any], unit_ns: int) -> IntArray:
     if times.dtype.kind in "ui":
         return signed(times).astype(np.int64) * unit_ns
     values = times.astype(np.float64)
+    if times.dtype.itemsize <= np.dtype(np.float32).itemsize and unit_ns % 2 == 0:
+        values *= unit_ns  # exact: 24 bits times at most 21 and a power of two
+        return np.rint(values, out=values).astype(np.int64)
     # The product of absolute seconds and 1e9 would be rounded to 256 ns once more; that of the fraction is not.
     whole = np.floor(values)
-    nanoseconds = whole.astype(np.int64) * unit_ns
-    rest: IntArray = np.rint((values - whole) * unit_ns).astype(np.int64)
-    return nanoseconds + rest
+    values -= whole
+    values *= unit_ns
+    nanoseconds: IntArray = np.rint(values, out=values).astype(np.int64)
+    nanoseconds += whole.astype(np.int64) * unit_ns
+    return nanoseconds

@@ -98,7 +98,7 @@ def _select(sweep: Sweep, config: LidarConfig, ground_field: str) -> PointCloud:
     rows = None if n_kept == len(points) else np.flatnonzero(keep)
 
     intensity, clipped = None, 0
-    if config.intensity_field:
+    if config.intensity_field in (points.dtype.names or ()):  # a depth image has none, whatever is configured
         full_scale = intensity_scale(sweep, config).full_scale
         intensity, clipped = _intensity(_take(points[config.intensity_field], rows), full_scale)
     return PointCloud(

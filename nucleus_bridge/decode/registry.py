@@ -92,6 +92,11 @@ def interfaces_of(type_name: str) -> tuple[Interface, ...]:
     )
 
 
+def in_decoding_order(message: Message) -> bool:
+    """Say whether a message is of a stream that comes in the order of decoding."""
+    return any(interface.in_decoding_order(message) for interface in interfaces_of(message.type_name))
+
+
 def interface_for(message: Message, kind: Kind) -> Interface:
     """Return how a message is read as a kind.
 

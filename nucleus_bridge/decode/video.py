@@ -19,7 +19,7 @@ from nucleus_bridge.decode.bitstream import Codec, Stream, Unit, is_entry
 from nucleus_bridge.decode.cdr import naming, peek_header, require_stamp
 from nucleus_bridge.decode.cdr_reader import CdrReader, load_extra
 from nucleus_bridge.decode.image import COMPRESSED_IMAGE, check_size, image_decoder
-from nucleus_bridge.decode.interface import Interface, Reset
+from nucleus_bridge.decode.interface import Interface, Reset, always
 from nucleus_bridge.decode.vp9 import indexed, largest_picture
 from nucleus_bridge.errors import DecodeError, ImageError
 from nucleus_bridge.model import Image, Message
@@ -251,6 +251,7 @@ class VideoDecoder:
         self._stream = Stream("h264")
         self._context: Any = None
         self._is_broken, self._was_started = True, False
+        self._before_key: Cause | None = None  # of pictures that precede the last key picture, if those are lost
         self._pending: dict[int, Packet] = {}
         self._sent = 0
         self._pace: deque[int] = deque(maxlen=_PACE_INTERVALS)
@@ -302,11 +303,14 @@ class VideoDecoder:
             return lost
         follows = self._follows(packet) and unit.follows is not False
         if unit.is_key:
+            self._before_key = None
             if self._is_broken or not follows:
                 lost += self._restart()
         elif self._is_broken or not follows:
             self._is_broken = True
             return [*lost, *self._give_up_pending(), self._refusal(packet)]
+        if unit.is_before_key and self._before_key is not None:
+            return [*lost, _unusable(packet, self._before_key)]
         if unit.is_bidirectional and not self._goes_back:
             self._is_broken = True
             return [*lost, *self._give_up_pending("b_frames"), ImageError(_B_PICTURES, cause="b_frames")]
@@ -353,9 +357,7 @@ class VideoDecoder:
         return images
 
     def _refusal(self, packet: Packet) -> ImageError:
-        if not self._was_started:
-            return ImageError(f"the {packet.codec} picture cannot be used: {_NO_KEY}", cause="before_keyframe")
-        return ImageError(f"the {packet.codec} picture cannot be used: {_AFTER_GAP}", cause="broken_gop")
+        return _unusable(packet, "broken_gop" if self._was_started else "before_keyframe")
 
     def _follows(self, packet: Packet) -> bool:
         """Tell by numbers or stamps whether a message follows the one before, and note it.
@@ -382,6 +384,7 @@ class VideoDecoder:
         """Make ready for a key picture."""
         lost = self._give_up_pending()
         self._context.flush_buffers()
+        self._before_key = "broken_gop" if self._was_started else "before_keyframe"
         self._is_broken, self._was_started = False, True
         self._goes_back, self._newest_out_ns = False, -1
         return lost
@@ -417,6 +420,11 @@ class VideoDecoder:
             self._newest_out_ns = packet.stamp_ns
             images.append(_image(frame, packet))
         return images
+
+
+def _unusable(packet: Packet, cause: Cause) -> ImageError:
+    text = _NO_KEY if cause == "before_keyframe" else _AFTER_GAP
+    return ImageError(f"the {packet.codec} picture cannot be used: {text}", cause=cause)
 
 
 def _image(frame: Any, packet: Packet) -> Any:
@@ -461,10 +469,19 @@ class CompressedImageDecoder:
 
 
 INTERFACES = (
-    Interface(
-        COMPRESSED_VIDEO, "image", VideoDecoder, is_sample=True, is_start=is_start, peek=peek_header, extra="video"
+    *(
+        Interface(
+            name,
+            "image",
+            VideoDecoder,
+            is_sample=True,
+            is_start=is_start,
+            in_decoding_order=always,
+            peek=peek_header,
+            extra="video",
+        )
+        for name in (COMPRESSED_VIDEO, FFMPEG_PACKET)
     ),
-    Interface(FFMPEG_PACKET, "image", VideoDecoder, is_sample=True, is_start=is_start, peek=peek_header, extra="video"),
     Interface(
         COMPRESSED_IMAGE,
         "image",
@@ -472,6 +489,7 @@ INTERFACES = (
         is_sample=True,
         is_start=is_start,
         stands_alone=_is_file,
+        in_decoding_order=is_video,
         peek=peek_header,
     ),
 )

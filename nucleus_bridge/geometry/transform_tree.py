@@ -191,6 +191,9 @@ class TransformTree:
         target, source = _strip_slash(target), _strip_slash(source)
         if target == source:
             return None
+        way = self._ways.get((target, source)) if first_ns and last_ns else None
+        if way is not None and way.covers(first_ns, last_ns):
+            return None
         try:
             first, last = (self._path_at(target, source, stamp_ns) for stamp_ns in (first_ns, last_ns))
             if not first.crosses_the_same_as(last) or first.changes(first_ns, last_ns):
@@ -209,6 +212,9 @@ class TransformTree:
         target, source = _strip_slash(target), _strip_slash(source)
         if target == source:
             return ALL_TIME[0]
+        way = self._ways.get((target, source)) if stamp_ns else None
+        if way is not None and way.covers(stamp_ns, stamp_ns):
+            return way.needed_ns(stamp_ns)
         path = self._path_at(target, source, stamp_ns)
         return max(crossing.edge.needed_ns(crossing.sample, stamp_ns) for crossing in (*path.up, *path.down))
 

@@ -69,6 +69,19 @@ class Way(NamedTuple):
         target_from_meeting = inverse(meeting_from_target)
         return compose(target_from_meeting, meeting_from_source) if self.up else target_from_meeting
 
+    def covers(self, first_ns: int, last_ns: int) -> bool:
+        """Say whether every edge has its poses throughout [first_ns, last_ns], without a gap or another fixed one."""
+        for edge in (*self.up, *self.down):
+            if edge.find(last_ns) == NOT_COVERED or edge.find(first_ns) == NOT_COVERED:
+                return False
+            if edge.changes(first_ns, last_ns):
+                return False
+        return True
+
+    def needed_ns(self, stamp_ns: int) -> int:
+        """Return the stamp of the newest sample that the pose at a stamp, which it covers, is made from."""
+        return max(edge.needed_ns(edge.find(stamp_ns), stamp_ns) for edge in (*self.up, *self.down))
+
 
 def _pose_along(edges: tuple[Edge, ...], stamp_ns: int) -> Pose | None:
     """Return top_from_bottom, the identity without edges; None where one does not cover the stamp."""

@@ -32,7 +32,8 @@ from nucleus_bridge.inspect.transforms import Transforms
 from nucleus_bridge.model import FloatArray, Image
 
 _TRANSPORTS = ("compressed", "compressedDepth", "theora", "ffmpeg", "zstd", "h264", "h265", "foxglove", "video")
-_DEPTH_WORDS = ("depth", "disparity", "compressedDepth", "mask", "segmentation", "confidence")
+_OTHER_WORDS = ("disparity", "mask", "segmentation", "confidence")
+_DEPTH_WORDS = ("depth", "compressedDepth", *_OTHER_WORDS)
 _FILES = ("jpeg", "png")
 _BODY_COSINE = 0.9
 _SAME_BASELINE_M = 0.005
@@ -108,7 +109,8 @@ def choose_cameras(cameras: Mapping[str, CameraFacts]) -> tuple[list[str], dict[
     groups: dict[str, list[str]] = {}
     for topic, facts in cameras.items():
         if looks_like_depth(topic) or facts.why is Why.NO_PICTURE:
-            left[topic] = LeftOut(Why.NO_PICTURE, "depth or something else than a picture")
+            what = "a depth image" if holds_depth(topic, facts) else "depth or something else than a picture"
+            left[topic] = LeftOut(Why.NO_PICTURE, what)
         elif facts.why is not None:
             left[topic] = LeftOut(facts.why, facts.problem)
         else:
@@ -133,6 +135,13 @@ def base_topic(topic: str) -> str:
 def looks_like_depth(topic: str) -> bool:
     """Tell from its name whether a topic carries something else than pictures."""
     return any(word in part for part in topic.split("/") for word in _DEPTH_WORDS)
+
+
+def holds_depth(topic: str, facts: CameraFacts) -> bool:
+    """Tell whether clouds can be made of a topic: by its encoding, unless it is named for something else."""
+    if topic.endswith("/compressedDepth"):
+        return True
+    return facts.encoding in ("16UC1", "32FC1") and not any(word in topic for word in _OTHER_WORDS)
 
 
 def has_body_axes(tree: TransformTree, device_frame: str, frame: str) -> bool:

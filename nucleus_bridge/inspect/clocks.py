@@ -10,10 +10,19 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from nucleus_bridge import warnings
+from nucleus_bridge.decode.registry import in_decoding_order
 from nucleus_bridge.inspect.clouds import CloudFacts
 from nucleus_bridge.inspect.forward_steps import forward_step_findings
 from nucleus_bridge.inspect.scan import Scan, Stream, Track
-from nucleus_bridge.inspect.transforms import EDGE_STEP, MAX_GAP_S, SENSOR_STEP, Transforms, find_step, motion_of
+from nucleus_bridge.inspect.transforms import (
+    EDGE_STEP,
+    MAX_GAP_S,
+    SENSOR_STEP,
+    VIDEO_STEP,
+    Transforms,
+    find_step,
+    motion_of,
+)
 from nucleus_bridge.model import IntArray
 from nucleus_bridge.warnings import Code, Finding, length_of_time
 
@@ -464,7 +473,7 @@ def step_findings(streams: Iterable[Stream], tracks: Iterable[Track]) -> list[Fi
     A clock was set alone where a lidar would have shown the step, and did not.
     """
     streams = list(streams)
-    steps = {stream.name: find_step(stream.arrivals[0], SENSOR_STEP) for stream in streams}
+    steps = {stream.name: find_step(stream.arrivals[0], _in_a_row(stream)) for stream in streams}
     steady = [stream for stream in streams if "cloud" in stream.kinds and steps[stream.name] is None]
 
     def finding(name: str, back_s: float, after_s: float, *, is_frame: bool) -> Finding:
@@ -479,3 +488,8 @@ def step_findings(streams: Iterable[Stream], tracks: Iterable[Track]) -> list[Fi
         if step is not None:
             found.append(finding(track.child, *step, is_frame=True))
     return found
+
+
+def _in_a_row(stream: Stream) -> int:
+    """Return how many stamps in a row below the highest one are a step: of a video in decoding order many are not."""
+    return VIDEO_STEP if any(in_decoding_order(message) for message in stream.first[:1]) else SENSOR_STEP

@@ -49,7 +49,7 @@ def all_findings(
         total = next((topic.count for topic in recording.topics if topic.name == fixes), count)
         why = pipeline.ledger.reasons.get("gps_implausible", "the transforms contradict them")
         found.append(warnings.gps_implausible(fixes, count, total, why))
-    found += (part.finding for part in recording.damage)
+    found += (*(part.finding for part in recording.damage), *recording.notes)
     for topic in recording.topics:
         known = unreadable(topic.type_name)
         if known is not None and topic.count:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def recording_findings(bag: Recording, scan: Scan, made: Suggestion) -> list[Finding]:
     """Name what was not read of a recording."""
-    found = [damage.finding for damage in bag.damage]
+    found = [*(damage.finding for damage in bag.damage), *bag.notes]
     strange = [stream for stream in scan.streams.values() if stream.info.encoding != "cdr" and stream.info.count]
     if strange:
         count = sum(stream.info.count for stream in strange)

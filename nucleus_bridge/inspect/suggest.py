@@ -13,7 +13,13 @@ from nucleus_bridge.config.settings import SyncConfig, TransformsConfig
 from nucleus_bridge.decode.unreadable import unreadable
 from nucleus_bridge.errors import TransformError
 from nucleus_bridge.geometry import quaternion
-from nucleus_bridge.inspect.cameras import camera_facts, choose_cameras, infos_without_images, stereo_mounts
+from nucleus_bridge.inspect.cameras import (
+    camera_facts,
+    choose_cameras,
+    holds_depth,
+    infos_without_images,
+    stereo_mounts,
+)
 from nucleus_bridge.inspect.clocks import Given, Limits, compare_clocks, heading_offset_ms
 from nucleus_bridge.inspect.clouds import cloud_facts, radar_problem
 from nucleus_bridge.inspect.frozen import frozen_in_scan
@@ -120,6 +126,12 @@ def _missing(made: Suggestion, scan: Scan, chosen: list[str]) -> None:
             and stream.info.count
             and (known := unreadable(stream.info.type_name)) is not None
             and known.kind == "cloud"
+        ]
+        strange += [
+            f"{topic} is a depth image, of which clouds are made where it is configured: lidar_names: [depth], "
+            f"lidars.depth.topic: {topic}"
+            for topic, facts in made.cameras.items()
+            if holds_depth(topic, facts)
         ]
         more = f" ({'; '.join(strange)})" if strange else ""
         made.missing.append(f"a lidar: no topic has usable clouds, and every frame needs one{more}")

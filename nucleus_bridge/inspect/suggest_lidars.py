@@ -61,7 +61,8 @@ def _point_times(made: Suggestion, key: str, stream: Stream, facts: CloudFacts) 
     made.put(f"{key}.time_field", times.field if usable else "none", str(times), *facts.notes)
     if usable:
         reference = "absolute" if times.is_absolute else "stamp"
-        made.put(f"{key}.time_unit", times.unit, f"with it a sweep takes {times.span_ms:.1f} ms of {period_ms:.1f} ms")
+        turn = f" of {period_ms:.1f} ms" if period_ms else ""
+        made.put(f"{key}.time_unit", times.unit, f"with it a sweep takes {times.span_ms:.1f} ms{turn}")
         made.put(f"{key}.time_reference", reference)
     if times.verdict is Times.NO_UNIT:
         span = f"{times.raw[0]:g} to {times.raw[1]:g}"

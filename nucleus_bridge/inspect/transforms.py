@@ -32,7 +32,7 @@ _LEAST_HELD, _MOST_CHANGES, _LEAST_PIECE = 8, 3, 3
 _FASTEST_M_S = 150.0
 _OTHER_ROBOT_M = 0.5
 _LEAST_STILL, _LEAST_MOVING, _MOVING_M_S, _HARDEST_M_S2 = 10, 5, 1.0, 30.0
-SENSOR_STEP, EDGE_STEP = 2, 3
+SENSOR_STEP, EDGE_STEP, VIDEO_STEP = 2, 3, 17
 _ON_ITS_WAY_NS, _AGAIN = 1e9, 0.6
 """This many messages in a row below the highest stamp are a step of the clock, not a late message."""
 

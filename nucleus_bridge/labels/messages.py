@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from nucleus_bridge.decode.detections import DETECTION3D, DETECTION3D_DEFINITION, MARKERS
+from nucleus_bridge.decode.image import COMPRESSED_IMAGE
 from nucleus_bridge.labels.label import Label, colour_of
 
 SCENE_UPDATE = "foxglove_msgs/msg/SceneUpdate"
@@ -98,13 +99,13 @@ class Messages:
                     "vision_msgs/msg/Detection3D", header=header, results=[result], bbox=box, id=label.track or label.id
                 )
             )
-        return self._new("vision_msgs/msg/Detection3DArray", header=header, detections=made)
+        return self._new(DETECTION3D, header=header, detections=made)
 
     def markers(self, moment: Moment) -> Any:  # noqa: ANN401
         """Return one ``MarkerArray``; it begins by removing what was shown before."""
         removal = self._marker(moment, Label("", 0, 0, "", "", "", "", *_NOTHING, ""), _DELETE_ALL, 0)
         boxes = (self._marker(moment, label, _ADD, self._number(label)) for label in moment.labels)
-        return self._new("visualization_msgs/msg/MarkerArray", markers=[removal, *boxes])
+        return self._new(MARKERS, markers=[removal, *boxes])
 
     def _number(self, label: Label) -> int:
         return self._numbers.setdefault(f"{label.scene}/{label.track or label.id}", len(self._numbers))
@@ -128,7 +129,7 @@ class Messages:
             colors=[],
             texture_resource="",
             texture=self._new(
-                "sensor_msgs/msg/CompressedImage",
+                COMPRESSED_IMAGE,
                 header=self._header(moment),
                 format="",
                 data=np.zeros(0, np.uint8),
@@ -145,7 +146,7 @@ class Messages:
         stamp = self._stamp(moment)
         removal = self._new("foxglove_msgs/msg/SceneEntityDeletion", timestamp=stamp, type=_ALL, id="")
         entities = [self._entity(moment, stamp, label) for label in moment.labels]
-        return self._new("foxglove_msgs/msg/SceneUpdate", deletions=[removal], entities=entities)
+        return self._new(SCENE_UPDATE, deletions=[removal], entities=entities)
 
     def _entity(self, moment: Moment, stamp: Any, label: Label) -> Any:  # noqa: ANN401
         red, green, blue = colour_of(label.label)

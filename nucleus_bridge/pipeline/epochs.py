@@ -15,7 +15,7 @@ from itertools import pairwise
 from statistics import median
 from typing import NamedTuple, Protocol
 
-from nucleus_bridge.clock_steps import Step, StepWatch
+from nucleus_bridge.clock_steps import MESSAGES_IN_A_ROW, PICTURES_IN_A_ROW, Step, StepWatch
 from nucleus_bridge.model import Message
 
 REMEMBERED = 32
@@ -44,6 +44,7 @@ class Series:
     Attributes:
         name: The topic, or the child frame of the edge.
         is_edge: Which of both.
+        in_a_row: This many stamps in a row below the highest one are a step.
         watch: Finds its steps.
         recent: Its last stamps.
         waiting: What it sent while a step was open that it did not show, by number of arrival.
@@ -51,11 +52,12 @@ class Series:
         begun_ns: Stamp of the first that waited since the step was opened.
     """
 
-    __slots__ = ("begun_ns", "has_stepped", "is_edge", "name", "recent", "waiting", "watch")
+    __slots__ = ("begun_ns", "has_stepped", "in_a_row", "is_edge", "name", "recent", "waiting", "watch")
 
     def __init__(self, name: str, in_a_row: int, *, is_edge: bool) -> None:
         self.name = name
         self.is_edge = is_edge
+        self.in_a_row = in_a_row
         self.watch: StepWatch[Entry] = StepWatch(in_a_row)
         self.recent: deque[int] = deque(maxlen=REMEMBERED)
         self.waiting: list[tuple[int, Entry]] = []
@@ -140,7 +142,7 @@ class Epochs:
             entry.take()
             return
         series.recent.append(stamp_ns)
-        outcome = series.watch.take(stamp_ns, entry)
+        outcome = series.watch.take(stamp_ns, entry, self._enough(series, stamp_ns))
         self._stages.suspend(series)
         for before in outcome.before:
             self._route(series, before)
@@ -148,6 +150,15 @@ class Epochs:
             self._step(series, outcome.step)
         for after in outcome.after:
             self._route(series, after)
+
+    def _enough(self, series: Series, stamp_ns: int) -> int:
+        """Return how many stamps in a row are a step: of a video fewer where the others have shown one as large."""
+        highest_ns = series.watch.highest_ns
+        if series.in_a_row == PICTURES_IN_A_ROW and self._open and not series.has_stepped and highest_ns is not None:
+            step = self._open.step
+            if 2 * (highest_ns - stamp_ns) >= step.high_ns - step.low_ns:
+                return MESSAGES_IN_A_ROW
+        return series.in_a_row
 
     def set_back(self, step: Step) -> None:
         """Take note that the clock was set back, as something else than stamps says."""

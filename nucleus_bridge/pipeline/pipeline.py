@@ -9,7 +9,7 @@ from functools import partial
 from typing import ClassVar
 
 from nucleus_bridge.causes import Cause, EndReason
-from nucleus_bridge.clock_steps import EDGES_IN_A_ROW, MESSAGES_IN_A_ROW, Step
+from nucleus_bridge.clock_steps import EDGES_IN_A_ROW, MESSAGES_IN_A_ROW, PICTURES_IN_A_ROW, Step
 from nucleus_bridge.config import Config, LidarConfig
 from nucleus_bridge.config.sources import EventConfig
 from nucleus_bridge.decode import registry
@@ -113,6 +113,7 @@ class Pipeline:
         self.tree = TransformTree(cache_ns=TF_CACHE_NS, gap_ns=gap_ns, static_history=True)
         self._notices = Notices(config, self.ledger)
         self._epochs = Epochs(self, wait_ns, config.sync.max_bytes, self._notices.note_step)
+        self._series: dict[str, Series] = {}
         self.evidence = Evidence()
         self.sources = sources = sources_of(config)
         self._poses = PoseFeed(sources, self.tree, self._count, (config.world_frame, config.device_frame))
@@ -476,7 +477,16 @@ class Pipeline:
         if stamp_ns <= 0:
             take()
             return
-        self._epochs.take(self._epochs.series(message.topic, "", MESSAGES_IN_A_ROW), entry_of(message, stamp_ns, take))
+        self._epochs.take(self._series_of(message), entry_of(message, stamp_ns, take))
+
+    def _series_of(self, message: Message) -> Series:
+        series = self._series.get(message.topic)
+        if series is None:
+            streams = (stream for stream, _ in self._streams.of(message.topic))
+            is_video = any(stream.in_decoding_order(message) for stream in streams)
+            series = self._epochs.series(message.topic, "", PICTURES_IN_A_ROW if is_video else MESSAGES_IN_A_ROW)
+            self._series[message.topic] = series
+        return series
 
     def _handle(self, handlers: list[Handler], message: Message) -> None:
         for handler in handlers:

@@ -244,6 +244,11 @@ class Stream:
             return 0  # it is counted when it is decoded
         return stamp_ns + self._offset_ns if stamp_ns > 0 else 0
 
+    def in_decoding_order(self, message: Message) -> bool:
+        """Say whether stamps may go back from one message to the next although no clock was set."""
+        interface = registry.interface_of(message.type_name, self.topic.kind)
+        return interface is not None and interface.in_decoding_order(message)
+
     def may_pass(self, message: Message) -> bool:
         """Say whether a message may be left undecoded without harm to others; its first bytes are enough."""
         interface = registry.interface_of(message.type_name, self.topic.kind)

@@ -23,6 +23,7 @@ SUFFIXES = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd", ".bag")
 _PACKED = ".zstd"
 _SPLIT = re.compile(r"(?P<stem>.+)_(?P<number>[0-9]{1,9})\.(?P<kind>mcap|db3|bag)(\.zstd)?$")
 _LONGEST_PROBLEM = 200
+_MOST_NAMED = 3
 SAMPLE_BYTES = 64 << 10
 DIGEST_DIGITS = 32
 
@@ -184,7 +185,16 @@ def _nothing_found(folder: Place, hints: _Hints) -> BagError:
         return BagError(f"{folder}: all files that its metadata.yaml lists are missing: {', '.join(hints.listed)}")
     if not any(folder.iterdir()):
         return BagError(f"{folder}: the folder is empty; give a folder that `ros2 bag record` wrote")
+    inside = [path.name for path in sorted(folder.iterdir(), key=str) if path.is_dir() and _holds_files(path)]
+    if inside:
+        names = ", ".join(inside[:_MOST_NAMED]) + (", ..." if len(inside) > _MOST_NAMED else "")
+        how = "give one of them" + (", or add --merge if they are of one drive" if len(inside) > 1 else "")
+        return BagError(f"{folder}: a folder of recordings ({names}); {how}")
     return BagError(f"{folder}: not a rosbag2 recording: no .mcap or .db3 file is in it")
+
+
+def _holds_files(folder: Place) -> bool:
+    return any(path.name.endswith(SUFFIXES) for path in folder.iterdir())
 
 
 def _read_hints(path: Place) -> _Hints:

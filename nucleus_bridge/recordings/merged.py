@@ -9,6 +9,7 @@ from itertools import islice
 from statistics import median
 from typing import BinaryIO
 
+from nucleus_bridge import warnings
 from nucleus_bridge.errors import BagError
 from nucleus_bridge.model import Message
 from nucleus_bridge.recordings.contents import (
@@ -22,6 +23,7 @@ from nucleus_bridge.recordings.contents import (
 )
 from nucleus_bridge.recordings.place import Place, Status
 from nucleus_bridge.recordings.reorder import header_stamp_ns, starts_with_header
+from nucleus_bridge.warnings import Finding
 
 LARGEST_DIFFERENCE_NS = 30_000_000_000
 """Log clocks of computers that are farther apart are only believed to differ where their recordings do not overlap."""
@@ -135,8 +137,8 @@ class Shifted(StandIn):
             yield replace(message, log_ns=message.log_ns + self._shift_ns)
 
 
-def with_one_clock(parts: list[list[StorageFile]]) -> list[StorageFile]:
-    """Return the files of all parts with log times that fit together.
+def with_one_clock(parts: list[list[StorageFile]]) -> tuple[list[StorageFile], list[Finding]]:
+    """Return the files of all parts with log times that fit together, and which were moved.
 
     Recorders on two computers may have clocks that differ, while the stamps of the sensors do not. How much later than
     stamped each part's messages are logged tells by how much: the part with the smallest delay keeps its log times, and
@@ -147,8 +149,9 @@ def with_one_clock(parts: list[list[StorageFile]]) -> list[StorageFile]:
     delays = [_delay_ns(files) for files in parts]
     known = [delay for delay in delays if delay is not None]
     files: list[StorageFile] = []
+    found: list[Finding] = []
     if not known:
-        return [file for part in parts for file in part]
+        return [file for part in parts for file in part], found
     reference = min(range(len(parts)), key=lambda part: (delays[part] is None, abs(delays[part] or 0)))
     for number, part in enumerate(parts):
         delay = delays[number]
@@ -158,12 +161,9 @@ def with_one_clock(parts: list[list[StorageFile]]) -> list[StorageFile]:
         if size_ns <= _SMALLEST_DIFFERENCE_NS or not is_clock:
             files += part
             continue
-        for file in part:
-            seconds = shift_ns / 1e9
-            what = f"its log times are moved by {seconds:+.3f} s, to the clock of the other recorder"
-            file.damage.add(what, loses_messages=False)
-            files.append(Shifted(file, shift_ns))
-    return files
+        found += [warnings.recorder_clock(str(file.path), shift_ns / 1e9) for file in part]
+        files += [Shifted(file, shift_ns) for file in part]
+    return files, found
 
 
 def _overlap(some: list[StorageFile], others: list[StorageFile]) -> bool:

@@ -28,9 +28,10 @@ from nucleus_bridge.recordings.folder import Found, find_files, is_next_split, u
 from nucleus_bridge.recordings.mcap_file import McapFile, has_index
 from nucleus_bridge.recordings.merged import with_one_clock, without_repeats
 from nucleus_bridge.recordings.place import Place
-from nucleus_bridge.recordings.reorder import by_stamp, starts_with_header
+from nucleus_bridge.recordings.reorder import by_stamp, is_video, starts_with_header
 from nucleus_bridge.recordings.scratch import NoRoomError, Scratch
 from nucleus_bridge.recordings.sqlite_file import LEFT_BEHIND, SqliteFile
+from nucleus_bridge.warnings import Finding
 
 _MAGIC_BYTES = 16
 _OVERLAP_NS = 100_000_000
@@ -53,10 +54,16 @@ class Recording:
         start_ns: Log time of the first message; 0 without messages.
         end_ns: Log time of the last message; 0 without messages.
         message_count: Messages on all topics.
+        notes: What else is to be known of it, although nothing is damaged.
     """
 
     def __init__(
-        self, found: Found, files: Collection[StorageFile], damage: Collection[Damage], scratch: Scratch
+        self,
+        found: Found,
+        files: Collection[StorageFile],
+        damage: Collection[Damage],
+        scratch: Scratch,
+        notes: Collection[Finding] = (),
     ) -> None:
         """Join opened files; use ``open_recording`` instead."""
         self._files = tuple(files)
@@ -64,6 +71,7 @@ class Recording:
             file.number = number
         self._damage = (*found.damage, *damage)
         self._scratch = scratch
+        self.notes = tuple(notes)
         self._is_merged = bool(found.parts)
         self._definitions = {(topic.name, topic.type_name): topic.definition for f in files for topic in f.topics}
         filled = [file for file in files if any(topic.count for topic in file.topics)]
@@ -96,6 +104,8 @@ class Recording:
         passes_over: PassesOver | None = None,
     ) -> Iterator[Message]:
         """Read the messages of these topics in one pass, each topic's in the order of its header stamps.
+
+        Those of a video keep their log order, which is the order of decoding.
 
         ``span`` is the first and last log time to be read.
 
@@ -151,7 +161,8 @@ class Recording:
                 )
 
     def _has_header(self, message: Message) -> bool:
-        return starts_with_header(message.type_name, self._definitions.get((message.topic, message.type_name), ""))
+        definition = self._definitions.get((message.topic, message.type_name), "")
+        return starts_with_header(message.type_name, definition) and not is_video(message)
 
     def _by_log_time(self, topics: Collection[str], span: tuple[int, int] = ALWAYS) -> Iterator[Message]:
         """Merge the files; between two steps of the recorder's clock by log time."""
@@ -236,14 +247,15 @@ def open_recording(path: str | PathLike[str] | Place, scratch: Scratch | None = 
     """
     found = find_files(Path(path) if isinstance(path, (str, PathLike)) else path)
     scratch = scratch or Scratch()
+    notes: list[Finding] = []
     try:
         files, damage = _open_files(found.files, scratch)
         if found.parts:
-            files = with_one_clock(_by_part(files, found))
+            files, notes = with_one_clock(_by_part(files, found))
     except BaseException:
         scratch.close()
         raise
-    return Recording(found, files, damage, scratch)
+    return Recording(found, files, damage, scratch, notes)
 
 
 def _by_part(files: Collection[StorageFile], found: Found) -> list[list[StorageFile]]:

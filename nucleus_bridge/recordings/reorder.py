@@ -17,6 +17,9 @@ from nucleus_bridge.model import Message
 
 _SEPARATOR = "=" * 80 + "\n"
 _HEADER = "std_msgs/msg/Header"
+_FFMPEG_PACKET, _COMPRESSED_IMAGE = "ffmpeg_image_transport_msgs/msg/FFMPEGPacket", "sensor_msgs/msg/CompressedImage"
+VIDEO_FORMATS = (b"h264", b"avc", b"h265", b"hevc", b"vp9", b"av1")
+"""What a CompressedImage calls itself that is part of a video."""
 _LITTLE, _BIG = struct.Struct("<iI"), struct.Struct(">iI")
 _STAMP_END = 12
 
@@ -27,6 +30,21 @@ def header_stamp_ns(data: bytes) -> int | None:
         return None
     seconds, nanoseconds = (_LITTLE if data[1] & 1 else _BIG).unpack_from(data, 4)
     return int(seconds) * 1_000_000_000 + int(nanoseconds)
+
+
+def is_video(message: Message) -> bool:
+    """Say whether a message that starts with a header is part of a video, whose order is that of decoding."""
+    if message.type_name != _COMPRESSED_IMAGE:
+        return message.type_name == _FFMPEG_PACKET
+    word = "<I" if message.data[1:2] == b"\1" else ">I"
+    try:
+        (length,) = struct.unpack_from(word, message.data, _STAMP_END)
+        start = _STAMP_END + 4 + length + -length % 4
+        (length,) = struct.unpack_from(word, message.data, start)
+    except struct.error:
+        return False
+    name = message.data[start + 4 : start + 4 + length]
+    return bytes(name).rstrip(b"\0").partition(b";")[0].strip().lower() in VIDEO_FORMATS
 
 
 @lru_cache(maxsize=256)

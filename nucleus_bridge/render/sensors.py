@@ -45,7 +45,7 @@ def _lidar(posed: PosedSweep, config: Config) -> Record:
     }
     if not lidar.deskew:
         record["corrected"] = True
-    if lidar.intensity_scale == "auto" and lidar.intensity_field:
+    if lidar.intensity_scale == "auto" and lidar.intensity_field in (posed.sweep.points.dtype.names or ()):
         scale = intensity_scale(posed.sweep, lidar)
         record |= {"intensity_max": scale.full_scale, "intensity_max_from": scale.source}
     return record

@@ -3,22 +3,21 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.serialization import serialize_message
 
 from nucleus_bridge.causes import faults, is_expected
 from nucleus_bridge.config import Config
+from nucleus_bridge.decode.cdr import with_stamp
 from nucleus_bridge.pipeline.losses import Table
+from nucleus_bridge.ros.disk import LOOK_EVERY_S, Disk, DiskState
 from nucleus_bridge.ros.session import Progress
 from nucleus_bridge.ros.subscriptions import Subscriptions, Topic
-from nucleus_bridge.spool import Spool
-from nucleus_bridge.spool.quota import read_drops
 from nucleus_bridge.warnings import Weight
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
@@ -75,28 +74,44 @@ class Reporter:
         self._started_s = time.monotonic()
         self._window = _Window()
         self._lost_at_s: dict[tuple[str, str], float] = {}
+        self._disk: Disk | None = None
+        self._before: dict[str, tuple[object, DiagnosticStatus]] = {}
+        self._published: tuple[list[DiagnosticStatus], bytes] = [], b""
 
-    def report(self, config: Config, subscriptions: Subscriptions | None, snapshot: Snapshot) -> DiagnosticArray:
-        """Make the statuses; the caller adds the stamp."""
+    def report(
+        self, config: Config, subscriptions: Subscriptions | None, snapshot: Snapshot, stamp_ns: int = 0
+    ) -> bytes:
+        """Return the statuses, serialised; where nothing is different, those before with another stamp."""
+        statuses = self._statuses(config, subscriptions, snapshot)
+        before, message = self._published
+        if len(before) != len(statuses) or any(one is not other for one, other in zip(before, statuses, strict=True)):
+            message = bytes(serialize_message(DiagnosticArray(status=statuses)))
+            self._published = statuses, message
+        return with_stamp(message, stamp_ns)
+
+    def _statuses(
+        self, config: Config, subscriptions: Subscriptions | None, snapshot: Snapshot
+    ) -> list[DiagnosticStatus]:
         now = time.monotonic()
         self._hardware_id = hardware_id(config)
         every = subscriptions.topics if subscriptions else {}
         topics = {name: topic for name, topic in every.items() if topic.received or not topic.is_optional}
         self._note_losses(snapshot.progress.losses, now)
+        disk = self._state_of_disk(config, snapshot.progress.scenes)
         statuses = [
             *(self._topic(config, topic, snapshot, now) for topic in topics.values() if not topic.is_pose),
             self._tf(config, [topic for topic in topics.values() if topic.is_pose], snapshot, now),
             self._synchronisation(config, snapshot, now),
             self._scenes(config, subscriptions, snapshot, now),
             *self._events(config, snapshot, now),
-            self._spool(config, snapshot),
-            self._upload(config),
+            self._spool(config, snapshot, disk),
+            self._upload(disk),
             self._warnings(snapshot),
         ]
         self._window.at_s = now
         self._window.received = {topic.name: topic.received for topic in topics.values()}
         self._window.transport_lost = {topic.name: topic.transport_lost for topic in topics.values()}
-        return DiagnosticArray(status=statuses)
+        return statuses
 
     def _note_losses(self, losses: Table, now: float) -> None:
         for topic, causes in losses.items():
@@ -227,17 +242,21 @@ class Reporter:
         }
         yield self._status("events", level, text, values)
 
-    def _spool(self, config: Config, snapshot: Snapshot) -> DiagnosticStatus:
-        try:
-            free = shutil.disk_usage(config.spool.path).free
-        except OSError as error:
-            return self._status("spool", ERROR, f"{config.spool.path}: {error.strerror}", {})
-        drops = read_drops(Spool(Path(config.spool.path)))
-        values: dict[str, object] = {"path": config.spool.path, "free_bytes": free, **drops}
+    def _spool(self, config: Config, snapshot: Snapshot, disk: DiskState) -> DiagnosticStatus:
+        if disk.error:
+            return self._status("spool", ERROR, disk.error, {})
+        free = disk.free_bytes
+        values: dict[str, object] = {
+            "path": config.spool.path,
+            "free_bytes": "" if free is None else free,
+            **disk.drops,
+        }
         level, text = OK, "space left"
         if snapshot.progress.spool_full:
             level, text = ERROR, f"{snapshot.progress.spool_full}; spool.when_full is {config.spool.when_full}"
-        elif free < 2 * config.spool.min_free_bytes:
+        elif disk.late_s:
+            level, text = ERROR, f"the disk has not answered for {LOOK_EVERY_S + disk.late_s:.0f} s"
+        elif free is not None and free < 2 * config.spool.min_free_bytes:
             level, text = WARN, f"{free} bytes are free, near spool.min_free_bytes"
         return self._status("spool", level, text, values)
 
@@ -248,14 +267,24 @@ class Reporter:
         codes = ", ".join(sorted({finding.code.value for finding in findings}))
         return self._status("warnings", WARN if codes else OK, codes or "none", values)
 
-    def _upload(self, config: Config) -> DiagnosticStatus:
+    def _upload(self, disk: DiskState) -> DiagnosticStatus:
         """Count the sealed scenes; what becomes of them is reported by the uploader itself."""
-        scenes = Path(config.spool.path) / "scenes"
-        there = sum(1 for entry in scenes.iterdir() if entry.is_dir()) if scenes.is_dir() else 0
-        return self._status("upload", OK, "reported by nucleus_uploader", {"scenes_in_spool": there})
+        return self._status("upload", OK, "reported by nucleus_uploader", {"scenes_in_spool": disk.scenes})
+
+    def _state_of_disk(self, config: Config, made: int) -> DiskState:
+        if self._disk is None or self._disk.path != config.spool.path:
+            self._disk = Disk(config.spool.path)
+        return self._disk.state(made)
 
     def _status(self, name: str, level: bytes, text: str, values: Mapping[str, object]) -> DiagnosticStatus:
-        return make_status(f"{self._node_name}: {name}", level, text, values, self._hardware_id)
+        """Make a status, or return the one before where nothing is different."""
+        texts = {key: str(value) for key, value in values.items()}
+        content = (level, text, texts, self._hardware_id)
+        before = self._before.get(name)
+        if before is None or before[0] != content:
+            made = make_status(f"{self._node_name}: {name}", level, text, texts, self._hardware_id)
+            self._before[name] = before = content, made
+        return before[1]
 
 
 def hardware_id(config: Config) -> str:
@@ -271,7 +300,7 @@ def make_status(name: str, level: bytes, text: str, values: Mapping[str, object]
 
 def _liveness(config: Config, topic: Topic, now: float, started_s: float, gap_s: float) -> tuple[bytes, str]:
     """Judge whether messages come; a silence that has ended since the previous report counts too."""
-    bad = ERROR if topic.needed or topic.refused else WARN
+    bad = ERROR if topic.needed or topic.refused or topic.failed else WARN
     if topic.problem:
         return bad, topic.problem
     since = topic.last_s if topic.last_s is not None else started_s

@@ -25,10 +25,16 @@ PROBE_S = 5.0
 """A probe that has heard nothing for so long has nothing to hear."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 60.0
 """Between two probes, each of which costs the start of a process; a new participant ends the pause."""
+EARLY = 0.5
+"""A probe starts at this share of ``diagnostics.silent_s``: it takes a second until it listens."""
+FREQUENT = 0.125
+"""But only for topics whose messages are, at most, this share of it apart."""
 GRACE_S = 1.0
 """What a probe hears, this process may hear a moment later."""
-NEW_GRACE_S = 2.5
+NEW_GRACE_S = 1.5
 """Likewise where this process has only begun to subscribe, which it does when it has seen a publisher."""
+LOOK_COUNTS_S = 0.3
+"""A look counts as at most so much of a grace: while the machine stands still, nothing can be heard."""
 IN_VAIN_S, LONGEST_IN_VAIN_S = 10.0, 300.0
 """After a third connection in a row that heard nothing either, and at most."""
 AT_ONCE = 2
@@ -43,12 +49,18 @@ class Silence:
     Attributes:
         since_s: When its last message came, on the monotonic clock.
         probe_heard_s: When a probe heard it; None as long as none has.
+        missed_s: For how long this process has looked since then, without a message.
+        is_sure: Whether there was nothing at a second look, either.
+        is_long: Whether it is longer than ``diagnostics.silent_s``.
         is_told: Whether it was logged.
         is_unseen: Whether nothing ever came and nobody is seen to publish it: perhaps nobody does, so it is not logged.
     """
 
     since_s: float
     probe_heard_s: float | None = None
+    missed_s: float = 0.0
+    is_sure: bool = False
+    is_long: bool = False
     is_told: bool = False
     is_unseen: bool = False
 
@@ -97,7 +109,7 @@ class Healer:
         """
         self.healed = healed or Healed()
         self._node = node
-        self._started_s = time.monotonic()
+        self._started_s = self._looked_s = time.monotonic()
         self._silent: dict[str, Silence] = {}
         self._probe: Probe | None = None
         self._ending: list[Probe] = []
@@ -121,17 +133,41 @@ class Healer:
         watched = [topic for topic in topics if is_watched(topic)]
         for topic in watched:
             self._judge(topic, now, silent_s, heals=heals)
+        for silence in self._silent.values():
+            if silence.probe_heard_s is not None:
+                silence.missed_s += min(now - self._looked_s, LOOK_COUNTS_S)
+        self._looked_s = now
         told = [topic.name for topic in watched if topic.name in self._silent]
         self._ending = [probe for probe in self._ending if not probe.has_ended(now)]
-        if not heals or not any(self._silent[name].is_told or self._silent[name].is_unseen for name in told):
+        if not heals or not any(self._silent[name].is_sure for name in told):
             self._stop_probe(now)
             self._probe_again_s, self._pause_s, self._is_in_vain_told = 0.0, FIRST_PAUSE_S, False
             return []
         self._listen(watched, told, now)
-        deaf = [topic.name for topic in watched if self._is_missed(topic, now)]
+        deaf = [topic.name for topic in watched if self._is_missed(topic)]
         tries = self.healed.in_vain - AT_ONCE
         wait_s = min(IN_VAIN_S * 2.0**tries, LONGEST_IN_VAIN_S) if tries >= 0 else 0.0
         return deaf if now - self.healed.at_s >= wait_s else []
+
+    def is_due(self, topics: Iterable[Topic], silent_s: float, *, heals: bool) -> bool:
+        """Whether ``look`` is to be called at once, not only once a second; any thread may ask."""
+        if self._probe is not None or self._ending:
+            return True
+        now, watched = time.monotonic(), [topic for topic in topics if is_watched(topic)]
+        if any(self._has_news(topic, now, silent_s, heals=heals) for topic in watched):
+            return True
+        is_anyone_silent = any(topic.name in self._silent for topic in watched)
+        return heals and is_anyone_silent and (now >= self._probe_again_s or bool(participants() - self._known))
+
+    def _has_news(self, topic: Topic, now: float, silent_s: float, *, heals: bool) -> bool:
+        """Whether a topic has fallen silent, goes on to be, or was heard again since the last look."""
+        if topic.last_s is None or topic.problem:
+            return False
+        silence, quiet_s = self._silent.get(topic.name), now - topic.last_s
+        if silence is None:
+            return quiet_s > begins_s(topic, silent_s, heals=heals)
+        is_over = quiet_s <= begins_s(topic, silent_s, heals=heals)
+        return is_over or not silence.is_sure or (quiet_s > silent_s and not silence.is_told)
 
     def rebuilding(self, deaf: Iterable[str]) -> Healed:
         """Return what the next connection has to know."""
@@ -154,10 +190,12 @@ class Healer:
             probe.kill()
         self._ending = []
 
-    def _is_missed(self, topic: Topic, now: float) -> bool:
+    def _is_missed(self, topic: Topic) -> bool:
         """Whether a probe has heard a topic, and this process had the time to hear it, too."""
-        heard_s = self._silent[topic.name].probe_heard_s if topic.name in self._silent else None
-        return heard_s is not None and now - heard_s > (NEW_GRACE_S if topic.last_s is None else GRACE_S)
+        silence = self._silent.get(topic.name)
+        if silence is None or not (silence.is_told or silence.is_unseen):
+            return False
+        return silence.missed_s > (NEW_GRACE_S if topic.last_s is None else GRACE_S)
 
     def _judge(self, topic: Topic, now: float, silent_s: float, *, heals: bool) -> None:
         since_s = topic.last_s if topic.last_s is not None else self._started_s
@@ -165,28 +203,34 @@ class Healer:
         if topic.problem:
             return
         if topic.last_s is None and topic.name in self.healed.deaf:  # nobody has to wait to know it
-            self._silent.setdefault(topic.name, Silence(since_s, is_told=True))
+            self._silent.setdefault(topic.name, Silence(since_s, is_sure=True, is_told=True))
             return
-        if now - since_s <= silent_s:
+        if now - since_s <= begins_s(topic, silent_s, heals=heals):
             if topic.last_s is not None:
                 self._end(topic, silence, now)
             return
         was_heard = topic.last_s is not None
         if not (was_heard or topic.publishers):
             if heals and silence is None:
-                self._silent[topic.name] = Silence(since_s, is_unseen=True)
+                self._silent[topic.name] = Silence(since_s, is_sure=True, is_unseen=True)
             return
         if silence is not None:
             silence.is_unseen = False
-        if silence is None:  # told at the next look: after a standstill of the machine messages may be waiting
-            self._silent[topic.name] = Silence(since_s)
-        elif not silence.is_told:
+        if silence is None:  # sure at the next look: after a standstill of the machine messages may be waiting
+            self._silent[topic.name] = Silence(since_s, is_long=now - since_s > silent_s)
+            return
+        silence.is_sure = True
+        if silence.is_long and not silence.is_told:
             silence.is_told = True
-            state = f"silent for {now - since_s:.1f} s" if was_heard else "nothing has come yet"
-            count = topic.publishers
-            there = f"{count} publisher{'s are' if count > 1 else ' is'} announced" if count else "nobody publishes it"
-            remedy = "a probe listens whether it can be heard" if heals else "restart its driver, or set ros.heal"
-            self._node.get_logger().warning(f"{topic.name}: {state}, {there}; {remedy}")
+            self._tell(topic, now - since_s, heals=heals)
+        silence.is_long |= now - since_s > silent_s
+
+    def _tell(self, topic: Topic, quiet_s: float, *, heals: bool) -> None:
+        state = f"silent for {quiet_s:.1f} s" if topic.last_s is not None else "nothing has come yet"
+        count = topic.publishers
+        there = f"{count} publisher{'s are' if count > 1 else ' is'} announced" if count else "nobody publishes it"
+        remedy = "a probe listens whether it can be heard" if heals else "restart its driver, or set ros.heal"
+        self._node.get_logger().warning(f"{topic.name}: {state}, {there}; {remedy}")
 
     def _end(self, topic: Topic, silence: Silence | None, now: float) -> None:
         self._silent.pop(topic.name, None)
@@ -319,6 +363,12 @@ def participants() -> frozenset[str]:
     with suppress(OSError):
         return frozenset(str(path) for path in MEMORY_FOLDER.iterdir() if is_segment(str(path)))
     return frozenset()
+
+
+def begins_s(topic: Topic, silent_s: float, *, heals: bool) -> float:
+    """Return after what time without a message a topic may have fallen silent."""
+    is_frequent = topic.period_s is not None and topic.period_s <= FREQUENT * silent_s
+    return EARLY * silent_s if heals and is_frequent else silent_s
 
 
 def is_watched(topic: Topic) -> bool:

@@ -2,11 +2,11 @@
 """Takes the messages of all subscriptions together, in the order in which they arrived.
 
 An executor of rclpy takes one message of each topic in turn: after a stall a topic of 100 Hz would fall behind one of
-10 Hz by seconds. And each of its turns costs more than a small message. So the executor only tells that there is a
-first message. Then all topics are looked at ten times a second, half as often while no sensor sends anything, and
+10 Hz by seconds. And each of its turns costs more than many small messages. So the executor only tells that there is a
+first message. Then a thread looks at all topics ten times a second, half as often while no sensor sends anything, and
 silence switches back to waiting.
 
-With several threads (``MultiThreadedExecutor``) one at a time takes messages.
+One thread at a time takes messages.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from typing import Any
 
 from rclpy.callback_groups import CallbackGroup
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
@@ -36,13 +36,16 @@ CALM_PERIOD_S = 0.2
 """While there are only transforms, the clock and the like; no queue that is asked for overflows meanwhile."""
 CALM_BYTES = 16_384
 """A look that finds less has found no sensor's message, and few others."""
+QUIET_PERIOD_S = 0.5
+"""While nothing comes and nothing changes."""
 SILENT_LOOKS = 3
 """After this many looks that find nothing, wait again."""
-EVENTS_EVERY = 3
-"""Lost messages and the like are asked for at every third look."""
+QUIET_LOOKS = 20
+"""After this many looks in a row without a message and without anything new, look less often."""
 ONCE = 2
 """The executor asks whether it may wait for something, and again before it handles it."""
 MOST_AT_ONCE = 1000
+ERRORS_EVERY_S = 10.0
 CLOCK_DEPTH = 1000
 """The clock's messages of a look and more: each sensor's message is received at the time of the one before it."""
 _SECOND = 1_000_000_000
@@ -51,8 +54,9 @@ _MOST_STEPS = 0.95
 
 @dataclass(frozen=True)
 class Source:
-    """A subscription and where its messages go."""
+    """A topic, its subscription and where its messages go."""
 
+    topic: str
     subscription: Subscription
     take: Take
 
@@ -85,15 +89,15 @@ class Intake(CallbackGroup):
         one_at_a_time: Held while messages are handed over.
     """
 
-    def __init__(self, node: Node, looked: Callable[[], None] | None = None) -> None:
+    def __init__(self, node: Node, looked: Callable[[], bool] | None = None) -> None:
         """Set up.
 
         Args:
             node: The node.
-            looked: Is called after each look at the topics.
+            looked: Is called after each look, in the thread that looks; returns whether there was anything new.
         """
         super().__init__()
-        self._looked = looked or (lambda: None)
+        self._looked = looked or (lambda: False)
         self.durations = Durations()
         self.one_at_a_time = threading.RLock()
         self._sources: list[Source] = []
@@ -103,13 +107,15 @@ class Intake(CallbackGroup):
         self._clock_steps: deque[int] = deque(maxlen=100)
         self._ended: list[Subscription] = []
         self._polling = False
-        self._looks = 0
         self._in_vain = 0
         self._calm_looks = 0
+        self._quiet_looks = 0
         self._asked: dict[int, int] = {}
-        self._timer = node.create_timer(PERIOD_S, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
-        self._timer.cancel()
         self._node = node
+        self._period_s = CALM_PERIOD_S
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
+        self._thread.start()
 
     def can_execute(self, entity: Any) -> bool:
         """Keep the executor from waiting for what is looked at anyway."""
@@ -133,13 +139,17 @@ class Intake(CallbackGroup):
     def ending_execution(self, entity: Any) -> None:
         """Do nothing: callbacks do not exclude each other."""
 
+    def ask_for_events(self) -> None:
+        """Let the executor ask for lost messages and the like once more, also while messages come."""
+        self._asked.clear()
+
     def subscribe(self, message_type: Any, topic: str, profile: Any, take: Take, **options: Any) -> Subscription:
         """Subscribe to serialised messages; options are those of ``Node.create_subscription``."""
         made = self._node.create_subscription(
             message_type, topic, _not_called, profile, raw=True, callback_group=self, **options
         )
         with self.one_at_a_time:
-            self._sources.append(Source(made, take))
+            self._sources.append(Source(topic, made, take))
         return made
 
     def adopt_clock(self, own: Subscription) -> None:
@@ -154,8 +164,8 @@ class Intake(CallbackGroup):
             own.msg_type, own.topic_name, _not_called, every, callback_group=self
         )
         with self.one_at_a_time:
-            self._sources.append(Source(own, _not_taken))
-            self._sources.append(Source(self._clock, partial(self._set_clock, own.callback)))
+            self._sources.append(Source(own.topic_name, own, _not_taken))
+            self._sources.append(Source(own.topic_name, self._clock, partial(self._set_clock, own.callback)))
 
     def _set_clock(self, set_it: Callable[[Any], None], message: Any, _sent_ns: int, _received_ns: int) -> None:
         now_ns = message.clock.sec * _SECOND + message.clock.nanosec
@@ -188,18 +198,19 @@ class Intake(CallbackGroup):
     def close(self) -> None:
         """End all subscriptions but the adopted ones; what they have received is taken first."""
         self.stop()
+        self._closing.set()
+        self._thread.join()
         with self.one_at_a_time:
             for subscription, group in self._adopted:
                 move_to_group(subscription, group)
             for subscription in (*self._ended, *filter(None, [self._clock])):
                 self._node.destroy_subscription(subscription)
             self._sources, self._ended, self._adopted, self._clock = [], [], [], None
-        self._node.destroy_timer(self._timer)
 
     @property
     def period_s(self) -> float:
-        """Time between looks while there are messages."""
-        return float(self._timer.timer_period_ns) / 1e9
+        """Time between looks."""
+        return self._period_s
 
     def drain(self) -> int:
         """Take everything that is there; return how much it was, in bytes, at least one a message."""
@@ -211,9 +222,10 @@ class Intake(CallbackGroup):
         numbers = count()
         for source in self._sources:
             latest = 0  # a step back of the system's clock must not turn a topic around
-            for one in take_messages(source.subscription, MOST_AT_ONCE):
-                latest = max(latest, one.received_ns)
-                taken.append((latest, next(numbers), one, source.take))
+            with self._going_on(source.topic):
+                for one in take_messages(source.subscription, MOST_AT_ONCE):
+                    latest = max(latest, one.received_ns)
+                    taken.append((latest, next(numbers), one, source.take))
         taken.sort(key=lambda entry: entry[:2])
         for _, _, one, take in taken:
             start_ns = time.perf_counter_ns()
@@ -223,27 +235,44 @@ class Intake(CallbackGroup):
 
     def _poll(self) -> None:
         if not self._polling:
-            self._polling, self._in_vain = True, 0
-            self._look_every(PERIOD_S)
-            self._timer.reset()
+            self._polling, self._in_vain, self._period_s = True, 0, PERIOD_S
+
+    def _run(self) -> None:
+        """Look at the topics until the end; what goes wrong is logged and ends nothing."""
+        while not self._closing.wait(self._period_s):
+            with self._going_on("a look at the topics"):
+                self._look()
+
+    @contextmanager
+    def _going_on(self, what: str) -> Iterator[None]:
+        """Log what goes wrong, as long as there is a graph."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - whatever it is, the rest goes on
+            if self._node.context.ok():
+                text = f"{what} failed, everything else goes on: {type(error).__name__}: {error}"
+                self._node.get_logger().error(text, throttle_duration_sec=ERRORS_EVERY_S)
 
     def _look(self) -> None:
-        self._looks += 1
-        if self._looks % EVENTS_EVERY == 0:
-            self._asked.clear()
-        taken = self.drain()
-        self._in_vain = 0 if taken else self._in_vain + 1
-        self._calm_looks = self._calm_looks + 1 if taken < CALM_BYTES else 0
-        self._look_every(CALM_PERIOD_S if self._calm_looks >= SILENT_LOOKS else PERIOD_S)
-        if self._in_vain >= SILENT_LOOKS:
-            self._polling = False
-            self._timer.cancel()
-        self._looked()  # at the end: it may close all this
+        is_polling = self._polling
+        if is_polling:
+            taken = self.drain()
+            self._in_vain = 0 if taken else self._in_vain + 1
+            self._calm_looks = self._calm_looks + 1 if taken < CALM_BYTES else 0
+            self._period_s = CALM_PERIOD_S if self._calm_looks >= SILENT_LOOKS else PERIOD_S
+            if self._in_vain >= SILENT_LOOKS:
+                self._wait_again()
+        has_news = self._looked()
+        self._quiet_looks = 0 if is_polling or has_news else self._quiet_looks + 1
+        if not self._polling:
+            self._period_s = QUIET_PERIOD_S if self._quiet_looks >= QUIET_LOOKS else CALM_PERIOD_S
 
-    def _look_every(self, period_s: float) -> None:
-        period_ns = round(period_s * 1e9)
-        if self._timer.timer_period_ns != period_ns:
-            self._timer.timer_period_ns = period_ns
+    def _wait_again(self) -> None:
+        """Let the executor wait for the next message, which ends its present wait."""
+        self._polling = False
+        executor = self._node.executor
+        if executor is not None:
+            executor.wake()
 
 
 def _not_called(_: Any) -> None:

@@ -9,10 +9,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from nucleus_bridge.errors import BridgeError
 from nucleus_bridge.text import why_not
@@ -74,7 +74,7 @@ def release_signals() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
-def start_anew(resume: Mapping[str, Any]) -> NoReturn:
+def start_anew(resume: Mapping[str, Any], is_wanted: Callable[[], bool] = lambda: True) -> None:
     """Replace this program by itself: same process id, arguments and parameters, and a new connection to the graph.
 
     The old connection is not closed, which may never end (see :func:`leaving`): its threads end, and its sockets
@@ -82,6 +82,7 @@ def start_anew(resume: Mapping[str, Any]) -> NoReturn:
 
     Args:
         resume: What :func:`resumed` returns afterwards.
+        is_wanted: Asked at the last moment, since another thread may have got a signal; where it is not, this returns.
 
     Raises:
         BridgeError: The program cannot be started.
@@ -92,6 +93,8 @@ def start_anew(resume: Mapping[str, Any]) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os.environ[_RESUME] = json.dumps({**resume, _MEMORY: sorted(shared_memory("self"))})
+    if not is_wanted():
+        return
     try:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - this program itself
     except OSError as error:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,10 +54,6 @@ SEAL_WITHIN_S = 4.5
 DEACTIVATE_WITHIN_S = 30.0
 """A middleware that lets nothing go for so long holds up everything else in the process, too."""
 START_AFTER_S = 0.01
-GRAPH_PERIOD_S = 0.25
-LOOK_AGAIN_S = 0.19
-"""A look at the topics is one at the graph, too, unless the last one was less long ago: a turn of the executor costs
-more than most of what is done in it."""
 REPORT_PERIOD_S = 1.0
 LOSSES_PERIOD_S = 60.0
 ANSWER_WITHIN_S = 0.7
@@ -113,8 +110,8 @@ class RecorderNode(LifecycleNode):
             JumpThreshold(min_forward=None, min_backward=CLOCK_STEP_BACK, on_clock_change=False),
             post_callback=self._on_clock_jump,
         )
-        self._looked_s = self._reported_s = time.monotonic()
-        self._look_timer = self.create_timer(GRAPH_PERIOD_S, self._on_look, clock=self._steady)
+        self._news = self.create_guard_condition(self._look_at_graph)
+        self.create_timer(REPORT_PERIOD_S, self._on_second, clock=self._steady)
         if self._settings.config.autostart or self._resumed.is_there:
             self._start_timer = self.create_timer(START_AFTER_S, self._on_start, clock=self._steady)
         else:
@@ -224,7 +221,7 @@ class RecorderNode(LifecycleNode):
             given,
             earlier=self._resumed.received,
             define=self._define,
-            looked=self._on_look,
+            looked=self._on_taken,
         )
         self.get_logger().info(f"recording to {self._spool.path}")
 
@@ -448,19 +445,26 @@ class RecorderNode(LifecycleNode):
             self._stop.request(self._status)
         self._paused = self._resumed.is_paused
 
-    def _on_look(self) -> None:
-        """Look at the graph, and report once a second; called by a timer, or with a look at the topics."""
-        now = time.monotonic()
-        if now - self._looked_s < LOOK_AGAIN_S:
-            return
-        self._looked_s = now
-        self._look_timer.reset()
+    def _on_second(self) -> None:
+        """Look at the graph, and report."""
         try:
             self._look_at_graph()
         finally:
-            if now - self._reported_s > REPORT_PERIOD_S - LOOK_AGAIN_S / 2:
-                self._reported_s = now
-                self._report()
+            self._report()
+
+    def _on_taken(self) -> bool:
+        """Have the executor look at the graph at once where there is anything new; in the thread that takes messages.
+
+        A turn of the executor costs more than all that is done in most of them.
+        """
+        listening, config = self._listening, self.config
+        if listening is None:
+            return False
+        topics, silent_s = listening.topics.values(), config.diagnostics.silent_s
+        has_news = listening.has_news() or self._healer.is_due(topics, silent_s, heals=config.ros.heal)
+        if has_news:
+            self._news.trigger()
+        return has_news
 
     def _look_at_graph(self) -> None:
         if self._listening is not None:
@@ -506,19 +510,20 @@ class RecorderNode(LifecycleNode):
             session = None
         if self._view is not None:
             self._view.look()
+        listening, healed = self._listening, self._healer.healed
         state = "inactive" if session is None else "paused" if self._paused else "active"
-        progress = self._totals(session.take_progress()) if session else self._last
+        with nullcontext() if listening is None else listening.one_at_a_time:
+            progress = self._totals(session.take_progress()) if session else self._last
+            queued = session.inbox.take_most_queued() if session else 0
+            snapshot = Snapshot(state, progress, queued, self._failure, healed.times, healed.deaf_s)
+            now_ns = self.get_clock().now().nanoseconds
+            report = self._reporter.report(self.config, listening, snapshot, now_ns)
         self._log_losses(progress.losses)
         self._log_warnings(progress.findings)
         if progress.frames > self._resumed.progress.frames and not self._has_frames:
             self._has_frames = True
             self.get_logger().info(f"the first frame is made, in the scene {progress.open_scene or 'that has ended'}")
-        queued = session.inbox.take_most_queued() if session else 0
-        healed = self._healer.healed
-        snapshot = Snapshot(state, progress, queued, self._failure, healed.times, healed.deaf_s)
-        array = self._reporter.report(self.config, self._listening, snapshot)
-        array.header.stamp = self.get_clock().now().to_msg()
-        self._diagnostics.publish(array)
+        self._diagnostics.publish(report)
 
     def _log_warnings(self, findings: Iterable[Finding]) -> None:
         """Log each warning once."""

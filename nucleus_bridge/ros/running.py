@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +28,7 @@ from nucleus_bridge.ros.middleware import check_executor
 DONE, FAILED, BAD_INPUT = 0, 1, 2
 SHUTDOWN_S = 4.0
 ERRORS_WITHIN_S = 10.0
+_PIPE_BYTES = 4096
 MOST_ERRORS = 1000
 """More errors within that time are not a callback's: the executor itself is broken."""
 
@@ -40,6 +43,8 @@ class Stop:
 
     def __init__(self) -> None:
         self._event = threading.Event()
+        self._woken, self._wake = os.pipe()
+        os.set_blocking(self._wake, False)
         self.status = DONE
         self.resume: Mapping[str, Any] | None = None
         self._is_final = False
@@ -47,22 +52,37 @@ class Stop:
     def request(self, status: int = DONE) -> None:
         """Ask for the end with an exit status; the worst one counts."""
         self.status = max(self.status, status)
-        self._event.set()
+        self._end()
 
     def request_new_start(self, resume: Mapping[str, Any]) -> None:
         """Ask for a new start of the program in this process, with a new connection to the graph."""
         if not self._is_final:
             self.resume = resume
-        self._event.set()
+        self._end()
 
     def signalled(self) -> None:
         """End, whatever else was asked for."""
         self._is_final, self.resume = True, None
-        self._event.set()
+        self._end()
+
+    def hear_signals(self) -> None:
+        """Have signals end a wait of the main thread, whichever thread the system gave them to.
+
+        Python handles signals in the main thread alone, and does not wake it for one that another thread has got.
+        """
+        for number in SIGNALS:
+            signal.signal(number, lambda _number, _frame: self.signalled())
+        signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
 
     def wait(self) -> None:
         """Wait until someone asks."""
-        self._event.wait()
+        while not self._event.is_set():
+            os.read(self._woken, _PIPE_BYTES)
+
+    def _end(self) -> None:
+        self._event.set()
+        with suppress(BlockingIOError):  # full, which wakes as well
+            os.write(self._wake, b"\0")
 
 
 class Closable(Protocol):
@@ -97,8 +117,7 @@ def run(
     except SystemExit as end:  # --help, or an argument that is not known
         return int(end.code or DONE)
     stop = Stop()
-    for number in SIGNALS:
-        signal.signal(number, lambda _number, _frame: stop.signalled())
+    stop.hear_signals()
     release_signals()
     try:
         executor = make_executor()
@@ -113,7 +132,7 @@ def run(
         node.close()
         hold_signals()  # one that comes from here on is the new program's
         if stop.resume is not None and stop.status == DONE:
-            start_anew(stop.resume)
+            start_anew(stop.resume, is_wanted=lambda: stop.resume is not None)
     except BridgeError as error:
         node.get_logger().error(str(error))
         stop.request(FAILED)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import difflib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,8 +35,8 @@ from nucleus_bridge.ros.middleware import SubscriptionEventCallbacks
 CLOCK_TOPIC = "/clock"
 UNPUBLISHED_AFTER_S = 5.0
 WARN_PERIOD_S = 30.0
-PUBLISHED_EVERY = 4
-"""A topic that has publishers is asked about more of them at every fourth look at the graph."""
+PUBLISHED_EVERY_S = 0.9
+"""A topic that has publishers is asked about more of them once a second."""
 FRAGMENTS_LOST = (
     "messages of many UDP fragments are lost whole when one fragment is: let the publisher be reliable, set "
     "FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA for both sides, or raise net.core.rmem_max (see docs/vehicle.md)"
@@ -47,6 +48,7 @@ HISTORY_OVERRUN = (
 
 _DEPTH = 100
 """Types of topics that no decoder reads by itself."""
+_FEW = 5
 _MOST_TYPES = 3
 """As many of the types that a topic may have are named; of more, one fewer."""
 _MOST_OTHERS = 5
@@ -92,13 +94,15 @@ class Topic:
         received: Messages taken.
         earlier: Messages that an earlier connection to the graph took.
         received_bytes: Their size.
-        last_s: When the last one came, on the monotonic clock.
+        first_s: When the first one came, on the monotonic clock.
+        last_s: When the last one came.
         last_sent_ns: When the last one was sent, 0 when unknown.
         longest_gap_s: Longest time without a message that has ended since the last report.
         transport_lost: Messages that the middleware reports as lost.
         missing: Why there is no subscription, with the remedy, or "".
         incompatible: Why a publisher's messages cannot come, with the remedy, or "".
         refused: Why it cannot be subscribed to, with the remedy, or "".
+        failed: Why its latest message could not be handed over, or "".
     """
 
     roles: tuple[WantedTopic, ...]
@@ -106,6 +110,7 @@ class Topic:
     received: int = 0
     earlier: int = 0
     received_bytes: int = 0
+    first_s: float | None = None
     last_s: float | None = None
     last_sent_ns: int = 0
     longest_gap_s: float = 0.0
@@ -113,6 +118,7 @@ class Topic:
     missing: str = ""
     incompatible: str = ""
     refused: str = ""
+    failed: str = ""
     match: Match | None = None
     subscription: Subscription | None = None
     known: set[bytes] = field(default_factory=set)
@@ -141,6 +147,8 @@ class Topic:
             known = sent_ns and self.last_sent_ns and self.publishers == 1
             sent_gap_s = (sent_ns - self.last_sent_ns) / 1e9 if known else 0.0
             self.longest_gap_s = max(self.longest_gap_s, now - self.last_s, sent_gap_s)
+        else:
+            self.first_s = now
         self.received += 1
         self.received_bytes += size
         self.last_s, self.last_sent_ns = now, sent_ns
@@ -151,9 +159,16 @@ class Topic:
         return longest
 
     @property
+    def period_s(self) -> float | None:
+        """How far its messages were apart, on average; None where there were too few."""
+        if self.first_s is None or self.last_s is None or self.received < _FEW:
+            return None
+        return (self.last_s - self.first_s) / (self.received - 1)
+
+    @property
     def problem(self) -> str:
         """What keeps messages from coming, with the remedy, or ""."""
-        return self.refused or self.missing or self.incompatible
+        return self.refused or self.failed or self.missing or self.incompatible
 
 
 Receive = Callable[[Topic, str, bytes, int], None]
@@ -182,7 +197,7 @@ class Subscriptions:
         *,
         earlier: Mapping[str, int] | None = None,
         define: Define | None = None,
-        looked: Callable[[], None] | None = None,
+        looked: Callable[[], bool] | None = None,
     ) -> None:
         """Subscribe to what is published already; ``update`` does the rest.
 
@@ -195,7 +210,8 @@ class Subscriptions:
             earlier: Messages of each topic that an earlier connection took.
             define: Is called with the type of each topic of an event before its first message; raises where it does
                 not fit.
-            looked: Is called after each look at the topics, of which there are several a second while messages come.
+            looked: Is called several times a second, in the thread that takes messages; returns whether there was
+                anything new.
         """
         self._define = define or (lambda _topic, _type: None)
         self._node = node
@@ -206,7 +222,7 @@ class Subscriptions:
         self.durations = self._intake.durations
         self._started_s = time.monotonic()
         self._warned_s: dict[str, float] = {}
-        self._updates = 0
+        self._published_s = -PUBLISHED_EVERY_S
         roles: dict[str, list[WantedTopic]] = {}
         for role in wanted:
             roles.setdefault(role.name, []).append(role)
@@ -226,13 +242,16 @@ class Subscriptions:
 
     def update(self) -> None:
         """Look at the graph: subscribe where a publisher came, and again where it changes what all can give."""
-        names = dict(self._node.get_topic_names_and_types())
-        self._updates += 1
+        names, now = dict(self._node.get_topic_names_and_types()), time.monotonic()
+        self._intake.ask_for_events()
         if names != self._names:
             self._names = names
             self._looked_s.clear()
+        is_due = now - self._published_s >= PUBLISHED_EVERY_S
+        if is_due:
+            self._published_s = now
         for topic in self.topics.values():
-            if topic.known and self._updates % PUBLISHED_EVERY:
+            if topic.known and not is_due:
                 continue
             name = self._full_names[topic.name]
             publishers = self._node.get_publishers_info_by_topic(name) if name in names else []
@@ -244,6 +263,19 @@ class Subscriptions:
                 topic.incompatible = ""
                 self._check_unpublished(topic)
             topic.known = there
+
+    def has_news(self) -> bool:
+        """Whether topics or their first publishers have come or gone since ``update``; any thread may ask."""
+        names = self._names
+        if dict(self._node.get_topic_names_and_types()) != names:
+            return True
+        unseen = (self._full_names[topic.name] for topic in self.topics.values() if not topic.known)
+        return any(name in names and self._node.count_publishers(name) for name in unseen)
+
+    @property
+    def one_at_a_time(self) -> AbstractContextManager[Any]:
+        """Held while messages are handed over."""
+        return self._intake.one_at_a_time
 
     @property
     def clock_step_ns(self) -> int:
@@ -333,13 +365,19 @@ class Subscriptions:
 
     def _receiver(self, topic: Topic, type_name: str) -> Take:
         def take(data: bytes, sent_ns: int, received_ns: int) -> None:
-            if not topic.received:
-                about = f"{type_name}; {topic.match}"
-                self._node.get_logger().info(f"{topic.name}: the first message has come ({about})")
-                if type_name == POINTCLOUD2 and (layout := layout_text(data)):
-                    self._node.get_logger().info(f"{topic.name}: its points are {layout}")
-            topic.note(len(data), sent_ns)
-            self._receive(topic, type_name, data, received_ns)
+            try:
+                if not topic.received:
+                    about = f"{type_name}; {topic.match}"
+                    self._node.get_logger().info(f"{topic.name}: the first message has come ({about})")
+                    if type_name == POINTCLOUD2 and (layout := layout_text(data)):
+                        self._node.get_logger().info(f"{topic.name}: its points are {layout}")
+                topic.note(len(data), sent_ns)
+                self._receive(topic, type_name, data, received_ns)
+                topic.failed = ""
+            except Exception as error:  # noqa: BLE001 - whatever it is, the other topics go on
+                reason = described(error)
+                topic.failed = f"{topic.name}: a message cannot be taken, the other topics are recorded: {reason}"
+                self.warn(f"{topic.name} failed", topic.failed, is_error=True)
 
         return take
 

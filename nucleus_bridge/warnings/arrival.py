@@ -41,6 +41,19 @@ def clock_step_alone(name: str, back_s: float, after_s: float | None, others: st
     )
 
 
+def recorder_clock(path: str, shift_s: float) -> Finding:
+    """A recorder of several whose clock differs from that of the others."""
+    return Finding(
+        Code.RECORDER_CLOCK,
+        "recording",
+        path,
+        f"the clock of the recorder of {path} is {length_of_time(abs(shift_s) * 1e3)} "
+        f"{'ahead' if shift_s < 0 else 'behind'}; its log times are moved to the clock of the other",
+        "nothing need be done: stamps decide; synchronise the clocks of recorders (chrony, PTP)",
+        Weight.NOTE,
+    )
+
+
 def clock_step_forward(name: str, by_s: float, after_s: float, max_gap_s: float | None, *, is_frame: bool) -> Finding:
     """A clock that was set forward by less than what ends a scene, so that poses are interpolated across it."""
     what = f"transforms of {name!r}" if is_frame else name

@@ -32,6 +32,7 @@ class Code(str, Enum):
     POSE_ATTITUDE = "pose_attitude"
     POSE_INVERSE = "pose_inverse"
     CLOCK_STEP = "clock_step"
+    RECORDER_CLOCK = "recorder_clock"
     SENSOR_CLOCK = "sensor_clock"
     POINT_TIME_SPAN = "point_time_span"
     POINT_TIME_OUTLIERS = "point_time_outliers"

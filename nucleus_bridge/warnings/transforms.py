@@ -198,7 +198,8 @@ def no_mount(frame: str, topic: str, device_frame: str, name: str) -> Finding:
         frame,
         f"nothing connects the frame {frame!r} of {topic} with {device_frame!r}: its mount was not recorded",
         f"mount_names: [{name}], mounts.{name}.parent_frame: {device_frame}, mounts.{name}.child_frame: {frame}, with "
-        "xyz and rpy, or record /tf_static or /robot_description",
+        "xyz and rpy, or record /tf_static or /robot_description; where an earlier part of the drive has it, give both "
+        "with --merge",
         Weight.LOSS,
     )
 

@@ -60,7 +60,11 @@ def scene(street: Drive, tmp_path_factory: pytest.TempPathFactory) -> SceneReade
 
 @pytest.fixture(scope="module")
 def frames(scene: SceneReader) -> list[tuple[SceneFrame, dict[str, Any]]]:
-    """The frames, and their pictures."""
+    return with_pictures(scene)
+
+
+def with_pictures(scene: SceneReader) -> list[tuple[SceneFrame, dict[str, Any]]]:
+    """Read the frames of a scene, and their pictures."""
     found = []
     for index in range(len(scene)):
         frame = scene.frame(index)
@@ -291,6 +295,26 @@ def test_real_recordings_with_their_own_calibration_are_not_suspect(real_data: P
     assert set(states) == {"front", "back", "front_left"}
     assert "suspect" not in states.values()
     assert list(states.values()).count("agrees") >= 2
+
+
+def test_a_real_camera_that_is_turned_never_agrees(real_data: Path, tmp_path: Path) -> None:
+    """The camera ahead sees half as wide as the others, and mixes up turn and shift: it may say that it cannot tell."""
+    bag, path = real_data / "scale_sample", tmp_path / "config.yaml"
+    assert main(["init", str(bag), "-o", str(path)]) == 0
+    (scene,) = convert_bag(bag, load_config(path), tmp_path / "spool").scenes
+    frames = with_pictures(open_scene(scene.folder))
+    for axis, degrees in ((0, -2.0), (2, 2.0), (2, 3.0), (1, -1.0)):
+        wrong = about(axis, degrees)
+        check = CalibrationCheck(len(frames))
+        for frame, pictures in frames:
+            images = [replace(i, heading_xyzw=quaternion.multiply(i.heading_xyzw, wrong)) for i in frame.images]
+            check.add(replace(frame, images=images), pictures)
+        found = {verdict.camera: verdict for verdict in check.verdicts()}
+        assert set(found) == {"front", "back", "front_left"}
+        for verdict in found.values():
+            assert verdict.state != "agrees", (axis, degrees, verdict)
+            assert verdict.text
+        assert [found[camera].state for camera in ("back", "front_left")] == ["suspect", "suspect"]
 
 
 def test_a_page_without_the_measurement_says_so(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import os
@@ -27,10 +28,13 @@ from nucleus_bridge.decode.pointcloud2 import decode_sweep
 from nucleus_bridge.errors import CloudError, DecodeError, InputError
 from nucleus_bridge.model import Message, Sweep
 from nucleus_bridge.recordings import open_recording
+from nucleus_bridge.testing.demo.draco import draco
+from nucleus_bridge.testing.demo.forms import packed_cloud
 
 LIDAR = LidarConfig(name="top", topic="/points")
 INPUTS = Path(os.environ.get("NUCLEUS_BRIDGE_TEST_DATA", "/nowhere"), "inputs", "made")
 NEEDS_DATA = pytest.mark.skipif(not INPUTS.exists(), reason="NUCLEUS_BRIDGE_TEST_DATA is not set")
+DRACO_VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "draco.json").read_text())
 ANOTHER_ENCODER = Path(__file__).with_name("cloudini_program.py")
 DEFINITION = (
     "std_msgs/Header header\nuint32 height\nuint32 width\nsensor_msgs/PointField[] fields\nbool is_bigendian\n"
@@ -137,6 +141,44 @@ def _pairs(packing: str) -> list[tuple[Sweep, Sweep]]:
 
 
 # ---------------------------------------------------------------- Draco: its own encoder
+
+
+def draco_vector(name: str) -> tuple[np.ndarray, bytes]:
+    """Return points and what Draco's own library makes of them."""
+    case = DRACO_VECTORS[name]
+    kinds = np.dtype([(field, kind) for field, kind in case["point"]])
+    return np.frombuffer(base64.b64decode(case["points"]), kinds), base64.b64decode(case["draco"])
+
+
+@pytest.mark.parametrize("name", ["all_types", "no_signed"])
+def test_fields_of_every_type_come_back_exactly_from_draco(name: str) -> None:
+    """Its Python library rounds 64-bit floats to steps of 128 s, and 32-bit integers to steps of 32."""
+    points, data = draco_vector(name)
+    assert points["timestamp"][0] == 1_700_000_000
+    again = unpacked(packed(points, data, "draco"))
+    assert again.dtype == points.dtype
+    assert again.tobytes() == points.tobytes()
+
+
+def test_the_demo_packs_as_draco_itself_does() -> None:
+    points, data = draco_vector("no_signed")
+    assert draco(points) == data
+
+
+@NEEDS_DATA
+def test_the_demo_packs_clouds_as_draco_itself_does() -> None:
+    topic = "/lidar/top/points"
+    with open_recording(INPUTS / "clouds_compressed") as recording:
+        raw, wanted = (list(recording.messages([name])) for name in (topic, f"{topic}/draco"))
+    for cloud, true in zip(raw, wanted, strict=True):
+        assert packed_cloud(cloud.data, "draco") == true.data
+
+
+def test_draco_data_is_refused_at_every_length() -> None:
+    points, data = draco_vector("all_types")
+    for length in range(5, len(data)):
+        with pytest.raises(CloudError, match="Draco"):
+            compressed_as_cloud(packed(points, data[:length], "draco"))
 
 
 @NEEDS_DATA

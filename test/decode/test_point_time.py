@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from points_in_a_row import LIDAR, exact_ns, with_times
 from serialised import STAMP_NS, cloud_of
 
-from nucleus_bridge.decode.point_time import FARTHEST_FROM_STAMP_NS
+from nucleus_bridge.decode.point_time import FARTHEST_FROM_STAMP_NS, times_to_ns
 from nucleus_bridge.decode.pointcloud2 import decode_sweep, has_points
 from nucleus_bridge.decode.points import select_points
 from nucleus_bridge.errors import CloudError
@@ -288,3 +290,19 @@ class TestStampAtTheEnd:
         times = [STAMP_NS - 10**8, STAMP_NS - 5 * 10**7, STAMP_NS]
         sweep = decode_sweep(cloud_of(with_times("<f8", times, "timestamp")), self.END)
         assert (sweep.first_ns, sweep.last_ns) == (int(np.float64(times[0])), int(np.float64(times[2])))
+
+
+@pytest.mark.parametrize("unit_ns", [1, 1_000, 1_000_000, 1_000_000_000])
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f8"])
+@pytest.mark.parametrize("largest_s", [0.1, 1_700_000_000.0])
+def test_times_in_floats_are_rounded_once(dtype: str, unit_ns: int, largest_s: float) -> None:
+    """Each time is the nanosecond next to its exact value; a half goes to the even one of its fraction."""
+    rng = np.random.default_rng(5)
+    largest = largest_s * 1e9 / unit_ns
+    ties = np.arange(-40, 41) * 0.5
+    times = np.concatenate([rng.uniform(-0.2 * largest, largest, 400), ties]).astype(dtype)
+    expected = []
+    for time in times.tolist():
+        whole = math.floor(time)
+        expected.append(whole * unit_ns + round((Fraction(time) - whole) * unit_ns))
+    assert times_to_ns(times, unit_ns).tolist() == expected

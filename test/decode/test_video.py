@@ -169,6 +169,23 @@ def test_pictures_out_of_order_find_their_own_stamps(codec: str) -> None:
     assert_true(images)
 
 
+@pytest.mark.parametrize(("first", "cause"), [(9, "before_keyframe"), (0, "broken_gop")])
+def test_pictures_that_precede_their_key_picture_go_with_what_they_build_on(first: int, cause: str) -> None:
+    """H.265 calls them RASL: behind the key picture in the stream, before it in time."""
+    options = "log-level=none:bframes=3:b-adapt=0:keyint=10:min-keyint=10:scenecut=0:repeat-headers=1:open-gop=1"
+    packets = encoded("hevc", 3, **{"x265-params": options})
+    assert [number for number, _ in packets[9:12]] == [10, 9, 14]
+    lost = 5 if cause == "broken_gop" else None
+    kept = [(number, data) for place, (number, data) in enumerate(packets) if place >= first and place != lost]
+    messages = [compressed_video(data, "hevc", stamp_ns(number)) for number, data in kept]
+    images, losses = read(messages)
+    seen = {(image.stamp_ns - stamp_ns(0)) // (stamp_ns(1) - stamp_ns(0)): image for image in images}
+    assert 9 not in seen
+    assert set(range(10, 30)) <= set(seen)
+    assert losses == {cause: len(kept) - len(images)}
+    assert all(psnr(pixels(image), originals()[number]) > 30 for number, image in seen.items())
+
+
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
 def test_pictures_out_of_order_are_refused_where_stamps_do_not_tell_their_order(codec: str) -> None:
     packets = encoded(codec, 2)

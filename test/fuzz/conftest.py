@@ -7,4 +7,6 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path.extend([str(HERE), *(str(HERE.parent / room) for room in ("recordings", "decode", "testing/receiver"))])
+sys.path.extend(
+    [str(HERE), *(str(HERE.parent / room) for room in ("recordings", "decode", "formats", "testing/receiver"))]
+)

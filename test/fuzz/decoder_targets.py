@@ -10,12 +10,10 @@ from dataclasses import replace
 from itertools import cycle
 from typing import Any
 
-import numpy as np
 import zstandard
 from harness import Target
 from message_families import LIDARS
-from serialised import make
-from test_compressed_cloud import POINT, RESOLUTION, cloudini, packed, points_of
+from test_compressed_cloud import POINT, RESOLUTION, cloudini, draco_vector, packed, points_of
 from test_depth import FORMS
 from test_depth import info as depth_info
 from test_laser_scan import multi_scan
@@ -98,19 +96,14 @@ def _compressed() -> dict[str, bytes]:
 
 
 IN_THE_SUITE = 1_500
-"""Cases a target; with ``NUCLEUS_BRIDGE_TEST_EFFORT=7`` they are 10,500."""
+"""Cases a target, of which the suite runs half; with ``NUCLEUS_BRIDGE_TEST_EFFORT=14`` they are 10,500."""
 
 
 def _draco() -> Target:
-    """Make a target of what DracoPy itself can write, one attribute of three numbers."""
-    import DracoPy
-
-    points = points_of(POINT, 60)
-    data = DracoPy.encode(np.stack([points[name] for name in "xyz"], axis=1), compression_level=1)
-    fields = [make("sensor_msgs/msg/PointField", name="xyz", offset=0, datatype=7, count=3)]
-    message = packed(points, data, "draco", fields=fields, point_step=12, row_step=12 * 60)
-    run = lambda data: compressed_cloud.compressed_as_cloud(replace(message, data=data))  # noqa: E731
-    return Target("compressed_cloud_draco", run, lambda: [message.data], (DecodeError,))
+    """Make a target of what Draco's own library wrote, an attribute for each field."""
+    messages = [packed(*draco_vector(name), "draco") for name in ("all_types", "no_signed")]
+    run = lambda data: compressed_cloud.compressed_as_cloud(replace(messages[0], data=data))  # noqa: E731
+    return Target("compressed_cloud_draco", run, lambda: [message.data for message in messages], (DecodeError,))
 
 
 def detection_target(name: str, made: Any) -> Target:
@@ -170,7 +163,11 @@ _TARGETS = [
     *(
         Target(
             f"depth_{number}",
-            between(lambda: DepthDecoder(LIDARS[0]), [depth_info(), FORMS[form][0]], lambda sweep: sweep),
+            between(
+                lambda: DepthDecoder(LIDARS[0]),
+                [depth_info(), FORMS[form][0]],
+                lambda sweep: select_points(sweep, LIDARS[0]),
+            ),
             lambda form=form: [FORMS[form][0].data],
             (DecodeError,),
         )

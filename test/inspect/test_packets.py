@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
+from nucleus_bridge.cli.main import main
 from nucleus_bridge.inspect.report import study
 
 REAL = Path(os.environ.get("NUCLEUS_BRIDGE_TEST_DATA", "/nowhere"), "inputs", "real")
@@ -55,3 +57,45 @@ def test_a_missing_extra_costs_its_topics_alone_and_is_named_with_the_command(
     told = {warning.name: str(warning) for warning in report.warnings if warning.code.startswith("unreadable")}
     assert f"pip install 'nucleus-bridge[{extra}]'" in told[topic]
     assert report.topics
+
+
+PACKETS = """
+/**:
+  ros__parameters:
+    world_frame: os_sensor
+    device_frame: os_sensor
+    lidar_names: [top]
+    lidars: {top: {topic: %s}}
+    spool: {min_free_bytes: 0}
+"""
+
+
+@pytest.mark.parametrize(
+    ("bag", "topic", "changes", "said"),
+    [
+        ("nebula_qt64", "/pandar_packets", (), r"PandarScan, not a type that is read here \(play .* nebula running"),
+        (
+            "ouster/512x10_raw.bag",
+            "/os_node0/lidar_packets",
+            ("metadata_topic=/none",),
+            r"\. Topics that fit here: /os_n",
+        ),
+        ("ouster/512x10_raw.bag", "/os_node0/imu_packets", (), "10 sweeps .* 48 bytes; the metadata says 8448"),
+        (
+            "nebula_vlp16",
+            "/velodyne_packets",
+            ("model=VLS128",),
+            "4 sweeps .* of a VLP16, and lidars.top.model is VLS1",
+        ),
+    ],
+)
+def test_a_configuration_that_is_wrong_for_packets_is_told_what_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], bag: str, topic: str, changes: tuple[str, ...], said: str
+) -> None:
+    path = tmp_path / "drive.yaml"
+    path.write_text(PACKETS % topic)
+    command = ["convert", str(REAL / bag), "--config", str(path), "--output", str(tmp_path / "spool")]
+    assert main([*command, *(word for change in changes for word in ("--set", f"lidars.top.{change}"))]) == 2
+    told = capsys.readouterr().err
+    assert re.search(said, told)
+    assert "Traceback" not in told

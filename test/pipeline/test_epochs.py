@@ -3,18 +3,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nucleus_bridge.clock_steps import Step, StepWatch
+from nucleus_bridge.clock_steps import PICTURES_IN_A_ROW, Step, StepWatch
 from nucleus_bridge.pipeline.epochs import Cut, Entry, Epochs, Series
 
 MS = 1_000_000
 T0 = 1_700_000_000_000 * MS
 WAIT = 2_000 * MS
+VIDEO = ("/video",)
 
 
 class Book:
@@ -57,13 +59,13 @@ class Book:
         self.steps.append((series.name, step))
 
 
-def run(arrivals: Iterable[tuple[str, int, int]]) -> Book:
+def run(arrivals: Iterable[tuple[str, int, int]], videos: tuple[str, ...] = ()) -> Book:
     book = Book()
     epochs = Epochs(book, WAIT, 10**9, book.told)
     for topic, number, stamp in arrivals:
         book.of_entry[topic, number] = stamp
         entry = Entry(stamp, 1, topic, partial(book.take, topic, number))
-        epochs.take(epochs.series(topic, "", 2), entry)
+        epochs.take(epochs.series(topic, "", PICTURES_IN_A_ROW if topic in videos else 2), entry)
     epochs.finish()
     return book
 
@@ -147,3 +149,42 @@ def test_a_clock_of_its_own_that_steps_leaves_out_nothing_of_the_others() -> Non
     book = run((topic, number, stamp) for topic, number, stamp, _ in rows)
     assert not book.left_out
     assert sum(topic == "/others" for epoch in book.epochs for topic, _ in epoch) == 200
+
+
+def decoding_order(of: list[int]) -> list[int]:
+    """Put three of four behind the one that they build on, the middle one first."""
+    moved = []
+    for at in range(0, len(of) - 3, 4):
+        first, second, third, fourth = of[at : at + 4]
+        moved += [fourth, second, first, third]
+    return [*moved, *of[len(moved) :]]
+
+
+def by_time(topics: dict[str, list[int]], period_ms: dict[str, int]) -> list[tuple[str, int, int]]:
+    rows = [(n * period_ms[name], name, n, stamp) for name, of in topics.items() for n, stamp in enumerate(of)]
+    return [(name, n, stamp) for _, name, n, stamp in sorted(rows)]
+
+
+def test_a_video_in_the_order_of_decoding_shows_no_step() -> None:
+    video = decoding_order(stamps(33, 10**6, 0, 3000))
+    book = run(by_time({"/video": video, "/lidar": stamps(100, 10**6, 0, 3000)}, {"/video": 33, "/lidar": 100}), VIDEO)
+    assert len(book.epochs) == 1
+    assert not book.steps
+    assert len(book.epochs[0]) == len(video) + 30
+
+
+@pytest.mark.parametrize("rest_ms", [150, 250, 700, 4000])
+@pytest.mark.parametrize("order", [list, decoding_order])
+def test_a_clock_that_steps_is_seen_in_a_video_however_little_of_it_follows(
+    rest_ms: int, order: Callable[[list[int]], list[int]]
+) -> None:
+    true = stamps(33, 1320, 900, 1320 + rest_ms)
+    before, after = order(true[:40]), order(true[40:])
+    video = [*before, *after]
+    lidar = stamps(100, 1320, 900, 1320 + rest_ms)
+    book = run(by_time({"/video": video, "/lidar": lidar}, {"/video": 33, "/lidar": 100}), VIDEO)
+    assert len(book.epochs) == (2 if rest_ms > 200 else 1)  # one sweep alone may be late
+    if rest_ms > 200:
+        assert {n for topic, n in book.epochs[0] if topic == "/video"} == set(range(40))
+        assert {n for topic, n in book.epochs[1] if topic == "/video"} == set(range(40, len(video)))
+        assert not book.left_out

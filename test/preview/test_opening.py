@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import threading
@@ -12,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from tabs import PAINTED, Tab
@@ -170,3 +172,29 @@ def test_both_ways_of_drawing_make_the_same_picture(
     assert near[lit(soft)].mean() > 0.99
     both_lit = lit(gl) & lit(soft)
     assert (np.abs(gl.astype(int) - soft).max(axis=2)[both_lit] < 40).mean() > 0.8
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3])
+def test_a_share_of_the_points_is_spread_over_the_whole_cloud(both: list[Tab], share: float) -> None:
+    """In each part of the picture that many points fall on some of the share are seen."""
+    for tab in both:
+        tab.page.locator("#world").set_checked(False)
+        tab.page.locator("#cloudFade").fill("0")
+        tab.page.locator("#cloudSize").fill("1")
+        pictures = []
+        for part in (1.0, share):
+            drawn, url = tab.run(
+                """(share) => { const { viewTop } = window.nucleusPreview;
+                viewTop.paint(share); return [viewTop.drawn, viewTop.canvas.toDataURL()]; }""",
+                part,
+            )
+            content = np.frombuffer(base64.b64decode(url.partition(",")[2]), np.uint8)
+            pictures.append((drawn, lit(cv2.imdecode(content, cv2.IMREAD_COLOR))))
+        (count, whole), (drawn, some) = pictures
+        assert count == tab.run("() => window.nucleusPreview.look.cloud(window.nucleusPreview.frame).count")
+        assert share * count * 0.9 < drawn < max(2 * share, 0.04) * count
+        full = [part for row in np.array_split(whole, 6) for part in np.array_split(row, 6, axis=1)]
+        thin = [part for row in np.array_split(some, 6) for part in np.array_split(row, 6, axis=1)]
+        crowded = [(one.sum(), other.sum()) for one, other in zip(full, thin, strict=True) if one.sum() > 4 / share]
+        assert len(crowded) > 4
+        assert all(left > 0 for _, left in crowded)

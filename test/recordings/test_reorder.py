@@ -5,14 +5,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from recordings import MS, START_NS, cdr
 from rosbags.typesys import Stores, get_typestore
 
+from nucleus_bridge.decode.video import COMPRESSED_IMAGE, COMPRESSED_VIDEO, FFMPEG_PACKET, VIDEO_FORMATS
+from nucleus_bridge.decode.video import is_video as is_decoded_as_video
 from nucleus_bridge.model import Message
-from nucleus_bridge.recordings.reorder import by_stamp, header_stamp_ns, starts_with_header
+from nucleus_bridge.recordings.reorder import VIDEO_FORMATS as FORMATS_OF_FILES
+from nucleus_bridge.recordings.reorder import by_stamp, header_stamp_ns, is_video, starts_with_header
 
 WIDE = 10**18
 IDL = f"""{"=" * 80}
@@ -157,3 +161,26 @@ def test_standard_type_is_known_in_spite_of_an_unreadable_definition() -> None:
 
 def test_unknown_type_without_definition_has_no_stamp() -> None:
     assert starts_with_header("my_msgs/msg/Unheard", "") is False
+
+
+@pytest.mark.parametrize("little_endian", [True, False])
+@pytest.mark.parametrize("frame_id", ["", "c", "cam", "camera_front"])
+@pytest.mark.parametrize("text", [*VIDEO_FORMATS, "H264", "h264; yuv420p", "jpeg", "rgb8; jpeg compressed bgr8", ""])
+def test_what_is_decoded_as_a_video_is_not_sorted(text: str, frame_id: str, *, little_endian: bool) -> None:
+    types = get_typestore(Stores.ROS2_JAZZY).types
+    stamp = types["builtin_interfaces/msg/Time"](sec=7, nanosec=9)
+    header = types["std_msgs/msg/Header"](stamp=stamp, frame_id=frame_id)
+    content = types[COMPRESSED_IMAGE](header=header, format=text, data=np.zeros(9, np.uint8))
+    store = get_typestore(Stores.ROS2_JAZZY)
+    data = bytes(store.serialize_cdr(content, COMPRESSED_IMAGE, little_endian=little_endian))
+    image = Message("/image", COMPRESSED_IMAGE, 0, data)
+    assert is_video(image) is is_decoded_as_video(image)
+    for length in range(len(data)):
+        is_video(Message("/image", COMPRESSED_IMAGE, 0, data[:length]))
+
+
+def test_videos_are_told_by_the_names_that_are_decoded() -> None:
+    assert [name.decode() for name in FORMATS_OF_FILES] == list(VIDEO_FORMATS)
+    assert is_video(Message("/video", FFMPEG_PACKET, 0, b""))
+    assert not is_video(Message("/video", COMPRESSED_VIDEO, 0, b""))  # it starts with no header
+    assert not is_video(message("/points", 0, 0))

@@ -185,11 +185,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return made
 
 
-def lidar(last_s: float | None, publishers: int = 1, problem: str = "") -> Any:
+def lidar(last_s: float | None, publishers: int = 1, problem: str = "", period_s: float | None = 0.1) -> Any:
     match = SimpleNamespace(type_name="sensor_msgs/msg/PointCloud2")
-    return SimpleNamespace(
-        name="/lidar", needed=True, comes_again=True, publishers=publishers, problem=problem, last_s=last_s, match=match
-    )
+    made = SimpleNamespace(name="/lidar", needed=True, comes_again=True, publishers=publishers, problem=problem)
+    made.last_s, made.match, made.period_s = last_s, match, None if last_s is None else period_s
+    return made
 
 
 def looks(healer: Healer, topic: Any, clock: SimpleNamespace, seconds: float, *, heals: bool = True) -> list[str]:
@@ -224,6 +224,64 @@ def test_a_standstill_of_the_machine_is_no_silence(clock: SimpleNamespace) -> No
     topic.last_s = clock.now
     looks(healer, topic, clock, 1)
     assert not log.lines
+
+
+@pytest.mark.parametrize(("period_s", "started_s"), [(0.1, 1.5), (0.5, 2.5)])
+def test_a_probe_starts_early_where_messages_come_often_and_all_is_told_in_order(
+    clock: SimpleNamespace, period_s: float, started_s: float
+) -> None:
+    """At half of ``diagnostics.silent_s``, and a look later; a probe that hears it early makes nothing anew before."""
+    log, topic = Log(), lidar(clock.now, period_s=period_s)
+    begun_s, healer = clock.now, Healer(log)
+    Ear.hears = {"/lidar"}
+    while not Ear.started:
+        assert not looks(healer, topic, clock, 0.25)
+    assert clock.now - begun_s == started_s
+    assert not log.lines or period_s > 0.25
+    assert looks(healer, topic, clock, 10) == ["/lidar"]
+    assert clock.now - begun_s <= 2.5 + GRACE_S + 1.0
+    assert [line.split(",")[0] for line in log.lines] == ["/lidar: silent for 2.5 s"]
+
+
+def test_a_silence_that_ends_early_is_not_told(clock: SimpleNamespace) -> None:
+    log, topic = Log(), lidar(clock.now)
+    healer = Healer(log)
+    looks(healer, topic, clock, 1.75)
+    assert Ear.started == 1
+    topic.last_s = clock.now
+    looks(healer, topic, clock, 0.5)
+    assert not log.lines
+
+
+def test_a_standstill_is_no_grace(clock: SimpleNamespace) -> None:
+    """While the machine stands still this process hears nothing, either."""
+    topic = lidar(clock.now)
+    healer = Healer(Log())
+    looks(healer, topic, clock, 3)
+    Ear.hears = {"/lidar"}
+    assert not looks(healer, topic, clock, GRACE_S / 2)
+    clock.now += 60
+    assert not healer.look([topic], 2.0, heals=True)
+    assert looks(healer, topic, clock, GRACE_S) == ["/lidar"]
+
+
+def test_a_look_is_due_where_it_would_find_anything_new(clock: SimpleNamespace) -> None:
+    """So that the executor has no turn for others: each is due, or it changes nothing that is told or started."""
+    log, topic = Log(), lidar(clock.now)
+    healer = Healer(log)
+    for _ in range(400):
+        clock.now += 0.25
+        before = (len(log.lines), Ear.started)
+        is_due = healer.is_due([topic], 2.0, heals=False)
+        healer.look([topic], 2.0, heals=False)
+        assert is_due or before == (len(log.lines), Ear.started)
+    assert len(log.lines) == 1
+    assert not is_due
+    topic.last_s = clock.now
+    assert healer.is_due([topic], 2.0, heals=False)
+    healer.look([topic], 2.0, heals=False)
+    assert log.lines[1].startswith("/lidar: heard again after")
+    assert not healer.is_due([topic], 2.0, heals=False)
 
 
 def test_what_has_a_problem_of_its_own_is_not_probed_after_a_new_connection_either(clock: SimpleNamespace) -> None:

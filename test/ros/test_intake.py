@@ -19,7 +19,10 @@ from rclpy.serialization import deserialize_message
 from rosgraph_msgs.msg import Clock
 from std_msgs.msg import String
 
-from nucleus_bridge.ros.intake import CALM_BYTES, CALM_PERIOD_S, PERIOD_S, Durations, Intake
+from nucleus_bridge.pipeline.topics import WantedTopic
+from nucleus_bridge.ros import intake as intake_module
+from nucleus_bridge.ros.intake import CALM_BYTES, CALM_PERIOD_S, PERIOD_S, QUIET_PERIOD_S, Durations, Intake
+from nucleus_bridge.ros.subscriptions import Subscriptions, Topic
 
 
 def test_a_percentile_is_a_power_of_two_that_is_not_too_low() -> None:
@@ -34,7 +37,9 @@ def test_a_percentile_is_a_power_of_two_that_is_not_too_low() -> None:
 
 
 @pytest.mark.live
-def test_looks_are_rarer_without_sensors_until_one_sends_and_nothing_is_missed() -> None:
+def test_looks_are_rarer_without_sensors_until_one_sends_and_nothing_is_missed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     new_domain()
     context = rclpy.Context()
     rclpy.init(context=context)
@@ -66,7 +71,14 @@ def test_looks_are_rarer_without_sensors_until_one_sends_and_nothing_is_missed()
         while taken != sent:
             assert time.monotonic() < end
             executor.spin_once(timeout_sec=0.1)
+        monkeypatch.setattr(intake_module, "QUIET_LOOKS", 3)
+        end = time.monotonic() + LIMIT_S
+        while intake.period_s != QUIET_PERIOD_S:
+            assert time.monotonic() < end
+            executor.spin_once(timeout_sec=0.1)
+        send_until("/small", 100, lambda: intake.period_s != QUIET_PERIOD_S)
     finally:
+        intake.close()
         executor.shutdown()
         node.destroy_node()
         rclpy.shutdown(context=context)
@@ -118,6 +130,54 @@ def test_messages_that_are_taken_together_have_the_times_at_which_each_was_recei
         assert intake.clock_step_ns == 200_000_000
     finally:
         intake.close()
+        node.destroy_node()
+        other.destroy_node()
+        rclpy.shutdown(context=context)
+
+
+@pytest.mark.live
+def test_a_topic_whose_messages_cannot_be_taken_fails_alone(capfd: pytest.CaptureFixture[str]) -> None:
+    """One topic's callback raises, one's subscription is gone; the third is heard."""
+    new_domain()
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node, other = (rclpy.create_node(name, context=context) for name in ("listener", "driver"))
+    wanted = [
+        WantedTopic(f"/{name}", f"events.{name}.topic", "value", "event", name, takes_any_type=True)
+        for name in ("bad", "good")
+    ]
+    good: list[bytes] = []
+
+    def receive(topic: Topic, _type: str, data: bytes, _received_ns: int) -> None:
+        if topic.name == "/bad":
+            raise ValueError("as the test wants")
+        good.append(data)
+
+    publishers = [other.create_publisher(String, topic, 10) for topic in ("/bad", "/good")]
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    made = Subscriptions(node, wanted, receive, lambda _: None, {})
+    gone = made._intake.subscribe(String, "/gone", 1, lambda *_: None)
+    gone.handle.destroy_when_not_in_use()
+    try:
+        end = time.monotonic() + LIMIT_S
+        while not (made.topics["/bad"].failed and len(good) > 3):
+            assert time.monotonic() < end
+            made.update()
+            for publisher in publishers:
+                publisher.publish(String(data="x"))
+            executor.spin_once(timeout_sec=0.01)
+        text = "/bad: a message cannot be taken, the other topics are recorded: ValueError: as the test wants"
+        assert made.topics["/bad"].problem == text
+        assert not made.topics["/good"].problem
+        told = capfd.readouterr().err
+        assert text in told
+        assert "/gone failed, everything else goes on: InvalidHandle: " in told
+        thread = made._intake._thread
+        made.close()
+        assert not thread.is_alive()
+    finally:
+        executor.shutdown()
         node.destroy_node()
         other.destroy_node()
         rclpy.shutdown(context=context)

@@ -80,3 +80,54 @@ def test_a_signal_that_comes_while_the_program_starts_anew_is_heard(moment: str)
             process.stdin.write("\n")
             process.stdin.flush()
         assert process.wait(60) == 7
+
+
+IN_ANOTHER_THREAD = """
+import signal, threading, time
+from nucleus_bridge.ros.running import Stop
+threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+stop = Stop()
+stop.hear_signals()
+print("ready", flush=True)
+stop.wait()
+print("heard", flush=True)
+"""
+
+
+def test_a_signal_that_another_thread_has_got_ends_the_program() -> None:
+    program = [sys.executable, "-c", IN_ANOTHER_THREAD]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        try:
+            assert process.communicate(timeout=60) == ("heard\n", None)
+        finally:
+            process.kill()
+
+
+NOT_WANTED = """
+import signal, threading, time
+from nucleus_bridge.ros.leaving import hold_signals, start_anew
+threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+ended = []
+signal.signal(signal.SIGTERM, lambda *_: ended.append(1))
+hold_signals()
+print("held", flush=True)
+while not ended:
+    time.sleep(0.01)
+start_anew({}, is_wanted=lambda: not ended)
+print("not started anew", flush=True)
+"""
+
+
+def test_a_signal_before_the_last_moment_keeps_a_program_from_starting_anew() -> None:
+    with subprocess.Popen([sys.executable, "-c", NOT_WANTED], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        process.send_signal(signal.SIGTERM)
+        try:
+            assert process.communicate(timeout=60) == ("not started anew\n", None)
+        finally:
+            process.kill()

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
+import ast
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +25,8 @@ from nav_msgs.msg import Path as Track
 from sensor_msgs.msg import CompressedImage, PointCloud2
 
 from nucleus_bridge.pipeline.events import FrameReady, SceneEnded
+from nucleus_bridge.ros.recorder import RecorderNode
+from nucleus_bridge.ros.running import Stop
 from nucleus_bridge.ros.view import View, overlay_topic
 
 pytestmark = pytest.mark.live
@@ -200,15 +202,91 @@ def test_what_cannot_be_shown_is_warned_of_and_the_rest_is_shown(node: Any, seen
     view.close()
 
 
-@pytest.mark.parametrize("name", ["nucleus_bridge.rviz", "foxglove_layout.json", "nucleus_bridge.perspective"])
+IMAGE, CLOUD, TRACK = "sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/PointCloud2", "nav_msgs/msg/Path"
+REPORT, PAIR = "diagnostic_msgs/msg/DiagnosticArray", "diagnostic_msgs/msg/KeyValue"
+Shown = set[tuple[str, str]]
+
+
+def in_rviz(text: str) -> tuple[Shown, set[str]]:
+    kinds = {"PointCloud2": CLOUD, "Path": TRACK, "Image": IMAGE}
+    displays = [one for one in yaml.safe_load(text)["Visualization Manager"]["Displays"] if "Topic" in one]
+    plugins = {one["Class"].split("/")[0] for one in displays}
+    assert plugins == {"rviz_default_plugins"}
+    return {(one["Topic"]["Value"], kinds[one["Class"].split("/")[1]]) for one in displays}, set()
+
+
+def in_foxglove(text: str) -> tuple[Shown, set[str]]:
+    layout = json.loads(text)
+    shown: Shown = set()
+    services: set[str] = set()
+    kinds = {"point": CLOUD, "line": TRACK}
+    for name, panel in layout["configById"].items():
+        kind = name.split("!")[0]
+        if kind == "3D":
+            shown |= {
+                (topic, kinds["line" if "lineWidth" in one else "point"]) for topic, one in panel["topics"].items()
+            }
+        elif kind == "Image":
+            shown.add((panel["imageMode"]["imageTopic"], IMAGE))
+        elif kind == "CallService":
+            services.add(panel["serviceName"])
+        else:
+            shown.add(
+                {
+                    "DiagnosticSummary": (panel.get("topicToRender"), REPORT),
+                    "RawMessages": (panel.get("topicPath"), PAIR),
+                }[kind]
+            )
+    places, panels = [layout["layout"]], set()
+    while places:
+        place = places.pop()
+        if isinstance(place, str):
+            panels.add(place)
+        else:
+            assert place["direction"] in ("row", "column")
+            places += [place["first"], place["second"]]
+    assert panels == layout["configById"].keys()
+    return shown, services
+
+
+def in_rqt(text: str) -> tuple[Shown, set[str]]:
+    manager = json.loads(text)["groups"]["pluginmanager"]
+    running = ast.literal_eval(manager["keys"]["running-plugins"]["repr"])
+    groups = {f"plugin__{name.replace('/', '__')}__{number}" for name, numbers in running.items() for number in numbers}
+    assert groups == manager["groups"].keys()
+    shown: Shown = {("/diagnostics", REPORT)} if "rqt_robot_monitor/RobotMonitor" in running else set()
+    services = set()
+    for group in manager["groups"].values():
+        keys = group["groups"].get("plugin", {"keys": {}})["keys"]
+        given = {name: ast.literal_eval(one["repr"]) for name, one in keys.items()}
+        shown |= {(topic, IMAGE) for name, topic in given.items() if name == "topic"}
+        services |= {service for name, service in given.items() if name == "current_service_name"}
+    return shown, services
+
+
+VIEWS = {"nucleus_bridge.rviz": in_rviz, "foxglove_layout.json": in_foxglove, "nucleus_bridge.perspective": in_rqt}
+
+
+@pytest.mark.parametrize("name", VIEWS)
 def test_the_views_that_are_installed_show_what_is_published(name: str, node: Any, seen_drive: Drive) -> None:
-    view = View(node, seen_drive.config, pytest.fail)
-    published = {topic.replace("~", RECORDER) for topic in view._publishers}
+    """Each topic with its type, each service with its name; the panels are those of the layout."""
+    given = ["--ros-args", "--params-file", str(seen_drive.config_path)]
+    own = RecorderNode(Stop(), context=node.context, cli_args=given)
+    view = View(own, seen_drive.config, pytest.fail)
+    of_node = own.get_name(), own.get_namespace()
+    shown, called = VIEWS[name]((HERE.parent.parent / "config" / name).read_text())
+    assert shown >= {(f"{RECORDER}/overlay/{camera}/compressed", IMAGE) for camera in ("front", "rear")}
+
+    def missing() -> set[object]:
+        published = {(topic, *types) for topic, types in own.get_publisher_names_and_types_by_node(*of_node)}
+        services = {service for service, _ in own.get_service_names_and_types_by_node(*of_node)}
+        return (shown - published) | (called - services)
+
+    wait_until(lambda: not missing(), "all that is shown", lambda: str(missing()))
     view.close()
-    text = (HERE.parent.parent / "config" / name).read_text()
-    assert json.loads(text) if "{" in text else yaml.safe_load(text)
-    shown = set(re.findall(rf"{RECORDER}/(?:overlay/[a-z/]+|cloud|trajectory)", text))
-    assert {topic for topic in published if "overlay" in topic} <= shown <= published
+    own.close()
+    own.destroy_node()
+    assert called or name.endswith(".rviz")
 
 
 def test_topics_of_cameras_have_names_that_ros_takes() -> None:

@@ -85,7 +85,8 @@ class GlPainter {
     const found = this.buffers.get(index);
     if (found.mode !== look.mode) {
       gl.bindBuffer(gl.ARRAY_BUFFER, found.colours);
-      gl.bufferData(gl.ARRAY_BUFFER, spreadColours(found.cloud, look.mode, aboutFrame(look, index)), gl.STATIC_DRAW);
+      const palette = paletteOf(look.mode), shades = spreadShades(found.cloud, look.mode, aboutFrame(look, index));
+      gl.bufferData(gl.ARRAY_BUFFER, Uint32Array.from(shades, (shade) => palette[shade]), gl.STATIC_DRAW);
       found.mode = look.mode;
     }
     return found;
@@ -110,7 +111,7 @@ class GlPainter {
     if (look.fade) { gl.uniform1f(places.fade, look.fade); gl.uniform3fv(places.device, look.device(look.frame)); }
     let drawn = 0;
     for (const index of shown) {
-      const { buffer, colours, cloud } = this.bufferOf(index, look), count = Math.ceil(cloud.count * share);
+      const { buffer, colours, cloud } = this.bufferOf(index, look), count = pointsOfShare(cloud.count, share);
       gl.uniformMatrix4fv(places.view, false, product(view, fromSteps(cloud)));
       if (look.fade) { gl.uniform3fv(places.low, cloud.low); gl.uniform3fv(places.step, cloud.step); }
       this.attribute(AT, buffer, gl.UNSIGNED_SHORT, false, STRIDE, 0);

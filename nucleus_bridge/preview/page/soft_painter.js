@@ -2,17 +2,42 @@
 // Draws clouds and lines without a graphics card: points straight into the pixels of a canvas, the nearest one on top. On
 // software rendering this is many times as fast as WebGL, which is made to draw triangles.
 
-const positionsOf = new WeakMap(), coloursOf = new WeakMap();  // by cloud: both views share them
+const positionsOf = new WeakMap(), shadesOf = new WeakMap(), dimsOf = new WeakMap();  // by cloud: both views share them
 const NEAR = 0.1;
+const SHADE_BITS = 8, DIM_BITS = 5, KEY_BITS = 31;
+const DIMMEST = (1 << DIM_BITS) - 1, FARTHEST_M = 80, MOST_FADED = 0.85;
 
 function softPositions(cloud) {
   if (!positionsOf.has(cloud)) positionsOf.set(cloud, spreadPositions(cloud));
   return positionsOf.get(cloud);
 }
 
-function softColours(cloud, look, index) {
-  if (coloursOf.get(cloud)?.mode !== look.mode) coloursOf.set(cloud, { mode: look.mode, colours: spreadColours(cloud, look.mode, aboutFrame(look, index)) });
-  return coloursOf.get(cloud).colours;
+function softShades(cloud, look, index) {
+  if (shadesOf.get(cloud)?.mode !== look.mode) shadesOf.set(cloud, { mode: look.mode, shades: spreadShades(cloud, look.mode, aboutFrame(look, index)) });
+  return shadesOf.get(cloud).shades;
+}
+
+// Shades with how far points are from the device above them, which fades them.
+function dimmedShades(cloud, look, index) {
+  const shades = softShades(cloud, look, index), known = dimsOf.get(cloud);
+  if (known?.shades === shades && known.frame === look.frame) return known.dimmed;
+  const positions = softPositions(cloud), dimmed = new Uint16Array(cloud.count), { low, step } = cloud, at = look.device(look.frame);
+  for (let i = 0, k = 0; i < cloud.count; i++, k += 4) {
+    const x = low[0] + positions[k] * step[0] - at[0], y = low[1] + positions[k + 1] * step[1] - at[1], z = low[2] + positions[k + 2] * step[2] - at[2];
+    const share = Math.min(1, Math.sqrt(x * x + y * y + z * z) / (FARTHEST_M * MOST_FADED));
+    dimmed[i] = Math.round(DIMMEST * share) << SHADE_BITS | shades[i];
+  }
+  dimsOf.set(cloud, { shades, frame: look.frame, dimmed });
+  return dimmed;
+}
+
+// The colours of shades, each in every dimness where points fade.
+function fadedPalette(palette, fade) {
+  if (!fade) return palette;
+  return Uint32Array.from({ length: palette.length << DIM_BITS }, (_, i) => {
+    const share = 1 - fade * MOST_FADED * (i >> SHADE_BITS) / DIMMEST, colour = palette[i & 255];
+    return (255 << 24 | (colour >> 16 & 255) * share << 16 | (colour >> 8 & 255) * share << 8 | (colour & 255) * share) >>> 0;
+  });
 }
 
 class SoftPainter {
@@ -21,65 +46,62 @@ class SoftPainter {
     this.context = canvas.getContext('2d', { alpha: false, willReadFrequently: true });
   }
 
-  // Draws a share of the clouds of some frames, and the lines. Returns how many points it drew.
+  // Draws a share of the clouds of some frames, and the lines. Returns how many points it drew. Each pixel keeps one
+  // number of the nearest point there, how near it is and below that its shade, which takes the room of one in the cache.
   paint(view, look, shown, share, size) {
     const { width, height } = this.canvas, { context } = this;
     if (this.pixels?.width !== width || this.pixels.height !== height) {
       this.pixels = context.createImageData(width, height);
       this.colours = new Uint32Array(this.pixels.data.buffer);
-      this.nearest = new Float32Array(width * height);
+      this.nearest = new Int32Array(width * height);
     }
-    this.colours.fill(packedColour(BACKGROUND));
-    this.nearest.fill(-Infinity);
+    this.nearest.fill(0);
     let drawn = 0;
     for (const index of shown) {
-      const cloud = look.cloud(index), count = Math.ceil(cloud.count * share);
-      const colours = look.fade ? this.faded(cloud, look, index, count) : softColours(cloud, look, index);
-      this.points(product(view, fromSteps(cloud)), softPositions(cloud), colours, count, Math.max(1, Math.round(size)));
+      const cloud = look.cloud(index), count = pointsOfShare(cloud.count, share), bits = look.fade ? SHADE_BITS + DIM_BITS : SHADE_BITS;
+      const shades = look.fade ? dimmedShades(cloud, look, index) : softShades(cloud, look, index);
+      this.points(product(view, fromSteps(cloud)), softPositions(cloud), shades, bits, count, Math.max(1, Math.round(size)));
       drawn += count;
     }
+    this.colour(fadedPalette(paletteOf(look.mode), look.fade));
     context.putImageData(this.pixels, 0, 0);
     this.lines(view, look.lines());
     return drawn;
   }
 
-  // m: from steps to the cube that is seen. A point is a square of pixels.
-  points(m, positions, from, count, size) {
-    const { width, height } = this.canvas, { colours, nearest } = this, isFlat = m[3] === 0 && m[7] === 0 && m[11] === 0;
-    const row = (axis, half) => [0, 1, 2, 3].map((column) => half * (m[4 * column + 3] + (axis === 1 ? -1 : 1) * m[4 * column + axis]));
-    const [ux, uy, uz, u1] = row(0, width / 2), [vx, vy, vz, v1] = row(1, height / 2);
-    const wx = m[3], wy = m[7], wz = m[11], w1 = m[15];
-    // Nearer is more: from above what is higher, else what has the smaller distance ahead.
-    const dx = isFlat ? -m[2] : 0, dy = isFlat ? -m[6] : 0, dz = isFlat ? -m[10] : 0, d1 = isFlat ? -m[14] : 1;
-    const back = (size - 1) / 2, right = width - size, bottom = height - size;
+  // m: from steps to the cube that is seen. A point is a square of pixels. bits: of the shades.
+  points(m, positions, shades, bits, count, size) {
+    const { width, height } = this.canvas, { nearest } = this, isFlat = m[3] === 0 && m[7] === 0 && m[11] === 0;
+    // To pixels, times the distance ahead. Written out, all of it is known to be numbers, which makes the loop quicker.
+    const halfWidth = width / 2, ux = halfWidth * (m[3] + m[0]), uy = halfWidth * (m[7] + m[4]), uz = halfWidth * (m[11] + m[8]), u1 = halfWidth * (m[15] + m[12]);
+    const halfHeight = height / 2, vx = halfHeight * (m[3] - m[1]), vy = halfHeight * (m[7] - m[5]), vz = halfHeight * (m[11] - m[9]), v1 = halfHeight * (m[15] - m[13]);
+    // Nearer is more. From above it is how high a point is, from -1 to 1; else one over the distance ahead.
+    const most = (1 << KEY_BITS - bits) - 1, half = most / 2, reach = NEAR * most, least = isFlat ? 1 : NEAR;
+    const wx = isFlat ? -half * m[2] : m[3], wy = isFlat ? -half * m[6] : m[7], wz = isFlat ? -half * m[10] : m[11], w1 = isFlat ? half * (1 - m[14]) : m[15];
+    const shift = 1 - (size - 1) / 2, right = width - size, bottom = height - size;  // a pixel more, since cutting off rounds up below 0
     for (let i = 0, k = 0; i < count; i++, k += 4) {
       const x = positions[k], y = positions[k + 1], z = positions[k + 2], w = wx * x + wy * y + wz * z + w1;
-      if (w < NEAR) continue;
-      const inverse = 1 / w, left = (ux * x + uy * y + uz * z + u1) * inverse - back, top = (vx * x + vy * y + vz * z + v1) * inverse - back;
-      if (!(left >= 0 && top >= 0 && left < right && top < bottom)) continue;
-      const depth = (dx * x + dy * y + dz * z + d1) * inverse, start = (top | 0) * width + (left | 0);
+      if (w < least) continue;
+      const inverse = isFlat ? 1 : 1 / w, left = ((ux * x + uy * y + uz * z + u1) * inverse + shift | 0) - 1, top = ((vx * x + vy * y + vz * z + v1) * inverse + shift | 0) - 1;
+      if (left >>> 0 >= right || top >>> 0 >= bottom) continue;
+      const key = (isFlat ? w : reach * inverse) << bits | shades[i], start = top * width + left;
       if (size === 1) {
-        if (depth > nearest[start]) { nearest[start] = depth; colours[start] = from[i]; }
+        if (key > nearest[start]) nearest[start] = key;
         continue;
       }
       for (let line = start, last = start + size * width; line < last; line += width) {
-        for (let place = line, end = line + size; place < end; place++) {
-          if (depth > nearest[place]) { nearest[place] = depth; colours[place] = from[i]; }
-        }
+        for (let place = line, end = line + size; place < end; place++) if (key > nearest[place]) nearest[place] = key;
       }
     }
   }
 
-  // Colours that fade with the distance from the device.
-  faded(cloud, look, index, count) {
-    const positions = softPositions(cloud), colours = softColours(cloud, look, index), { low, step } = cloud, at = look.device(look.frame);
-    if (!(this.dim?.length >= cloud.count)) this.dim = new Uint32Array(cloud.count);
-    for (let i = 0, k = 0; i < count; i++, k += 4) {
-      const x = low[0] + positions[k] * step[0] - at[0], y = low[1] + positions[k + 1] * step[1] - at[1], z = low[2] + positions[k + 2] * step[2] - at[2];
-      const share = 1 - look.fade * Math.min(0.85, Math.sqrt(x * x + y * y + z * z) / 80), colour = colours[i];
-      this.dim[i] = (255 << 24 | (colour >> 16 & 255) * share << 16 | (colour >> 8 & 255) * share << 8 | (colour & 255) * share) >>> 0;
+  // Makes colours of what the pixels keep.
+  colour(palette) {
+    const { nearest, colours } = this, nothing = packedColour(BACKGROUND), last = palette.length - 1;
+    for (let i = 0; i < colours.length; i++) {
+      const key = nearest[i];
+      colours[i] = key > 0 ? palette[key & last] : nothing;
     }
-    return this.dim;
   }
 
   lines(view, { at, tint }) {

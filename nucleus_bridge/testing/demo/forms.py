@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from nucleus_bridge.errors import InputError
+from nucleus_bridge.testing.demo.draco import draco
+from nucleus_bridge.testing.demo.layouts import DATATYPES
 from nucleus_bridge.testing.demo.messages import CLOUD, TF, TYPESTORE
 
 CUSTOM_MSG = "livox_ros_driver2/msg/CustomMsg"
@@ -59,23 +61,46 @@ def custom_message(stamp_ns: int, frame_id: str, points: NDArray[np.void]) -> by
 
 
 def packed_cloud(cloud: bytes, kind: str) -> bytes:
-    """Return a PointCloud2 as a CompressedPointCloud2 of ``zlib`` or ``zstd``."""
+    """Return a PointCloud2 as a CompressedPointCloud2 of ``zlib``, ``zstd`` or ``draco``.
+
+    Draco's is a list of the points that are anywhere, as its plug-in makes it.
+
+    Raises:
+        InputError: The library that the kind needs is not installed.
+    """
     raw: Any = TYPESTORE.deserialize_cdr(cloud, CLOUD)
-    pack = {"zlib": _gzip, "zstd": _zstd}[kind]
+    height, width, is_dense = raw.height, raw.width, raw.is_dense
+    if kind == "draco":
+        points = _points(raw)
+        there = np.isfinite([points[axis] for axis in "xyz"]).all(axis=0)
+        data = draco(points if is_dense else points[there])
+        height, width, is_dense = 1, points.size if is_dense else np.count_nonzero(there), True
+    else:
+        data = {"zlib": _gzip, "zstd": _zstd}[kind](raw.data.tobytes())
     make = TYPESTORE.types[COMPRESSED_CLOUD]
     content = make(
         header=raw.header,
-        height=raw.height,
-        width=raw.width,
+        height=height,
+        width=width,
         fields=raw.fields,
         is_bigendian=raw.is_bigendian,
         point_step=raw.point_step,
-        row_step=raw.row_step,
-        compressed_data=np.frombuffer(pack(raw.data.tobytes()), np.uint8),
-        is_dense=raw.is_dense,
+        row_step=width * raw.point_step,
+        compressed_data=np.frombuffer(data, np.uint8),
+        is_dense=is_dense,
         format=kind,
     )
     return bytes(TYPESTORE.serialize_cdr(content, COMPRESSED_CLOUD))
+
+
+def _points(raw: Any) -> NDArray[np.void]:  # noqa: ANN401 - a PointCloud2
+    kinds = {number: kind for kind, number in DATATYPES.items()}
+    names, formats, offsets = zip(
+        *((field.name, "<" + kinds[field.datatype], field.offset) for field in raw.fields), strict=True
+    )
+    layout = {"names": names, "formats": formats, "offsets": offsets, "itemsize": raw.point_step}
+    points: NDArray[np.void] = raw.data.view(np.dtype(layout))  # type: ignore[call-overload]
+    return points
 
 
 def _gzip(data: bytes) -> bytes:
