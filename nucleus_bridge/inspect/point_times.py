@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -85,7 +86,8 @@ class PointTimes:
         if self.verdict is Times.NONE:
             return "none: points have no time of their own, so they cannot be deskewed"
         if self.verdict is Times.CONSTANT:
-            return f"none: all times in {self.field!r} of a sweep are the same"
+            what = "not numbers" if math.isnan(self.raw[0]) else "the same"
+            return f"none: all times in {self.field!r} of a sweep are {what}"
         if self.verdict is Times.NO_UNIT:
             return f"none that make sense: {self.field!r} runs from {self.raw[0]:g} to {self.raw[1]:g}"
         kind = "absolute" if self.is_absolute else "from the stamp"
@@ -106,8 +108,8 @@ def judge_times(field: str, dtype: np.dtype[np.generic], sweeps: Sequence[Column
         period_ns: Time between sweeps; 0 where unknown.
     """
     central = [_central(_signed(column.values, dtype)) for column in sweeps if len(column.values)]
-    if not central:
-        return NO_TIMES
+    if not central:  # none of them is a number
+        return PointTimes(Times.CONSTANT, field, dtype.name, raw=(math.nan, math.nan)) if sweeps else NO_TIMES
     low, high = (float(np.median([ends[k] for ends in central])) for k in (0, 1))
     span = high - low
     ends = (min(low, high), max(low, high))

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+
 from nucleus_bridge import warnings
 from nucleus_bridge.inspect.clouds import CloudFacts
 from nucleus_bridge.inspect.point_times import Times
@@ -70,7 +72,9 @@ def _point_times(made: Suggestion, key: str, stream: Stream, facts: CloudFacts) 
         made.findings.append(finding)
     elif times.verdict is Times.CONSTANT and facts.clouds and turns(topic, facts.clouds[0]):
         remedy = f"{key}.time_field: none, if its driver cannot write them"
-        made.findings.append(warnings.point_times_equal(topic, times.field, period_ms, remedy))
+        are_numbers = not math.isnan(times.raw[0])
+        finding = warnings.point_times_equal(topic, times.field, period_ms, remedy, are_numbers=are_numbers)
+        made.findings.append(finding)
     elif times.verdict is Times.FAR:
         apart = times.first_ms if times.first_ms > 0 else times.last_ms
         made.findings.append(warnings.point_time_far(topic, times.field, apart, f"{key}.time_field: none"))

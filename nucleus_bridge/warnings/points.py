@@ -23,14 +23,15 @@ def point_time_span(topic: str, field: str, span: str, period_ms: float, remedy:
     )
 
 
-def point_times_equal(topic: str, field: str, period_ms: float, remedy: str) -> Finding:
+def point_times_equal(topic: str, field: str, period_ms: float, remedy: str, *, are_numbers: bool = True) -> Finding:
     """Point times that say nothing, of a lidar that turns."""
+    what = "the same for all points of a sweep" if are_numbers else "not numbers (NaN)"
     return Finding(
         Code.POINT_TIME_SPAN,
         "topic",
         topic,
-        f"times {_in_field(field)}of {topic} are the same for all points of a sweep, and sweeps come every "
-        f"{period_ms:.0f} ms: points cannot be deskewed",
+        f"times {_in_field(field)}of {topic} are {what}, and sweeps come every {period_ms:.0f} ms: points cannot be "
+        "deskewed",
         remedy,
         Weight.LOSS,
     )

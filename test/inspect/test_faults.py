@@ -109,6 +109,12 @@ FAULTS: dict[str, tuple[SmallDrive, str, str, object]] = {
         "lidars.os.time_field",
         "none",
     ),
+    "times that are not numbers": (
+        lidar(dtype="f4", unit="s", bend=lambda v: np.full_like(v, np.nan)),
+        "point_time_span",
+        "lidars.os.time_field",
+        "none",
+    ),
     "stray times": (
         lidar(bend=lambda v: np.where(np.arange(len(v)) % 90 == 7, 2.5e9, v)),
         "point_time_outliers",
