@@ -20,7 +20,7 @@ from nucleus_bridge.decode.interface import Reset
 from nucleus_bridge.decode.navsat import Fix, Heading, Missing
 from nucleus_bridge.decode.point_time import LONGEST_SWEEP_NS
 from nucleus_bridge.decode.pointcloud2 import has_points
-from nucleus_bridge.errors import DecodeError, InputError, TransformError
+from nucleus_bridge.errors import BridgeError, DecodeError, InputError, TransformError
 from nucleus_bridge.geometry import TransformTree
 from nucleus_bridge.model import Image, Message, Payload, Sweep
 from nucleus_bridge.pipeline.calibrations import Calibrations
@@ -90,6 +90,8 @@ class Pipeline:
         wanted: Every topic that it asks for, in each of its roles.
         selection: Lets through the frames in the windows of events; None where all are kept.
         is_scout: Whether it looks for events alone and makes no frames.
+        on_unexpected: Is informed of a message that fails with an error that nobody expected, which is then counted as
+            ``damaged``; None: the error is raised.
     """
 
     is_scout: ClassVar[bool] = False
@@ -114,6 +116,7 @@ class Pipeline:
         self._notices = Notices(config, self.ledger)
         self._epochs = Epochs(self, wait_ns, config.sync.max_bytes, self._notices.note_step)
         self._series: dict[str, Series] = {}
+        self.on_unexpected: Callable[[Message, Exception], None] | None = None
         self.evidence = Evidence()
         self.sources = sources = sources_of(config)
         self._poses = PoseFeed(sources, self.tree, self._count, (config.world_frame, config.device_frame))
@@ -501,6 +504,13 @@ class Pipeline:
         except (DecodeError, TransformError) as error:
             cause = error.cause if isinstance(error, DecodeError) else "bad_transform"
             self._count(message.topic, cause, stamp_of(message), str(error))
+        except (BridgeError, OSError, MemoryError):
+            raise
+        except Exception as error:
+            if self.on_unexpected is None:
+                raise
+            self.on_unexpected(message, error)
+            self._count(message.topic, "damaged", stamp_of(message), f"{type(error).__name__}: {error}")
 
     def _on_edges(self, source: PoseSource, message: Message) -> None:
         for edge in source.edges(message):

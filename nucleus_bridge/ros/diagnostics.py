@@ -129,6 +129,8 @@ class Reporter:
     def _topic(self, config: Config, topic: Topic, snapshot: Snapshot, now: float) -> DiagnosticStatus:
         gap_s = topic.take_longest_gap_s()
         level, text = _liveness(config, topic, now, self._started_s, gap_s)
+        if broken := snapshot.progress.broken.get(topic.name, ""):
+            level, text = ERROR, broken
         causes = [cause for name, cause in self._recent(config, now) if name == topic.name]
         if not text and causes:
             level, text = WARN, f"messages are lost: {', '.join(sorted(causes))}"

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
-from rclpy.exceptions import NameValidationException
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSPolicyKind, ReliabilityPolicy
 from rclpy.type_support import check_for_type_support
 from rclpy.validate_full_topic_name import validate_full_topic_name
@@ -84,8 +83,9 @@ def described(error: BaseException) -> str:
 def _name_problem(name: str, resolved: Callable[[str], str]) -> str:
     try:
         validate_full_topic_name(resolved(name))
-    except (NameValidationException, ValueError) as error:
-        return f"{name!r} is not a topic name: {' '.join(str(error).split())}"
+    except Exception as error:  # noqa: BLE001 - rclpy's own and those of rcl, by what is wrong with it
+        reason = " ".join(str(error).split()).removeprefix("failed to resolve name: ").partition(", at /")[0]
+        return f"{name!r} is not a topic name: {reason}"
     return ""
 
 

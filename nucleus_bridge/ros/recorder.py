@@ -518,12 +518,20 @@ class RecorderNode(LifecycleNode):
             snapshot = Snapshot(state, progress, queued, self._failure, healed.times, healed.deaf_s)
             now_ns = self.get_clock().now().nanoseconds
             report = self._reporter.report(self.config, listening, snapshot, now_ns)
+        self._log_broken(progress.broken)
         self._log_losses(progress.losses)
         self._log_warnings(progress.findings)
         if progress.frames > self._resumed.progress.frames and not self._has_frames:
             self._has_frames = True
             self.get_logger().info(f"the first frame is made, in the scene {progress.open_scene or 'that has ended'}")
         self._diagnostics.publish(report)
+
+    def _log_broken(self, broken: Mapping[str, str]) -> None:
+        """Log once what fails in the path of a topic."""
+        for item in broken.items():
+            if item not in self._told_warnings:
+                self._told_warnings.add(item)
+                self.get_logger().error(": ".join(item))
 
     def _log_warnings(self, findings: Iterable[Finding]) -> None:
         """Log each warning once."""

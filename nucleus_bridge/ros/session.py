@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -79,6 +79,7 @@ class Progress:
         spool_full: Why the newest scene has no room in the spool, or "".
         findings: What contradicts itself in what was received, as far as it is known.
         look_back: What waits for an event; None where all frames are kept.
+        broken: Topics whose latest message failed in a way that nobody expected, and how.
     """
 
     frames: int = 0
@@ -97,6 +98,7 @@ class Progress:
     spool_full: str = ""
     findings: tuple[Finding, ...] = ()
     look_back: LookBackState | None = None
+    broken: Mapping[str, str] = field(default_factory=dict)
 
 
 class Session:
@@ -140,6 +142,8 @@ class Session:
         self._spool = spool
         self._quota = Quota(spool, config.spool, is_uploaded=arrived_where_configured(config.upload))
         self._pipeline = Pipeline(config, takes_marks=True)
+        self._pipeline.on_unexpected = self._on_unexpected
+        self._broken: dict[str, str] = {}
         self._look_back = look_back_of(config, spool)
         if self._pipeline.selection is not None:
             self._pipeline.selection.hold = self._look_back
@@ -295,6 +299,7 @@ class Session:
                 self._lose(item.topic, "stopping", item.data)
             else:
                 self._thin()
+                self._broken.pop(item.topic, None)
                 self._handle(self._pipeline.add(item))
             self.inbox.looked_at(item)
         elif isinstance(item, Lost):
@@ -306,6 +311,11 @@ class Session:
             self._finish_scene(item)
         elif isinstance(item, Mark):
             self._mark(item)
+
+    def _on_unexpected(self, message: Message, error: Exception) -> None:
+        """Let a topic fail alone: its message is counted as damaged, and the next one is tried."""
+        text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        self._broken[message.topic] = f"a message cannot be used, the other topics are recorded: {text}"
 
     def _thin(self) -> None:
         """Keep fewer frames while the queue is long, and all of them again once it is short."""
@@ -460,6 +470,7 @@ class Session:
             spool_full=self._spool_full,
             findings=self._findings(),
             look_back=self._waiting_for_events(),
+            broken=dict(self._broken),
         )
 
     def _waiting_for_events(self) -> LookBackState | None:

@@ -18,6 +18,7 @@ from rclpy.node import Node
 from nucleus_bridge.config import Config
 from nucleus_bridge.errors import BridgeError, ConfigError, JobCancelledError
 from nucleus_bridge.ros.diagnostics import ERROR, OK, WARN, hardware_id, make_status
+from nucleus_bridge.ros.first_start import described
 from nucleus_bridge.ros.parameters import NodeParameters
 from nucleus_bridge.ros.running import Stop, run
 from nucleus_bridge.spool.state import SceneState, StateRecord
@@ -109,20 +110,21 @@ class UploaderNode(Node):
 
     def _upload(self) -> None:
         """Upload until told to end; after an error, such as a refused key, try again after a while."""
+        is_first = True
         while not self._ending.is_set():
             try:
-                self._uploader.run(watch=True)
+                self._uploader = self._uploader if is_first else self._make_uploader()
+                is_first, self._failure = False, ""
+                if not self._ending.is_set():  # else whoever ends all may have stopped the one before
+                    self._uploader.run(watch=True)
             except JobCancelledError as error:  # not submitted again behind a person's back
                 self._failure = f"{error}, or start this node again"
                 self.get_logger().error(self._failure)
                 return
-            except BridgeError as error:
-                self._failure = str(error)
-                self.get_logger().error(f"upload stopped, again in {TRY_AGAIN_S:.0f} s: {error}")
+            except Exception as error:  # noqa: BLE001 - whatever it is, the upload goes on later
+                self._failure = str(error) if isinstance(error, BridgeError) else described(error)
+                self.get_logger().error(f"upload stopped, again in {TRY_AGAIN_S:.0f} s: {self._failure}")
                 self._ending.wait(TRY_AGAIN_S)
-            if not self._ending.is_set():
-                self._uploader = self._make_uploader()
-                self._failure = ""
 
     def _on_report(self) -> None:
         progress = self._progress

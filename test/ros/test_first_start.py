@@ -95,6 +95,27 @@ def test_everything_that_a_person_has_to_correct_is_told_at_once(
 
 
 @pytest.mark.live
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("/lidar//top", "topic name must not contain repeated '/'"),
+        ("/lidar top", "topic name must not contain characters other than alphanumerics, '_', '~', '{', or '}'"),
+        ("/lidar/{top}", "unknown substitution: {top}"),
+    ],
+)
+def test_a_topic_name_that_ros_2_refuses_is_named_with_its_parameter(
+    drive: Drive, tmp_path: Path, name: str, reason: str
+) -> None:
+    new_domain()
+    with recorder(drive.config_path, tmp_path / "live", f"lidars.top.topic:='{name}'") as node:
+        assert node.wait() == 2, node.output
+        assert (
+            f"cannot be configured: ConfigError: lidars.top.topic: {name!r} is not a topic name: {reason}"
+            in node.output
+        )
+
+
+@pytest.mark.live
 def test_two_recorders_do_not_share_a_spool(
     drive: Drive, tmp_path: Path, observer: Observer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

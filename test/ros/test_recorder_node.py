@@ -323,6 +323,26 @@ def test_a_callback_that_fails_again_and_again_costs_no_frame(drive: Drive, tmp_
     assert sealed["frames"] == 40
 
 
+def test_a_topic_whose_decoder_fails_is_named_and_the_others_are_recorded(
+    drive: Drive, tmp_path: Path, observer: Observer
+) -> None:
+    config, rear = tmp_path / "config.yaml", "/camera/rear/image_raw/compressed"
+    config.write_text(drive.config_path.read_text().replace("required: true", "required: false"))
+    own = (f"spool.path:={tmp_path / 'live'}", "spool.min_free_bytes:=0", "queue.workers:=1", "autostart:=true")
+    flags = ["--ros-args", "--params-file", str(config), *(f for one in own for f in ("-p", one))]
+    with Program(str(HERE / "broken_recorder.py"), *flags) as node, replay(drive.bag, seen_by=observer) as player:
+        text = "a message cannot be used, the other topics are recorded: ValueError: as the test wants"
+        node.wait_for(f"{rear}: {text}")
+        assert observer.status(f"sensor {rear}", lambda status: status.message == text).level == b"\x02"
+        player.wait_for("done")
+        observer.value("scenes", f"{rear} damaged", lambda count: count == "40")
+        assert node.end() == 0
+    [manifest] = manifests(tmp_path / "live")
+    assert manifest["frames"] == 40
+    assert manifest["losses"][rear] == {"damaged": 40}
+    assert node.output.count(text) == 1
+
+
 def test_a_middleware_that_never_lets_go_keeps_neither_scene_nor_process(drive: Drive, tmp_path: Path) -> None:
     new_domain()
     spool = tmp_path / "live"

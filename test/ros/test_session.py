@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bags import MS, START_NS, UNIT, cloud, recording, transforms, write_config
 
 from nucleus_bridge.config import Config, load_config
 from nucleus_bridge.model import Message
+from nucleus_bridge.pipeline.topics import Stream
 from nucleus_bridge.recordings import open_recording
 from nucleus_bridge.render.workers import InlineExecutor
 from nucleus_bridge.ros.inbox import SMALL_RESERVE, Answer
@@ -295,3 +297,35 @@ def test_thinning_can_be_switched_off(config: Config, messages: list[Message], t
     run.finish()
     assert run.scenes[0].manifest.frames == FRAMES
     assert not run.scenes[0].manifest.losses
+
+
+def test_a_topic_whose_decoder_fails_as_nobody_expected_fails_alone(
+    config: Config, messages: list[Message], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The third sweep is lost, and counted; all others, and the other topics, are recorded."""
+    sweeps = [message for message in messages if message.topic == config.lidars[0].topic]
+    seen: list[dict[str, str]] = []
+    take = Stream.take
+
+    def fails(stream: Stream, message: Message) -> Iterator[Any]:
+        if message is sweeps[2]:
+            raise ValueError("as the test\nwants")
+        yield from take(stream, message)
+
+    monkeypatch.setattr(Stream, "take", fails)
+    run = Run(config, tmp_path / "spool")
+    on_unexpected = run.recording._pipeline.on_unexpected
+
+    def noted(message: Message, error: Exception) -> None:
+        on_unexpected(message, error)
+        run.recording._report()
+        seen.append(dict(run.recording.progress.broken))
+
+    run.recording._pipeline.on_unexpected = noted
+    run.offer(messages)
+    run.finish()
+    text = "a message cannot be used, the other topics are recorded: ValueError: as the test wants"
+    assert seen == [{config.lidars[0].topic: text}]
+    assert not run.recording.progress.broken
+    assert run.recording.progress.frames == FRAMES - 1
+    assert run.recording.progress.losses[config.lidars[0].topic] == {"damaged": 1}

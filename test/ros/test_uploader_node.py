@@ -14,7 +14,7 @@ from nucleus_bridge.convert import convert_bag
 pytest.importorskip("rclpy", reason="needs ROS 2")
 pytest.importorskip("obstore", reason="needs the extra 'cloud'")
 from diagnostic_msgs.msg import DiagnosticStatus
-from live_graph import Observer, Program, observing
+from live_graph import HERE, Observer, Program, observing
 
 pytestmark = pytest.mark.live
 
@@ -89,3 +89,18 @@ def test_a_receiver_that_is_not_there_is_waited_for(
         status = observer.status("upload", lambda status: "again in" in status.message)
         assert status.level == DiagnosticStatus.WARN
         assert node.end() == 0
+
+
+def test_an_error_that_nobody_expected_stops_the_upload_for_a_while_alone(
+    drive: Drive, tmp_path: Path, observer: Observer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NUCLEUS_API_KEY", "key")
+    monkeypatch.setenv("NUCLEUS_ENDPOINT", "http://127.0.0.1:9/v1/nucleus")
+    given = (f"spool.path:={tmp_path / 'spool'}", f"upload.store:=file://{tmp_path}", "upload.dataset_name:=live")
+    flags = ["--ros-args", "--params-file", str(drive.config_path), *(f for one in given for f in ("-p", one))]
+    with Program(str(HERE / "failing_uploader.py"), *flags) as node:
+        node.wait_for("upload stopped, again in 4 s: ValueError: as the test wants")
+        status = observer.status("upload", lambda status: status.message == "ValueError: as the test wants")
+        assert status.level == DiagnosticStatus.ERROR
+        node.wait_for("runs again")
+        assert node.end() == 0, node.output
