@@ -75,6 +75,10 @@ class Scanner:
                 self._last = (frame, list(self._scans(frame)))
         return self._last[1]
 
+    def found_in(self, frame: SceneFrame) -> list[Scan]:
+        """Return what ``of`` found in a frame that was the last it was asked for; nothing in others."""
+        return self._last[1] if self._last[0] is frame else []
+
     def _scans(self, frame: SceneFrame) -> Iterator[Scan]:
         if frame.sweeps:
             up = quaternion.rotate(frame.heading_xyzw, _UP)

@@ -14,6 +14,7 @@ import numpy as np
 
 from nucleus_bridge.calibration.check import MOST_FRAMES, CalibrationCheck, Verdict, verdicts_together
 from nucleus_bridge.calibration.looks import looked_at_width
+from nucleus_bridge.calibration.scans import Scan
 from nucleus_bridge.formats.content import Points, SceneFrame
 from nucleus_bridge.formats.interface import SceneReader
 from nucleus_bridge.model import GpsPose
@@ -33,7 +34,7 @@ from nucleus_bridge.preview.pack import (
     picture_width,
     shrunk,
 )
-from nucleus_bridge.preview.silhouettes import Outlines
+from nucleus_bridge.preview.silhouettes import Outlines, with_feet
 from nucleus_bridge.preview.template import Pieces, encoded, filled, write_page
 from nucleus_bridge.preview.tracks import Tracks
 
@@ -235,7 +236,7 @@ def _gathered(
         record = {
             **_pose_record(frame),
             "cloud": pack_cloud(frame.points, most),
-            **({"edges": _edges(outlines, frame)} if has_edges else {}),
+            **({"edges": _edges(outlines, frame, edges.scanner.found_in(frame))} if has_edges else {}),
             "images": packed,
         }
         large.append(_large_part(index, record))
@@ -261,12 +262,15 @@ def _judged(count: int) -> frozenset[int]:
     return frozenset(range(1 if stride > 1 else 0, count, stride))  # how the device moves is known from the second on
 
 
-def _edges(outlines: Outlines, frame: SceneFrame) -> dict[str, Any]:
-    """Pack the outlines of what stands in a frame, which the page compares with edges of the images."""
-    found = outlines.of(frame, MAX_EDGES)
+def _edges(outlines: Outlines, frame: SceneFrame, scans: Sequence[Scan]) -> dict[str, Any]:
+    """Pack the outlines of what stands in a frame, which the page compares with edges of the images.
+
+    Where its edges were found already, to measure the cameras, the feet of walls are among them.
+    """
+    found = with_feet(outlines.of(frame, MAX_EDGES), scans)
     return {
-        "points": pack_cloud(Points(found.points, found.weights.astype(np.float32)), MAX_EDGES),
-        "beyond": pack_cloud(Points(found.beyond), MAX_EDGES),
+        "points": pack_cloud(Points(found.points, found.weights.astype(np.float32)), 2 * MAX_EDGES),
+        "beyond": pack_cloud(Points(found.beyond), 2 * MAX_EDGES),
     }
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nucleus_bridge.calibration.scans import Scan
 from nucleus_bridge.formats.content import Points, SceneFrame, some_of
 from nucleus_bridge.geometry import quaternion
 from nucleus_bridge.model import FloatArray, IntArray
@@ -44,6 +45,7 @@ _FEWEST = 200
 _IN_ORDER = 0.98
 _WIDEST_DEG = 2.6  # between neighbouring rays
 _SHARP_DEG = 0.3
+_FOOT_RAD = 5e-4  # half of how wide the foot of a wall is, which lies between two rays: enough to have a direction
 _TO = ((0, 1), (0, -1), (1, 0), (-1, 0))
 _PAD = 2  # rays: so far away from one its neighbours are looked at
 
@@ -64,6 +66,26 @@ class Silhouettes:
 
 
 _NONE = Silhouettes(np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0))
+
+
+def with_feet(outlines: Silhouettes, scans: Sequence[Scan]) -> Silhouettes:
+    """Add where the ground meets what stands on it, in scans in which that was found."""
+    points, across, distance = [], [], []
+    for scan in scans:
+        feet = scan.edges.apart == 0
+        away = scan.edges.points[feet] - scan.origin
+        points.append(scan.edges.points[feet])
+        across.append(scan.edges.across[feet])
+        distance.append(np.sqrt((away * away).sum(axis=1)))
+    if not points:
+        return outlines
+    at = np.concatenate(points)
+    side = _FOOT_RAD * np.concatenate(distance)[:, None] * np.concatenate(across)
+    return Silhouettes(
+        np.concatenate([outlines.points, at - side]),
+        np.concatenate([outlines.beyond, at + side]),
+        np.concatenate([outlines.weights, np.ones(len(at))]),
+    )
 
 
 class Outlines:

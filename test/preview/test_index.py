@@ -164,6 +164,23 @@ def test_it_fits_a_phone(browser: Any, path: Path) -> None:
     page.close()
 
 
+def test_the_whole_table_is_seen_on_a_small_screen_with_six_cameras(
+    browser: Any, converted: ConversionReport, tmp_path: Path
+) -> None:
+    cameras = dict.fromkeys(("front", "rear", "left", "front_left", "front_right"), "agrees") | {
+        "right": "not_measured"
+    }
+    path = tmp_path / "index.html"
+    scene = open_scene(converted.scenes[0].folder)
+    path.write_text(index_page([(scene, "a.html", seen(cameras, "calibration_not_measured"))]))
+    tab = Tab(browser, path, ready="() => 1")
+    needed, there = tab.run(
+        "() => { const box = document.querySelector('.scroll'); return [box.scrollWidth, box.clientWidth]; }"
+    )
+    assert needed <= there
+    tab.page.close()
+
+
 def test_the_command_writes_it(converted: ConversionReport, browser: Any, tmp_path: Path) -> None:
     spool = converted.scenes[0].folder.parent.parent
     assert main(["preview", str(spool), "-o", str(tmp_path / "pages")]) == 0
