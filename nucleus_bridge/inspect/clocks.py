@@ -472,21 +472,25 @@ def step_findings(streams: Iterable[Stream], tracks: Iterable[Track]) -> list[Fi
 
     A clock was set alone where a lidar would have shown the step, and did not.
     """
-    streams = list(streams)
+    streams, tracks = list(streams), list(tracks)
     steps = {stream.name: find_step(stream.arrivals[0], _in_a_row(stream)) for stream in streams}
-    steady = [stream for stream in streams if "cloud" in stream.kinds and steps[stream.name] is None]
+    of_tracks: dict[str, tuple[float, float] | None] = {}
+    for track in tracks:
+        of_tracks[track.child] = find_step(track.stamps, EDGE_STEP) or of_tracks.get(track.child)
+    lidars = {stream.name: stream.period_ns for stream in streams if "cloud" in stream.kinds}
+    periods = {track.child: float(np.median(np.diff(track.stamps))) for track in tracks if len(track) > _LEAST_MESSAGES}
 
     def finding(name: str, back_s: float, after_s: float, *, is_frame: bool) -> Finding:
-        lidar = next((one.name for one in steady if 2 * one.period_ns <= back_s * 1e9), "")
-        if not lidar:
+        able = {**lidars, **(periods if name in lidars else {})}
+        stepped = {**of_tracks, **steps}
+        steady = (one for one, period in able.items() if stepped[one] is None and 2 * period <= back_s * 1e9)
+        other = next(steady, "")
+        if not other:
             return warnings.clock_step(name, back_s, after_s, is_frame=is_frame)
-        return warnings.clock_step_alone(name, back_s, after_s, lidar, is_frame=is_frame)
+        return warnings.clock_step_alone(name, back_s, after_s, other, is_frame=is_frame)
 
     found = [finding(name, *step, is_frame=False) for name, step in steps.items() if step is not None]
-    for track in tracks:
-        step = find_step(track.stamps, EDGE_STEP)
-        if step is not None:
-            found.append(finding(track.child, *step, is_frame=True))
+    found += [finding(child, *step, is_frame=True) for child, step in of_tracks.items() if step is not None]
     return found
 
 

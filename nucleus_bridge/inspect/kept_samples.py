@@ -167,7 +167,7 @@ def _empty(seen: SeenPictures, camera: CameraConfig) -> Iterator[Finding]:
 
 def _damaged(seen: SeenPictures, camera: CameraConfig) -> Iterator[Finding]:
     if seen.jpegs_judged_at != seen.jpegs.taken:
-        files = [*seen.jpegs.items, *([seen.smallest] if seen.smallest else [])]
+        files = dict.fromkeys((*seen.jpegs.items, *([seen.smallest] if seen.smallest else [])))
         damages = [damage for data in files if (damage := damage_of(data))]
         seen.damage = len(damages), len(files), damages[0] if damages else ""
         seen.jpegs_judged_at = seen.jpegs.taken

@@ -24,8 +24,8 @@ Item = TypeVar("Item")
 
 FIRST_SWEEPS, SWEEPS, FILES, FIXES, POSES = 8, 5, 5, 24, 64
 """At most so many of each are kept: first sweeps, sweeps over the drive, files of pictures, fixes, poses of frames."""
-JPEGS = 2
-"""Files of a camera that are decoded to see whether they are whole."""
+JPEGS = 1
+"""So many files of a camera, and its smallest one, are decoded to see whether they are whole."""
 _MOST_POINTS, _MOMENTS = 3_000, 2_048
 _LEAST_WAY_M = 0.15
 _SMALL_BYTES, _EMPTY_BYTES_A_PIXEL = 4_000, 0.05  # a picture with anything in it takes more
@@ -137,7 +137,7 @@ class SeenPictures:
     def _note_jpeg(self, image: Image) -> None:
         if self.jpegs.wants():
             self.jpegs.give(image.data.tobytes())
-        elif not self.smallest or len(image.data) < len(self.smallest):
+        if not self.smallest or len(image.data) < len(self.smallest):
             self.smallest = image.data.tobytes()
             self.jpegs.taken += 1
 

@@ -52,7 +52,10 @@ class Notices:
     def note_cuts(self, cuts: Iterable[Cut]) -> None:
         """Take note of what did not show a step that ends an epoch: where the lidar did not, others step alone."""
         stepped, self._stepping = self._stepping, {}
-        lidar = next((cut for cut in cuts if cut.series.name == self._config.lidars[0].topic), None)
+        cuts, reference = list(cuts), self._config.lidars[0].topic
+        lidar = next((cut for cut in cuts if cut.series.name == reference), None)
+        if reference in stepped and stepped.keys() == {reference}:
+            lidar = next((cut for cut in cuts if cut.series.is_edge), None)  # the lidar's clock, then, is set alone
         if lidar is None or not lidar.is_of_another_clock:
             return
         for name, (step, is_edge) in stepped.items():

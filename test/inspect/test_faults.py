@@ -631,7 +631,7 @@ def test_a_clock_that_was_set_back_is_named_whatever_the_log_times_do(tmp_path: 
 
 
 @pytest.mark.parametrize("back_s", [0.45, 2.2, 250.0])
-@pytest.mark.parametrize("which", ["camera", "transforms", "everything"])
+@pytest.mark.parametrize("which", ["camera", "transforms", "lidar", "everything"])
 def test_a_clock_that_was_set_back_alone_is_not_taken_for_that_of_all(
     tmp_path: Path, which: str, back_s: float
 ) -> None:
@@ -640,9 +640,9 @@ def test_a_clock_that_was_set_back_alone_is_not_taken_for_that_of_all(
 
     drive = SmallDrive(
         seconds=3.0,
-        lidars=(replace(LIDAR, clock=host),) if which == "everything" else (LIDAR,),
-        cameras=(replace(CAMERA, clock=host),) if which != "transforms" else (CAMERA,),
-        tf=(replace(TF, clock=host),) if which != "camera" else (TF,),
+        lidars=(replace(LIDAR, clock=host),) if which in ("lidar", "everything") else (LIDAR,),
+        cameras=(replace(CAMERA, clock=host),) if which in ("camera", "everything") else (CAMERA,),
+        tf=(replace(TF, clock=host),) if which in ("transforms", "everything") else (TF,),
     )
     path = drive.write(tmp_path)
     report, made = study(path)
@@ -651,7 +651,7 @@ def test_a_clock_that_was_set_back_alone_is_not_taken_for_that_of_all(
     converted = convert_bag(path, config, tmp_path / "spool")
     for findings in (report.warnings, converted.findings):
         steps = {finding.name: finding for finding in findings if finding.code is Code.CLOCK_STEP}
-        assert steps.keys() >= ({CAMERA.topic} if which == "camera" else {"base_link"})
+        assert steps.keys() >= {{"camera": CAMERA.topic, "lidar": LIDAR.topic}.get(which, "base_link")}
         assert {"alone was set" in finding.text for finding in steps.values()} == {which != "everything"}
         assert {finding.weight for finding in steps.values()} == {
             Weight.LOSS if which == "everything" else Weight.METRES
