@@ -23,6 +23,9 @@ from nucleus_bridge.convert import convert_bag
 from nucleus_bridge.formats.content import SceneImage
 from nucleus_bridge.formats.interface import SceneReader
 from nucleus_bridge.formats.reading import open_scene
+from nucleus_bridge.preview.checks import calibration_check
+from nucleus_bridge.preview.pack import as_gray, decoded, look_at
+from nucleus_bridge.preview.silhouettes import Outlines, with_feet
 from nucleus_bridge.testing.demo import DriveOptions
 
 AXES = ("pitch", "yaw", "roll", "right", "down", "ahead", "ms")
@@ -229,6 +232,33 @@ def test_a_measured_correction_is_taken_over(bench: Tab) -> None:
     heading = rotation(before["turn"])
     assert degrees_between(heading @ turn, rotation(after["turn"])) < 0.002
     assert np.abs(heading @ correction["shift_m"] + before["at"] - after["at"]).max() < 1e-3
+
+
+def test_feet_of_walls_that_were_found_to_measure_cameras_are_outlines_too(right: tuple[Path, Path]) -> None:
+    """They lie on the ground of the demo, which is flat, and each has a direction: upwards."""
+    scene = open_scene(right[0])
+    check, outlines = calibration_check(scene, len(scene), None), Outlines()
+    frames = [scene.frame(index) for index in range(10, 16)]
+    for frame in frames:
+        pictures = {}
+        for image in frame.images:
+            content = scene.image(image)
+            header = look_at(content, image)
+            pictures[image.camera] = as_gray(decoded(content, header, image, 640)), header.width
+        check.add(frame, pictures)
+        outlines.passed(frame)
+    assert check.scanner.found_in(frames[0]) == []
+    alone = outlines.of(frames[-1], 3_000)
+    found = with_feet(alone, check.scanner.found_in(frames[-1]))
+    count = len(alone.points)
+    assert np.array_equal(found.points[:count], alone.points)
+    feet, beyond = found.points[count:], found.beyond[count:]
+    ground = np.percentile(np.asarray(frames[-1].points.xyz)[:, 2], 20)
+    assert len(feet) > 50
+    assert np.percentile(np.abs(feet[:, 2] - ground), 90) < 0.15
+    assert ((beyond - feet)[:, 2] > 0).all()
+    assert (found.weights[count:] == 1).all()
+    assert with_feet(alone, []) is alone
 
 
 def test_stamps_that_are_off_are_found(bench: Tab) -> None:
