@@ -29,6 +29,7 @@ _WIDEST_RINGS_APART = np.radians(2.6)
 _FOOT_M, _FARTHEST_FOOT_M = 6.0, 40.0  # how far ground is continued, and how far away
 _LEAST_FOOT_M, _APART_M = 0.2, 0.04  # nearer to the wall it may be the wall; nearer to each other they tell no lean
 _STEEPEST_GROUND, _ON_GROUND_M, _MOST_LEAN, _HIGHEST_START_M = 0.1, 0.3, 0.15, 1.5
+_SLACK_M = 0.01  # of heights and distances in single precision, until they are looked at with more digits
 _HALF_TURN = np.float32(np.pi)
 _TURN = 8.0  # radians, more than a turn
 _CELL_RAD = np.radians(0.5)
@@ -250,14 +251,18 @@ def _feet(axes: Array, up: FloatArray, above: Array, order: Array, column: Array
 
     Both are continued to where they meet, between two rings (C. Yuan et al., RA-L 2021, on such edges).
     """
-    rough, column = axes.take(order, axis=1), column[order]
-    level: Array = up.astype(np.float32) @ rough
-    far: Array = np.sqrt(np.maximum(np.einsum("ij,ij->j", rough, rough) - level * level, 0.0))
-    step = far[2:-1] - far[1:-2]
-    maybe = (step > _LEAST_FOOT_M) & (step < _FOOT_M) & (column[:-3] == column[3:])
-    maybe &= (level[3:] > level[2:-1]) & (above[order[1:-2]] < _ON_GROUND_M)
+    column = column[order]
+    x, y, z = axes
+    level: Array = up.astype(np.float32) @ axes
+    far: Array = np.sqrt(np.maximum(x * x + y * y + z * z - level * level, np.float32(0.0)))
+    level, far = level[order], far[order]
+    out, rise = np.diff(far), np.diff(level)
+    maybe = (out[1:-1] > _LEAST_FOOT_M) & (out[1:-1] < _FOOT_M) & (column[:-3] == column[3:])
+    maybe &= (out[:-2] > 0.0) & (np.abs(rise[:-2]) < _STEEPEST_GROUND * out[:-2] + _SLACK_M)
+    maybe &= (rise[2:] > _APART_M - _SLACK_M) & (np.abs(out[2:]) < _MOST_LEAN * rise[2:] + _SLACK_M)
+    maybe &= (above[order[1:-2]] < _ON_GROUND_M) & (far[2:-1] < _FARTHEST_FOOT_M + _SLACK_M)
     begin = np.flatnonzero(maybe)  # what follows needs more digits, for fewer points
-    four = np.moveaxis(rough[:, begin + np.arange(4)[:, None]], 0, 2).astype(np.float64)
+    four = np.moveaxis(axes[:, order[begin + np.arange(4)[:, None]]], 0, 2).astype(np.float64)
     height = four @ up
     flat = four - height[:, :, None] * up
     away = np.sqrt((flat * flat).sum(axis=2))
