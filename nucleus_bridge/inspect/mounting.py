@@ -6,16 +6,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nucleus_bridge import warnings
-from nucleus_bridge.config import Config
 from nucleus_bridge.geometry import quaternion
 from nucleus_bridge.geometry.optical import View, view_of
 from nucleus_bridge.model import FloatArray, Frame
-from nucleus_bridge.poses import plausibility
 from nucleus_bridge.warnings import Finding, Weight
+
+if TYPE_CHECKING:
+    from nucleus_bridge.config import Config
 
 _DOWN_COSINE = 0.64
 _WRONG_WAY_DEG = 100.0
@@ -67,6 +69,8 @@ def pose_findings(world_frame: str, device_frame: str, positions: FloatArray, tu
         positions: Where the device was, shape (n, 3).
         turns: How it was turned, shape (n, 4).
     """
+    from nucleus_bridge.poses import plausibility  # noqa: PLC0415 - pages, which use this module too, need no poses
+
     if not len(turns):
         return []
     if tilt := tilt_warning(turns):
