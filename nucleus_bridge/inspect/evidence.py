@@ -54,7 +54,7 @@ def findings_of(
         config: The configuration.
         tree: The transforms.
         sources: The sources of poses.
-        known: What the pipeline has found.
+        known: What the pipeline has found, which is not said again.
         on_its_way_ns: How late messages may still come; 0 where all are there.
     """
     parts = [slice(None)]
@@ -68,11 +68,13 @@ def findings_of(
             found.setdefault((finding.code, finding.name), finding)
     for finding in silence_findings(_sent(evidence, config), (*found.values(), *known), on_its_way_ns):
         found.setdefault((finding.code, finding.name), finding)
+    inverse = list(inverted(evidence, sources, config.device_frame.lstrip("/")))
+    is_named = any(finding.code is Code.POSE_INVERSE for finding in (*inverse, *known))
     all_found = [
-        *inverted(evidence, sources, config.device_frame.lstrip("/")),
+        *inverse,
         *stands_by_fixes(evidence, config),
         *found.values(),
-        *sample_findings(evidence, config, tree),
+        *(one for one in sample_findings(evidence, config, tree) if not (is_named and one.code is Code.POSE_INVERSE)),
         *frozen_in_evidence(evidence, config),
     ]
     if any(finding.code in WRONG_POSES for finding in all_found):
