@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
 
 pytest.importorskip("rclpy", reason="needs ROS 2")
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -132,3 +133,15 @@ def test_what_did_not_change_is_serialised_once(
     assert len(made) == 2
     before, after = (next(s for s in array.status if s.name.endswith(": scenes")) for array in (two, paused))
     assert (value(before, "state"), value(after, "state")) == ("active", "paused")
+
+
+def test_the_aggregator_that_is_installed_has_one_place_for_every_status(config: Config) -> None:
+    text = (Path(__file__).resolve().parents[2] / "config" / "diagnostics_aggregator.yaml").read_text()
+    groups = yaml.safe_load(text)["analyzers"]["ros__parameters"]["recorder"]["analyzers"].values()
+    wanted = [part for group in groups for part in group["contains"]]
+    told = Reporter("/nucleus_recorder").report(config, None, Snapshot("active", Progress(), 0), 0)
+    names = [status.name for status in deserialize_message(told, DiagnosticArray).status]
+    assert len(names) > 3
+    for name in names:
+        assert sum(part in name for part in wanted) == 1, name
+    assert [part for part in wanted if not any(part in name for name in names)] == ["nucleus_recorder: sensor "]
