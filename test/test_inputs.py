@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from sample_config import CONFIG
 
 from nucleus_bridge.archive.chunks import NotDivisibleError, chunks_of, whole_events
 from nucleus_bridge.config import Config, load_config
@@ -27,19 +28,6 @@ from nucleus_bridge.spool import Spool
 
 MADE = Path(os.environ.get("NUCLEUS_BRIDGE_TEST_DATA", "/nowhere"), "inputs", "made")
 pytestmark = pytest.mark.skipif(not MADE.exists(), reason="NUCLEUS_BRIDGE_TEST_DATA is not set")
-CONFIG = """
-/**:
-  ros__parameters:
-    world_frame: map
-    device_frame: base_link
-    lidar_names: [top]
-    lidars: {top: {topic: /lidar/top/points}}
-    camera_names: [front, rear]
-    cameras:
-      front: {image_topic: /camera/front/image_raw/compressed, info_topic: /camera/front/camera_info}
-      rear: {image_topic: /camera/rear/image_raw/compressed, info_topic: /camera/rear/camera_info}
-    spool: {min_free_bytes: 0}
-"""
 VIDEO_DEFINITIONS = {
     COMPRESSED_VIDEO: "builtin_interfaces/Time timestamp\nstring frame_id\nuint8[] data\nstring format\n",
     FFMPEG_PACKET: "std_msgs/Header header\nint32 width\nint32 height\nstring encoding\nuint64 pts\nuint8 flags\n"

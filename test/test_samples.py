@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from sample_config import CONFIG
 
 from nucleus_bridge.config import PoseConfig, load_config
 from nucleus_bridge.convert import ConversionReport, convert_bag
@@ -20,19 +21,6 @@ from nucleus_bridge.poses.trajectory import FilePoses
 from nucleus_bridge.poses.urdf import UrdfError, load_urdf
 from nucleus_bridge.recordings import Merged, open_recording
 
-CONFIG = """
-/**:
-  ros__parameters:
-    world_frame: map
-    device_frame: base_link
-    lidar_names: [top]
-    lidars: {top: {topic: /lidar/top/points}}
-    camera_names: [front, rear]
-    cameras:
-      front: {image_topic: /camera/front/image_raw/compressed, info_topic: /camera/front/camera_info}
-      rear: {image_topic: /camera/rear/image_raw/compressed, info_topic: /camera/rear/camera_info}
-    spool: {min_free_bytes: 0}
-"""
 TESTS = Path(__file__).parent
 
 

@@ -11,6 +11,7 @@ import pytest
 from rosbags.highlevel import AnyReader
 from rosbags.rosbag1 import Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from sample_config import CONFIG
 
 from nucleus_bridge.convert import convert_bag
 from nucleus_bridge.errors import BagError
@@ -23,19 +24,6 @@ NOETIC = get_typestore(Stores.ROS1_NOETIC)
 START_NS = 1_700_000_000_000_000_000
 CUSTOM = "my_msgs/msg/Reading"
 CUSTOM_TEXT = "Header header\nfloat64 value\nstring unit\ntime when\n"
-CONFIG = """
-/**:
-  ros__parameters:
-    world_frame: map
-    device_frame: base_link
-    lidar_names: [top]
-    lidars: {top: {topic: /lidar/top/points}}
-    camera_names: [front, rear]
-    cameras:
-      front: {image_topic: /camera/front/image_raw/compressed, info_topic: /camera/front/camera_info}
-      rear: {image_topic: /camera/rear/image_raw/compressed, info_topic: /camera/rear/camera_info}
-    spool: {min_free_bytes: 0}
-"""
 
 
 def _all(bag: Recording) -> list[Message]:
