@@ -14,18 +14,24 @@ Result = TypeVar("Result")
 
 
 class DaemonPool:
-    """Like ThreadPoolExecutor, but a thread that hangs in a transfer does not hold up the end of the program."""
+    """Like ThreadPoolExecutor, but a thread that hangs in a transfer does not hold up the end of the program.
+
+    Its threads start with the first work that is handed in: one that never gets any leaves nothing behind.
+    """
 
     def __init__(self, threads: int, name: str) -> None:
         self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._threads = [
-            threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True) for number in range(threads)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._names = [f"{name}-{number}" for number in range(threads)]
+        self._threads: list[threading.Thread] = []
+        self._starting = threading.Lock()
 
     def submit(self, work: Callable[[], Result]) -> Future[Result]:
         """Have some work done."""
+        with self._starting:
+            while len(self._threads) < len(self._names):
+                name = self._names[len(self._threads)]
+                self._threads.append(threading.Thread(target=self._work, name=name, daemon=True))
+                self._threads[-1].start()
         future: Future[Result] = Future()
 
         def run() -> None:
@@ -41,7 +47,7 @@ class DaemonPool:
 
     def close(self) -> None:
         """Let the threads end after the work that was handed in."""
-        for _ in self._threads:
+        for _ in self._names:
             self._tasks.put(None)
 
     def join(self, timeout_s: float) -> bool:

@@ -104,19 +104,25 @@ def test_a_scene_that_begins_to_be_sent_as_the_upload_ends_is_free_for_the_next_
     monkeypatch.setattr("nucleus_bridge.upload.uploader.JOIN_S", 20.0)
 
     first = Uploader(spool, settings(receiver, f"file://{objects}"), key=KEY)
-    hand_in = DaemonPool.submit
+    closed = threading.Event()
+    hand_in, close = DaemonPool.submit, DaemonPool.close
 
     def hand_in_late(pool: DaemonPool, work: Callable[[], Any]) -> Any:
-        movers = [thread for thread in threading.enumerate() if thread.name.startswith("upload-file")]
         if threading.current_thread().name.startswith("upload-scene") and not first._stop.is_set():
             first.stop()
-            for thread in movers:
-                thread.join(2.0 / len(movers))  # long enough for the upload to end if it did not wait
+            closed.wait(2.0)  # long enough for the upload to end if it did not wait
         return hand_in(pool, work)
 
+    def close_and_tell(pool: DaemonPool) -> None:
+        close(pool)
+        if pool is first._files:
+            closed.set()
+
     monkeypatch.setattr(DaemonPool, "submit", hand_in_late)
+    monkeypatch.setattr(DaemonPool, "close", close_and_tell)
+    before = set(threading.enumerate())
     first.run()
-    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("upload-")]
+    assert not [thread.name for thread in set(threading.enumerate()) - before if thread.name.startswith("upload-")]
     assert upload(spool, objects, receiver).complete
     assert states(spool) == dict.fromkeys(names, "done")
 

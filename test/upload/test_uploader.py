@@ -66,6 +66,12 @@ def test_other_content_under_the_same_id_is_a_conflict_and_never_overwritten(
     assert_whole(spool, objects, names)
 
 
+def test_an_uploader_that_is_never_run_leaves_no_threads(spool: Path, objects: Path, receiver: Receiver) -> None:
+    before = set(threading.enumerate())
+    Uploader(spool, settings(receiver, f"file://{objects}"), key=KEY)
+    assert not set(threading.enumerate()) - before
+
+
 def test_watching_takes_up_scenes_that_appear_and_stops_when_told(
     spool: Path, objects: Path, receiver: Receiver
 ) -> None:
