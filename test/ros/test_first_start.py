@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from bags import write_config
 from drives import SHORT, Drive, make_drive
 
 from nucleus_bridge.config import load_config
+from nucleus_bridge.convert import convert_bag
 from nucleus_bridge.errors import ConfigError
 
 pytest.importorskip("rclpy", reason="needs ROS 2")
@@ -78,6 +81,14 @@ def without_package(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) ->
     (folder / name).mkdir(parents=True)
     (folder / name / "__init__.py").touch()
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]))
+
+
+def install_package(folder: Path, name: str) -> None:
+    """Put the messages into the empty package, also for programs that run already."""
+    [installed] = import_module(name).__path__
+    for path in Path(installed).iterdir():
+        if path.name not in ("__init__.py", "__pycache__"):
+            (folder / name / path.name).symlink_to(path)
 
 
 @pytest.mark.live
@@ -155,6 +166,38 @@ def test_a_topic_whose_type_is_not_installed_fails_alone(
         node.wait_for("/lidar/top/points: the first message has come (sensor_msgs/msg/PointCloud2; ")
         assert node.end() == 0
         assert "sealed demo-" in node.output
+
+
+@pytest.mark.live
+def test_a_topic_that_could_not_be_used_is_tried_again_when_its_publisher_comes_anew(
+    tmp_path: Path, observer: Observer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("radar_msgs", reason="needs radar_msgs: nucleus-bridge ros-setup radar_msgs")
+    made = make_drive(tmp_path, replace(SHORT, seconds=2.0, points=500, cameras=1, radars=1))
+    bag = with_radar_scans(made.bag, tmp_path / "scans")
+    [radar] = [sensor.topic for sensor in load_config(made.config_path).sensors if "radar" in sensor.topic]
+    with monkeypatch.context() as patched:
+        without_package(tmp_path / "shadow", "radar_msgs", patched)
+        node = recorder(made.config_path, tmp_path / "live")
+    with node:
+        driver = observer.node.create_publisher(import_module("radar_msgs.msg").RadarScan, radar, 10)
+        assert "it is tried again when its publisher comes anew" in node.wait_for(f"{radar} cannot be used")
+        observer.forget()
+        observer.node.destroy_publisher(driver)
+        observer.value(f"sensor {radar}", "publishers", lambda count: count == "0")
+        install_package(tmp_path / "shadow", "radar_msgs")
+        with replay(bag) as player:  # begins once every topic has a subscriber
+            player.wait_for("done")
+            status = observer.value(f"sensor {radar}", "received", lambda count: count == "20")
+            assert "cannot be used" not in status.message
+            assert node.end() == 0
+    convert_bag(bag, made.config, tmp_path / "offline")
+    live, offline = (
+        [json.loads(path.read_text()) for path in sorted((tmp_path / name).glob("scenes/*/manifest.json"))]
+        for name in ("live", "offline")
+    )
+    assert [manifest["frames"] for manifest in live] == [20]
+    assert [manifest["files"] for manifest in live] == [manifest["files"] for manifest in offline]
 
 
 @pytest.mark.live
