@@ -18,7 +18,7 @@ from typing import Any
 
 from rclpy.node import Node
 
-from nucleus_bridge.ros.leaving import MEMORY_FOLDER, is_segment, shared_memory
+from nucleus_bridge.ros.shared_memory import HalfMadePorts, half_made_text, participants, segments_of
 from nucleus_bridge.ros.subscriptions import Topic
 
 PROBE_S = 5.0
@@ -40,6 +40,9 @@ IN_VAIN_S, LONGEST_IN_VAIN_S = 10.0, 300.0
 AT_ONCE = 2
 BEGINS_WITHIN_S, ENDS_WITHIN_S = 30.0, 5.0
 """On a busy machine it takes seconds to start a process."""
+LEAVES_WITHIN_S = 0.5
+"""So long is waited for a probe to leave, before it is killed: a participant that is killed may leave damage."""
+PORTS_EVERY_S = 0.4
 
 
 @dataclass
@@ -117,6 +120,8 @@ class Healer:
         self._pause_s = FIRST_PAUSE_S
         self._is_in_vain_told = False
         self._known: frozenset[str] = frozenset()
+        self._ports = HalfMadePorts()
+        self._ports_at_s = 0.0
 
     def look(self, topics: Iterable[Topic], silent_s: float, *, heals: bool) -> list[str]:
         """Look which topics are silent, at most a few times a second.
@@ -159,6 +164,19 @@ class Healer:
         is_anyone_silent = any(topic.name in self._silent for topic in watched)
         return heals and is_anyone_silent and (now >= self._probe_again_s or bool(participants() - self._known))
 
+    def free_ports(self, topics: Iterable[Topic], silent_s: float, *, heals: bool) -> None:
+        """Free publishers that wait for a port which a killed process left half made, while a topic is silent.
+
+        Not to be called by the executor's thread, which may be one of those that wait.
+        """
+        now = time.monotonic()
+        if not heals or now < self._ports_at_s:
+            return
+        self._ports_at_s = now + PORTS_EVERY_S
+        if any(topic.last_s is None or now - topic.last_s > silent_s for topic in topics if is_watched(topic)):
+            for path in self._ports.free(now):
+                self._node.get_logger().warning(half_made_text(path))
+
     def _has_news(self, topic: Topic, now: float, silent_s: float, *, heals: bool) -> bool:
         """Whether a topic has fallen silent, goes on to be, or was heard again since the last look."""
         if topic.last_s is None or topic.problem:
@@ -187,7 +205,7 @@ class Healer:
         """End what listens."""
         self._stop_probe(time.monotonic())
         for probe in self._ending:
-            probe.kill()
+            probe.leave(LEAVES_WITHIN_S)
         self._ending = []
 
     def _is_missed(self, topic: Topic) -> bool:
@@ -324,7 +342,7 @@ class Probe:
 
     def memory(self) -> frozenset[str]:
         """Return its own shared memory, by which :func:`participants` would take it for somebody."""
-        return frozenset(shared_memory(str(self._process.pid)))
+        return frozenset(segments_of(str(self._process.pid)))
 
     def is_over(self, now: float) -> bool:
         """Whether it has listened for long enough, or ended."""
@@ -346,6 +364,12 @@ class Probe:
         self.kill()
         return True
 
+    def leave(self, within_s: float) -> None:
+        """Wait until it has ended, which it was told to; kill it if that takes too long."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(within_s)
+        self.kill()
+
     def kill(self) -> None:
         """End it at once."""
         self._process.kill()
@@ -353,16 +377,6 @@ class Probe:
         for end in (self._process.stdin, self._process.stdout):
             if end is not None:
                 end.close()
-
-
-def participants() -> frozenset[str]:
-    """Return the shared memory of Fast DDS on this machine, of which each participant has some of its own.
-
-    Other middlewares have none, nor has Fast DDS over UDP alone: there, only time ends a pause.
-    """
-    with suppress(OSError):
-        return frozenset(str(path) for path in MEMORY_FOLDER.iterdir() if is_segment(str(path)))
-    return frozenset()
 
 
 def begins_s(topic: Topic, silent_s: float, *, heals: bool) -> float:

@@ -9,12 +9,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from nucleus_bridge.errors import BridgeError
+from nucleus_bridge.ros.shared_memory import remove_unused, segments_of
 from nucleus_bridge.text import why_not
 
 LEAVE_WITHIN_S = 5.0
@@ -23,11 +24,7 @@ _TOLD_AT = 0.8
 _STUCK = "warning: the middleware does not let go; everything is safe, and the process ends without waiting for it"
 _RESUME = "NUCLEUS_BRIDGE_RESUME"
 _MEMORY = "shared_memory"
-_PROCESSES = Path("/proc")
-_OPEN_FILES = _PROCESSES / "self/fd"
-MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108 - where Fast DDS has it
-_SEGMENTS = (f"{MEMORY_FOLDER}/fastdds_", f"{MEMORY_FOLDER}/fastrtps_")  # of Fast DDS 3, and 2
-_LOCK = "_el"
+_OPEN_FILES = Path("/proc/self/fd")
 _STANDARD = 3
 
 
@@ -92,7 +89,7 @@ def start_anew(resume: Mapping[str, Any], is_wanted: Callable[[], bool] = lambda
             os.set_inheritable(number, False)
     sys.stdout.flush()
     sys.stderr.flush()
-    os.environ[_RESUME] = json.dumps({**resume, _MEMORY: sorted(shared_memory("self"))})
+    os.environ[_RESUME] = json.dumps({**resume, _MEMORY: sorted(segments_of("self"))})
     if not is_wanted():
         return
     try:
@@ -106,33 +103,6 @@ def resumed() -> dict[str, Any]:
     found: dict[str, Any] = json.loads(os.environ.pop(_RESUME, "{}"))
     remove_unused(found.pop(_MEMORY, []))
     return found
-
-
-def remove_unused(memory: Iterable[str]) -> None:
-    """Remove files of shared memory that are this user's and that no process has mapped: nobody else would."""
-    used: set[str] = set()
-    for process in _PROCESSES.glob("[0-9]*"):
-        used |= shared_memory(process.name)
-    for name in set(memory) - used:
-        path = Path(name)
-        with suppress(OSError):
-            if path.parent == MEMORY_FOLDER and path.stat().st_uid == os.getuid():
-                path.unlink()
-                path.with_name(f"{path.name}{_LOCK}").unlink(missing_ok=True)
-
-
-def shared_memory(process: str) -> set[str]:
-    """Return the segments of Fast DDS that a process has mapped."""
-    try:
-        words = (line.split()[-1] for line in (_PROCESSES / process / "maps").read_text().splitlines() if line)
-        return {word for word in words if is_segment(word)}
-    except OSError:  # it has ended, or is another user's, who has no business with this one's segments
-        return set()
-
-
-def is_segment(path: str) -> bool:
-    """Whether a path is a segment of one participant; ports are shared, and are left alone."""
-    return path.startswith(_SEGMENTS) and "port" not in path and not path.endswith(_LOCK)
 
 
 def _open_files() -> list[int]:

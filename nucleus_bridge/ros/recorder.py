@@ -461,6 +461,7 @@ class RecorderNode(LifecycleNode):
         if listening is None:
             return False
         topics, silent_s = listening.topics.values(), config.diagnostics.silent_s
+        self._healer.free_ports(topics, silent_s, heals=config.ros.heal)
         has_news = listening.has_news() or self._healer.is_due(topics, silent_s, heals=config.ros.heal)
         if has_news:
             self._news.trigger()

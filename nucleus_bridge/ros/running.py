@@ -24,6 +24,7 @@ from nucleus_bridge.config.parameter_files import readable_arguments
 from nucleus_bridge.errors import BridgeError, InputError
 from nucleus_bridge.ros.leaving import SIGNALS, hold_signals, leaving, release_signals, start_anew
 from nucleus_bridge.ros.middleware import check_executor
+from nucleus_bridge.ros.shared_memory import free_half_made_ports, half_made_text
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
 SHUTDOWN_S = 4.0
@@ -110,6 +111,8 @@ def run(
     try:
         with readable_arguments(given) as readable:
             check_arguments(readable, about)
+            for path in free_half_made_ports():
+                print(f"warning: {half_made_text(path)}", file=sys.stderr)
             rclpy.init(args=readable, signal_handler_options=SignalHandlerOptions.NO)
     except RuntimeError as error:  # ROS 2 could not read the arguments or the parameter file
         print(f"error: the arguments after --ros-args cannot be used: {str(error).strip()}", file=sys.stderr)

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +18,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2")
 pytest.importorskip("tf2_msgs", reason="needs tf2_msgs: nucleus-bridge ros-setup tf2_msgs")
-from live_graph import HERE, RECORDER, Observer, Program, observing, set_parameter, values
+from live_graph import HERE, RECORDER, Observer, Program, new_domain, observing, set_parameter, values
 from rcl_interfaces.srv import GetParameters
 
 from nucleus_bridge.ros import healing
@@ -113,7 +115,6 @@ def test_what_others_hear_is_heard_again_by_a_new_connection(tmp_path: Path, obs
 def test_a_dead_driver_is_named_at_once(tmp_path: Path, observer: Observer, heals: bool) -> None:
     with recorder(tmp_path, f"ros.heal:={str(heals).lower()}") as node, driver() as publisher:
         observer.value("scenes", "open_frames", lambda count: count.isdigit() and int(count) > 5)
-        pid = node.process.pid
         publisher.process.kill()
         told = node.wait_for("/lidar: silent for ")
         assert float(told.partition("silent for ")[2].partition(" s")[0]) < 5.0
@@ -121,12 +122,14 @@ def test_a_dead_driver_is_named_at_once(tmp_path: Path, observer: Observer, heal
             node.wait_for("/lidar, /tf: a probe does not hear it either: check the driver and start it again")
         else:
             assert told.endswith("restart its driver, or set ros.heal")
-        with driver(seconds=5):
-            node.wait_for("/lidar: heard again after ")
-        assert node.process.pid == pid
-        assert node.end() == 0, node.output
         assert "connects to the graph anew" not in node.output
-    assert {manifest["end_reason"] for manifest in manifests(tmp_path)} <= {"gap", "end_of_data", "pose_jump"}
+        with driver():  # which, on a busy machine, the probe may hear long before the recorder does
+            node.wait_for("/lidar: heard again after ")
+            assert node.end() == 0, node.output
+    expected = {"gap", "end_of_data", "pose_jump"}
+    assert {manifest["end_reason"] for manifest in manifests(tmp_path)} <= expected | (
+        {"graph_rebuilt"} if heals else set()
+    )
 
 
 class Log:
@@ -372,3 +375,36 @@ def test_new_connections_that_hear_nothing_either_come_further_and_further_apart
     assert healer.healed.in_vain == 0
     assert healer.healed.deaf_s > 60
     assert "of which others heard it and the recorder did not" in log.lines[-1]
+
+
+@contextmanager
+def half_made_ports(participants: range) -> Iterator[list[Path]]:
+    """Have ports as a process leaves them that was killed while it made them, and remove what comes of them."""
+    first = 7411 + 250 * int(os.environ["ROS_DOMAIN_ID"])
+    paths = [Path(f"/dev/shm/fastdds_port{first + 2 * number}") for number in participants]
+    made = [path for path in paths if not path.exists()]
+    for path in made:
+        path.touch()
+    try:
+        yield made
+    finally:
+        for path in made:
+            if path.exists() and path.stat().st_size <= 1:
+                path.unlink()
+
+
+def test_ports_that_a_killed_process_left_half_made_hold_up_no_start(tmp_path: Path) -> None:
+    new_domain()
+    with half_made_ports(range(20)) as ports, recorder(tmp_path) as node:
+        node.wait_for("recording to ")
+        assert f"warning: {ports[0]}: a port of Fast DDS that a killed process left half made" in node.output
+        assert node.end() == 0, node.output
+
+
+def test_a_driver_that_waits_for_a_half_made_port_is_freed(tmp_path: Path, observer: Observer) -> None:
+    with recorder(tmp_path, "ros.heal:=true") as node:
+        observer.value("scenes", "state", lambda state: state == "active")
+        with half_made_ports(range(20)), driver(seconds=5):
+            node.wait_for("a port of Fast DDS that a killed process left half made")
+            node.wait_for("/lidar: the first message has come")
+        assert node.end() == 0, node.output
