@@ -19,6 +19,7 @@ BAYER: tuple[Bayer, ...] = ("rggb", "bggr", "gbrg", "grbg")
 _JPEG_START, _PNG_MAGIC, _JPEG_END = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"\xff\xd9"
 _FILL = 128  # what libjpeg makes of blocks for which there is no data
 _TAIL_ROWS = 16
+_SMALL_AND_GRAY = cv2.IMREAD_REDUCED_GRAYSCALE_8 | cv2.IMREAD_IGNORE_ORIENTATION
 _TAKEN_OFF = 8
 _ZEROS = 64
 _TABLES, _PROGRESSIVE, _SCAN = 0xC4, 0xC2, 0xDA
@@ -50,13 +51,18 @@ def damage_of(data: bytes, decoded: NDArray[Any] | None = None) -> str:
         return _png_damage(data)
     if data[:3] != _JPEG_START:
         return ""
-    picture = _decode(data) if decoded is None else decoded
+    picture = decoded
     if picture is None:
-        return "it cannot be decoded"
+        small = _decode(data, _SMALL_AND_GRAY)
+        if small is None:
+            return "it cannot be decoded"
+        if (small[-1] == _FILL).all():  # perhaps there is no data for it: worth a whole look
+            picture = _decode(data)
     if _is_zeroed(data):
         return f"a stretch of {_ZEROS} bytes or more is zero"
-    missing = _missing_rows(data, picture)
-    return f"its data ends {missing} rows above the lower edge of {len(picture)}" if missing else ""
+    if picture is None or not (missing := _missing_rows(data, picture)):
+        return ""
+    return f"its data ends {missing} rows above the lower edge of {len(picture)}"
 
 
 def _is_zeroed(data: bytes) -> bool:
@@ -209,9 +215,9 @@ def significant_bits(largest: int) -> int:
     return next((bits for bits in (8, 10, 12, 14) if largest < 1 << bits), 16)
 
 
-def _decode(data: bytes) -> NDArray[np.uint8] | None:
+def _decode(data: bytes, how: int = cv2.IMREAD_UNCHANGED) -> NDArray[np.uint8] | None:
     try:
-        return cast("NDArray[np.uint8] | None", cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED))
+        return cast("NDArray[np.uint8] | None", cv2.imdecode(np.frombuffer(data, np.uint8), how))
     except cv2.error:
         return None
 

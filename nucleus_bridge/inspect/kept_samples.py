@@ -168,7 +168,9 @@ def _empty(seen: SeenPictures, camera: CameraConfig) -> Iterator[Finding]:
 def _damaged(seen: SeenPictures, camera: CameraConfig) -> Iterator[Finding]:
     if seen.jpegs_judged_at != seen.jpegs.taken:
         files = dict.fromkeys((*seen.jpegs.items, *([seen.smallest] if seen.smallest else [])))
-        damages = [damage for data in files if (damage := damage_of(data))]
+        known = seen.jpeg_damages
+        seen.jpeg_damages = {data: known[data] if data in known else damage_of(data) for data in files}
+        damages = [damage for damage in seen.jpeg_damages.values() if damage]
         seen.damage = len(damages), len(files), damages[0] if damages else ""
         seen.jpegs_judged_at = seen.jpegs.taken
     if seen.damage[0]:

@@ -87,6 +87,7 @@ class SeenPictures:
         small_judged_at: ``small.taken`` when those were decoded.
         jpegs: JPEG files that may be damaged, not decoded yet.
         damage: How many of those are, of how many, and what is missing in the first one.
+        jpeg_damages: What is missing in each of those that were decoded, '' where nothing is.
         jpegs_judged_at: ``jpegs.taken`` when those were decoded.
         smallest: The smallest JPEG file: what was cut is small.
     """
@@ -103,6 +104,7 @@ class SeenPictures:
     small_judged_at: int = 0
     jpegs: Spread[bytes] = field(default_factory=lambda: Spread(JPEGS))
     damage: tuple[int, int, str] = (0, 0, "")
+    jpeg_damages: dict[bytes, str] = field(default_factory=dict)
     jpegs_judged_at: int = 0
     smallest: bytes = b""
     _raw: Spread[None] = field(default_factory=lambda: Spread(_MANY_PICTURES))

@@ -393,18 +393,24 @@ def half_made_ports(participants: range) -> Iterator[list[Path]]:
                 path.unlink()
 
 
-def test_ports_that_a_killed_process_left_half_made_hold_up_no_start(tmp_path: Path) -> None:
+def test_ports_that_a_killed_process_left_half_made_hold_up_no_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FASTDDS_BUILTIN_TRANSPORTS", "LARGE_DATA")
     new_domain()
     with half_made_ports(range(20)) as ports, recorder(tmp_path) as node:
         node.wait_for("recording to ")
-        assert f"warning: {ports[0]}: a port of Fast DDS that a killed process left half made" in node.output
+        assert ports
+        assert not any(path.stat().st_size == 0 for path in ports)  # freed by this one or another recorder
         assert node.end() == 0, node.output
 
 
-def test_a_driver_that_waits_for_a_half_made_port_is_freed(tmp_path: Path, observer: Observer) -> None:
+def test_a_driver_that_waits_for_a_half_made_port_is_freed(
+    tmp_path: Path, observer: Observer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FASTDDS_BUILTIN_TRANSPORTS", "LARGE_DATA")
     with recorder(tmp_path, "ros.heal:=true") as node:
         observer.value("scenes", "state", lambda state: state == "active")
-        with half_made_ports(range(20)), driver(seconds=5):
-            node.wait_for("a port of Fast DDS that a killed process left half made")
+        with half_made_ports(range(20)), driver():
             node.wait_for("/lidar: the first message has come")
-        assert node.end() == 0, node.output
+            assert node.end() == 0, node.output
