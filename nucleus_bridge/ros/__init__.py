@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from typing import Any
+
+_NO_ROS = 2
 
 
 def run_recorder() -> int:
@@ -19,7 +22,15 @@ def run_uploader() -> int:
 
 def _run(name: str) -> int:
     try:
-        program = import_module(f"nucleus_bridge.ros.{name}")
+        program = _program(name)
+        return _NO_ROS if program is None else int(program.main())
+    except KeyboardInterrupt:  # before the program hears signals itself: there is nothing to be brought to safety yet
+        return 0
+
+
+def _program(name: str) -> Any:
+    try:
+        return import_module(f"nucleus_bridge.ros.{name}")
     except ImportError as error:
         if (error.name or "").startswith("nucleus_bridge"):
             raise
@@ -29,5 +40,4 @@ def _run(name: str) -> int:
             "pip install 'nucleus-bridge[ros]' && nucleus-bridge ros-setup",
             file=sys.stderr,
         )
-        return 2
-    return int(program.main())
+        return None

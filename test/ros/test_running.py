@@ -6,6 +6,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +25,25 @@ def test_without_ros_2_a_program_says_how_to_get_it(program: str) -> None:
     assert ended.returncode == 2
     assert "Traceback" not in ended.stderr
     assert "pip install 'nucleus-bridge[ros]' && nucleus-bridge ros-setup" in ended.stderr
+
+
+SLOW_ROS = """
+import time
+print("imported", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("program", ["recorder", "uploader"])
+def test_ctrl_c_in_the_first_seconds_ends_a_program_without_a_word(program: str, tmp_path: Path) -> None:
+    (tmp_path / "rclpy.py").write_text(SLOW_ROS)
+    start = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import nucleus_bridge.ros as ros; "
+    run = [sys.executable, "-c", f"{start}sys.exit(ros.run_{program}())"]
+    with subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
+        assert started.stdout.readline() == "imported\n"
+        started.send_signal(signal.SIGINT)
+        assert started.wait(120) == 0
+        assert started.stderr.read() == ""
 
 
 pytest.importorskip("rclpy", reason="needs ROS 2")
