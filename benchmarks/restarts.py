@@ -201,6 +201,7 @@ def main() -> int:
     parser.add_argument("--points", type=int, default=20_000)
     parser.add_argument("--deaf-s", type=float, default=DEAF_S, help="longest span that is allowed with ros.heal")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--log", type=Path, help="file that keeps what the recorder says")
     parser.add_argument("--publish", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.publish:
@@ -215,7 +216,7 @@ def main() -> int:
 
 def run(given: argparse.Namespace, scratch: Path) -> int:
     """Run everything in a folder; return the exit status."""
-    config, spool, log = scratch / "config.yaml", scratch / "spool", scratch / "log"
+    config, spool, log = scratch / "config.yaml", scratch / "spool", given.log or scratch / "log"
     config.write_text(live.configuration(given).replace("    camera_names: []\n    cameras:\n", ""))
     parameters = [f"spool.path:={spool}", "autostart:=true", "queue.workers:=1", f"ros.heal:={str(given.heal).lower()}"]
     flags = [flag for parameter in parameters for flag in ("-p", parameter)]

@@ -35,6 +35,8 @@ NEW_GRACE_S = 1.5
 """Likewise where this process has only begun to subscribe, which it does when it has seen a publisher."""
 LOOK_COUNTS_S = 0.3
 """A look counts as at most so much of a grace: while the machine stands still, nothing can be heard."""
+IN_VAIN_AFTER_S = 2.8
+"""A new connection hears within 2.4 s what a probe heard just before it; one that does not is made anew, once."""
 IN_VAIN_S, LONGEST_IN_VAIN_S = 10.0, 300.0
 """After a third connection in a row that heard nothing either, and at most."""
 AT_ONCE = 2
@@ -113,6 +115,7 @@ class Healer:
         self.healed = healed or Healed()
         self._node = node
         self._started_s = self._looked_s = time.monotonic()
+        self._listened_s = 0.0
         self._silent: dict[str, Silence] = {}
         self._probe: Probe | None = None
         self._ending: list[Probe] = []
@@ -138,9 +141,11 @@ class Healer:
         watched = [topic for topic in topics if is_watched(topic)]
         for topic in watched:
             self._judge(topic, now, silent_s, heals=heals)
+        step_s = min(now - self._looked_s, LOOK_COUNTS_S)
         for silence in self._silent.values():
             if silence.probe_heard_s is not None:
-                silence.missed_s += min(now - self._looked_s, LOOK_COUNTS_S)
+                silence.missed_s += step_s
+        self._listened_s += step_s
         self._looked_s = now
         told = [topic.name for topic in watched if topic.name in self._silent]
         self._ending = [probe for probe in self._ending if not probe.has_ended(now)]
@@ -148,6 +153,8 @@ class Healer:
             self._stop_probe(now)
             self._probe_again_s, self._pause_s, self._is_in_vain_told = 0.0, FIRST_PAUSE_S, False
             return []
+        if self._is_in_vain(watched):
+            return told
         self._listen(watched, told, now)
         deaf = [topic.name for topic in watched if self._is_missed(topic)]
         tries = self.healed.in_vain - AT_ONCE
@@ -207,6 +214,11 @@ class Healer:
         for probe in self._ending:
             probe.leave(LEAVES_WITHIN_S)
         self._ending = []
+
+    def _is_in_vain(self, watched: Iterable[Topic]) -> bool:
+        """Whether nothing came of the first new connection, although a probe had heard a topic just before it."""
+        is_first = bool(self.healed.deaf) and not self.healed.in_vain
+        return is_first and self._listened_s > IN_VAIN_AFTER_S and all(topic.last_s is None for topic in watched)
 
     def _is_missed(self, topic: Topic) -> bool:
         """Whether a probe has heard a topic, and this process had the time to hear it, too."""

@@ -22,7 +22,16 @@ from live_graph import HERE, RECORDER, Observer, Program, new_domain, observing,
 from rcl_interfaces.srv import GetParameters
 
 from nucleus_bridge.ros import healing
-from nucleus_bridge.ros.healing import FIRST_PAUSE_S, GRACE_S, IN_VAIN_S, NEW_GRACE_S, PROBE_S, Healed, Healer
+from nucleus_bridge.ros.healing import (
+    FIRST_PAUSE_S,
+    GRACE_S,
+    IN_VAIN_AFTER_S,
+    IN_VAIN_S,
+    NEW_GRACE_S,
+    PROBE_S,
+    Healed,
+    Healer,
+)
 
 pytestmark = pytest.mark.live
 
@@ -343,6 +352,20 @@ def test_what_comes_within_the_grace_needs_no_new_connection(clock: SimpleNamesp
     assert not looks(healer, topic, clock, GRACE_S)
     topic.last_s = clock.now
     assert not looks(healer, topic, clock, 1.5)
+
+
+def test_a_new_connection_that_hears_nothing_is_made_anew_once_whatever_a_probe_hears(clock: SimpleNamespace) -> None:
+    healed = Healed(times=1, deaf={"/lidar": (clock.now - 5, clock.now - 3)})
+    first = Healer(Log(), healed)
+    assert not looks(first, lidar(None), clock, IN_VAIN_AFTER_S - 0.5)
+    clock.now += 60  # the machine stood still
+    assert not looks(first, lidar(None), clock, 0.25)
+    assert looks(first, lidar(None), clock, 1.0) == ["/lidar"]
+    second = first.rebuilding(["/lidar"])
+    assert (second.times, second.in_vain, second.deaf) == (2, 1, healed.deaf)
+    assert not looks(Healer(Log(), second), lidar(None), clock, 60)
+    Ear.hears = {"/lidar"}
+    assert looks(Healer(Log(), second), lidar(None), clock, NEW_GRACE_S + 1.0) == ["/lidar"]
 
 
 def test_probes_come_further_and_further_apart(clock: SimpleNamespace) -> None:
