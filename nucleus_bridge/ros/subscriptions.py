@@ -34,7 +34,7 @@ from nucleus_bridge.ros.middleware import SubscriptionEventCallbacks
 
 CLOCK_TOPIC = "/clock"
 UNPUBLISHED_AFTER_S = 5.0
-WARN_PERIOD_S = 30.0
+WARN_PERIOD_S, LONGEST_WARN_PERIOD_S = 30.0, 600.0
 PUBLISHED_EVERY_S = 0.9
 """A topic that has publishers is asked about more of them once a second."""
 FRAGMENTS_LOST = (
@@ -231,7 +231,7 @@ class Subscriptions:
             topic.earlier = (earlier or {}).get(name, 0)
         self._full_names = {name: node.resolve_topic_name(name) for name in self.topics}
         self._names: Mapping[str, Sequence[str]] = {}
-        self._looked_s: dict[str, float] = {}
+        self._unpublished: dict[str, tuple[float, float]] = {}  # when it is to be said again, and how long it was not
         for own in tuple(node.subscriptions):
             if own.topic_name == CLOCK_TOPIC:
                 self._intake.adopt_clock(own)
@@ -246,7 +246,7 @@ class Subscriptions:
         self._intake.ask_for_events()
         if names != self._names:
             self._names = names
-            self._looked_s.clear()
+            self._unpublished.clear()
         is_due = now - self._published_s >= PUBLISHED_EVERY_S
         if is_due:
             self._published_s = now
@@ -401,16 +401,14 @@ class Subscriptions:
         )
 
     def _check_unpublished(self, topic: Topic) -> None:
-        """Say that nobody publishes a topic; looked at again when the graph has changed, or after a while."""
+        """Say that nobody publishes a topic; again when the graph has changed, or after longer and longer pauses."""
         if topic.is_optional or topic.known or topic.received:
             return
         now = time.monotonic()
-        if (
-            now - self._started_s < UNPUBLISHED_AFTER_S
-            or now - self._looked_s.get(topic.name, -WARN_PERIOD_S) < WARN_PERIOD_S
-        ):
+        again_s, pause_s = self._unpublished.get(topic.name, (0.0, WARN_PERIOD_S))
+        if now - self._started_s < UNPUBLISHED_AFTER_S or now < again_s:
             return
-        self._looked_s[topic.name] = now
+        self._unpublished[topic.name] = now + pause_s, min(2 * pause_s, LONGEST_WARN_PERIOD_S)
         what = f"of type {types_text(topic.allowed)}" if topic.allowed else "of a similar name"
         topic.missing = (
             f"{topic.parameter}: nobody publishes {topic.name}; check its name, ROS_DOMAIN_ID and the driver; "
