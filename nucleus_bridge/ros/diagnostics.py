@@ -22,6 +22,7 @@ from nucleus_bridge.warnings import Weight
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 _NEARLY_FULL = 0.5
+INACTIVE = "inactive"
 _TF_CAUSES = frozenset(
     {
         "unknown_frame",
@@ -53,6 +54,11 @@ class Snapshot:
     failure: str = ""
     connections: int = 0
     deaf_s: float = 0.0
+
+    @property
+    def is_recording(self) -> bool:
+        """Whether topics are listened to; a recording that is paused counts."""
+        return self.state != INACTIVE
 
 
 @dataclass
@@ -170,7 +176,7 @@ class Reporter:
         values: dict[str, object] = {f"{topic.name} received": topic.received for topic in topics}
         values |= {"waited_s": f"{progress.waited_s:.2f}", "waiting_for": progress.obstacle}
         values |= {"longest_wait_s": f"{progress.longest_wait_s:.2f}", "waited_for": progress.longest_obstacle}
-        return self._status("tf", level, text or "receiving", values)
+        return self._status("tf", level, text or ("receiving" if snapshot.is_recording else INACTIVE), values)
 
     def _synchronisation(self, config: Config, snapshot: Snapshot, now: float) -> DiagnosticStatus:
         progress = snapshot.progress
@@ -184,7 +190,8 @@ class Reporter:
         missing = sorted(cause for _, cause in self._recent(config, now) if cause in ("required_missing", "late"))
         if missing:
             level, text = WARN, f"frames are lost: {', '.join(missing)}"
-        return self._status("synchronisation", level, text or "matching", values)
+        text = text or ("matching" if snapshot.is_recording else INACTIVE)
+        return self._status("synchronisation", level, text, values)
 
     def _scenes(
         self, config: Config, subscriptions: Subscriptions | None, snapshot: Snapshot, now: float
@@ -245,6 +252,8 @@ class Reporter:
         yield self._status("events", level, text, values)
 
     def _spool(self, config: Config, snapshot: Snapshot, disk: DiskState) -> DiagnosticStatus:
+        if disk.error and not snapshot.is_recording:
+            return self._status("spool", WARN, f"{disk.error}; the folder is made when the node is configured", {})
         if disk.error:
             return self._status("spool", ERROR, disk.error, {})
         free = disk.free_bytes

@@ -22,6 +22,7 @@ from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 from nucleus_bridge.ros.leaving import leaving
 from nucleus_bridge.ros.middleware import SubscriptionEventCallbacks
+from nucleus_bridge.ros.shared_memory import free_half_made_ports
 
 LEAVE_WITHIN_S = 2.0
 
@@ -29,6 +30,7 @@ LEAVE_WITHIN_S = 2.0
 def main(arguments: Sequence[str] | None = None) -> int:
     """Listen until stdin closes; return the exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    free_half_made_ports()
     rclpy.init(args=[])
     node = rclpy.create_node("_nucleus_probe", start_parameter_services=False, enable_rosout=False)
     heard: set[str] = set()

@@ -212,7 +212,10 @@ class RecorderNode(LifecycleNode):
         self._session = Session(self.config, self._spool, self._workers, self._on_sealed, view.take)
         self._session.start()
         given = self._settings.given
-        self._healer = Healer(self, self._healer.healed)
+        healed = self._healer.healed
+        if not self._resumed.is_there:  # what was missed before this node was deactivated says nothing of now
+            healed = replace(healed, deaf={}, in_vain=0)
+        self._healer = Healer(self, healed)
         self._listening = Subscriptions(
             self,
             self._session.wanted,
@@ -294,9 +297,9 @@ class RecorderNode(LifecycleNode):
             session.log_step_ns = subscriptions.clock_step_ns
             self._unused.append(subscriptions)
             self._listening = None
-            self._healer.close()
         if not session.stop(SEAL_WITHIN_S, reason):
             self._failure = f"the open scene could not be sealed within {SEAL_WITHIN_S} s"
+        self._healer.close()
         self._failure = session.failure or self._failure
         self._last, self._session = self._totals(session.progress), None
         self._resumed = Resumed(is_there=False)  # the next activation counts from nothing, as the first one did
@@ -479,8 +482,8 @@ class RecorderNode(LifecycleNode):
     def _connect_anew(self, deaf: Sequence[str]) -> None:
         """Seal the open scene and start the program anew: no connection of it can be trusted any more."""
         self.get_logger().warning(
-            f"{', '.join(deaf)}: others hear it and the recorder does not: the open scene is sealed, and the recorder "
-            "connects to the graph anew"
+            f"{', '.join(deaf)}: {self._healer.reason}: the open scene is sealed, and the recorder connects to the "
+            "graph anew"
         )
         listening = self._listening
         if listening is None:

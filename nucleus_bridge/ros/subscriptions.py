@@ -179,6 +179,26 @@ Define = Callable[[str, str], None]
 """Takes topic and type."""
 
 
+class Reminders:
+    """When something is to be said again that remains as it is: after longer and longer pauses."""
+
+    def __init__(self) -> None:
+        self._due: dict[str, tuple[float, float]] = {}
+
+    def is_due(self, key: str, now: float) -> bool:
+        """Whether it was never said, or not for long enough."""
+        return key not in self._due or now >= self._due[key][0]
+
+    def note(self, key: str, now: float) -> None:
+        """Take note that it is said now."""
+        _, pause_s = self._due.get(key, (0.0, WARN_PERIOD_S))
+        self._due[key] = now + pause_s, min(2 * pause_s, LONGEST_WARN_PERIOD_S)
+
+    def clear(self) -> None:
+        """Begin anew with everything."""
+        self._due.clear()
+
+
 class Subscriptions:
     """Everything the recorder listens to.
 
@@ -231,7 +251,7 @@ class Subscriptions:
             topic.earlier = (earlier or {}).get(name, 0)
         self._full_names = {name: node.resolve_topic_name(name) for name in self.topics}
         self._names: Mapping[str, Sequence[str]] = {}
-        self._unpublished: dict[str, tuple[float, float]] = {}  # when it is to be said again, and how long it was not
+        self._unpublished = Reminders()
         for own in tuple(node.subscriptions):
             if own.topic_name == CLOCK_TOPIC:
                 self._intake.adopt_clock(own)
@@ -292,13 +312,15 @@ class Subscriptions:
         for topic in self.topics.values():
             topic.subscription = None
 
-    def warn(self, key: str, text: str, *, is_error: bool = False) -> None:
-        """Log a warning or an error, the same one not again for a while."""
+    def warn(self, key: str, text: str, *, is_error: bool = False) -> bool:
+        """Log a warning or an error, the same one not again for a while; returns whether it was logged."""
         now = time.monotonic()
-        if now - self._warned_s.get(key, -WARN_PERIOD_S) >= WARN_PERIOD_S:
-            self._warned_s[key] = now
-            logger = self._node.get_logger()
-            (logger.error if is_error else logger.warning)(text)
+        if now - self._warned_s.get(key, -WARN_PERIOD_S) < WARN_PERIOD_S:
+            return False
+        self._warned_s[key] = now
+        logger = self._node.get_logger()
+        (logger.error if is_error else logger.warning)(text)
+        return True
 
     def _match(self, topic: Topic, publishers: Iterable[Any]) -> None:
         by_type: dict[str, list[Any]] = {}
@@ -405,16 +427,15 @@ class Subscriptions:
         if topic.is_optional or topic.known or topic.received:
             return
         now = time.monotonic()
-        again_s, pause_s = self._unpublished.get(topic.name, (0.0, WARN_PERIOD_S))
-        if now - self._started_s < UNPUBLISHED_AFTER_S or now < again_s:
+        if now - self._started_s < UNPUBLISHED_AFTER_S or not self._unpublished.is_due(topic.name, now):
             return
-        self._unpublished[topic.name] = now + pause_s, min(2 * pause_s, LONGEST_WARN_PERIOD_S)
         what = f"of type {types_text(topic.allowed)}" if topic.allowed else "of a similar name"
         topic.missing = (
             f"{topic.parameter}: nobody publishes {topic.name}; check its name, ROS_DOMAIN_ID and the driver; "
             f"other topics {what}: {', '.join(self._others(topic)) or 'none'}"
         )
-        self.warn(topic.name, topic.missing)
+        if self.warn(topic.name, topic.missing):
+            self._unpublished.note(topic.name, now)
 
     def _others(self, topic: Topic) -> list[str]:
         """Return what somebody else publishes and may be meant, the most likely ones first."""

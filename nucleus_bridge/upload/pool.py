@@ -29,9 +29,9 @@ class DaemonPool:
         """Have some work done."""
         with self._starting:
             while len(self._threads) < len(self._names):
-                name = self._names[len(self._threads)]
-                self._threads.append(threading.Thread(target=self._work, name=name, daemon=True))
-                self._threads[-1].start()
+                thread = threading.Thread(target=self._work, name=self._names[len(self._threads)], daemon=True)
+                thread.start()
+                self._threads.append(thread)
         future: Future[Result] = Future()
 
         def run() -> None:

@@ -44,8 +44,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return made
 
 
-def status(reporter: Reporter, config: Config, name: str, scenes: int = 0) -> DiagnosticStatus:
-    told = reporter.report(config, None, Snapshot("active", Progress(scenes=scenes), 0), 5 * 10**9)
+def status(reporter: Reporter, config: Config, name: str, scenes: int = 0, state: str = "active") -> DiagnosticStatus:
+    told = reporter.report(config, None, Snapshot(state, Progress(scenes=scenes), 0), 5 * 10**9)
     array = deserialize_message(told, DiagnosticArray)
     assert array.header.stamp.sec == 5
     [found] = [one for one in array.status if one.name == f"/recorder: {name}"]
@@ -59,6 +59,29 @@ def value(found: DiagnosticStatus, key: str) -> str:
 def settled(reporter: Reporter) -> None:
     reporter._disk._thread.join(60.0)
     assert not reporter._disk._thread.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("state", "tf", "synchronisation", "spool"),
+    [
+        ("active", "receiving", "matching", DiagnosticStatus.ERROR),
+        ("paused", "receiving", "matching", DiagnosticStatus.ERROR),
+        ("inactive", "inactive", "inactive", DiagnosticStatus.WARN),
+    ],
+)
+def test_what_does_not_record_is_not_said_to_receive(
+    config: Config, clock: SimpleNamespace, state: str, tf: str, synchronisation: str, spool: bytes
+) -> None:
+    shutil.rmtree(config.spool.path)
+    reporter = Reporter("/recorder")
+    status(reporter, config, "spool", state=state)
+    settled(reporter)
+    assert status(reporter, config, "tf", state=state).message == tf
+    assert status(reporter, config, "synchronisation", state=state).message == synchronisation
+    found = status(reporter, config, "spool", state=state)
+    assert found.level == spool
+    assert "No such file or directory" in found.message
+    assert found.message.endswith("the folder is made when the node is configured") == (state == "inactive")
 
 
 def test_scenes_are_counted_at_once_after_one_was_sealed_and_else_now_and_then(

@@ -161,9 +161,10 @@ class Ear:
     started = 0
     participants: set[str] = set()  # noqa: RUF012 - each test has its own
     hears: set[str] = set()  # noqa: RUF012 - each test sets its own
+    types: set[str] = set()  # noqa: RUF012 - each test sets its own
 
     def __init__(self, types: dict[str, str], now: float) -> None:
-        assert types == {"/lidar": "sensor_msgs/msg/PointCloud2"}
+        assert types == dict.fromkeys(self.types, "sensor_msgs/msg/PointCloud2")
         Ear.started += 1
         self._started_s = now
         self._name = f"probe {Ear.started}"
@@ -193,7 +194,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     monkeypatch.setattr(healing, "Probe", Ear)
     monkeypatch.setattr(healing, "participants", lambda: frozenset(Ear.participants))
     Ear.participants = {"recorder"}
-    Ear.started, Ear.hears = 0, set()
+    Ear.started, Ear.hears, Ear.types = 0, set(), {"/lidar"}
     return made
 
 
@@ -357,6 +358,8 @@ def test_what_comes_within_the_grace_needs_no_new_connection(clock: SimpleNamesp
 def test_a_new_connection_that_hears_nothing_is_made_anew_once_whatever_a_probe_hears(clock: SimpleNamespace) -> None:
     healed = Healed(times=1, deaf={"/lidar": (clock.now - 5, clock.now - 3)})
     first = Healer(Log(), healed)
+    assert first.is_due([lidar(None)], 2.0, heals=True)
+    assert not first.is_due([lidar(None, problem="its QoS does not fit")], 2.0, heals=True)
     assert not looks(first, lidar(None), clock, IN_VAIN_AFTER_S - 0.5)
     clock.now += 60  # the machine stood still
     assert not looks(first, lidar(None), clock, 0.25)
@@ -366,6 +369,22 @@ def test_a_new_connection_that_hears_nothing_is_made_anew_once_whatever_a_probe_
     assert not looks(Healer(Log(), second), lidar(None), clock, 60)
     Ear.hears = {"/lidar"}
     assert looks(Healer(Log(), second), lidar(None), clock, NEW_GRACE_S + 1.0) == ["/lidar"]
+
+
+@pytest.mark.parametrize("silent_s", [1.0, 5.0])
+def test_a_topic_that_nobody_publishes_calls_for_no_new_connection(clock: SimpleNamespace, silent_s: float) -> None:
+    healed = Healed(times=1, deaf={"/lidar": (clock.now - 5, clock.now - 3)})
+    first, other = Healer(Log(), healed), lidar(None, publishers=0)
+    other.name, Ear.types = "/other", {"/lidar", "/other"}
+    begun_s = clock.now
+    while not (deaf := first.look([lidar(None), other], silent_s, heals=True)):
+        clock.now += 0.25
+    assert deaf == ["/lidar"]
+    assert clock.now - begun_s == pytest.approx(max(IN_VAIN_AFTER_S, silent_s), abs=0.5)
+    assert first.reason == "nothing is heard after the new connection either"
+    assert set(first.rebuilding(deaf).deaf) == {"/lidar"}
+    refused = lidar(None, problem="its QoS does not fit")
+    assert not looks(Healer(Log(), healed), refused, clock, 60)
 
 
 def test_probes_come_further_and_further_apart(clock: SimpleNamespace) -> None:
@@ -401,11 +420,11 @@ def test_new_connections_that_hear_nothing_either_come_further_and_further_apart
 
 
 @contextmanager
-def half_made_ports(participants: range) -> Iterator[list[Path]]:
+def half_made_ports() -> Iterator[list[Path]]:
     """Have ports as a process leaves them that was killed while it made them, and remove what comes of them."""
     first = 7411 + 250 * int(os.environ["ROS_DOMAIN_ID"])
-    paths = [Path(f"/dev/shm/fastdds_port{first + 2 * number}") for number in participants]
-    made = [path for path in paths if not path.exists()]
+    names = [f"{kind}_port{first + 2 * number}" for kind in ("fastdds", "fastrtps") for number in range(20)]
+    made = [path for path in (Path("/dev/shm") / name for name in names) if not path.exists()]
     for path in made:
         path.touch()
     try:
@@ -421,10 +440,10 @@ def test_ports_that_a_killed_process_left_half_made_hold_up_no_start(
 ) -> None:
     monkeypatch.setenv("FASTDDS_BUILTIN_TRANSPORTS", "LARGE_DATA")
     new_domain()
-    with half_made_ports(range(20)) as ports, recorder(tmp_path) as node:
+    with half_made_ports() as ports, recorder(tmp_path) as node:
         node.wait_for("recording to ")
         assert ports
-        assert not any(path.stat().st_size == 0 for path in ports)  # freed by this one or another recorder
+        assert not [path for path in ports if path.exists() and not path.stat().st_size]  # it freed them, or another
         assert node.end() == 0, node.output
 
 
@@ -434,6 +453,8 @@ def test_a_driver_that_waits_for_a_half_made_port_is_freed(
     monkeypatch.setenv("FASTDDS_BUILTIN_TRANSPORTS", "LARGE_DATA")
     with recorder(tmp_path, "ros.heal:=true") as node:
         observer.value("scenes", "state", lambda state: state == "active")
-        with half_made_ports(range(20)), driver():
+        with half_made_ports() as ports, driver():
             node.wait_for("/lidar: the first message has come")
+            assert ports
+            assert not [path for path in ports if path.exists() and not path.stat().st_size]
             assert node.end() == 0, node.output

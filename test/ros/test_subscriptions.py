@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 
@@ -16,7 +17,7 @@ from std_msgs.msg import String
 
 from nucleus_bridge.pipeline.topics import WantedTopic
 from nucleus_bridge.ros import subscriptions
-from nucleus_bridge.ros.subscriptions import Subscriptions, types_text
+from nucleus_bridge.ros.subscriptions import Reminders, Subscriptions, types_text
 
 AS_IN_HUMBLE = """
 import sys
@@ -38,6 +39,18 @@ def test_few_types_are_named_and_of_many_the_most_usual() -> None:
     assert types_text(("a",)) == "a"
     assert types_text(("a", "b", "c")) == "a or b or c"
     assert types_text(("a", "b", "c", "d")) == "a or b or another type that is read here"
+
+
+def test_what_remains_as_it_is_is_said_less_and_less_often() -> None:
+    reminders, said_s = Reminders(), []
+    for now_s in range(3600):
+        if reminders.is_due("/lidar", float(now_s)):
+            reminders.note("/lidar", float(now_s))
+            said_s.append(now_s)
+    assert [after - before for before, after in pairwise(said_s)] == [30, 60, 120, 240, 480, 600, 600, 600, 600]
+    assert reminders.is_due("/camera", 3600.0)
+    reminders.clear()
+    assert reminders.is_due("/lidar", 3600.0)
 
 
 @pytest.mark.live
