@@ -35,8 +35,8 @@ NEW_GRACE_S = 1.5
 """Likewise where this process has only begun to subscribe, which it does when it has seen a publisher."""
 LOOK_COUNTS_S = 0.3
 """A look counts as at most so much of a grace: while the machine stands still, nothing can be heard."""
-IN_VAIN_AFTER_S = 2.8
-"""Within 2.4 s a new connection heard, in 34 of 37 restarts of a driver, what a probe had heard just before it.
+IN_VAIN_AFTER_S = 3.5
+"""A new connection heard within 2.4 s what a probe had heard before it, or with its next announcement, at 3.1 s.
 
 One that does not is made anew, once."""
 IN_VAIN_S, LONGEST_IN_VAIN_S = 10.0, 300.0
