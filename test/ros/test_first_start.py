@@ -145,17 +145,22 @@ def test_two_recorders_do_not_share_a_spool(
         assert third.end() == 0
 
 
+def recorder_without_radar_msgs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Drive, Path, str, Program]:
+    """Make a drive with a radar; return it, its bag, the radar's topic, and a recorder that lacks its messages."""
+    pytest.importorskip("radar_msgs", reason="needs radar_msgs: nucleus-bridge ros-setup radar_msgs")
+    made = make_drive(folder, replace(SHORT, seconds=2.0, points=500, cameras=1, radars=1))
+    bag = with_radar_scans(made.bag, folder / "scans")
+    [radar] = [sensor.topic for sensor in load_config(made.config_path).sensors if "radar" in sensor.topic]
+    with monkeypatch.context() as patched:
+        without_package(folder / "shadow", "radar_msgs", patched)
+        return made, bag, radar, recorder(made.config_path, folder / "live")
+
+
 @pytest.mark.live
 def test_a_topic_whose_type_is_not_installed_fails_alone(
     tmp_path: Path, observer: Observer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("radar_msgs", reason="needs radar_msgs: nucleus-bridge ros-setup radar_msgs")
-    made = make_drive(tmp_path, replace(SHORT, seconds=2.0, points=500, cameras=1, radars=1))
-    bag = with_radar_scans(made.bag, tmp_path / "scans")
-    [radar] = [sensor.topic for sensor in load_config(made.config_path).sensors if "radar" in sensor.topic]
-    with monkeypatch.context() as patched:
-        without_package(tmp_path / "shadow", "radar_msgs", patched)
-        node = recorder(made.config_path, tmp_path / "live")
+    _, bag, radar, node = recorder_without_radar_msgs(tmp_path, monkeypatch)
     with node, replay(bag, flags=("--eager", "--hold"), seen_by=observer) as player:
         status = observer.status(f"sensor {radar}", lambda status: "cannot be used" in status.message)
         assert status.level == DiagnosticStatus.ERROR
@@ -172,13 +177,7 @@ def test_a_topic_whose_type_is_not_installed_fails_alone(
 def test_a_topic_that_could_not_be_used_is_tried_again_when_its_publisher_comes_anew(
     tmp_path: Path, observer: Observer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("radar_msgs", reason="needs radar_msgs: nucleus-bridge ros-setup radar_msgs")
-    made = make_drive(tmp_path, replace(SHORT, seconds=2.0, points=500, cameras=1, radars=1))
-    bag = with_radar_scans(made.bag, tmp_path / "scans")
-    [radar] = [sensor.topic for sensor in load_config(made.config_path).sensors if "radar" in sensor.topic]
-    with monkeypatch.context() as patched:
-        without_package(tmp_path / "shadow", "radar_msgs", patched)
-        node = recorder(made.config_path, tmp_path / "live")
+    made, bag, radar, node = recorder_without_radar_msgs(tmp_path, monkeypatch)
     with node:
         driver = observer.node.create_publisher(import_module("radar_msgs.msg").RadarScan, radar, 10)
         assert "it is tried again when its publisher comes anew" in node.wait_for(f"{radar} cannot be used")
