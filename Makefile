@@ -16,6 +16,8 @@ PYTHON ?= python3
 PYTEST_ARGS ?=
 WORKERS ?= $(shell expr $$(nproc) + 1)
 LIVE_WORKERS ?= $(shell nproc)
+# Without paths in PYTEST_ARGS; pytest by itself runs less.
+EVERYWHERE := -o testpaths=test
 ROS ?= kilted
 COVERAGE_FLOOR := 70
 VENV := .venv$(if $(filter-out kilted,$(ROS)),-$(ROS))
@@ -38,7 +40,7 @@ demo: core
 ifneq ($(VENV),.venv)
 test: dev
 	@$(SETUP) ros
-	AMENT_PREFIX_PATH="$(CURDIR)/$(VENV)" $(BIN)/python -m pytest -m "live and not slow" --reruns 1 $(PYTEST_ARGS)
+	AMENT_PREFIX_PATH="$(CURDIR)/$(VENV)" $(BIN)/python -m pytest $(EVERYWHERE) -m "live and not slow" --reruns 1 $(PYTEST_ARGS)
 	@cat $(VENV)/not-run.txt 2>/dev/null || true
 else
 test: dev
@@ -51,8 +53,8 @@ test: dev
 	if [ -e .venv-cloudini/.done-cloudini ]; then export NUCLEUS_BRIDGE_CLOUDINI_PYTHON="$(CURDIR)/.venv-cloudini/bin/python"; fi; \
 	export AMENT_PREFIX_PATH="$(CURDIR)/.venv"; \
 	failed=0; set -x; \
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not live and not slow" $(PYTEST_ARGS) || [ $$? = 5 ] || failed=1; \
-	$(BIN)/python -m pytest -n $(LIVE_WORKERS) --dist loadfile -m "live and not slow" --reruns 1 $(PYTEST_ARGS) || [ $$? = 5 ] || failed=1; \
+	$(BIN)/python -m pytest $(EVERYWHERE) -n $(WORKERS) -m "not live and not slow" $(PYTEST_ARGS) || [ $$? = 5 ] || failed=1; \
+	$(BIN)/python -m pytest $(EVERYWHERE) -n $(LIVE_WORKERS) --dist loadfile -m "live and not slow" --reruns 1 $(PYTEST_ARGS) || [ $$? = 5 ] || failed=1; \
 	exit $$failed
 	@cat .venv/not-run.txt 2>/dev/null || true
 endif

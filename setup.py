@@ -33,6 +33,7 @@ EXTRAS = {
     "cloud": ["obstore>=0.8"],
     "completion": ["argcomplete>=2"],
     "cluster": ["distributed>=2022.2"],
+    "coverage": ["pytest-cov>=5"],  # not of "test": colcon would measure and write pages of it with each run
     "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.26", "ruff"],
     "draco": ["DracoPy>=2.0"],
     "ground": ["pypatchworkpp>=1.4.1; python_version < '3.14'"],  # which it has wheels for
@@ -65,7 +66,6 @@ EXTRAS = {
         "numpy<2.5",  # the types of later ones are not for Python 3.10, which mypy checks for
         "playwright",
         "pytest>=7",
-        "pytest-cov>=5",
         "pytest-rerunfailures",
         "pytest-xdist",
         "ruff==0.17.5",
@@ -78,7 +78,8 @@ EXTRAS = {
     ],
     "video": ["av>=17"],
 }
-EXTRAS["all"] = [package for name in sorted(EXTRAS.keys() - {"docs", "ros", "test"}) for package in EXTRAS[name]]
+FOR_DEVELOPERS = {"coverage", "docs", "test"}
+EXTRAS["all"] = [package for name in sorted(EXTRAS.keys() - FOR_DEVELOPERS - {"ros"}) for package in EXTRAS[name]]
 
 
 def files(folder: str, pattern: str) -> list[str]:

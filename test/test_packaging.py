@@ -194,6 +194,18 @@ def test_every_extra_that_a_message_or_a_page_names_exists(wheel: zipfile.ZipFil
     assert {"aws", "cloud", "ros"} <= extras
 
 
+def test_colcon_runs_a_part_of_the_tests_without_measuring_coverage(wheel: zipfile.ZipFile) -> None:
+    (name,) = (name for name in wheel.namelist() if name.endswith("/METADATA"))
+    required = email.message_from_bytes(wheel.read(name)).get_all("Requires-Dist")
+    assert [one for one in required if "pytest" in one and 'extra == "test"' in one]
+    assert not [one for one in required if "pytest-cov" in one and 'extra == "test"' in one]
+    settings = (ROOT / "pyproject.toml").read_text()
+    (folders,) = re.findall(r"^testpaths = (.+)$", settings, re.MULTILINE)
+    assert all((ROOT / folder).is_dir() for folder in ast.literal_eval(folders))
+    assert '"-m", "not live and not slow"' in settings
+    assert (ROOT / "Makefile").read_text().count("-m pytest $(EVERYWHERE) ") == 3
+
+
 def test_pip_is_always_given_the_same_name() -> None:
     pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *(ROOT / "nucleus_bridge").rglob("*.py")]
     assert [

@@ -121,7 +121,7 @@ def dev() -> None:
     """Install the package with its extras, the test tools and the linters."""
     make_venv(VENV)
     if not done(VENV, "dev"):
-        install(VENV, "nucleus_bridge, its extras and the test tools", "-e", ".[all,test]")
+        install(VENV, "nucleus_bridge, its extras and the test tools", "-e", ".[all,coverage,test]")
         mark_done(VENV, "dev")
 
 
