@@ -4,7 +4,7 @@
 An executor of rclpy takes one message of each topic in turn: after a stall a topic of 100 Hz would fall behind one of
 10 Hz by seconds. And each of its turns costs more than many small messages. So the executor only tells that there is a
 first message. Then a thread looks at all topics ten times a second, half as often while no sensor sends anything, and
-silence switches back to waiting.
+silence switches back to waiting. After some seconds of it the thread looks once a second whether the graph has changed.
 
 One thread at a time takes messages.
 """
@@ -36,7 +36,7 @@ CALM_PERIOD_S = 0.2
 """While there are only transforms, the clock and the like; no queue that is asked for overflows meanwhile."""
 CALM_BYTES = 16_384
 """A look that finds less has found no sensor's message, and few others."""
-QUIET_PERIOD_S = 0.5
+QUIET_PERIOD_S = 1.0
 """While nothing comes and nothing changes."""
 SILENT_LOOKS = 3
 """After this many looks that find nothing, wait again."""
@@ -212,6 +212,11 @@ class Intake(CallbackGroup):
         """Time between looks."""
         return self._period_s
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether many looks in a row have found neither a message nor anything new."""
+        return self._quiet_looks >= QUIET_LOOKS
+
     def drain(self) -> int:
         """Take everything that is there; return how much it was, in bytes, at least one a message."""
         with self.one_at_a_time:
@@ -265,7 +270,7 @@ class Intake(CallbackGroup):
         has_news = self._looked()
         self._quiet_looks = 0 if is_polling or has_news else self._quiet_looks + 1
         if not self._polling:
-            self._period_s = QUIET_PERIOD_S if self._quiet_looks >= QUIET_LOOKS else CALM_PERIOD_S
+            self._period_s = QUIET_PERIOD_S if self.is_quiet else CALM_PERIOD_S
 
     def _wait_again(self) -> None:
         """Let the executor wait for the next message, which ends its present wait."""

@@ -55,6 +55,8 @@ DEACTIVATE_WITHIN_S = 30.0
 """A middleware that lets nothing go for so long holds up everything else in the process, too."""
 START_AFTER_S = 0.01
 REPORT_PERIOD_S = 1.0
+RESTING_TURN_S = 10.0
+"""While nothing comes and nothing changes: a turn costs more than a report, which another thread makes meanwhile."""
 LOSSES_PERIOD_S = 60.0
 ANSWER_WITHIN_S = 0.7
 VIEW_WARNINGS_S = 30.0
@@ -111,7 +113,8 @@ class RecorderNode(LifecycleNode):
             post_callback=self._on_clock_jump,
         )
         self._news = self.create_guard_condition(self._look_at_graph)
-        self.create_timer(REPORT_PERIOD_S, self._on_second, clock=self._steady)
+        self._turns = self.create_timer(REPORT_PERIOD_S, self._on_turn, clock=self._steady)
+        self._rests = False
         if self._settings.config.autostart or self._resumed.is_there:
             self._start_timer = self.create_timer(START_AFTER_S, self._on_start, clock=self._steady)
         else:
@@ -297,6 +300,7 @@ class RecorderNode(LifecycleNode):
             session.log_step_ns = subscriptions.clock_step_ns
             self._unused.append(subscriptions)
             self._listening = None
+            self._rest(rests=False)
         if not session.stop(SEAL_WITHIN_S, reason):
             self._failure = f"the open scene could not be sealed within {SEAL_WITHIN_S} s"
         self._healer.close()
@@ -448,29 +452,44 @@ class RecorderNode(LifecycleNode):
             self._stop.request(self._status)
         self._paused = self._resumed.is_paused
 
-    def _on_second(self) -> None:
-        """Look at the graph, and report."""
+    def _on_turn(self) -> None:
+        """Look at the graph, and report; once a second, unless the executor may rest."""
         try:
             self._look_at_graph()
         finally:
             self._report()
+        self._rest(rests=self._listening is not None and self._listening.is_quiet)
+
+    def _rest(self, *, rests: bool) -> None:
+        """Have the executor turn by itself every ``RESTING_TURN_S``, or once a second again."""
+        if rests != self._rests:
+            self._turns.timer_period_ns = round((RESTING_TURN_S if rests else REPORT_PERIOD_S) * 1e9)
+            self._turns.reset()
+            self._rests = rests
 
     def _on_taken(self) -> bool:
         """Have the executor look at the graph at once where there is anything new; in the thread that takes messages.
 
-        A turn of the executor costs more than all that is done in most of them.
+        A turn of the executor costs more than all that is done in most of them. While it rests, this thread reports.
         """
-        listening, config = self._listening, self.config
-        if listening is None:
+        listening, session, config = self._listening, self._session, self.config
+        if listening is None or session is None:
             return False
         topics, silent_s = listening.topics.values(), config.diagnostics.silent_s
         self._healer.free_ports(topics, silent_s, heals=config.ros.heal)
-        has_news = listening.has_news() or self._healer.is_due(topics, silent_s, heals=config.ros.heal)
+        ends_rest = self._rests and (not listening.is_quiet or bool(session.failure))
+        is_due = self._healer.is_due(topics, silent_s, heals=config.ros.heal)
+        has_news = ends_rest or is_due or listening.has_news()
         if has_news:
             self._news.trigger()
+        elif self._rests:
+            self._report()
         return has_news
 
     def _look_at_graph(self) -> None:
+        self._rest(rests=False)
+        if self._session is not None and self._session.failure:
+            self.trigger_deactivate()
         if self._listening is not None:
             self._listening.update()
             if self._session is not None:
@@ -508,15 +527,11 @@ class RecorderNode(LifecycleNode):
         )
 
     def _report(self) -> None:
-        session = self._session
-        if session is not None and session.failure:
-            self.trigger_deactivate()
-            session = None
-        if self._view is not None:
-            self._view.look()
-        listening, healed = self._listening, self._healer.healed
+        session, view, listening, healed = self._session, self._view, self._listening, self._healer.healed
         state = "inactive" if session is None else "paused" if self._paused else "active"
         with nullcontext() if listening is None else listening.one_at_a_time:
+            if view is not None and not self._rests:  # at rest there is nothing to show
+                view.look()
             progress = self._totals(session.take_progress()) if session else self._last
             queued = session.inbox.take_most_queued() if session else 0
             snapshot = Snapshot(state, progress, queued, self._failure, healed.times, healed.deaf_s)

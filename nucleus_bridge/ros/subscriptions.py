@@ -293,6 +293,11 @@ class Subscriptions:
         return any(name in names and self._node.count_publishers(name) for name in unseen)
 
     @property
+    def is_quiet(self) -> bool:
+        """Whether nobody publishes what is wanted, and nothing has come or changed for some seconds."""
+        return self._intake.is_quiet and not any(topic.known for topic in self.topics.values())
+
+    @property
     def one_at_a_time(self) -> AbstractContextManager[Any]:
         """Held while messages are handed over."""
         return self._intake.one_at_a_time

@@ -179,6 +179,14 @@ class Observer:
 
         return wait_until(found, f"status {name!r}", latest)
 
+    def hear(self, name: str, message: str, times: int) -> None:
+        """Wait until a status came so often from now on."""
+        self.forget()
+        wait_until(lambda: self._count(name, message) >= times, f"{times} times {message!r} of {name!r}")
+
+    def _count(self, name: str, message: str) -> int:
+        return sum(statuses[name].message == message for statuses in list(self._statuses) if name in statuses)
+
     def value(self, name: str, key: str, wanted: Callable[[str], bool]) -> DiagnosticStatus:
         return self.status(name, lambda status: wanted(values(status).get(key, "")))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +33,11 @@ from live_graph import (
     wait_until,
 )
 from rcl_interfaces.srv import DescribeParameters, GetParameters
+from rclpy.executors import SingleThreadedExecutor
 from test_live_equals_offline import with_radar_scans
+
+from nucleus_bridge.ros.recorder import RecorderNode
+from nucleus_bridge.ros.running import Stop
 
 pytestmark = pytest.mark.live
 
@@ -73,6 +78,46 @@ def test_the_lifecycle_seals_and_starts_anew(drive: Drive, tmp_path: Path, obser
         assert state(observer) == "unconfigured"
         assert observer.change_state(Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
         assert node.end() == 0
+
+
+class CountingNode(RecorderNode):
+    """Counts the turns that its executor makes without having been asked for."""
+
+    turns = 0
+
+    def _on_turn(self) -> None:
+        self.turns += 1
+        super()._on_turn()
+
+
+def test_while_its_executor_rests_it_reports_as_often_and_hears_who_comes(
+    drive: Drive, tmp_path: Path, observer: Observer
+) -> None:
+    given = [f"spool.path:={tmp_path}", "spool.min_free_bytes:=0", "autostart:=true", "queue.workers:=1"]
+    flags = [flag for parameter in given for flag in ("-p", parameter)]
+    arguments = ["--ros-args", "--params-file", str(drive.config_path), *flags]
+    node = CountingNode(Stop(), context=observer.node.context, cli_args=arguments)
+    executor = SingleThreadedExecutor(context=observer.node.context)
+    executor.add_node(node)
+    thread = threading.Thread(target=executor.spin, daemon=True)
+    thread.start()
+    try:
+        wait_until(lambda: node._rests, "its executor rests")
+        turns = node.turns
+        observer.hear("scenes", "active", times=12)
+        assert node.turns - turns <= 3
+        with replay(drive.bag) as player:
+            player.wait_for("done")
+        observer.value("scenes", "frames", lambda frames: int(frames or 0) > 30)
+        wait_until(lambda: node._rests, "its executor rests again")
+        assert observer.change_state(Transition.TRANSITION_DEACTIVATE)
+        assert not node._rests
+        observer.hear("scenes", "inactive: nothing is recorded", times=3)
+    finally:
+        executor.shutdown()
+        thread.join()
+        node.close()
+        node.destroy_node()
 
 
 def test_what_is_set_while_inactive_holds_from_the_next_activation_on(
