@@ -294,8 +294,11 @@ class Subscriptions:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nobody publishes what is wanted, and nothing has come or changed for some seconds."""
-        return self._intake.is_quiet and not any(topic.known for topic in self.topics.values())
+        """Whether nobody publishes what is wanted, which is said, and nothing has come or changed for some seconds."""
+        if not self._intake.is_quiet:
+            return False
+        now = time.monotonic()
+        return not any(topic.known or self._is_to_be_said(topic, now) for topic in self.topics.values())
 
     @property
     def one_at_a_time(self) -> AbstractContextManager[Any]:
@@ -429,10 +432,8 @@ class Subscriptions:
 
     def _check_unpublished(self, topic: Topic) -> None:
         """Say that nobody publishes a topic; again when the graph has changed, or after longer and longer pauses."""
-        if topic.is_optional or topic.known or topic.received:
-            return
         now = time.monotonic()
-        if now - self._started_s < UNPUBLISHED_AFTER_S or not self._unpublished.is_due(topic.name, now):
+        if now - self._started_s < UNPUBLISHED_AFTER_S or not self._is_to_be_said(topic, now):
             return
         what = f"of type {types_text(topic.allowed)}" if topic.allowed else "of a similar name"
         topic.missing = (
@@ -441,6 +442,11 @@ class Subscriptions:
         )
         if self.warn(topic.name, topic.missing):
             self._unpublished.note(topic.name, now)
+
+    def _is_to_be_said(self, topic: Topic, now: float) -> bool:
+        """Whether nobody publishes a topic, and it is time to say so."""
+        is_there = topic.is_optional or topic.known or topic.received
+        return not is_there and self._unpublished.is_due(topic.name, now)
 
     def _others(self, topic: Topic) -> list[str]:
         """Return what somebody else publishes and may be meant, the most likely ones first."""

@@ -103,6 +103,8 @@ def test_while_its_executor_rests_it_reports_as_often_and_hears_who_comes(
     thread.start()
     try:
         wait_until(lambda: node._rests, "its executor rests")
+        topics = node._listening.topics.values()
+        assert all("nobody publishes" in topic.missing for topic in topics if not topic.is_optional)
         turns = node.turns
         observer.hear("scenes", "active", times=12)
         assert node.turns - turns <= 3
