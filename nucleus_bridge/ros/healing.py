@@ -18,6 +18,7 @@ from typing import Any
 
 from rclpy.node import Node
 
+from nucleus_bridge.ros.dead_sockets import dead_sockets
 from nucleus_bridge.ros.shared_memory import HalfMadePorts, half_made_text, participants, segments_of
 from nucleus_bridge.ros.subscriptions import Topic
 
@@ -47,6 +48,8 @@ BEGINS_WITHIN_S, ENDS_WITHIN_S = 30.0, 5.0
 LEAVES_WITHIN_S = 0.5
 """So long is waited for probes to leave, before they are killed: a participant that is killed may leave damage."""
 PORTS_EVERY_S = 0.4
+MOST_DEAD_SOCKETS = 14
+"""A new connection has four."""
 
 
 @dataclass
@@ -105,7 +108,7 @@ class Healer:
 
     Attributes:
         healed: What is known of earlier connections.
-        reason: Why the topics that ``look`` returned last call for a new connection.
+        reason: Why a new connection was called for last.
     """
 
     def __init__(self, node: Node, healed: Healed | None = None) -> None:
@@ -180,6 +183,17 @@ class Healer:
             return True
         is_anyone_silent = any(topic.name in self._silent for topic in watched)
         return heals and is_anyone_silent and (now >= self._probe_again_s or bool(participants() - self._known))
+
+    def is_worn(self, *, heals: bool) -> bool:
+        """Whether this process has many sockets of no use, and a silence, which is the time to be rid of them.
+
+        Why is in ``reason`` then.
+        """
+        if not heals or not any(silence.is_sure for silence in self._silent.values()):
+            return False
+        count = dead_sockets()
+        self.reason = f"{count} sockets of drivers that have ended are still open"
+        return count > MOST_DEAD_SOCKETS
 
     def free_ports(self, topics: Iterable[Topic], silent_s: float, *, heals: bool) -> None:
         """Free publishers that wait for a port which a killed process left half made, while a topic is silent.

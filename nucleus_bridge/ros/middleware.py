@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
 from rcl_interfaces.msg import SetParametersResult
@@ -47,6 +49,14 @@ class Taken(NamedTuple):
     received_ns: int
     sent_ns: int
     spent_ns: int
+
+
+def rclpy_version() -> tuple[int, ...]:
+    """Return the release of rclpy that is installed, from a ROS 2 installation or a wheel; () where it does not say."""
+    for name in ("rclpy", "ros-rclpy"):
+        with suppress(PackageNotFoundError):
+            return tuple(map(int, version(name).split(".")[:2]))
+    return ()
 
 
 def given_parameters(node: Node) -> dict[str, Any]:

@@ -495,15 +495,14 @@ class RecorderNode(LifecycleNode):
             if self._session is not None:
                 self._session.log_step_ns = self._listening.clock_step_ns
             topics, silent_s = self._listening.topics.values(), self.config.diagnostics.silent_s
-            if deaf := self._healer.look(topics, silent_s, heals=self.config.ros.heal):
+            deaf = self._healer.look(topics, silent_s, heals=self.config.ros.heal)
+            if deaf or self._healer.is_worn(heals=self.config.ros.heal):
                 self._connect_anew(deaf)
 
     def _connect_anew(self, deaf: Sequence[str]) -> None:
         """Seal the open scene and start the program anew: no connection of it can be trusted any more."""
-        self.get_logger().warning(
-            f"{', '.join(deaf)}: {self._healer.reason}: the open scene is sealed, and the recorder connects to the "
-            "graph anew"
-        )
+        why = f"{', '.join(deaf)}: {self._healer.reason}" if deaf else self._healer.reason
+        self.get_logger().warning(f"{why}: the open scene is sealed, and the recorder connects to the graph anew")
         listening = self._listening
         if listening is None:
             return

@@ -22,6 +22,7 @@ from rclpy.utilities import remove_ros_args
 
 from nucleus_bridge.config.parameter_files import readable_arguments
 from nucleus_bridge.errors import BridgeError, InputError
+from nucleus_bridge.ros.announcing import announce_often
 from nucleus_bridge.ros.leaving import SIGNALS, hold_signals, leaving, release_signals, start_anew
 from nucleus_bridge.ros.middleware import check_executor
 from nucleus_bridge.ros.shared_memory import free_half_made_ports, half_made_text
@@ -113,6 +114,7 @@ def run(
             check_arguments(readable, about)
             for path in free_half_made_ports():
                 print(f"warning: {half_made_text(path)}", file=sys.stderr)
+            announce_often()
             rclpy.init(args=readable, signal_handler_options=SignalHandlerOptions.NO)
     except RuntimeError as error:  # ROS 2 could not read the arguments or the parameter file
         print(f"error: the arguments after --ros-args cannot be used: {str(error).strip()}", file=sys.stderr)
