@@ -19,14 +19,15 @@ _SOCKET = re.compile(r"socket:\[(\d+)\]")
 def dead_sockets() -> int:
     """Return how many sockets of this process are in no table of the kernel: neither connected nor waiting to be.
 
-    A few are so from the start. 0 where the system does not say (Linux alone does).
+    A few are so from the start. 0 where the system does not say.
     """
+    if not (_OWN / "net" / "tcp").exists():
+        return 0
     own = set()
-    with suppress(OSError):
-        for path in (_OWN / "fd").iterdir():
-            with suppress(OSError):  # closed meanwhile
-                if found := _SOCKET.fullmatch(str(path.readlink())):
-                    own.add(found[1])
+    for path in (_OWN / "fd").iterdir():
+        with suppress(OSError):  # closed meanwhile
+            if found := _SOCKET.fullmatch(str(path.readlink())):
+                own.add(found[1])
     for name, column in _TABLES.items():
         with suppress(OSError):  # no such protocol
             _, *lines = (_OWN / "net" / name).read_text().splitlines()

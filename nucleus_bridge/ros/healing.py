@@ -48,8 +48,8 @@ BEGINS_WITHIN_S, ENDS_WITHIN_S = 30.0, 5.0
 LEAVES_WITHIN_S = 0.5
 """So long is waited for probes to leave, before they are killed: a participant that is killed may leave damage."""
 PORTS_EVERY_S = 0.4
-MOST_DEAD_SOCKETS = 14
-"""A new connection has four."""
+MOST_DEAD_SOCKETS = 10
+"""More than there were when this connection was made."""
 
 
 @dataclass
@@ -132,6 +132,7 @@ class Healer:
         self._known: frozenset[str] = frozenset()
         self._ports = HalfMadePorts()
         self._ports_at_s = 0.0
+        self._sockets_at_start = dead_sockets()
 
     def look(self, topics: Iterable[Topic], silent_s: float, *, heals: bool) -> list[str]:
         """Look which topics are silent, at most a few times a second.
@@ -191,7 +192,7 @@ class Healer:
         """
         if not heals or not any(silence.is_sure for silence in self._silent.values()):
             return False
-        count = dead_sockets()
+        count = dead_sockets() - self._sockets_at_start
         self.reason = f"{count} sockets of drivers that have ended are still open"
         return count > MOST_DEAD_SOCKETS
 

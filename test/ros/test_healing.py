@@ -232,18 +232,24 @@ def test_one_line_a_silence_and_one_when_it_ends(clock: SimpleNamespace) -> None
 def test_sockets_of_ended_drivers_call_for_a_new_connection_only_while_a_driver_is_silent(
     clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log, topic = Log(), lidar(clock.now)
-    healer, there = Healer(log), SimpleNamespace(count=healing.MOST_DEAD_SOCKETS + 1)
+    there = SimpleNamespace(count=20)
     monkeypatch.setattr(healing, "dead_sockets", lambda: there.count)
+    log, topic = Log(), lidar(clock.now)
+    healer = Healer(log)
+    there.count += healing.MOST_DEAD_SOCKETS + 1
     looks(healer, topic, clock, 0.25)
     assert not healer.is_worn(heals=True)
     looks(healer, topic, clock, 3)
     assert healer.is_worn(heals=True)
-    assert healer.reason == "15 sockets of drivers that have ended are still open"
+    assert healer.reason == "11 sockets of drivers that have ended are still open"
     assert not healer.is_worn(heals=False)
     assert healer.rebuilding([]).deaf == {}  # nobody was missed
     there.count -= 1
     assert not healer.is_worn(heals=True)
+    there.count += 100
+    renewed = Healer(log, healer.rebuilding([]))  # not again and again, whatever is counted there
+    looks(renewed, lidar(None, publishers=0), clock, 3)
+    assert not renewed.is_worn(heals=True)
 
 
 def test_a_standstill_of_the_machine_is_no_silence(clock: SimpleNamespace) -> None:
